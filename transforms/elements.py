@@ -1,0 +1,239 @@
+"""Elements: what flows between the steps. Plain frozen dataclasses, so that they keep their class between worker
+processes (registered as Beam rows they would arrive as anonymous named tuples).
+
+    TaskSeed -> TaskList -> Task -> Draft -> Prompt -> Reply -> Example
+                          any step may answer with a Reject instead
+
+Everything that a row needs to be explained rides along. No field holds a clock's time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+FinishReason = Literal["stop", "length", "content_filter"]
+"""Why the model stopped, in the words of the OpenAI chat API: at its own end, at the token limit, or by a filter."""
+
+Kind = Literal["task_list", "example"]
+"""What a prompt asks for. It tells a back end which structure to ask of the model."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSeed:
+    """One round of brainstorming that is to be asked for."""
+
+    seed_id: str  # hash(refresh label, round, seed)
+    round: int  # from 0
+    topic: str | None  # the field of life this round is steered to; None: the paper's bare prompt
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskList:
+    """Tasks as they came, not yet looked at: the items of one brainstormed reply, or of one file."""
+
+    source: str  # "brainstorm", or the file's path
+    round: int  # the brainstorm round; 0 for a file
+    topic: str | None
+    items: tuple[str, ...]
+    refused: tuple[tuple[str, str, str], ...] = ()  # items that are no tasks: (reason, detail, the item as it came)
+    model: str | None = None  # as served; None for a file
+    template: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One classification task, a sentence."""
+
+    task_id: str  # hash(normalised text)
+    task: str
+    source: str
+    round: int
+    topic: str | None
+    model: str | None
+    template: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """One example that is to be written: a task and the attributes chosen for it."""
+
+    draft_id: str  # hash(task_id, replica, seed); becomes the id of the example
+    task_id: str
+    task: str
+    replica: int  # 0 .. examples_per_task - 1
+    seed: int
+    language: str
+    difficulty: str
+    clarity: str
+    num_words: str
+
+
+Subject = TaskSeed | Draft
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """The exact text that is sent, and what it is sent for."""
+
+    kind: Kind
+    subject: Subject
+    text: str
+    template: str  # name@digest
+
+    @property
+    def prompt_id(self) -> str:
+        """The id of what the prompt asks for: a draft's, or a brainstorm round's."""
+        return self.subject.draft_id if isinstance(self.subject, Draft) else self.subject.seed_id
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the model answered to a prompt."""
+
+    prompt: Prompt
+    request_id: str
+    text: str
+    finish_reason: FinishReason
+    model: str  # as served
+    prompt_tokens: int
+    output_tokens: int
+    attempts: int  # how many requests were sent for it
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row of the dataset. The columns are described in `schema.EXAMPLES`."""
+
+    id: str
+    task_id: str
+    task: str
+    input_text: str
+    label: str
+    misleading_label: str
+    language: str
+    difficulty: str
+    clarity: str
+    num_words: str
+    replica: int
+    prompt: str
+    template: str
+    model: str
+    finish_reason: str
+    prompt_tokens: int
+    output_tokens: int
+    raw_reply: str
+    seed: int
+    repairs: tuple[str, ...] = ()  # what the parser had to mend; counted, not written
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """An element that a step refused: which, where, why, what it held, and whether asking again can help.
+
+    The fields that are None were not known at the stage that refused.
+    """
+
+    id: str
+    stage: str  # the step that refused
+    reason: str  # one of REASONS
+    detail: str  # one short line for a person
+    can_retry: bool  # would the same request, sent again, have a chance?
+    raw_reply: str  # what was refused, as it came
+    task_id: str | None = None
+    task: str | None = None
+    topic: str | None = None
+    language: str | None = None
+    difficulty: str | None = None
+    clarity: str | None = None
+    num_words: str | None = None
+    replica: int | None = None
+    prompt: str | None = None
+    template: str | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    seed: int | None = None
+
+    @classmethod
+    def of_task(cls, task: Task, *, id: str, stage: str, reason: str, detail: str, raw: str) -> Reject:
+        """A task, or what was to become one, that cannot be used."""
+        return cls(
+            id=id,
+            stage=stage,
+            reason=reason,
+            detail=detail,
+            can_retry=False,
+            raw_reply=raw,
+            task_id=task.task_id or None,
+            task=task.task or None,
+            topic=task.topic,
+            template=task.template,
+            model=task.model,
+        )
+
+    @classmethod
+    def of_prompt(cls, prompt: Prompt, *, stage: str, reason: str, detail: str, can_retry: bool, raw: str) -> Reject:
+        """A prompt that was not answered."""
+        subject = prompt.subject
+        known: dict[str, Any] = (
+            {"topic": subject.topic}
+            if isinstance(subject, TaskSeed)
+            else {
+                name: getattr(subject, name)
+                for name in ("task_id", "task", "language", "difficulty", "clarity", "num_words", "replica")
+            }
+        )
+        return cls(
+            id=prompt.prompt_id,
+            stage=stage,
+            reason=reason,
+            detail=detail,
+            can_retry=can_retry,
+            raw_reply=raw,
+            prompt=prompt.text,
+            template=prompt.template,
+            seed=subject.seed,
+            **known,
+        )
+
+    @classmethod
+    def of_reply(cls, reply: Reply, *, stage: str, reason: str, detail: str) -> Reject:
+        """A reply that cannot be read. Asked again, a model may well do better, unless a filter stopped it."""
+        return dataclasses.replace(
+            cls.of_prompt(
+                reply.prompt,
+                stage=stage,
+                reason=reason,
+                detail=detail,
+                can_retry=reason != "blocked",
+                raw=reply.text,
+            ),
+            model=reply.model,
+            finish_reason=reply.finish_reason,
+            prompt_tokens=reply.prompt_tokens,
+            output_tokens=reply.output_tokens,
+        )
+
+
+REASONS: Final[Mapping[str, str]] = {
+    # ParseJSON, and the list parser of TaskGenerate
+    "empty": "the reply holds no text",
+    "blocked": "the provider's filter withheld the reply",
+    "truncated": "the reply ends before its structure does",
+    "not_json": "no JSON can be found in the reply, even after repair",
+    "wrong_shape": "JSON, but not the structure asked for",
+    "missing_field": "a field that was asked for is absent",
+    "wrong_type": "a field, or an item of a list, is not a string",
+    "empty_field": "a field, or an item of a list, is blank",
+    # Flatten
+    "too_long": "the task is longer than a task may be",
+    "duplicate": "the task was there already, in this or another spelling",
+    "over_max_tasks": "the task lies beyond --max_tasks",
+    # LLMCall
+    "request_failed": "the endpoint gave no reply, whatever was tried",
+}
+"""The closed set of reasons, each with its meaning. A Reject with another reason fails the run."""

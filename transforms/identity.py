@@ -1,0 +1,86 @@
+"""Identity: the same hash for the same parts on every machine, in every process, for ever.
+
+Everything that reaches a row is decided by these functions and by nothing else: ids, attribute choices, the order
+of topics. Python's own `hash()` is salted a process, `random` depends on the order of calls, a clock on the moment;
+none of them is used anywhere in the graph. The values are pinned by golden tests: changing the encoding changes
+every id of every dataset, and is a breaking change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Union
+
+Part = Union[str, bytes, int, float, bool, None, "Sequence[Part]", "Mapping[str, Part]"]
+
+_ID_BYTES = 16  # 128 bits: a chance of 1.5e-21 that any two of 10**9 ids are equal (birthday bound)
+UNIT = 1 << 64  # `fraction` counts in 1/UNIT
+
+
+def encode(part: Part) -> bytes:
+    """One value -> bytes that no other value encodes to.
+
+    Each value is a type letter, the byte length of its payload, a colon and the payload, as in netstrings
+    (https://cr.yp.to/proto/netstrings.txt), so ("ab", "c") and ("a", "bc"), "1" and 1, [] and None all differ.
+    Strings are UTF-8 and may hold lone surrogates (a JSON reply can); mappings are taken in the order of their keys.
+
+    Raises:
+      TypeError: the value is of another type.
+    """
+    if part is None:
+        return b"n0:"
+    if isinstance(part, bool):
+        return b"b1:1" if part else b"b1:0"
+    if isinstance(part, str):
+        letter, payload = b"s", part.encode("utf-8", "surrogatepass")
+    elif isinstance(part, int):
+        letter, payload = b"i", b"%d" % part
+    elif isinstance(part, float):
+        letter, payload = b"f", part.hex().encode()
+    elif isinstance(part, bytes):
+        letter, payload = b"y", part
+    elif isinstance(part, Mapping):
+        letter = b"m"
+        payload = b"".join(encode(key) + encode(part[key]) for key in sorted(part))
+    elif isinstance(part, Sequence):
+        letter, payload = b"l", b"".join(map(encode, part))
+    else:
+        raise TypeError(f"identity of a {type(part).__name__} is not defined: {part!r:.80}")
+    return b"%b%d:%b" % (letter, len(payload), payload)
+
+
+def stable_hash(domain: str, *parts: Part) -> str:
+    """What is hashed (a word such as `task`) and its parts -> an id, 32 hexadecimal digits.
+
+    Args:
+      domain: keeps ids of different things apart even where their parts are equal.
+      *parts: the values that make the identity.
+    """
+    return hashlib.blake2b(encode((domain, *parts)), digest_size=_ID_BYTES).hexdigest()
+
+
+def fraction(domain: str, *parts: Part) -> int:
+    """What is chosen and for whom -> a number in [0, UNIT), evenly spread over all parts: a hash read as a fraction."""
+    return int.from_bytes(hashlib.blake2b(encode((domain, *parts)), digest_size=8).digest(), "big")
+
+
+def choices(key: str) -> Iterator[int]:
+    """A key -> an endless stream of numbers in [0, UNIT), each a pure function of the key and its place.
+
+    For a writer who needs many small decisions on one key. It is BLAKE2b in counter mode: block i of the stream is
+    the hash of (key, i).
+    """
+    block = 0
+    encoded = encode(key)
+    while True:
+        digest = hashlib.blake2b(encoded + block.to_bytes(8, "big"), digest_size=64).digest()
+        for start in range(0, 64, 8):
+            yield int.from_bytes(digest[start : start + 8], "big")
+        block += 1
+
+
+def text_digest(text: str | bytes) -> str:
+    """A text, for instance that of a template -> 12 hexadecimal digits that name its exact content."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return hashlib.blake2b(raw, digest_size=6).hexdigest()
