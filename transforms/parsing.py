@@ -1,0 +1,1078 @@
+"""Parsing: what a model replied -> the fields or the list that were asked for, or why not.
+
+Replies are untrusted. They are read, never run, and no reply raises. Three readers are tried, the exact one first:
+
+1. `json`, for a reply that is JSON and nothing else;
+2. a reader of the notations that models mix up with JSON (Python literals, trailing commas, raw line breaks,
+   comments, typographic quotes), with text around the value. It reads values exactly, and it knows whether a text
+   that fails is broken or merely ends too early;
+3. `json_repair`, for what is really broken, such as a missing comma. It guesses where strings end, so a string that it
+   returns is taken only if it stands in the reply between quotation marks and before a delimiter.
+
+The rule about replies that were cut off: half a text never becomes a row. What reader 2 finds cut off is not handed
+to reader 3, which would close the open string without a word. Before reader 3 starts, a mark is put at the end of the
+text; a value that comes back with the mark in it ran into the end, and counts as cut off.
+
+An object that lacks nothing but its closing brackets is taken if the model stopped by itself, and is `truncated` if the
+token limit stopped it: the quotation mark that seems to close the last value may then be one inside the value.
+"""
+
+# Typographic quotes and dashes are what this file is about.
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import json_repair
+
+from transforms.elements import FinishReason
+
+T = TypeVar("T")
+
+EXAMPLE_FIELDS: Final = ("input_text", "label", "misleading_label")
+"""The fields of an example, as the template `classify` asks for them."""
+
+REPAIRS: Final[Mapping[str, str]] = {
+    # around the value
+    "bom": "a byte order mark stood before the reply",
+    "fence": "the value stood in a fenced code block",
+    "prose": "other text stood before or after the value",
+    "reasoning": "the model's reasoning stood before the answer",
+    # notation
+    "quotes": "strings were quoted with ' or with typographic or triple quotes",
+    "escapes": "a string held escapes that JSON does not know, such as \\' or \\x41",
+    "inner_quotes": "quotation marks inside a string were not escaped",
+    "raw_newline": "a string held raw line breaks, tabs or other control characters",
+    "joined_strings": "a value was written as several strings in a row, as Python allows",
+    "literals": "True, False, None and the like were not spelled as in JSON",
+    "bare_keys": "keys were not quoted",
+    "trailing_comma": "a comma stood before a closing bracket",
+    "comments": "the value held comments",
+    "missing_close": "closing brackets were missing at the end of the reply",
+    "syntax": "the syntax was broken and mended by json_repair",
+    "surrogates": "lone surrogates were replaced by U+FFFD",
+    # structure
+    "one_element_list": "the value stood in a list of its own",
+    "several_objects": "there were several objects; the first complete one was taken",
+    "extra_keys": "keys that were not asked for were left out",
+    "wrapped_list": "the list stood in an object",
+    "object_items": "items of the list were objects that hold one string",
+    "several_lists": "there were several lists; they were joined",
+    "line_list": "the list was written as numbered or bulleted lines",
+    "cut_list": "the list was cut off; its complete items were kept",
+}
+"""The closed set of what can be mended in a reply, each with its meaning."""
+
+REPAIR_MAX_CHARS: Final = 32_000
+REPAIR_MAX_WORK: Final = 8_000_000
+"""Limits of what is handed to json_repair: characters, and characters times quotation marks.
+
+Its time grows with the product: json_repair 0.64 took 0.15 s for 2,000 characters of `{'`, 2.3 s for 8,000 (a product
+of 32 million), on one core of 2026; the limit makes that 0.6 s an attempt. A list of 20 tasks, 3,000 characters with 40
+quotation marks, has 120,000. Past the limits only the exact reader and the tolerant one are tried.
+"""
+
+_MAX_REPAIRS = 4  # calls of json_repair for one reply
+_MAX_DEPTH = 64  # containers in one another; an example needs 2, a list of tasks 3
+_MAX_DIGITS = 600  # Python can be told to refuse int() of more than 640 digits, and never of fewer
+_RESCAN = 8  # how often, on average, a character may be read again from another opening bracket
+_DETAIL_CHARS = 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed(Generic[T]):
+    """What was read from a reply."""
+
+    value: T
+    repairs: tuple[str, ...]  # names in REPAIRS, sorted; () for exact JSON of exactly the structure asked for
+    refused: tuple[tuple[str, str, str], ...] = ()  # items of a list: (reason, detail, the item as JSON)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a reply was not taken."""
+
+    reason: str  # one of elements.REASONS
+    detail: str  # one printable line for a person, at most 200 characters
+
+
+def clean_text(text: str) -> str:
+    """Any text -> the text as it can be stored: surrogate pairs joined, lone surrogates replaced by U+FFFD.
+
+    Python strings, and JSON escapes, can hold lone surrogates; UTF-8, hence Parquet, cannot.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def parse_object(
+    text: str, finish_reason: FinishReason, fields: Sequence[str] = EXAMPLE_FIELDS
+) -> Parsed[dict[str, str]] | Refusal:
+    """A reply that should be one JSON object of strings -> its fields, or why it cannot be taken.
+
+    Of several objects the first complete one is taken. Values are stripped of white space at both ends and otherwise
+    kept as they are; a value that is not a string is refused, never converted.
+
+    Args:
+      text: the reply as it came.
+      finish_reason: why the model stopped.
+      fields: the keys that must be there, matched exactly; other keys are left out.
+    """
+    if finish_reason == "content_filter":
+        return Refusal(reason="blocked", detail="the provider's filter withheld the reply")
+    known, value = _exact(text)
+    if known:
+        return _choose(_dicts(value), value, fields, set())
+    prepared = _prepare(text, finish_reason)
+    if isinstance(prepared, Refusal):
+        return prepared
+    body, repairs = prepared
+    known, value = _exact(_unfence(body))
+    if known and not isinstance(value, (dict, list)):
+        return Refusal(reason="wrong_shape", detail=f"expected an object, found {_kind(value)}")
+
+    reads = list(_scan(body, rescan_cut=True))
+    failures: list[_Failure] = []
+    seen = 0
+    chosen: tuple[dict[str, str], _Read, set[str]] | None = None
+    for read in reads:
+        for candidate in _dicts(read.value):
+            seen += 1
+            is_open = any(candidate is container for container in read.open)
+            if is_open and not (read.status == "cut" and finish_reason == "stop" and read.after_value):
+                if read.status == "cut":
+                    failures.append(_cut_failure(candidate, fields))
+                continue
+            if chosen is not None:
+                continue
+            taken = _take(candidate, fields)
+            if isinstance(taken, _Failure):
+                failures.append(_cut_failure(candidate, fields) if is_open else taken)
+            else:
+                found, mended = taken
+                chosen = (found, read, mended | ({"missing_close"} if read.status == "cut" else set()))
+        if read.status == "cut" and not list(_dicts(read.value)):
+            failures.append(_cut_failure({}, fields))
+    if chosen is not None:
+        found, read, mended = chosen
+        mended |= repairs | read.repairs | _around(body, reads)
+        if seen > 1:
+            mended.add("several_objects")
+        elif isinstance(read.value, list):
+            mended.add("one_element_list")
+        return Parsed(value=found, repairs=tuple(sorted(mended)))
+
+    too_big = False
+    calls = 0
+    for read in reads:
+        if read.status != "bad" or not _DATA.match(body, read.start):
+            continue
+        for end in _object_ends(body, read.start):
+            if calls == _MAX_REPAIRS:
+                break
+            calls += 1
+            repaired = _repair(body[read.start : end])
+            if repaired is None:
+                too_big = True
+                continue
+            value, mark = repaired
+            source = _plain(body[read.start : end])
+            candidates = list(_dicts(value))
+            for candidate in candidates:
+                taken = _take(candidate, fields)
+                if mark in _flat(candidate):
+                    failures.append(_cut_failure(candidate, fields))
+                elif not isinstance(taken, _Failure) and not _is_whole(source, candidate):
+                    failures.append(
+                        _Failure(len(fields), "not_json", "quotation marks too broken to tell the fields apart")
+                    )
+                elif isinstance(taken, _Failure):
+                    failures.append(taken)
+                else:
+                    found, mended = taken
+                    mended |= repairs | {"syntax"} | _outside(body[: read.start] + "\n" + body[end:])
+                    if len(candidates) > 1:
+                        mended.add("several_objects")
+                    elif isinstance(value, list):
+                        mended.add("one_element_list")
+                    return Parsed(value=found, repairs=tuple(sorted(mended)))
+    if failures:
+        best = max(failures, key=lambda failure: failure.rank)  # the first of equals
+        return Refusal(reason=best.reason, detail=best.detail)
+    return _nothing_found(body, finish_reason, reads, too_big, "an object")
+
+
+def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[str, ...]] | Refusal:
+    """A reply that should be a JSON or Python list of strings -> its items, or why it cannot be taken.
+
+    Items are stripped at both ends. Those that are blank or not strings come back in `refused`; of a list that was cut
+    off, the incomplete last item is dropped and the others are kept. An item of a cut-off list is complete if something
+    follows it, or if the model stopped by itself. Numbered or bulleted lines are a list too.
+
+    Args:
+      text: the reply as it came.
+      finish_reason: why the model stopped.
+    """
+    if finish_reason == "content_filter":
+        return Refusal(reason="blocked", detail="the provider's filter withheld the reply")
+    known, value = _exact(text)
+    if known:
+        items = _items(_Read.whole(value), finish_reason)
+        if items is None:
+            return Refusal(reason="wrong_shape", detail=f"expected a list of strings, found {_kind(value)}")
+        return _collect([items], set())
+    prepared = _prepare(text, finish_reason)
+    if isinstance(prepared, Refusal):
+        return prepared
+    body, repairs = prepared
+    known, value = _exact(_unfence(body))
+    if known and not isinstance(value, (dict, list)):
+        return Refusal(reason="wrong_shape", detail=f"expected a list of strings, found {_kind(value)}")
+
+    lines = _lines(body, finish_reason)
+    bullets = _bullet_texts(body) if lines is not None and len(lines.good) > 1 else []
+    lists: list[_Items] = []
+    reads: list[_Read] = []
+    loose: list[object] = []
+    too_big = False
+    calls = 0
+    for read in _scan(body, rescan_cut=False):
+        # A bracket inside the text of a bulleted line belongs to that line, one inside a list to that list.
+        if any(first < read.start < last for first, last in bullets) or (reads and read.start < reads[-1].end):
+            continue
+        if read.status == "bad":
+            if not _DATA.match(body, read.start):
+                continue
+            mended: _Items | None = None
+            end = max(read.end, body.rfind("]") + 1)
+            for guess in _list_ends(body, read.start):
+                if calls == _MAX_REPAIRS:
+                    break
+                calls += 1
+                repaired = _repair(body[read.start : guess])
+                if repaired is None:
+                    too_big = True
+                    continue
+                value, mark = repaired
+                items = _items(_Read.whole(value), finish_reason, mark, _plain(body[read.start : guess]))
+                if items is not None and items.good:
+                    mended, end = items, guess
+                    if not items.cut:
+                        break
+            if mended is not None:
+                mended.repairs.add("syntax")
+                lists.append(mended)
+            reads.append(dataclasses.replace(read, end=end, status="bad" if mended is None else "ok"))
+            continue
+        reads.append(read)
+        items = _items(read, finish_reason)
+        if items is not None:
+            items.repairs |= read.repairs
+            lists.append(items)
+        elif isinstance(read.value, dict) and isinstance(read.value.get("task"), str) and not read.open:
+            loose.append(read.value)
+    if loose and not any(items.good for items in lists):
+        items = _items(_Read.whole(loose), finish_reason)
+        if items is not None:
+            items.repairs.add("several_lists")
+            lists = [items]
+    good = [items for items in lists if items.good]
+    if good:
+        return _collect(good, repairs | _around(body, reads))
+    if lines is not None and lines.good and not any(read.status == "cut" for read in reads):
+        return _collect([lines], repairs)
+    if lists:
+        return _collect(lists[:1], repairs)
+    return _nothing_found(body, finish_reason, reads, too_big, "a list of strings")
+
+
+# ---------------------------------------------------------------------------------------------- objects
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why one candidate was not taken; `rank` is how many of the fields it had."""
+
+    rank: int
+    reason: str
+    detail: str
+
+
+def _dicts(value: object) -> Iterator[dict[str, Any]]:
+    """A value -> itself if it is an object, or the objects in it if it is a list, in order."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield item
+        elif isinstance(item, list):
+            waiting.extend(reversed(item))
+
+
+def _take(candidate: Mapping[str, object], fields: Sequence[str]) -> tuple[dict[str, str], set[str]] | _Failure:
+    """An object -> its fields and what was mended in them, or why it is not complete."""
+    missing = [field for field in fields if field not in candidate]
+    rank = len(fields) - len(missing)
+    if missing:
+        if not candidate:
+            return _Failure(rank, "wrong_shape", "the object is empty")
+        return _Failure(rank, "missing_field", _line("missing: " + ", ".join(missing)))
+    found: dict[str, str] = {}
+    repairs: set[str] = set() if len(candidate) == len(fields) else {"extra_keys"}
+    wrong: list[str] = []
+    blank: list[str] = []
+    for field in fields:
+        value = candidate[field]
+        if not isinstance(value, str):
+            wrong.append(f"{field} is {_kind(value)}")
+            continue
+        found[field] = clean_text(value).strip()
+        if not found[field]:
+            blank.append(field)
+        elif found[field] != value.strip():
+            repairs.add("surrogates")
+    if wrong:
+        return _Failure(rank, "wrong_type", _line("; ".join(wrong)))
+    if blank:
+        return _Failure(rank, "empty_field", _line("blank: " + ", ".join(blank)))
+    return found, repairs
+
+
+def _cut_failure(candidate: Mapping[str, object], fields: Sequence[str]) -> _Failure:
+    rank = sum(field in candidate for field in fields)
+    return _Failure(rank, "truncated", f"the reply ends inside its object, with {rank} of {len(fields)} fields begun")
+
+
+def _choose(
+    candidates: Iterator[dict[str, Any]], value: object, fields: Sequence[str], repairs: set[str]
+) -> Parsed[dict[str, str]] | Refusal:
+    """The objects of an exact JSON value -> the first complete one, or why there is none."""
+    failures: list[_Failure] = []
+    found: dict[str, str] | None = None
+    seen = 0
+    for candidate in candidates:
+        seen += 1
+        if found is not None:
+            break
+        taken = _take(candidate, fields)
+        if isinstance(taken, _Failure):
+            failures.append(taken)
+        else:
+            found, mended = taken
+            repairs |= mended
+    if found is not None:
+        if seen > 1:
+            repairs.add("several_objects")
+        elif isinstance(value, list):
+            repairs.add("one_element_list")
+        return Parsed(value=found, repairs=tuple(sorted(repairs)))
+    if failures:
+        best = max(failures, key=lambda failure: failure.rank)
+        return Refusal(reason=best.reason, detail=best.detail)
+    return Refusal(reason="wrong_shape", detail=f"expected an object, found {_kind(value)}")
+
+
+def _object_ends(text: str, start: int) -> list[int]:
+    """Where a broken object that starts at `start` may end, the most likely first.
+
+    Before the next object, since json_repair would let the last of several win; at the last brace, since it would draw
+    prose behind it into the last value; at the end of the text if there is no brace.
+    """
+    between = _BETWEEN_OBJECTS.search(text, start)
+    ends = [between.start() + 1] if between else []
+    last = text.rfind("}", start) + 1
+    ends.append(last if last > start else len(text))
+    return list(dict.fromkeys(ends))
+
+
+_BETWEEN_OBJECTS = re.compile(r"\}[\s,]*\{")
+
+
+# ------------------------------------------------------------------------------------------------ lists
+
+
+@dataclasses.dataclass(slots=True)
+class _Items:
+    """The items of one list, good and bad."""
+
+    good: list[str]
+    refused: list[tuple[str, str, str]]
+    repairs: set[str]
+    cut: bool = False
+
+
+def _items(
+    read: _Read, finish_reason: FinishReason, mark: str | None = None, source: str | None = None
+) -> _Items | None:
+    """A value -> the items of the list that it is or holds; None if there is no list.
+
+    Args:
+      read: the value, and which of its containers were still open where the text ended.
+      finish_reason: why the model stopped.
+      mark: what marks the end of the text that was repaired; an item that holds it was cut off.
+      source: the text that was repaired; an item that cannot be found whole in it is refused, and its neighbours, which
+        may be other parts of the same string.
+    """
+    repairs: set[str] = set()
+    root = read.value
+    while True:
+        if isinstance(root, dict):
+            inner = [value for value in root.values() if isinstance(value, list)]
+            if isinstance(root.get("tasks"), list):
+                inner = [root["tasks"]]
+            if len(inner) != 1:
+                return None
+            root = inner[0]
+            repairs.add("wrapped_list")
+        elif isinstance(root, list) and len(root) == 1 and _holds_list(root[0]):
+            root = root[0]
+            repairs.add("one_element_list")
+        else:
+            break
+    if not isinstance(root, list):
+        return None
+    entries: list[object] = list(root)
+    cut = False
+    if any(root is container for container in read.open):
+        is_innermost = read.open[-1] is root
+        complete = is_innermost and read.after_value and finish_reason == "stop"
+        if entries and not complete and (not is_innermost or read.after_value):
+            entries.pop()
+        cut = not complete
+        repairs.add("cut_list" if cut else "missing_close")
+    elif read.open:
+        repairs.add("missing_close")
+    items = _Items([], [], repairs, cut)
+    split = [source is not None and isinstance(entry, str) and not _stands(source, entry) for entry in entries]
+    for place, entry in enumerate(entries):
+        if mark is not None and mark in _flat(entry):
+            items.cut = True
+            repairs.add("cut_list")
+            continue
+        value = entry
+        if isinstance(entry, dict):
+            value = entry["task"] if "task" in entry else next(iter(entry.values())) if len(entry) == 1 else entry
+        if not isinstance(value, str):
+            items.refused.append(("wrong_type", f"an item is {_kind(value)}, not a string", _json(entry)))
+            continue
+        if any(split[max(place - 1, 0) : place + 2]):
+            items.refused.append(("wrong_type", "quotation marks too broken to tell items apart", _json(entry)))
+            continue
+        good = clean_text(value).strip()
+        if not good:
+            items.refused.append(("empty_field", "an item is blank", _json(entry)))
+            continue
+        if value is not entry:
+            repairs.add("object_items")
+        if good != value.strip():
+            repairs.add("surrogates")
+        items.good.append(good)
+    return items
+
+
+def _holds_list(value: object) -> bool:
+    return isinstance(value, list) or (
+        isinstance(value, dict) and any(isinstance(inner, list) for inner in value.values())
+    )
+
+
+def _collect(lists: Sequence[_Items], repairs: set[str]) -> Parsed[tuple[str, ...]] | Refusal:
+    """Lists -> one, or why there is no good item in it."""
+    good = [item for items in lists for item in items.good]
+    refused = [entry for items in lists for entry in items.refused]
+    if not good:
+        if refused:
+            reason, detail, _ = refused[0]
+            return Refusal(reason=reason, detail=_line(f"no good item among {len(refused)}; the first: {detail}"))
+        if any(items.cut for items in lists):
+            return Refusal(reason="truncated", detail="the reply ends inside the first item of its list")
+        return Refusal(reason="wrong_shape", detail="the list is empty")
+    mended = repairs.union(*(items.repairs for items in lists))
+    if len(lists) > 1:
+        mended.add("several_lists")
+    return Parsed(value=tuple(good), repairs=tuple(sorted(mended)), refused=tuple(refused))
+
+
+def _list_ends(text: str, start: int) -> list[int]:
+    """Where a broken list that starts at `start` may end: at the first bracket that ends a line, at the last one, or at
+    the end of the text if there is none."""
+    closer = "]" if text[start] == "[" else "}"
+    first = re.compile(re.escape(closer) + r"[ \t]*(?:\n|\Z)").search(text, start)
+    ends = [first.start() + 1] if first else []
+    last = text.rfind(closer, start) + 1
+    ends.append(last if last > start else len(text))
+    return list(dict.fromkeys(ends))
+
+
+_BULLET = re.compile(
+    r"^(?P<indent>[ \t]*)(?:\*\*|__)?(?:[-*•–—‣◦▪·+](?=[ \t]|$)|\(?\d{1,4}[.)](?!\d))(?:\*\*|__)?[ \t]*(?P<text>.*)$"
+)
+_BULLET_LINE = re.compile(_BULLET.pattern, re.MULTILINE)
+_WRAPS = (("**", "**"), ("__", "__"), ('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("`", "`"))
+
+
+def _lines(text: str, finish_reason: FinishReason) -> _Items | None:
+    """Numbered or bulleted lines -> their texts; None if there is no such line.
+
+    An indented line without a bullet goes with the line above.
+    """
+    found: list[str] = []
+    rest = False
+    continues = False
+    for line in text.splitlines():
+        match = _BULLET.match(line)
+        if match:
+            found.append(match["text"].strip())
+            continues = True
+        elif not line.strip():
+            continues = False
+        elif continues and line[0] in " \t":
+            found[-1] = f"{found[-1]} {line.strip()}"
+        else:
+            continues = False
+            rest = rest or not _FENCE_LINE.fullmatch(line.strip())
+    if not found:
+        return None
+    items = _Items([], [], {"line_list"})
+    if rest:
+        items.repairs.add("prose")
+    if "```" in text:
+        items.repairs.add("fence")
+    if finish_reason == "length" and continues and not text.endswith("\n"):
+        found.pop()
+        items.cut = True
+        items.repairs.add("cut_list")
+    for item in found:
+        cleaned = clean_text(_unwrap(item))
+        if cleaned:
+            items.good.append(cleaned)
+        else:
+            items.refused.append(("empty_field", "an item is blank", _json(item)))
+    return items
+
+
+def _unwrap(item: str) -> str:
+    """The text of a bulleted line -> without the comma, bold and quotes that stand around all of it."""
+    while True:
+        before = item
+        item = item.rstrip(", \t").strip()
+        for left, right in _WRAPS:
+            inner = item[len(left) : -len(right)]
+            if len(item) > len(left + right) and item.startswith(left) and item.endswith(right):
+                # An apostrophe inside single quotes is no quotation mark; two quoted parts are no quoted whole.
+                inside = re.sub(r"(?<=\w)['’](?=\w)", "", inner)
+                if left not in inside and right not in inside:
+                    item = inner
+            elif item in (left + right, left):
+                item = ""
+        if item == before:
+            return item
+
+
+def _bullet_texts(text: str) -> list[tuple[int, int]]:
+    """Text -> where the texts of its bulleted lines begin and end."""
+    return [match.span("text") for match in _BULLET_LINE.finditer(text)]
+
+
+# ------------------------------------------------------------------------------------ around the value
+
+_FENCE = re.compile(r"(?:```|~~~)(?:[ \t]*[A-Za-z][\w+.-]*)?[ \t]*(?=[\r\n`~\[{]|\Z)|```|~~~")
+_FENCE_LINE = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*")
+_THINK_OPEN = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
+_THINK_CLOSE = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
+
+
+def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | Refusal:
+    """A reply -> the part of it that answers, and what had to be taken away for that."""
+    repairs: set[str] = set()
+    body = text.lstrip("\ufeff \t\r\n")
+    if "\ufeff" in text[: len(text) - len(body)]:
+        repairs.add("bom")
+    # A reply that starts with its value may speak of such tags in its strings.
+    if body and body[0] not in "{[`":
+        closes = list(_THINK_CLOSE.finditer(body))
+        if closes:
+            body = body[closes[-1].end() :]
+            repairs.add("reasoning")
+            if not body.strip() and finish_reason == "length":
+                return Refusal(reason="truncated", detail="the reply ends where the model's reasoning does")
+        opened = _THINK_OPEN.search(body)
+        if opened and not re.search(r"[\[{]", body[: opened.start()]):
+            if finish_reason == "length":
+                return Refusal(reason="truncated", detail="the reply ends inside the model's reasoning")
+            body = body[opened.end() :]
+            repairs.add("reasoning")
+    if not _unfence(body).strip():
+        return Refusal(reason="empty", detail="the reply holds no text")
+    return body, repairs
+
+
+def _unfence(text: str) -> str:
+    """Text -> without the marks of fenced code blocks."""
+    return _FENCE.sub("", text).strip("\ufeff \t\r\n`")
+
+
+def _around(text: str, reads: Sequence[_Read]) -> set[str]:
+    """Text and the values in it -> what names the text around them."""
+    parts: list[str] = []
+    position = 0
+    for read in reads:
+        if read.start < position or (read.status == "bad" and not any(True for _ in _dicts(read.value))):
+            continue
+        parts.append(text[position : read.start])
+        position = read.end
+    parts.append(text[position:])
+    return _outside("\n".join(parts))
+
+
+def _outside(text: str) -> set[str]:
+    """The text around values -> the names of what it is."""
+    found: set[str] = set()
+    if "```" in text or "~~~" in text:
+        found.add("fence")
+    if _unfence(text).strip(" \t\r\n,"):
+        found.add("prose")
+    return found
+
+
+def _nothing_found(
+    text: str, finish_reason: FinishReason, reads: Sequence[_Read], too_big: bool, wanted: str
+) -> Refusal:
+    if any(read.status == "cut" for read in reads):
+        return Refusal(reason="truncated", detail="the reply ends before its structure does")
+    for read in reads:
+        if read.status == "ok":
+            return Refusal(reason="wrong_shape", detail=f"expected {wanted}, found {_kind(read.value)}")
+    if finish_reason == "length":
+        return Refusal(reason="truncated", detail=f"the reply reached the token limit before {wanted} was there")
+    if too_big:
+        return Refusal(
+            reason="not_json",
+            detail=f"not valid JSON, and too large to be repaired ({len(text):,} characters; the limit is "
+            f"{REPAIR_MAX_CHARS:,}, fewer with many quotation marks)",
+        )
+    return Refusal(reason="not_json", detail=_line(f"no JSON in: {text[:150].strip()}"))
+
+
+# -------------------------------------------------------------------------------------------- reader 1
+
+
+class _LongNumber:
+    """A number of so many digits that Python may refuse to read it."""
+
+    __slots__ = ("digits",)
+
+    def __init__(self, digits: str) -> None:
+        self.digits = digits
+
+
+def _integer(digits: str) -> int | _LongNumber:
+    return int(digits) if len(digits) <= _MAX_DIGITS else _LongNumber(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
+
+
+def _exact(text: str) -> tuple[bool, object]:
+    """Text -> whether it is JSON and nothing else, and its value."""
+    try:
+        return True, _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+# -------------------------------------------------------------------------------------------- reader 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What the tolerant reader made of the text from one opening bracket on."""
+
+    start: int
+    end: int  # behind the value, or where reading stopped
+    value: object
+    status: Literal["ok", "cut", "bad"]  # complete; the text ended before it did; not this notation
+    open: tuple[object, ...]  # the containers that were not closed, the outermost first
+    after_value: bool  # the innermost of them had just got a whole value, with nothing behind it
+    is_data: bool  # a comma or colon was read, so this is no bracket in prose
+    repairs: set[str]
+
+    @classmethod
+    def whole(cls, value: object) -> _Read:
+        return cls(start=0, end=0, value=value, status="ok", open=(), after_value=False, is_data=True, repairs=set())
+
+
+class _Stop(Exception):
+    """Reading cannot go on."""
+
+    def __init__(self, status: Literal["cut", "bad"], position: int) -> None:
+        super().__init__(status)
+        self.status: Literal["cut", "bad"] = status
+        self.position = position
+
+
+_OPENER = re.compile(r"[\[{]")
+_SPACE = re.compile(r"[\s\ufeff\u200b]*")
+_WORD = re.compile(r"[^\W\d][\w$-]*")
+_NUMBER = re.compile(r"[-+]?[0-9.][\w.+-]*|-")
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_JSON_SPACE = " \t\r\n"
+_GOES_ON = re.compile(r"[ \t]*\w")  # no notation has a word behind a string: this quotation mark closes nothing
+_CONTROL = re.compile(r"[\x00-\x1f]")
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|U[0-9a-fA-F]{8}|\r\n|.)", re.DOTALL)
+_JSON_ESCAPE = re.compile(r"\\(?:[\"\\/bfnrt]|u[0-9a-fA-F]{4})")
+_ESCAPES: Final = {
+    **{'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"},  # RFC 8259, section 7
+    **{"'": "'", "\n": "", "\r\n": ""},  # Python, "String and Bytes literals"
+}
+_STRING_STOPS: Final = {
+    '"': re.compile(r'["\\]'),
+    "'": re.compile(r"['\\]"),
+    **dict.fromkeys("“”„", re.compile(r"[“”\\]")),
+    **dict.fromkeys("‘’", re.compile(r"[‘’\\]")),
+    '"""': re.compile(r'"""|\\'),
+    "'''": re.compile(r"'''|\\"),
+}
+_LITERALS: Final[Mapping[str, object]] = {
+    **{"true": True, "false": False, "null": None},
+    **{"True": True, "False": False, "None": None, "undefined": None},
+    **{"NaN": float("nan"), "Infinity": float("inf")},
+}
+_CLOSERS: Final = {"{": "}", "[": "]"}
+
+
+class _Reader:
+    """Reads one object or list. Works with a stack of its own, so that depth costs no recursion."""
+
+    def __init__(self, text: str, start: int) -> None:
+        self.text = text
+        self.start = start
+        self.position = start
+        self.root: object = None
+        self.stack: list[dict[str, object] | list[object]] = []
+        self.keys: list[str | None] = []
+        self.repairs: set[str] = set()
+        self.is_data = False
+        self.after_value = False
+
+    def read(self) -> _Read:
+        status: Literal["ok", "cut", "bad"] = "ok"
+        try:
+            self._read()
+        except _Stop as stop:
+            status, self.position = stop.status, stop.position
+        return _Read(
+            start=self.start,
+            end=self.position,
+            value=self.root,
+            status=status,
+            open=tuple(self.stack),
+            after_value=self.after_value,
+            is_data=self.is_data,
+            repairs=self.repairs,
+        )
+
+    def _read(self) -> None:
+        self._open(self.text[self.position])
+        while self.stack:
+            container = self.stack[-1]
+            char = self._next()
+            closer = "}" if isinstance(container, dict) else "]"
+            if self.after_value:
+                if char == closer:
+                    self._close()
+                elif char == ",":
+                    self.position += 1
+                    self.is_data = True
+                    self.after_value = False
+                    if self._next() == closer:
+                        self.repairs.add("trailing_comma")
+                        self._close()
+                else:
+                    self._join(container, char)
+                continue
+            if char == closer and not container:
+                self._close()
+                continue
+            if isinstance(container, dict):
+                self.keys[-1] = self._key(char)
+                if self._next() != ":":
+                    raise _Stop("bad", self.position)
+                self.position += 1
+                self.is_data = True
+                char = self._next()
+            if char in _CLOSERS:
+                self._open(char)
+            else:
+                self._put(self._scalar(char))
+                self.after_value = True
+
+    def _next(self) -> str:
+        """-> the next character that is neither space nor in a comment."""
+        text = self.text
+        while True:
+            begin = self.position
+            match = _SPACE.match(text, begin)
+            self.position = match.end() if match else begin
+            if self.position == len(text) or text.startswith("```", self.position):
+                raise _Stop("cut", self.position)
+            char = text[self.position]
+            if text.startswith("/*", self.position):
+                end = text.find("*/", self.position + 2)
+                end = end + 2 if end >= 0 else len(text)
+            elif char == "#" or text.startswith("//", self.position):
+                end = text.find("\n", self.position)
+                end = end if end >= 0 else len(text)
+            elif char == "/" and self.position + 1 == len(text):
+                raise _Stop("cut", len(text))
+            else:
+                return char
+            self.repairs.add("comments")
+            self.position = end
+
+    def _open(self, bracket: str) -> None:
+        if len(self.stack) == _MAX_DEPTH:
+            raise _Stop("bad", self.position)
+        container: dict[str, object] | list[object] = {} if bracket == "{" else []
+        if self.stack:
+            self._put(container)
+        else:
+            self.root = container
+        self.stack.append(container)
+        self.keys.append(None)
+        self.after_value = False
+        self.position += 1
+
+    def _close(self) -> None:
+        self.stack.pop()
+        self.keys.pop()
+        self.position += 1
+        self.after_value = True
+
+    def _put(self, value: object) -> None:
+        container = self.stack[-1]
+        if isinstance(container, list):
+            container.append(value)
+        else:
+            container[self.keys[-1] or ""] = value
+
+    def _key(self, char: str) -> str:
+        if self._quote(char):
+            return self._string(char)
+        word = _WORD.match(self.text, self.position)
+        if word is None:
+            raise _Stop("bad", self.position)
+        if word.end() == len(self.text):
+            raise _Stop("cut", word.end())
+        self.repairs.add("bare_keys")
+        self.position = word.end()
+        return word[0]
+
+    def _scalar(self, char: str) -> object:
+        if self._quote(char):
+            return self._string(char)
+        token = _WORD.match(self.text, self.position) or _NUMBER.match(self.text, self.position)
+        if token is None:
+            raise _Stop("bad", self.position)
+        if token.end() == len(self.text):
+            raise _Stop("cut", token.end())
+        if token[0] in _LITERALS:
+            if token[0] not in ("true", "false", "null"):
+                self.repairs.add("literals")
+            value = _LITERALS[token[0]]
+        elif _JSON_NUMBER.fullmatch(token[0]):
+            value = _DECODER.decode(token[0])
+        else:
+            raise _Stop("bad", self.position)
+        self.position = token.end()
+        return value
+
+    def _quote(self, char: str) -> bool:
+        return char in _STRING_STOPS
+
+    def _string(self, quote: str) -> str:
+        """The string that starts here -> its value, with the position behind it."""
+        text = self.text
+        if quote in "\"'" and text.startswith(quote * 3, self.position):
+            quote *= 3
+        stops = _STRING_STOPS[quote]
+        begin = at = self.position + len(quote)
+        escaped = False
+        while True:
+            match = stops.search(text, at)
+            if match is None:
+                raise _Stop("cut", len(text))
+            if match[0] == "\\":
+                escaped = True
+                at = match.end() + 1
+            elif len(quote) == 1 and _GOES_ON.match(text, match.end()):
+                self.repairs.add("inner_quotes")
+                at = match.end()
+            else:
+                break
+        raw = text[begin : match.start()]
+        self.position = match.end()
+        if quote != '"':
+            self.repairs.add("quotes")
+        if _CONTROL.search(raw):
+            self.repairs.add("raw_newline")
+        return self._unescape(raw) if escaped else raw
+
+    def _unescape(self, raw: str) -> str:
+        value = _ESCAPE.sub(_character, raw)
+        if any(not _JSON_ESCAPE.match(match[0]) for match in _ESCAPE.finditer(raw)):
+            self.repairs.add("escapes")
+        # Two escapes of a surrogate pair are one character, as in JSON.
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+    def _join(self, container: dict[str, object] | list[object], char: str) -> None:
+        """Takes the next string as the rest of the value before it, as Python does.
+
+        In an object only: between the items of a list it is rather a comma that is missing. Strings that touch each
+        other are one string with unescaped quotation marks.
+        """
+        self.after_value = False
+        value = container[self.keys[-1] or ""] if isinstance(container, dict) else None
+        if not isinstance(value, str):
+            raise _Stop("bad", self.position)
+        if char == "+":
+            self.position += 1
+            char = self._next()
+        elif self.text[self.position - 1] in _STRING_STOPS:
+            raise _Stop("bad", self.position)
+        if not self._quote(char):
+            raise _Stop("bad", self.position)
+        at = self.position
+        joined = value + self._string(char)
+        if self._next() == ":":  # a key: what is missing is the comma before it
+            raise _Stop("bad", at)
+        self._put(joined)
+        self.repairs.add("joined_strings")
+        self.after_value = True
+
+
+def _character(escape: re.Match[str]) -> str:
+    """An escape -> what it stands for; of an unknown one the backslash was meant, as in Python."""
+    code = escape[1]
+    if code in _ESCAPES:
+        return _ESCAPES[code]
+    if len(code) > 2 and int(code[1:], 16) <= 0x10FFFF:
+        return chr(int(code[1:], 16))
+    return escape[0]
+
+
+def _scan(text: str, *, rescan_cut: bool) -> Iterator[_Read]:
+    """Text -> what can be read from each opening bracket that is not part of something read before.
+
+    Args:
+      text: any text.
+      rescan_cut: whether to look for values inside a bracket that was never closed and held no comma and no colon.
+    """
+    allowance = _RESCAN * len(text) + 10_000
+    opener = _OPENER.search(text)
+    while opener:
+        read = _Reader(text, opener.start()).read()
+        yield read
+        allowance -= read.end - read.start
+        # A bracket in prose may have drawn the value into a string, so that a second look pays. The allowance is what
+        # keeps time linear: of brackets in one another, each fails where the outermost failed.
+        inside = read.status == "bad" or (read.status == "cut" and rescan_cut)
+        again = inside and not read.is_data and allowance > 0
+        opener = _OPENER.search(text, read.start + 1 if again else max(read.end, read.start + 1))
+
+
+# -------------------------------------------------------------------------------------------- reader 3
+
+_DATA = re.compile(r"""\{\s*(?:["'“”„‘]|\\"|\w+\s*:)|\[\s*(?:["'“”„‘{]|\\"|\[\s*["'“”„‘{])""")
+
+
+def _repair(text: str) -> tuple[object, str] | None:
+    """Broken JSON -> what json_repair makes of it, and the mark that stands in whatever ran into the end of the text.
+
+    None if the text is too large for it.
+    """
+    quotes = sum(map(text.count, "\"'“”"))
+    if len(text) > REPAIR_MAX_CHARS or len(text) * quotes > REPAIR_MAX_WORK:
+        return None
+    present = set(text)
+    mark = next(char for char in map(chr, itertools.count(0xFDD0)) if char not in present)  # Unicode's noncharacters
+    try:
+        value: object = json_repair.repair_json(text + mark, return_objects=True, skip_json_loads=True)
+    except Exception:  # it is made of heuristics: whatever it raises, the text could not be mended
+        value = None
+    return value, mark
+
+
+def _plain(text: str) -> str:
+    """The text that was repaired -> with its escapes read, to look for values in."""
+    return _ESCAPE.sub(_character, text)
+
+
+def _stands(source: str, value: str, then: str = r",\]}\"'“”‘’#/") -> bool:
+    """Whether a string stands in the source between quotation marks, with a delimiter of `then` behind it."""
+    found = re.search(rf"[\"'“”‘’]\s*{re.escape(value.strip())}\s*[\"'“”‘’]\s*(?:[{then}]|\Z)", source)
+    return found is not None
+
+
+def _is_whole(source: str, candidate: Mapping[str, object]) -> bool:
+    """Whether all keys and strings of a repaired object stand as such in the source: that none is part of another."""
+    return all(
+        _stands(source, key, ":") and (not isinstance(value, str) or _stands(source, value))
+        for key, value in candidate.items()
+    )
+
+
+# ----------------------------------------------------------------------------------------------- words
+
+
+def _kind(value: object) -> str:
+    """A JSON value -> what to call it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, dict):
+        return "an object" if value else "an empty object"
+    return "a number"
+
+
+def _line(text: str) -> str:
+    """Text -> one printable line of at most `_DETAIL_CHARS` characters."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= _DETAIL_CHARS else line[: _DETAIL_CHARS - 1] + "…"
+
+
+def _flat(value: object) -> str:
+    """A value -> all its keys and strings in one string, to look for a mark in."""
+    parts: list[str] = []
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            parts.append(item)
+        elif isinstance(item, dict):
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return "".join(parts)
+
+
+def _json(value: object) -> str:
+    """A value -> its JSON text, storable."""
+    try:
+        return clean_text(json.dumps(value, ensure_ascii=False, default=lambda number: number.digits))
+    except RecursionError:  # the exact reader may go deeper than the writer
+        return json.dumps("(nested too deeply to be shown)")
