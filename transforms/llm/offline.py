@@ -1,0 +1,200 @@
+"""The embedded model: answers like a chat model, from a grammar in plain Python, without a key or a network.
+
+It is for trying the pipeline. Its rows are not for training: they hold what `offline_author` was given to say. It
+writes English whatever language is asked for, and says so by its model name, `offline-1`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from transforms.elements import FinishReason
+from transforms.identity import UNIT, Part, fraction
+from transforms.llm import offline_author
+from transforms.llm.base import Answer, Request
+
+MODEL: Final = "offline-1"
+"""The name that rows carry. It changes whenever the same request would be answered otherwise."""
+
+EXAMPLE_FAULTS: Final = (
+    "empty",
+    "blocked",
+    "truncated",
+    "prose",
+    "wrong_shape",
+    "missing_field",
+    "wrong_type",
+    "blank_field",
+)
+LIST_FAULTS: Final = ("empty", "blocked", "prose", "wrong_shape", "bad_items")
+EXAMPLE_FORMS: Final = (
+    "fenced",
+    "in_prose",
+    "python_dict",
+    "trailing_comma",
+    "raw_newline",
+    "one_element_list",
+    "extra_key",
+)
+LIST_FORMS: Final = ("fenced", "numbered", "bulleted", "python_list")
+
+_CHARACTERS_PER_TOKEN: Final = 4  # rule of thumb of OpenAI's tokenizer guide for English
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfflineBackend:
+    """The embedded model as a back end.
+
+    Raises:
+      ValueError: `fault_rate` is not a number in [0, 1].
+    """
+
+    fault_rate: float = 0.0  # share of replies that are bad, and of the good ones that need mending
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.fault_rate <= 1.0:
+            raise ValueError(f"fault_rate is a share, a number from 0 to 1, not {self.fault_rate!r}")
+
+    def fingerprint(self) -> Mapping[str, Part]:
+        """-> the model's name and the rate of bad replies, which changes answers."""
+        return {"backend": "offline", "model": MODEL, "fault_rate": float(self.fault_rate)}
+
+    async def generate(self, request: Request) -> Answer:
+        """Request -> Answer, at once."""
+        return answer(request, self.fault_rate)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def answer(request: Request, fault_rate: float = 0.0) -> Answer:
+    """Request -> Answer, a pure function of the request's id and variables.
+
+    Args:
+      request: its variables are `topic`, or `task`, `difficulty`, `clarity` and `num_words`; absent ones are blank.
+      fault_rate: share in [0, 1] of bad replies; the same share of the others is written in a form that has to be
+        mended.
+    """
+    if request.kind == "task_list":
+        text, finish = _list_reply(request, fault_rate)
+    else:
+        text, finish = _example_reply(request, fault_rate)
+    return Answer(
+        text=text,
+        finish_reason=finish,
+        model=MODEL,
+        prompt_tokens=count_tokens(request.text),
+        output_tokens=count_tokens(text),
+    )
+
+
+def count_tokens(text: str) -> int:
+    """A text -> its tokens by rule of thumb: one for every four characters, rounded up."""
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+
+
+def fault_of(request: Request, fault_rate: float) -> str | None:
+    """Request, rate -> the fault its reply has, one of EXAMPLE_FAULTS or LIST_FAULTS, or None."""
+    if fraction("offline-fault", request.request_id) >= fault_rate * UNIT:
+        return None
+    faults = LIST_FAULTS if request.kind == "task_list" else EXAMPLE_FAULTS
+    return faults[fraction("offline-fault-kind", request.request_id) % len(faults)]
+
+
+def form_of(request: Request, fault_rate: float) -> str | None:
+    """Request, rate -> the form its good reply has, one of EXAMPLE_FORMS or LIST_FORMS, or None for plain JSON."""
+    if fraction("offline-form", request.request_id) >= fault_rate * UNIT:
+        return None
+    forms = LIST_FORMS if request.kind == "task_list" else EXAMPLE_FORMS
+    return forms[fraction("offline-form-kind", request.request_id) % len(forms)]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _example_reply(request: Request, fault_rate: float) -> tuple[str, FinishReason]:
+    fault = fault_of(request, fault_rate)
+    if fault == "empty":
+        return "", "stop"
+    if fault == "blocked":
+        return "", "content_filter"
+    given = request.variables
+    example = offline_author.write_example(
+        given.get("task", ""),
+        given.get("difficulty", ""),
+        given.get("clarity", ""),
+        given.get("num_words", ""),
+        request.request_id,
+    )
+    place = fraction("offline-fault-place", request.request_id)
+    field = tuple(example)[place % len(example)]
+    if fault is None:
+        return _dressed_example(example, form_of(request, fault_rate)), "stop"
+    if fault == "truncated":
+        text = _json(example)
+        start = text.index(": ") + 3
+        return text[: start + 1 + place % (len(json.dumps(example["input_text"])) - 3)], "length"
+    if fault == "prose":
+        return f"Sure! Here is a text for this task. {example['input_text']} I hope that this is of use.", "stop"
+    if fault == "wrong_shape":
+        return (_json(list(example.values())) if place % 2 else str(len(example["input_text"]))), "stop"
+    if fault == "missing_field":
+        return _json({name: value for name, value in example.items() if name != field}), "stop"
+    if fault == "wrong_type":
+        return _json({**example, field: None if place % 2 else place % 100}), "stop"
+    return _json({**example, field: " " * (place % 3)}), "stop"  # blank_field
+
+
+def _dressed_example(example: Mapping[str, str], form: str | None) -> str:
+    plain = _json(dict(example))
+    if form == "fenced":
+        return f"```json\n{plain}\n```"
+    if form == "in_prose":
+        return f"Here is the example you asked for:\n\n{plain}\n\nLet me know if you need another one."
+    if form == "python_dict":
+        return repr(dict(example))
+    if form == "trailing_comma":
+        return plain[:-2] + ",\n}"
+    if form == "raw_newline":
+        # Models forget to escape the line breaks of a letter; a text without any gets one after its first word.
+        broken = {**example, "input_text": example["input_text"].replace(" ", "\n", 1)}
+        return _json(broken).replace("\\n", "\n")
+    if form == "one_element_list":
+        return _json([dict(example)])
+    if form == "extra_key":
+        return _json({**example, "explanation": "The label follows from what the text describes."})
+    return plain
+
+
+def _list_reply(request: Request, fault_rate: float) -> tuple[str, FinishReason]:
+    fault = fault_of(request, fault_rate)
+    if fault == "empty":
+        return "", "stop"
+    if fault == "blocked":
+        return "", "content_filter"
+    if fault == "prose":
+        return "I am sorry, but I cannot help with a request of this kind.", "stop"
+    place = fraction("offline-fault-place", request.request_id)
+    if fault == "wrong_shape":
+        return ("{}" if place % 2 else str(place % 100)), "stop"
+    tasks = offline_author.brainstorm(request.variables.get("topic") or "", request.request_id)
+    if fault == "bad_items":
+        at = place % len(tasks)
+        return _json([*tasks[:at], None, "  ", place % 100, *tasks[at:]]), "stop"
+    return _dressed_list(tasks, form_of(request, fault_rate)), "stop"
+
+
+def _dressed_list(tasks: list[str], form: str | None) -> str:
+    if form == "fenced":
+        return f"```python\n{_json(tasks)}\n```"
+    if form == "numbered":
+        return "\n".join(f"{number}. {task}" for number, task in enumerate(tasks, 1))
+    if form == "bulleted":
+        return "\n".join(f"- {task}" for task in tasks)
+    if form == "python_list":
+        return repr(tasks)
+    return _json(tasks)
