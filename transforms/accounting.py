@@ -1,0 +1,106 @@
+"""Accounting: what went into each step came out of it, kept or rejected, and every rejection has a known reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from transforms.elements import REASONS, Example, Prompt, Reject, Reply, Task, TaskList
+
+Counts = Mapping[str, int]
+"""`Step/name` -> how many, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
+
+STEPS: Final = ("TaskGenerate", "Flatten", "SampleAttributes", "BuildPrompt", "LLMCall", "ParseJSON")
+
+
+def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
+    """One element of a stream of the graph -> what it adds to the counts. A reject rides along to the end of the
+    graph, so it is counted there only, in the stream `examples`.
+
+    Args:
+      stream: the name that the graph gives the stream: lists, tasks, prompts, replies or examples.
+      element: an element of it.
+
+    Raises:
+      TypeError: an element that the stream may not hold.
+    """
+    if isinstance(element, Reject):
+        if stream == "examples":
+            yield f"{element.stage}/rejected.{element.reason}", 1
+        return
+    if stream == "lists" and isinstance(element, TaskList):
+        yield "TaskGenerate/kept", 1
+        yield "Flatten/in", len(element.items) + len(element.refused)
+    elif stream == "tasks" and isinstance(element, Task):
+        yield "Flatten/kept", 1
+    elif stream == "prompts" and isinstance(element, Prompt):
+        yield "BuildPrompt/kept", 1
+    elif stream == "replies" and isinstance(element, Reply):
+        yield "LLMCall/kept", 1
+        yield "LLMCall/tokens.prompt", element.prompt_tokens
+        yield "LLMCall/tokens.output", element.output_tokens
+    elif stream == "examples" and isinstance(element, Example):
+        yield "ParseJSON/kept", 1
+        for repair in element.repairs:
+            yield f"ParseJSON/repaired.{repair}", 1
+    else:
+        raise TypeError(f"a {type(element).__name__} in the stream {stream!r}")
+
+
+def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: int) -> dict[str, dict[str, Any]]:
+    """Counts -> for each step, in the order of the graph, what went in, was kept and was rejected.
+
+    Args:
+      counts: as counted over the graph's streams.
+      task_requests: brainstorm prompts that were to be sent; None where tasks came from files.
+      examples_per_task: drafts made of each task.
+    """
+    kept = {step: counts.get(f"{step}/kept", 0) for step in STEPS}
+    lists = kept["TaskGenerate"]
+    kept["SampleAttributes"] = kept["Flatten"] * examples_per_task
+    entering = {
+        "TaskGenerate": lists if task_requests is None else task_requests,
+        "Flatten": counts.get("Flatten/in", 0),
+        "SampleAttributes": kept["Flatten"],
+        "BuildPrompt": kept["SampleAttributes"],
+        "LLMCall": kept["BuildPrompt"],
+        "ParseJSON": kept["LLMCall"],
+    }
+    table: dict[str, dict[str, Any]] = {}
+    for step in STEPS:
+        table[step] = {"in": entering[step], "kept": kept[step], "rejected": named(counts, f"{step}/rejected.")}
+        if repaired := named(counts, f"{step}/repaired."):
+            table[step]["repaired"] = repaired
+        if tokens := named(counts, f"{step}/tokens."):
+            table[step]["tokens"] = tokens
+    return table
+
+
+def named(counts: Counts, prefix: str) -> dict[str, int]:
+    """Counts and a prefix -> those whose name begins with it, under the rest of the name, in order."""
+    return {name[len(prefix) :]: counts[name] for name in sorted(counts) if name.startswith(prefix)}
+
+
+def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int]) -> list[str]:
+    """The table of steps and the rows in the files -> what does not add up, a line each; [] when all does.
+
+    Args:
+      table: see `step_table`.
+      rows: dataset -> rows written.
+    """
+    problems = []
+    for step, line in table.items():
+        rejected = sum(line["rejected"].values())
+        expected = line["in"] if step != "SampleAttributes" else line["kept"]  # the step that makes many of one
+        if expected != line["kept"] + rejected:
+            problems.append(f"{step}: {line['in']} in, but {line['kept']} kept + {rejected} rejected")
+        problems += [f"{step}: unknown reason {reason!r}" for reason in line["rejected"] if reason not in REASONS]
+    all_rejected = sum(sum(line["rejected"].values()) for line in table.values())
+    for kind, counted in {
+        "examples": table["ParseJSON"]["kept"],
+        "tasks": table["Flatten"]["kept"],
+        "rejects": all_rejected,
+    }.items():
+        if rows.get(kind, 0) != counted:
+            problems.append(f"{kind}: {rows.get(kind, 0)} rows written, but {counted} counted")
+    return problems

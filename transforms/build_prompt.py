@@ -1,0 +1,58 @@
+"""BuildPrompt: drafts -> the exact text that is sent to the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from transforms import progress
+from transforms.attributes import ATTRIBUTES
+from transforms.elements import Draft, Prompt, Reject
+from transforms.metrics import StepCounters
+from transforms.prompt_template import PromptTemplate
+
+_STEP = "BuildPrompt"
+
+
+def example_prompt(draft: Draft, template: PromptTemplate) -> Prompt:
+    """A draft -> the prompt that asks for its example."""
+    return Prompt(
+        kind="example",
+        subject=draft,
+        text=template.render({"task": draft.task, **{name: getattr(draft, name) for name in ATTRIBUTES}}),
+        template=template.name,
+    )
+
+
+class _Build(beam.DoFn):
+    def __init__(self, template: PromptTemplate) -> None:
+        self._template = template
+        self._counters = StepCounters(_STEP)
+
+    def process(self, draft: Draft | Reject) -> Iterator[Prompt | Reject]:
+        if isinstance(draft, Reject):
+            yield draft
+            return
+        self._counters.add("in")
+        self._counters.add("kept")
+        progress.add("prompts")
+        yield example_prompt(draft, self._template)
+
+    def finish_bundle(self) -> None:
+        progress.flush()
+
+
+@dataclasses.dataclass(eq=False)
+class BuildPrompt(beam.PTransform):
+    """Draft -> Prompt. Rejects pass through.
+
+    Args:
+      template: the example prompt; its variables are `prompt_template.EXAMPLE_VARIABLES`.
+    """
+
+    template: PromptTemplate
+
+    def expand(self, drafts: beam.PCollection[Draft | Reject]) -> beam.PCollection[Prompt | Reject]:
+        return drafts | "Build" >> beam.ParDo(_Build(self.template))

@@ -1,0 +1,80 @@
+"""ParseJSON: the model's replies -> examples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from transforms import progress
+from transforms.elements import Draft, Example, Reject, Reply
+from transforms.metrics import StepCounters
+from transforms.parsing import Refusal, clean_text, parse_object
+
+_STEP = "ParseJSON"
+
+
+def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
+    """A reply to an example prompt -> the example, or why there is none."""
+    parsed = parse_object(reply.text, reply.finish_reason)
+    if isinstance(parsed, Refusal):
+        return Reject.of_reply(reply, stage=_STEP, reason=parsed.reason, detail=parsed.detail)
+    draft = reply.prompt.subject
+    if not isinstance(draft, Draft):
+        raise TypeError(f"an example was asked for by a {type(draft).__name__}")
+    return Example(
+        id=draft.draft_id,
+        task_id=draft.task_id,
+        task=draft.task,
+        **parsed.value,
+        language=draft.language,
+        difficulty=draft.difficulty,
+        clarity=draft.clarity,
+        num_words=draft.num_words,
+        replica=draft.replica,
+        prompt=reply.prompt.text,
+        template=reply.prompt.template,
+        model=reply.model,
+        finish_reason=reply.finish_reason,
+        prompt_tokens=reply.prompt_tokens,
+        output_tokens=reply.output_tokens,
+        raw_reply=clean_text(reply.text) if keep_raw else "",
+        seed=draft.seed,
+        repairs=parsed.repairs,
+    )
+
+
+class _Parse(beam.DoFn):
+    def __init__(self, keep_raw: bool) -> None:
+        self._keep_raw = keep_raw
+        self._counters = StepCounters(_STEP)
+
+    def process(self, reply: Reply | Reject) -> Iterator[Example | Reject]:
+        if isinstance(reply, Reject):
+            yield reply
+            return
+        self._counters.add("in")
+        result = read_example(reply, keep_raw=self._keep_raw)
+        self._counters.outcome(result)
+        progress.add("refused" if isinstance(result, Reject) else "examples")
+        for repair in result.repairs if isinstance(result, Example) else ():
+            self._counters.add(f"repaired.{repair}")
+        yield result
+
+    def finish_bundle(self) -> None:
+        progress.flush()
+
+
+@dataclasses.dataclass(eq=False)
+class ParseJSON(beam.PTransform):
+    """Reply -> Example, or a Reject with the reason and the raw reply. Rejects pass through.
+
+    Args:
+      keep_raw: whether examples keep the reply as it came.
+    """
+
+    keep_raw: bool = False
+
+    def expand(self, replies: beam.PCollection[Reply | Reject]) -> beam.PCollection[Example | Reject]:
+        return replies | "Parse" >> beam.ParDo(_Parse(self.keep_raw))

@@ -1,0 +1,68 @@
+"""Progress of a run on one machine: each worker process tells how far it is in a small file of its own.
+
+Beam's local runner gives no metrics before its end, and its workers may be processes. The launcher names a folder in
+the environment variable TEXTMINT_PROGRESS, which worker processes inherit; each writes its counts there, at most
+twice a second, and the launcher adds them up. Without the variable (on Dataflow) nothing is written. What is told
+here is for a person's eyes: no row and no check depends on it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "TEXTMINT_PROGRESS"
+_INTERVAL: Final = 0.5  # seconds between two writes of a process
+
+
+class _Board:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folder: str | None = None
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._written = 0.0
+
+    def add(self, name: str, amount: int = 1) -> None:
+        folder = os.environ.get(VARIABLE)
+        if folder is None:
+            return
+        with self._lock:
+            if folder != self._folder:  # another run in the same process
+                self._folder, self._written = folder, 0.0
+                self._counts.clear()
+            self._counts[name] += amount
+            if time.monotonic() - self._written >= _INTERVAL:
+                self._write()
+
+    def flush(self) -> None:
+        with self._lock:
+            if self._folder is not None and self._folder == os.environ.get(VARIABLE):
+                self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        path = Path(self._folder or "", f"{os.getpid()}.json")
+        part = path.with_suffix(".part")
+        with contextlib.suppress(OSError):  # a full disk must not end a run for the sake of a progress line
+            part.write_text(json.dumps(self._counts))
+            part.replace(path)
+
+
+_board = _Board()
+add = _board.add
+flush = _board.flush
+
+
+def read(folder: str) -> collections.Counter[str]:
+    """The folder -> the counts of all worker processes, added up."""
+    total: collections.Counter[str] = collections.Counter()
+    for path in Path(folder).glob("*.json"):
+        with contextlib.suppress(OSError, ValueError):
+            total.update(json.loads(path.read_text()))
+    return total

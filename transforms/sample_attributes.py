@@ -1,0 +1,69 @@
+"""SampleAttributes: tasks -> drafts of examples, each with its attributes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from transforms.attributes import Attributes
+from transforms.elements import Draft, Reject, Task
+from transforms.identity import stable_hash
+from transforms.metrics import StepCounters
+
+_STEP = "SampleAttributes"
+
+
+def drafts_of(task: Task, *, examples_per_task: int, attributes: Attributes, seed: int) -> Iterator[Draft]:
+    """A task -> its drafts, replica 0 to examples_per_task - 1. A draft depends on its task, its replica and the seed
+    only, so more examples a task leave the first ones as they were."""
+    for replica in range(examples_per_task):
+        draft_id = stable_hash("draft", task.task_id, replica, seed)
+        yield Draft(
+            draft_id=draft_id,
+            task_id=task.task_id,
+            task=task.task,
+            replica=replica,
+            seed=seed,
+            **attributes.pick(draft_id),
+        )
+
+
+class _Sample(beam.DoFn):
+    def __init__(self, examples_per_task: int, attributes: Attributes, seed: int) -> None:
+        self._examples_per_task = examples_per_task
+        self._attributes = attributes
+        self._seed = seed
+        self._counters = StepCounters(_STEP)
+
+    def process(self, task: Task | Reject) -> Iterator[Draft | Reject]:
+        if isinstance(task, Reject):
+            yield task
+            return
+        self._counters.add("in")
+        self._counters.add("kept", self._examples_per_task)
+        yield from drafts_of(
+            task,
+            examples_per_task=self._examples_per_task,
+            attributes=self._attributes,
+            seed=self._seed,
+        )
+
+
+@dataclasses.dataclass(eq=False)
+class SampleAttributes(beam.PTransform):
+    """Task -> Draft, `examples_per_task` of them a task. Rejects pass through.
+
+    Args:
+      examples_per_task: at least 1.
+      attributes: from what each attribute is picked; see `attributes.parse_attributes`.
+      seed: the user's; another seed gives other drafts.
+    """
+
+    examples_per_task: int
+    attributes: Attributes
+    seed: int = 42
+
+    def expand(self, tasks: beam.PCollection[Task | Reject]) -> beam.PCollection[Draft | Reject]:
+        return tasks | "Sample" >> beam.ParDo(_Sample(self.examples_per_task, self.attributes, self.seed))

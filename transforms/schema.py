@@ -1,0 +1,155 @@
+"""Schema: the columns of the dataset, and rows -> Parquet bytes.
+
+Every column has a declared type and a description, which travels in the file as the field's metadata. A column is
+non-null unless its description says when it is null.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.elements import Example, Reject, Task
+
+DatasetKind = Literal["examples", "tasks", "rejects"]
+KINDS: Final[tuple[DatasetKind, ...]] = ("rejects", "tasks", "examples")
+"""The datasets of a folder, in the order in which they are published: the one that counts comes last."""
+
+_STRING: Final = pa.string()
+_INT: Final = pa.int64()
+ROW_GROUP_ROWS: Final = 32_768  # about 32 MB of text, so that a reader of one group stays small
+
+
+def _column(name: str, type_: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, type_, nullable=nullable, metadata={"description": description})
+
+
+def _maybe(name: str, type_: pa.DataType, description: str) -> pa.Field:
+    return _column(name, type_, description, nullable=True)
+
+
+_RAW_REPLY: Final = _column("raw_reply", _STRING, "the reply as it came")
+
+EXAMPLES: Final = pa.schema(
+    [
+        _column("id", _STRING, "hash of task_id, replica and seed"),
+        _column("task_id", _STRING, "hash of the normalised task"),
+        _column("task", _STRING, "the classification task, a sentence"),
+        _column("input_text", _STRING, "the text to classify"),
+        _column("label", _STRING, "its correct label"),
+        _column("misleading_label", _STRING, "a label that is valid for the task but wrong here: a hard negative"),
+        _column("language", _STRING, "the language asked for"),
+        _column("difficulty", _STRING, "the education asked for"),
+        _column("clarity", _STRING, "the clarity asked for"),
+        _column("num_words", _STRING, "the length asked for"),
+        _column("replica", _INT, "which example of its task, from 0"),
+        _column("prompt", _STRING, "the exact text sent"),
+        _column("template", _STRING, "the template's name and the digest of its text"),
+        _column("model", _STRING, "the model as served"),
+        _column("finish_reason", _STRING, "why the model stopped: stop, length"),
+        _column("prompt_tokens", _INT, "tokens of the prompt, as the endpoint counted them"),
+        _column("output_tokens", _INT, "tokens of the reply, as the endpoint counted them"),
+        _column("seed", _INT, "the seed of the run"),
+    ]
+)
+
+TASKS: Final = pa.schema(
+    [
+        _column("task_id", _STRING, "hash of the normalised task"),
+        _column("task", _STRING, "the classification task, a sentence"),
+        _column("source", _STRING, "brainstorm, or file for the user's own"),
+        _column("round", _INT, "the brainstorm round that first brought it; 0 for a file"),
+        _maybe("topic", _STRING, "the topic of that round; null for a file, and where there are no topics"),
+        _maybe("model", _STRING, "the model as served; null for a file"),
+        _maybe("template", _STRING, "the template's name and digest; null for a file"),
+    ]
+)
+
+REJECTS: Final = pa.schema(
+    [
+        _column("id", _STRING, "the id of what was refused: of the example that would have been, of the round, ..."),
+        _column("stage", _STRING, "the step that refused it"),
+        _column("reason", _STRING, "one of a closed set"),
+        _column("detail", _STRING, "one line for a person"),
+        _column("can_retry", pa.bool_(), "whether the same request, sent again, has a chance"),
+        _column("raw_reply", _STRING, "what was refused, as it came"),
+        _maybe("task_id", _STRING, "null for a refused brainstorm reply"),
+        _maybe("task", _STRING, "null for a refused brainstorm reply"),
+        _maybe("topic", _STRING, "null but for what a brainstorm round with a topic brought"),
+        _maybe("language", _STRING, "null before SampleAttributes"),
+        _maybe("difficulty", _STRING, "null before SampleAttributes"),
+        _maybe("clarity", _STRING, "null before SampleAttributes"),
+        _maybe("num_words", _STRING, "null before SampleAttributes"),
+        _maybe("replica", _INT, "null before SampleAttributes"),
+        _maybe("prompt", _STRING, "null where nothing was asked"),
+        _maybe("template", _STRING, "null where nothing was asked"),
+        _maybe("model", _STRING, "null where no reply came"),
+        _maybe("finish_reason", _STRING, "null where no reply came"),
+        _maybe("prompt_tokens", _INT, "null where no reply came"),
+        _maybe("output_tokens", _INT, "null where no reply came"),
+        _maybe("seed", _INT, "null where nothing was asked"),
+    ]
+)
+
+
+def schema_of(kind: DatasetKind, *, keep_raw: bool = False) -> pa.Schema:
+    """Which dataset -> its schema.
+
+    Args:
+      keep_raw: whether examples have the column `raw_reply`, after `output_tokens`.
+    """
+    if kind == "examples":
+        return EXAMPLES.insert(EXAMPLES.get_field_index("seed"), _RAW_REPLY) if keep_raw else EXAMPLES
+    return {"tasks": TASKS, "rejects": REJECTS}[kind]
+
+
+def sort_key(row: Example | Task | Reject) -> tuple[str, str, str]:
+    """A row -> its place in a file: by id, then by what tells rows of one id apart."""
+    if isinstance(row, Task):
+        return row.task_id, "", ""
+    if isinstance(row, Reject):
+        return row.id, row.stage, row.reason
+    return row.id, "", ""
+
+
+def kind_of(element: object) -> DatasetKind | None:
+    """An element -> the dataset it is a row of; None for another element."""
+    if isinstance(element, Example):
+        return "examples"
+    if isinstance(element, Task):
+        return "tasks"
+    return "rejects" if isinstance(element, Reject) else None
+
+
+def to_table(rows: Sequence[Example | Task | Reject], schema: pa.Schema) -> pa.Table:
+    """Rows -> a table with exactly the schema's columns.
+
+    Raises:
+      ValueError: a column that is declared non-null holds a null.
+      pyarrow.ArrowException: a value is of another type than its column.
+    """
+    columns: list[pa.Array] = []
+    for field in schema:
+        column = pa.array([getattr(row, field.name) for row in rows], type=field.type)
+        if column.null_count and not field.nullable:
+            row = rows[column.is_null().index(pa.scalar(True)).as_py()]
+            raise ValueError(f"column {field.name!r} is null in the row {sort_key(row)}, but is declared non-null")
+        columns.append(column)
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def to_parquet(rows: Iterable[Example | Task | Reject], schema: pa.Schema) -> bytes:
+    """Rows in any order -> a Parquet file: sorted by id, zstd, the same bytes for the same rows.
+
+    Raises:
+      as `to_table`.
+    """
+    sink = io.BytesIO()
+    options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROW_GROUP_ROWS}
+    table = to_table(sorted(rows, key=sort_key), schema)
+    pq.write_table(table, sink, sorting_columns=[pq.SortingColumn(0)], **options)
+    return sink.getvalue()

@@ -1,0 +1,134 @@
+"""TaskGenerate: seeds, or the user's own files -> lists of tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+from apache_beam.io import fileio
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.elements import Prompt, Reject, Reply, TaskList, TaskSeed
+from transforms.identity import stable_hash
+from transforms.metrics import StepCounters
+from transforms.parsing import Refusal, parse_string_list
+from transforms.prompt_template import PromptTemplate
+from transforms.tasks import read_tasks, topics_of_rounds
+
+_STEP = "TaskGenerate"
+_TASKS_PER_LIST = 1_000  # of a file; bounds the size of an element
+
+
+def task_seeds(rounds: int, *, topics: Iterable[str], refresh: str, seed: int) -> list[TaskSeed]:
+    """How many brainstorm rounds -> a seed for each. The refresh label enters the identity, so that each refresh
+    brainstorms anew, and the first rounds of a run of more rounds are those of a run of fewer.
+
+    Args:
+      rounds: how many prompts are sent.
+      topics: the fields of life that rounds are steered to; none: the paper's bare prompt.
+      refresh: the label of this refresh.
+      seed: the user's.
+    """
+    return [
+        TaskSeed(
+            seed_id=stable_hash("task_seed", refresh, round_, seed),
+            round=round_,
+            topic=topic,
+            seed=seed,
+        )
+        for round_, topic in enumerate(topics_of_rounds(tuple(topics), rounds, refresh=refresh, seed=seed))
+    ]
+
+
+def brainstorm_prompt(seed: TaskSeed, template: PromptTemplate) -> Prompt:
+    """A seed -> the prompt that asks for a list of tasks."""
+    return Prompt(
+        kind="task_list",
+        subject=seed,
+        text=template.render({"topic": seed.topic}),
+        template=template.name,
+    )
+
+
+def read_task_list(reply: Reply) -> TaskList | Reject:
+    """A reply to a brainstorm prompt -> its list of tasks, or why there is none."""
+    parsed = parse_string_list(reply.text, reply.finish_reason)
+    if isinstance(parsed, Refusal):
+        return Reject.of_reply(reply, stage=_STEP, reason=parsed.reason, detail=parsed.detail)
+    seed = reply.prompt.subject
+    if not isinstance(seed, TaskSeed):
+        raise TypeError(f"a list of tasks was asked for by a {type(seed).__name__}")
+    return TaskList(
+        source="brainstorm",
+        round=seed.round,
+        topic=seed.topic,
+        items=parsed.value,
+        refused=parsed.refused,
+        model=reply.model,
+        template=reply.prompt.template,
+    )
+
+
+class _ReadTaskList(beam.DoFn):
+    def __init__(self) -> None:
+        self._counters = StepCounters(_STEP)
+
+    def process(self, reply: Reply | Reject) -> Iterator[TaskList | Reject]:
+        self._counters.add("in")
+        result = reply if isinstance(reply, Reject) else read_task_list(reply)
+        self._counters.outcome(result)
+        yield result
+
+
+class _ReadTaskFile(beam.DoFn):
+    def process(self, metadata: fileio.FileMetadata) -> Iterator[TaskList]:
+        with FileSystems.open(metadata.path, compression_type=CompressionTypes.AUTO) as file:
+            tasks = read_tasks(file, metadata.path)
+            while items := tuple(itertools.islice(tasks, _TASKS_PER_LIST)):
+                yield TaskList(source="file", round=0, topic=None, items=items)
+
+
+@dataclasses.dataclass(eq=False)
+class TaskGenerate(beam.PTransform):
+    """Seeds -> TaskList, or a Reject for a reply that holds no list: brainstorms tasks with the model.
+
+    Args:
+      template: the brainstorm prompt.
+      llm: what answers prompts, a `PTransform` from Prompt to Reply or Reject.
+    """
+
+    template: PromptTemplate
+    llm: beam.PTransform
+
+    def expand(self, seeds: beam.PCollection[TaskSeed]) -> beam.PCollection[TaskList | Reject]:
+        return (
+            seeds
+            | "Prompt" >> beam.Map(brainstorm_prompt, self.template).with_output_types(Prompt)
+            | self.llm
+            | "Parse" >> beam.ParDo(_ReadTaskList())
+        )
+
+
+@dataclasses.dataclass(eq=False)
+class ReadTasks(beam.PTransform):
+    """Pipeline -> TaskList: reads the user's own tasks from files, instead of `TaskGenerate`.
+
+    Args:
+      pattern: a path or pattern that Beam's FileSystems open; see `tasks.read_tasks` for the formats.
+
+    Raises:
+      TaskFileError: while it runs, when a file is not what it was when the options were checked.
+    """
+
+    pattern: str
+
+    def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[TaskList]:
+        return (
+            pipeline
+            | "Match" >> fileio.MatchFiles(self.pattern)
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> beam.ParDo(_ReadTaskFile())
+        )

@@ -1,0 +1,401 @@
+"""WriteDataset: examples, tasks and rejects -> the dataset folder, all of a label at once or not at all.
+
+    OUTPUT/{examples,tasks,rejects}/refresh=LABEL/part-00000-of-00001-DIGEST.parquet   OUTPUT/manifest.json
+
+Files are first written under `OUTPUT/_staging`, where readers do not look (a leading underscore is skipped by
+pyarrow, Spark and Hive). When every count adds up, the last element of the graph publishes them: it puts the new files
+in the label's place and takes the old ones away, touching no other label. Until then a run that fails or is killed has
+changed nothing. Names hold a digest of the content, so a bundle that an engine retries writes the same file again, and
+old and new files of a label never collide.
+
+On a local disk each folder is exchanged in one atomic step. Object stores have no such step: there the new files are
+written, then the manifest, which lists the files that count, then the old files are deleted.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import dataclasses
+import hashlib
+import heapq
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.localfilesystem import LocalFileSystem
+
+from transforms.accounting import discrepancies, step_table
+from transforms.elements import Example, Reject, Task
+from transforms.schema import KINDS, DatasetKind, kind_of, schema_of, sort_key, to_parquet
+
+Row = Example | Task | Reject
+SHARD_BYTES: Final = 128 << 20
+_SAMPLE_ROWS: Final = 512  # whose file size stands for all rows'
+STAGING: Final = "_staging"
+MANIFEST: Final = "manifest.json"
+
+
+class RunFailed(RuntimeError):
+    """The run came to its end, but its result cannot be published; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StagedFile:
+    """A file that is written but not yet published."""
+
+    kind: DatasetKind
+    name: str
+    rows: int
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a run publishes, and what it says of itself.
+
+    Args:
+      output: the dataset folder, an absolute path or URL.
+      refresh: the label.
+      run_id: names the staging folder; no row depends on it.
+      task_requests: brainstorm prompts sent; None where tasks came from files.
+      examples_per_task: drafts made of each task.
+      description: what else the manifest holds of this run: options, versions, when it was started.
+    """
+
+    output: str
+    refresh: str
+    run_id: str
+    task_requests: int | None
+    examples_per_task: int
+    description: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """-> the folder name of the label, in Hive's form."""
+        return f"refresh={self.refresh}"
+
+    @property
+    def staging(self) -> str:
+        """-> the folder that the run writes to before it publishes."""
+        return str(FileSystems.join(self.output, STAGING, self.label, self.run_id))
+
+
+# --- how many files
+
+
+class _SizeFn(beam.CombineFn):
+    """Rows -> how many files they fill: the file size of a sample, times the number of rows. The sample is the rows of
+    the smallest ids; ids are hashes, so it is drawn evenly, and the same whatever the order."""
+
+    def __init__(self, keep_raw: bool, shard_bytes: int) -> None:
+        self._keep_raw = keep_raw
+        self._shard_bytes = shard_bytes
+
+    def create_accumulator(self) -> tuple[int, list[Row]]:
+        return 0, []
+
+    def add_input(self, accumulator: tuple[int, list[Row]], row: Row) -> tuple[int, list[Row]]:
+        count, sample = accumulator
+        sample.append(row)
+        if len(sample) >= 4 * _SAMPLE_ROWS:
+            sample = heapq.nsmallest(_SAMPLE_ROWS, sample, key=sort_key)
+        return count + 1, sample
+
+    def merge_accumulators(self, accumulators: Iterable[tuple[int, list[Row]]]) -> tuple[int, list[Row]]:
+        total = 0
+        merged: list[Row] = []
+        for count, sample in accumulators:
+            total += count
+            merged = heapq.nsmallest(_SAMPLE_ROWS, merged + sample, key=sort_key)
+        return total, merged
+
+    def extract_output(self, accumulator: tuple[int, list[Row]]) -> int:
+        count, sample = accumulator
+        sample = heapq.nsmallest(_SAMPLE_ROWS, sample, key=sort_key)
+        kind = kind_of(sample[0]) if sample else None
+        if kind is None:
+            return 1
+        sample_bytes = len(to_parquet(sample, schema_of(kind, keep_raw=self._keep_raw)))
+        return max(1, math.ceil(count * sample_bytes / len(sample) / self._shard_bytes))
+
+
+# --- one file
+
+
+class _AssignShard(beam.DoFn):
+    """Files split the ids evenly and in order: ids are hashes, so their first 32 bits place them."""
+
+    def process(self, row: Row, shards: int) -> Iterator[tuple[str, Row]]:
+        place = int(sort_key(row)[0][:8], 16)
+        yield f"{place * shards >> 32:05d}-of-{shards:05d}", row
+
+
+class _EveryShard(beam.DoFn):
+    """A file for every shard, though no row may fall to it: an empty dataset still has its schema."""
+
+    def process(self, _: None, shards: int) -> Iterator[tuple[str, None]]:
+        for shard in range(shards):
+            yield f"{shard:05d}-of-{shards:05d}", None
+
+
+class _WriteFile(beam.DoFn):
+    def __init__(self, kind: DatasetKind, target: Target, keep_raw: bool) -> None:
+        self._kind = kind
+        self._target = target
+        self._keep_raw = keep_raw
+
+    def process(self, shard: tuple[str, Iterable[Row | None]]) -> Iterator[StagedFile]:
+        rows = [row for row in shard[1] if row is not None]
+        content = to_parquet(rows, schema_of(self._kind, keep_raw=self._keep_raw))
+        digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+        name = f"part-{shard[0]}-{digest}.parquet"
+        _write(FileSystems.join(self._target.staging, self._kind, name), content)
+        yield StagedFile(kind=self._kind, name=name, rows=len(rows), bytes=len(content))
+
+
+def _write(path: str, content: bytes) -> None:
+    if _is_local(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(content)
+
+
+def _is_local(path: str) -> bool:
+    return isinstance(FileSystems.get_filesystem(path), LocalFileSystem)
+
+
+@dataclasses.dataclass(eq=False)
+class _WriteFiles(beam.PTransform):
+    """Rows of one kind -> StagedFile, sorted files of about `shard_bytes` in the run's staging folder."""
+
+    kind: DatasetKind
+    target: Target
+    keep_raw: bool
+    shard_bytes: int
+
+    def expand(self, rows: beam.PCollection[Row]) -> beam.PCollection[StagedFile]:
+        shards = beam.pvalue.AsSingleton(
+            rows | "Shards" >> beam.CombineGlobally(_SizeFn(self.keep_raw, self.shard_bytes))
+        )
+        assigned = rows | "AssignShard" >> beam.ParDo(_AssignShard(), shards).with_output_types(tuple[str, Any])
+        every = (
+            rows.pipeline
+            | "Once" >> beam.Create([None])
+            | "EveryShard" >> beam.ParDo(_EveryShard(), shards).with_output_types(tuple[str, Any])
+        )
+        return (
+            (assigned, every)
+            | "Together" >> beam.Flatten()
+            | "GroupByShard" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(_WriteFile(self.kind, self.target, self.keep_raw))
+        )
+
+
+# --- publishing
+
+
+def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, int]) -> dict[str, Any]:
+    """The staged files of a run and what was counted on the way -> the run's entry in the manifest, after its files
+    have taken the label's place. Doing it again changes nothing.
+
+    Raises:
+      RunFailed: the counts do not add up, or no example was kept; then the label keeps the data it had. (Where it had
+        none, a run without examples publishes its rejects, so that they can be looked at.)
+    """
+    by_kind: dict[str, list[StagedFile]] = {kind: [] for kind in KINDS}
+    for file in files:
+        by_kind[file.kind].append(file)
+    rows = {kind: sum(file.rows for file in staged) for kind, staged in by_kind.items()}
+    table = step_table(counts, task_requests=target.task_requests, examples_per_task=target.examples_per_task)
+    problems = discrepancies(table, rows)
+    if problems:
+        raise RunFailed(
+            f"the counts do not add up, so nothing was published: {'; '.join(problems)}. "
+            f"What was written is in {target.staging}"
+        )
+    if not rows["examples"] and _files_in(FileSystems.join(target.output, "examples", target.label)):
+        raise RunFailed(f"{_no_examples(table)} The label keeps the data it had; the rejects are in {target.staging}")
+    entry = {
+        **target.description,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "counts": {kind: rows[kind] for kind in reversed(KINDS)},
+        "steps": table,
+        "files": {
+            kind: [
+                {"path": f"{kind}/{target.label}/{file.name}", "rows": file.rows, "bytes": file.bytes}
+                for file in sorted(by_kind[kind], key=lambda file: file.name)
+            ]
+            for kind in reversed(KINDS)
+        },
+    }
+    if _is_local(target.output):
+        _publish_local(target, by_kind, entry)
+    else:
+        _publish_remote(target, by_kind, entry)
+    if not rows["examples"]:
+        raise RunFailed(f"{_no_examples(table)} The rejects are in {FileSystems.join(target.output, 'rejects')}")
+    return entry
+
+
+def _no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
+    reasons: collections.Counter[str] = collections.Counter()
+    for step, line in table.items():
+        for reason, count in line["rejected"].items():
+            reasons[f"{step} {reason}"] += count
+    listed = (
+        ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(4)) or "there were no rejects either"
+    )
+    return f"not one example was kept ({listed})."
+
+
+def _files_in(folder: str) -> list[str]:
+    """A folder -> the full paths of the Parquet files in it; [] where there is none."""
+    if _is_local(folder):
+        return sorted(str(path) for path in Path(folder).glob("*.parquet"))
+    matches = FileSystems.match([FileSystems.join(folder, "*.parquet")])
+    return sorted(metadata.path for metadata in matches[0].metadata_list)
+
+
+def _publish_local(target: Target, by_kind: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
+    for kind in KINDS:
+        staged, final = Path(target.staging, kind), Path(target.output, kind, target.label)
+        wanted = {file.name for file in by_kind[kind]}
+        if {Path(path).name for path in _files_in(str(final))} == wanted:
+            continue  # the same content is there already, of an earlier run or an earlier try at this bundle
+        for left_over in set(staged.iterdir()) - {staged / name for name in wanted}:
+            left_over.unlink()
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            _exchange(staged, final)
+        else:
+            staged.rename(final)
+    manifest = Path(target.output, MANIFEST)
+    part = Path(target.staging, MANIFEST)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(_manifest_with(target, entry), encoding="utf-8")
+    part.replace(manifest)
+    shutil.rmtree(Path(target.output, STAGING, target.label), ignore_errors=True)
+    with contextlib.suppress(OSError):  # another label is being written at this moment
+        Path(target.output, STAGING).rmdir()
+
+
+def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
+    stale: list[str] = []
+    for kind in KINDS:
+        final = FileSystems.join(target.output, kind, target.label)
+        there = _files_in(final)
+        wanted = {FileSystems.join(final, file.name): file for file in by_kind[kind]}
+        missing = [path for path in wanted if path not in there]
+        if missing:
+            sources = [FileSystems.join(target.staging, kind, wanted[path].name) for path in missing]
+            FileSystems.rename(sources, missing)
+        stale += [path for path in there if path not in wanted]
+    _write(FileSystems.join(target.output, MANIFEST), _manifest_with(target, entry).encode())
+    staged = FileSystems.match([FileSystems.join(target.output, STAGING, target.label, "**")])[0].metadata_list
+    if doomed := stale + [metadata.path for metadata in staged]:
+        FileSystems.delete(doomed)
+
+
+def read_manifest(output: str) -> dict[str, Any]:
+    """The dataset folder -> its manifest: {"refreshes": {label: what that run said of itself}}; without entries where
+    there is none yet."""
+    path = FileSystems.join(output, MANIFEST)
+    if not FileSystems.exists(path):
+        return {"refreshes": {}}
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        manifest: dict[str, Any] = json.load(file)
+    return manifest
+
+
+def _manifest_with(target: Target, entry: Mapping[str, Any]) -> str:
+    try:
+        refreshes = dict(read_manifest(target.output)["refreshes"])
+    except (ValueError, KeyError, TypeError):
+        refreshes = {}  # not ours, or cut short by a full disk: the data is what counts
+    refreshes[target.refresh] = entry
+    return json.dumps({"refreshes": dict(sorted(refreshes.items()))}, indent=2, ensure_ascii=False) + "\n"
+
+
+_AT_FDCWD_LINUX: Final = -100  # linux/fcntl.h
+_RENAME_EXCHANGE: Final = 2  # linux/fs.h; renameat2(2)
+_RENAME_SWAP: Final = 2  # sys/stdio.h of macOS; renamex_np(2)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Two folders of one file system -> each under the other's name. Atomic where the system can (Linux's renameat2,
+    macOS's renamex_np); elsewhere two renames, between which the label is absent for an instant."""
+    source, destination = os.fsencode(new), os.fsencode(old)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(source, destination, _RENAME_SWAP)
+        else:
+            failed = libc.renameat2(_AT_FDCWD_LINUX, source, _AT_FDCWD_LINUX, destination, _RENAME_EXCHANGE)
+    except (AttributeError, OSError):  # a C library without it
+        failed = -1
+    if failed:
+        aside = new.with_name(f"{new.name}-old")
+        old.rename(aside)
+        new.rename(old)
+
+
+class _Publish(beam.DoFn):
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def process(self, _: None, files: Iterable[StagedFile], counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+        yield publish(self._target, files, counts)
+
+
+def _is_kind(row: object, kind: DatasetKind) -> bool:
+    return kind_of(row) == kind
+
+
+@dataclasses.dataclass(eq=False)
+class WriteDataset(beam.PTransform):
+    """{"examples": Example or Reject, "tasks": Task or Reject, "counts": (name, count)} -> one element, the run's
+    entry in the manifest, once everything is published.
+
+    The rejects written are those of the stream `examples`, to whose end all of them ride along.
+
+    Args:
+      target: where to, and what the manifest says of the run.
+      keep_raw: whether examples have the column `raw_reply`.
+      shard_bytes: the size of file to aim at.
+    """
+
+    target: Target
+    keep_raw: bool = False
+    shard_bytes: int = SHARD_BYTES
+
+    def expand(self, streams: Mapping[str, Any]) -> Any:
+        staged = []
+        for kind in KINDS:
+            stream = streams["tasks" if kind == "tasks" else "examples"]
+            staged.append(
+                stream
+                | f"Only{kind.title()}" >> beam.Filter(_is_kind, kind).with_output_types(Row)
+                | f"Write{kind.title()}" >> _WriteFiles(kind, self.target, self.keep_raw, self.shard_bytes)
+            )
+        files = staged | "AllFiles" >> beam.Flatten()
+        return (
+            streams["counts"].pipeline
+            | "Once" >> beam.Create([None])
+            | "Publish"
+            >> beam.ParDo(
+                _Publish(self.target),
+                beam.pvalue.AsList(files),
+                beam.pvalue.AsDict(streams["counts"]),
+            )
+        )
