@@ -1,0 +1,34 @@
+"""Textmint's command line: `python -m pipelines COMMAND --option=value ...`. Dispatch only."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {"generate": "run the pipeline and write the dataset folder (see generate --help)"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line, without the program's name -> the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    prog = os.environ.get("TEXTMINT_PROG", "textmint")
+    command = arguments[0] if arguments else "generate"
+    if command in ("--help", "-h", "help"):
+        print(f"usage: {prog} COMMAND [--option=value ...]\n")
+        for name, text in COMMANDS.items():
+            print(f"  {name:<10} {text}")
+        return 0
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join(COMMANDS)}"
+        print(f"{prog}: unknown command {command!r}{hint}", file=sys.stderr)
+        return 2
+    from pipelines.run import generate  # only now: importing Beam takes a second
+
+    return generate(arguments[1:], prog)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,460 @@
+"""Options: what the user typed -> a frozen, validated Config. Whatever is wrong is said here, before anything is
+paid for or written."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
+from transforms.llm.base import Backend
+from transforms.llm.offline import MODEL as OFFLINE_MODEL
+from transforms.llm.offline import OfflineBackend
+from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES, PromptTemplate, TemplateError
+from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
+
+LOCAL_RUNNER: Final = "FnApiRunner"
+"""Beam's in-process engine. `DirectRunner` stands for three of them, and tries Prism first, a binary that it downloads
+without a timeout; a laptop behind a firewall would hang."""
+
+_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_INT64: Final = 1 << 63
+_BACKENDS: Final = ("offline",)
+
+
+class OptionError(Exception):
+    """Options that cannot be used.
+
+    Args:
+      problems: what is wrong, where, and how to mend it; a line each.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without 300 lines of usage before it."""
+
+    def error(self, message: str) -> Any:
+        raise OptionError(message)
+
+
+class GenerateOptions(PipelineOptions):
+    """The options of the main job, in Beam's flag style."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: Any) -> None:
+        data = parser.add_argument_group("data")
+        data.add_argument(
+            "--tasks",
+            metavar="PATTERN",
+            help="your own tasks, instead of brainstormed ones: a file or pattern; .txt (a task a line), .jsonl or "
+            ".parquet (with a column `task`), .txt.gz, .jsonl.gz",
+        )
+        data.add_argument(
+            "--task_requests", type=int, default=5, metavar="N", help="brainstorm prompts; each brings about 20 tasks"
+        )
+        data.add_argument("--max_tasks", type=int, metavar="N", help="keep at most N tasks (default: all)")
+        data.add_argument("--examples_per_task", type=int, default=3, metavar="N", help="examples asked for a task")
+        data.add_argument(
+            "--language",
+            metavar="CHOICE",
+            help="a language, or several with optional weights: English:0.5,German:0.3,Thai; or xlm-r: the 100 of "
+            "XLM-R, weighted as in arXiv 2401.00368 (default: English)",
+        )
+        data.add_argument(
+            "--difficulty",
+            metavar="CHOICE",
+            help=f"one or several of: {', '.join(DIFFICULTIES)} (default: all, evenly)",
+        )
+        data.add_argument(
+            "--clarity", metavar="CHOICE", help=f"one or several of: {', '.join(CLARITIES)} (default: all, evenly)"
+        )
+        data.add_argument(
+            "--num_words",
+            metavar="CHOICE",
+            help=f"one or several of: {', '.join(NUM_WORDS)} (default: all, evenly); or any: say nothing of length",
+        )
+        data.add_argument(
+            "--topics",
+            metavar="FILE",
+            help="fields of life, a line each, that brainstorm rounds are steered to; none: the paper's bare prompt "
+            "(default: the list that comes with textmint)",
+        )
+        data.add_argument(
+            "--brainstorm_template",
+            metavar="FILE",
+            help=f"your own Jinja template; variables: {', '.join(BRAINSTORM_VARIABLES)}",
+        )
+        data.add_argument(
+            "--example_template",
+            metavar="FILE",
+            help=f"your own Jinja template; variables: {', '.join(EXAMPLE_VARIABLES)}",
+        )
+        data.add_argument("--seed", type=int, default=42, metavar="N", help="another seed, other data")
+        data.add_argument("--config", metavar="FILE", help="read options from a YAML file; flags win over it")
+
+        model = parser.add_argument_group("model")
+        model.add_argument(
+            "--llm",
+            default="offline",
+            metavar="NAME",
+            help="who answers. offline: an embedded author for trying the pipeline; its rows are not for training",
+        )
+        model.add_argument("--model", metavar="NAME", help="the model's name (offline has one only)")
+        model.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 to 2")
+        model.add_argument("--top_p", type=float, default=1.0, metavar="X", help="above 0, up to 1")
+        model.add_argument(
+            "--max_output_tokens",
+            type=int,
+            metavar="N",
+            help="tokens of a reply at most (default: the model's own limit)",
+        )
+        model.add_argument(
+            "--offline_fault_rate",
+            type=float,
+            default=0.0,
+            metavar="X",
+            help="share of bad replies that the embedded author plays, 0 to 1, to see what becomes of them",
+        )
+
+        output = parser.add_argument_group("output")
+        output.add_argument(
+            "--output", default="output", metavar="DIR", help="the dataset folder: a local path, gs://, s3://, ..."
+        )
+        output.add_argument(
+            "--refresh",
+            default="base",
+            metavar="LABEL",
+            help="the label that this run's data stands under; a run of the same label replaces it, others stay",
+        )
+        output.add_argument("--keep_raw", action="store_true", help="keep each reply as it came, in column raw_reply")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a run is to do, checked.
+
+    Args:
+      output: an absolute local path, or a URL.
+      tasks: pattern of the user's files; None: tasks are brainstormed.
+      topics: of the brainstorm rounds, in the order of their file; () for none.
+      typed: the options as given and defaulted, for the manifest.
+    """
+
+    output: str
+    refresh: str
+    keep_raw: bool
+    tasks: str | None
+    task_requests: int
+    max_tasks: int | None
+    examples_per_task: int
+    attributes: Attributes
+    topics: tuple[str, ...]
+    brainstorm_template: PromptTemplate
+    example_template: PromptTemplate
+    seed: int
+    backend: Backend
+    typed: Mapping[str, Any]
+
+
+def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
+    """The command line, without the program's name -> the run's Config, and Beam's options for the runner.
+
+    Raises:
+      OptionError: with everything that is wrong, a line each.
+    """
+    flags = [*_config_flags(argv), *argv]
+    parser = _full_parser(_Parser)
+    known, unknown = parser.parse_known_args(flags)
+    if unknown:
+        raise OptionError(*(_unknown(argument, parser) for argument in unknown))
+    typed = {action.dest: getattr(known, action.dest) for action in _own_actions() if action.dest != "config"}
+    config = _validated(typed)
+    options = GenerateOptions(flags)
+    standard = options.view_as(StandardOptions)
+    if standard.runner in (None, "DirectRunner"):
+        standard.runner = LOCAL_RUNNER
+    return config, options
+
+
+def help_text(prog: str) -> str:
+    """-> every option, ours in their groups, then Beam's."""
+    parser = _full_parser(_Parser, prog=prog, description=_DESCRIPTION, add_help=False)
+    ours: list[Any] = []
+    beam: list[Any] = []
+    for group in parser._action_groups:
+        (ours if group.title in ("data", "model", "output") else beam).append(group)
+    formatter = parser._get_formatter()
+    formatter.add_text(parser.description)
+    for group in [*ours, *beam]:
+        if group._group_actions:
+            formatter.start_section(
+                group.title if group in ours else "Beam (every option of Apache Beam passes through)"
+            )
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+    return f"usage: {prog} [--option=value ...]\n\n{formatter.format_help()}"
+
+
+_DESCRIPTION: Final = (
+    "Mints text classification data: brainstorms tasks, asks the model for examples of each, and writes Parquet."
+)
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=110)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        silent = action.default is None or action.default == argparse.SUPPRESS or isinstance(action.default, bool)
+        shown = not silent and "default" not in text.lower()
+        return f"{text} (default: %(default)s)" if shown else text
+
+
+def _full_parser(base: type[argparse.ArgumentParser], **settings: Any) -> argparse.ArgumentParser:
+    """A parser that knows our options and all of Beam's, which come from the subclasses of PipelineOptions."""
+    from apache_beam.options.pipeline_options import _BeamArgumentParser
+
+    class Parser(base, _BeamArgumentParser):  # type: ignore[misc, valid-type]
+        pass
+
+    parser = Parser(allow_abbrev=False, formatter_class=_HelpFormatter, **{"add_help": False, **settings})
+    for options in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
+        options._add_argparse_args(parser)
+    return parser
+
+
+def _own_actions() -> list[argparse.Action]:
+    parser = argparse.ArgumentParser(add_help=False)
+    GenerateOptions._add_argparse_args(parser)
+    return parser._actions
+
+
+def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
+    if not argument.startswith("-"):
+        return f"unexpected argument {argument!r}: options are written --name=value"
+    name = argument.split("=", 1)[0]
+    own = [option for action in _own_actions() for option in action.option_strings]
+    every = [option for action in parser._actions for option in action.option_strings]
+    near = difflib.get_close_matches(name, own, n=1) or difflib.get_close_matches(name, every, n=1)
+    return f"unknown option {name}" + (f": did you mean {near[0]}?" if near else "; see --help")
+
+
+def _config_flags(argv: Sequence[str]) -> Iterator[str]:
+    """The flags that the file of --config stands for; none where there is no --config."""
+    finder = _Parser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    path = finder.parse_known_args(argv)[0].config
+    if path is None:
+        return
+    try:
+        values = yaml.safe_load(_read_text("--config", path))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise OptionError(f"--config {path}: no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise OptionError(f"--config {path}: expected `option: value` lines")
+    for name, value in values.items():
+        if name == "config":
+            raise OptionError(f"--config {path}: a config file cannot name another one")
+        yield from _flags_of(f"--config {path}: {name}", f"--{name}", value)
+
+
+def _flags_of(where: str, flag: str, value: Any) -> Iterator[str]:
+    if value is True:
+        yield flag
+    elif value is False or value is None:
+        return  # no option of ours is on by default
+    elif isinstance(value, dict):  # language: {English: 0.5, German: 0.5}
+        yield f"{flag}={','.join(f'{name}:{weight}' for name, weight in value.items())}"
+    elif isinstance(value, list):  # language: [English, German]
+        yield f"{flag}={','.join(map(str, value))}"
+    elif isinstance(value, (str, int, float)) or hasattr(value, "isoformat"):  # a bare YAML date is a date
+        yield f"{flag}={value}"
+    else:
+        raise OptionError(f"{where}: a {type(value).__name__} is no value for an option")
+
+
+def _read_text(option: str, path: str) -> str:
+    try:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            return str(file.read().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
+    except Exception as error:  # each file system raises its own
+        raise OptionError(f"{option} {path}: cannot be read: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """An exception -> what a person needs of it, in one line."""
+    if isinstance(error, BeamIOError) and error.exception_details:
+        error = next((e for e in error.exception_details.values() if isinstance(e, BaseException)), error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(f"{error}".split())[:300] or type(error).__name__
+
+
+def _validated(typed: Mapping[str, Any]) -> Config:
+    """Checks all that can be checked without a run. Problems are collected; the output folder is tried last, so that
+    nothing is written when anything else is wrong."""
+    problems: list[str] = []
+
+    def check(build: Callable[[], Any]) -> Any:
+        try:
+            return build()
+        except OptionError as error:
+            problems.extend(error.problems)
+            return None
+
+    check(lambda: _check_numbers(typed))
+    attributes = check(lambda: _attributes(typed))
+    brainstorm = check(lambda: _template(typed, "brainstorm_template", "brainstorm", BRAINSTORM_VARIABLES))
+    example = check(lambda: _template(typed, "example_template", "classify", EXAMPLE_VARIABLES))
+    topics = check(lambda: _topics(typed["topics"]))
+    check(lambda: _check_tasks(typed["tasks"]))
+    backend = check(lambda: _backend(typed))
+    if problems:
+        raise OptionError(*problems)
+    output = _output(typed["output"])
+    return Config(
+        output=output,
+        attributes=attributes,
+        brainstorm_template=brainstorm,
+        example_template=example,
+        topics=topics,
+        backend=backend,
+        typed=typed,
+        **{
+            name: typed[name]
+            for name in ("refresh", "keep_raw", "tasks", "task_requests", "max_tasks", "examples_per_task", "seed")
+        },
+    )
+
+
+def _check_numbers(typed: Mapping[str, Any]) -> None:
+    problems = [
+        f"--{name} is {typed[name]}; it must be at least 1"
+        for name in ("task_requests", "max_tasks", "examples_per_task", "max_output_tokens")
+        if typed[name] is not None and typed[name] < 1
+    ]
+    if not 0 <= typed["temperature"] <= 2:
+        problems.append(f"--temperature is {typed['temperature']}; it must be from 0 to 2")
+    if not 0 < typed["top_p"] <= 1:
+        problems.append(f"--top_p is {typed['top_p']}; it must be above 0 and at most 1")
+    if not -_INT64 <= typed["seed"] < _INT64:
+        problems.append(f"--seed is {typed['seed']}; it must fit 64 bits")
+    if not _LABEL.fullmatch(typed["refresh"]):
+        problems.append(
+            f"--refresh is {typed['refresh']!r}; a label has 1 to 64 letters, digits, dots, dashes and underscores, "
+            "and begins with a letter or digit"
+        )
+    if problems:
+        raise OptionError(*problems)
+
+
+def _attributes(typed: Mapping[str, Any]) -> Attributes:
+    names = ("language", "difficulty", "clarity", "num_words")
+    try:
+        return parse_attributes(**{name: typed[name] for name in names})
+    except ChoiceError as error:
+        raise OptionError(str(error)) from None
+
+
+def _template(
+    typed: Mapping[str, Any], option: str, shipped: str, variables: Mapping[str, str | None]
+) -> PromptTemplate:
+    path = typed[option]
+    if path is None:
+        return PromptTemplate(shipped, (resources.files("templates") / f"{shipped}.jinja2").read_text("utf-8"))
+    template = PromptTemplate(Path(path).name.split(".")[0], _read_text(f"--{option}", path))
+    try:
+        template.check(variables)
+    except TemplateError as error:
+        raise OptionError(f"--{option} {path}: {error}") from None
+    return template
+
+
+def _topics(path: str | None) -> tuple[str, ...]:
+    if path == "none":
+        return ()
+    if path is None:
+        return read_topics((resources.files("templates") / "topics.txt").read_text("utf-8").splitlines())
+    topics = read_topics(_read_text("--topics", path).splitlines())
+    if not topics:
+        raise OptionError(f"--topics {path}: holds no topic; write one a line, or --topics=none")
+    return topics
+
+
+def _check_tasks(pattern: str | None) -> None:
+    """Reads the user's tasks once from end to end, holding one at a time."""
+    if pattern is None:
+        return
+    try:
+        files = FileSystems.match([pattern])[0].metadata_list
+    except Exception as error:
+        raise OptionError(f"--tasks {pattern}: cannot be read: {_reason(error)}") from None
+    if not files:
+        raise OptionError(f"--tasks {pattern}: there is no such file")
+    found = 0
+    for metadata in files:
+        path = metadata.path
+        if not path.lower().endswith(TASK_SUFFIXES):
+            raise OptionError(f"--tasks {path}: is not one of {', '.join(TASK_SUFFIXES)}")
+        try:
+            with FileSystems.open(path) as file:
+                found += sum(1 for _ in read_tasks(file, path))
+        except TaskFileError as error:
+            raise OptionError(f"--tasks {path}: {error}") from None
+        except Exception as error:
+            raise OptionError(f"--tasks {path}: cannot be read: {_reason(error)}") from None
+    if not found:
+        raise OptionError(f"--tasks {pattern}: holds no task; write one a line")
+
+
+def _backend(typed: Mapping[str, Any]) -> Backend:
+    name = typed["llm"]
+    if name not in _BACKENDS:
+        near = difflib.get_close_matches(name, _BACKENDS, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise OptionError(f"--llm={name} is not known{hint} There are {', '.join(_BACKENDS)}.")
+    if typed["model"] not in (None, OFFLINE_MODEL):
+        raise OptionError(f"--model={typed['model']}: --llm=offline has one model only, {OFFLINE_MODEL}")
+    if not 0 <= typed["offline_fault_rate"] <= 1:
+        raise OptionError(f"--offline_fault_rate is {typed['offline_fault_rate']}; it must be from 0 to 1")
+    return OfflineBackend(fault_rate=typed["offline_fault_rate"])
+
+
+def _output(path: str) -> str:
+    """The folder as typed -> an absolute path or URL that can be written to."""
+    if not path.strip():
+        raise OptionError("--output is empty; name a folder")
+    if "://" in path:
+        return path.rstrip("/")
+    folder = Path(path).expanduser().absolute()
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        for parent in made:
+            if parent.is_dir():
+                parent.rmdir()
+        raise OptionError(f"--output {path}: cannot be written: {error.strerror}; name a folder that can") from None
+    return str(folder)

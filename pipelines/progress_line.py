@@ -1,0 +1,102 @@
+"""The progress of a local run: a live line on a terminal, plain log lines otherwise."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final
+
+from tqdm import tqdm
+
+from transforms import progress
+
+_LOG = logging.getLogger("textmint")
+_TERMINAL_INTERVAL: Final = 0.5  # seconds
+_LOG_INTERVAL: Final = 10.0
+
+
+def stage_of(counts: Mapping[str, int]) -> str:
+    """The counts so far -> what the run is doing, in a few words."""
+    if not counts.get("prompts"):
+        return "finding tasks"
+    return "asking for examples" if _answered(counts) < counts["prompts"] else "writing"
+
+
+def _answered(counts: Mapping[str, int]) -> int:
+    return counts.get("LLMCall.replies", 0) + counts.get("LLMCall.failed", 0)
+
+
+def _rejects(counts: Mapping[str, int]) -> int:
+    return counts.get("LLMCall.failed", 0) + counts.get("refused", 0)
+
+
+def log_line(counts: Mapping[str, int], seconds: float) -> str:
+    """The counts so far and the time since the first -> one line for a log."""
+    if not counts.get("prompts"):
+        return f"{stage_of(counts)}: {counts.get('TaskGenerate.replies', 0):,} replies"
+    answered, total = _answered(counts), counts["prompts"]
+    rate = answered / seconds if seconds > 0 else 0.0
+    left = f", {tqdm.format_interval(int((total - answered) / rate))} left" if rate and answered < total else ""
+    return f"{stage_of(counts)}: {answered:,} of {total:,} replies, {_rejects(counts):,} rejected, {rate:.0f}/s{left}"
+
+
+class ProgressLine:
+    """While its `with` block runs, tells how far the run is.
+
+    Args:
+      shown: False where the workers are on other machines, so that there is nothing to read.
+    """
+
+    def __init__(self, shown: bool = True) -> None:
+        self._shown = shown
+        self._stop = threading.Event()
+
+    def __enter__(self) -> ProgressLine:
+        if self._shown:
+            self._folder = tempfile.TemporaryDirectory(prefix="textmint-progress-")
+            os.environ[progress.VARIABLE] = self._folder.name
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._shown:
+            self._stop.set()
+            self._thread.join()
+            del os.environ[progress.VARIABLE]
+            self._folder.cleanup()
+
+    def _watch(self) -> None:
+        if sys.stderr.isatty():
+            self._draw()
+        else:
+            self._log()
+
+    def _draw(self) -> None:
+        form = "{desc}: {n:,} of {total:,} replies |{bar}| {rate_fmt}, {remaining} left{postfix}"
+        with tqdm(total=0, bar_format="{desc} {elapsed}", leave=False, file=sys.stderr) as bar:
+            while not self._stop.wait(_TERMINAL_INTERVAL):
+                counts = progress.read(self._folder.name)
+                bar.set_description_str(stage_of(counts), refresh=False)
+                if counts["prompts"] and not bar.total:
+                    bar.bar_format = form
+                    bar.reset(total=counts["prompts"])
+                if counts["prompts"]:
+                    bar.total = counts["prompts"]
+                    bar.set_postfix_str(f"{_rejects(counts):,} rejected", refresh=False)
+                    bar.update(_answered(counts) - bar.n)
+                bar.refresh()
+
+    def _log(self) -> None:
+        since: float | None = None
+        while not self._stop.wait(_LOG_INTERVAL):
+            counts = progress.read(self._folder.name)
+            if since is None and counts["prompts"]:
+                since = time.monotonic() - _LOG_INTERVAL / 2
+            _LOG.info(log_line(counts, time.monotonic() - since if since else 0.0))

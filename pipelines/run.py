@@ -1,0 +1,170 @@
+"""Running the main job from a command line: options in, exit code out, and what a person should see on the way."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+import secrets
+import sys
+import textwrap
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any, Final
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from pipelines.generate import build
+from pipelines.options import LOCAL_RUNNER, Config, OptionError, help_text, parse
+from pipelines.progress_line import ProgressLine
+from transforms.write_dataset import RunFailed, Target, read_manifest
+
+_LOG = logging.getLogger("textmint")
+_REASON: Final = re.compile(rf"{RunFailed.__name__}: (.*?)(?: \[while running|\n|$)")
+_WIDTH: Final = 100
+
+
+def generate(argv: Sequence[str], prog: str) -> int:
+    """The main job's options -> the exit code: 0 done, 1 the run failed, 2 the options are wrong.
+
+    Args:
+      argv: the options, without the program's name.
+      prog: how the user called the program, for help and hints.
+    """
+    if "--help" in argv or "-h" in argv:
+        print(help_text(f"{prog} generate"), end="")
+        return 0
+    try:
+        config, options = parse(argv)
+    except OptionError as error:
+        for problem in error.problems:
+            print(f"{prog}: {problem}", file=sys.stderr)
+        return 2
+    local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    _set_up_logging(local)
+    target = target_of(config)
+    try:
+        with ProgressLine(shown=local):
+            run(config, options, target)
+    except KeyboardInterrupt:
+        print(f"\n{prog}: interrupted; {config.output} is as it was before the run", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if reason := _REASON.search(str(error)):
+            print(f"{prog}: the run failed: {reason[1]}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+            print(f"{prog}: the run failed; {config.output} is as it was before the run", file=sys.stderr)
+        return 1
+    print(summary(config, target, prog))
+    return 0
+
+
+def run(config: Config, options: PipelineOptions, target: Target) -> None:
+    """A checked Config -> the dataset folder, when it returns.
+
+    Raises:
+      RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
+    """
+    pipeline = beam.Pipeline(options=options)
+    build(pipeline, config, target)
+    result = pipeline.run()
+    if result is not None:
+        result.wait_until_finish()
+
+
+def target_of(config: Config) -> Target:
+    """-> where this run publishes, with what its manifest says of it."""
+    started = time.gmtime()
+    return Target(
+        output=config.output,
+        refresh=config.refresh,
+        run_id=f"{time.strftime('%Y%m%dT%H%M%SZ', started)}-{secrets.token_hex(4)}",
+        task_requests=None if config.tasks else config.task_requests,
+        examples_per_task=config.examples_per_task,
+        description={
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
+            "options": dict(config.typed),
+            "attributes": config.attributes.describe(),
+            "templates": {"brainstorm": config.brainstorm_template.name, "example": config.example_template.name},
+            "backend": dict(config.backend.fingerprint()),
+            "versions": versions(),
+        },
+    )
+
+
+def versions() -> dict[str, str]:
+    """-> the versions of what made the rows."""
+    packages = ("textmint", "apache-beam", "pyarrow", "jinja2", "json_repair")
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return {"python": platform.python_version(), **found}
+
+
+def _set_up_logging(local: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    _LOG.setLevel(logging.INFO)
+    # Beam's local engine logs a traceback for every failure, and we say ourselves what failed.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
+
+
+def summary(config: Config, target: Target, prog: str) -> str:
+    """A finished run -> what its user wants to know: where the data is, how much, what it looks like, what next."""
+    entry = read_manifest(config.output)["refreshes"][config.refresh]
+    counts = entry["counts"]
+    folder = config.typed["output"]
+    lines = [
+        "",
+        f"{folder}: {counts['examples']:,} examples of {counts['tasks']:,} tasks, {counts['rejects']:,} rejects",
+    ]
+    if reasons := reject_reasons(entry["steps"]):
+        lines.append("  rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()))
+    for row in _first_rows(config.output, entry, 3):
+        lines += ["", *(_field(name, row[name]) for name in ("task", "input_text", "label", "misleading_label"))]
+    return "\n".join(
+        [*lines, "", f"Look at it:  {_look_command(folder)}", f"Next:        {_next_command(config, prog)}"]
+    )
+
+
+def reject_reasons(steps: Mapping[str, Any]) -> dict[str, int]:
+    """The manifest's table of steps -> reason -> how many, most first."""
+    reasons: dict[str, int] = {}
+    for line in steps.values():
+        for reason, count in line["rejected"].items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _first_rows(output: str, entry: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    first = next((file for file in entry["files"]["examples"] if file["rows"]), None)
+    if first is None:
+        return []
+    with FileSystems.open(FileSystems.join(output, first["path"])) as file:
+        batches = pq.ParquetFile(file).iter_batches(batch_size=count)
+        rows: list[dict[str, Any]] = next(batches).to_pylist()
+    return rows
+
+
+def _field(name: str, value: str) -> str:
+    return f"  {name:<17} {textwrap.shorten(value, _WIDTH - 20, placeholder=' ...')}"
+
+
+def _look_command(folder: str) -> str:
+    return (
+        f"python -c \"import pyarrow.dataset as d; print(d.dataset('{folder}/examples', partitioning='hive').head(5))\""
+    )
+
+
+def _next_command(config: Config, prog: str) -> str:
+    if config.tasks is None:
+        return f"{prog} generate --tasks=my_tasks.txt --examples_per_task=10 --output=my_data"
+    return f"{prog} generate --language=English:0.5,German:0.3,Thai --output={config.typed['output']} --refresh=second"

@@ -1,0 +1,234 @@
+#!/usr/bin/env bash
+# Textmint's front door: makes the virtual environment when it has to, then hands over to the job.
+# Kept to bash 3.2, which is what macOS has.
+set -euo pipefail
+
+jobs="generate"                # commands of the `textmint` program, passed on as they are
+commands="$jobs test help"     # what --help lists
+
+help() {
+    cat <<'TEXT'
+Usage: ./run.sh [COMMAND] [OPTIONS]
+
+Mints text classification data with a large language model. Without a command it runs `generate` with its defaults:
+the embedded model, no key needed, data in output/. The first run sets up .venv by itself.
+
+Commands:
+  generate   write a dataset; `./run.sh generate --help` explains every option
+               ./run.sh generate --examples_per_task=10 --output=out/first
+  test       install what the tests need and run them, and the linters; or pytest with your own arguments
+               ./run.sh test
+               ./run.sh test tests/test_run_sh.py -k help
+  help       this text
+               ./run.sh --help
+
+Paths in options are relative to the folder you call from.
+PYTHON=/path/to/python3.12 ./run.sh chooses the Python (3.10 to 3.13) that .venv is made with.
+TEXT
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+# The folder of this script, also when it is called through a symbolic link.
+script=${BASH_SOURCE[0]}
+while [ -L "$script" ]; do
+    target=$(readlink -- "$script")
+    case $target in
+        /*) script=$target ;;
+        *) script=$(dirname -- "$script")/$target ;;
+    esac
+done
+root=$(CDPATH='' cd -- "$(dirname -- "$script")" && pwd -P)
+venv=$root/.venv
+log=$venv/setup.log
+
+# TYPED -> the known command that takes the fewest changed letters, "" where none is near.
+nearest() {
+    # shellcheck disable=SC2086  # a list of words
+    printf '%s\n' $commands | awk -v typed="$1" '
+        function least(a, b) { return a < b ? a : b }
+        function distance(a, b,    i, j, row, left, above) {
+            for (j = 0; j <= length(b); j++) row[j] = j
+            for (i = 1; i <= length(a); i++) {
+                left = row[0]; row[0] = i
+                for (j = 1; j <= length(b); j++) {
+                    above = row[j]
+                    row[j] = least(least(above, row[j - 1]) + 1, left + (substr(a, i, 1) != substr(b, j, 1)))
+                    left = above
+                }
+            }
+            return row[length(b)]
+        }
+        { d = distance(tolower(typed), $0); if (best == "" || d < lowest) { best = $0; lowest = d } }
+        END { if (lowest <= 3 && lowest < length(best)) print best }
+    '
+}
+
+# A Python's name or path -> whether it can make our virtual environment; prints its version, and `novenv` after it
+# when only the venv module is missing. Debian ships venv without ensurepip until python3-venv is installed.
+probe() {
+    "$1" -I -c '
+import sys
+print("%d.%d" % sys.version_info[:2], end="")
+if not (3, 10) <= sys.version_info[:2] <= (3, 13): sys.exit(1)
+try: import ensurepip, venv
+except ImportError: print(" novenv", end=""); sys.exit(1)
+' 2>/dev/null
+}
+
+# -> $python: the interpreter to make .venv with. The one beneath it if a virtual environment is active: that may be
+# the very .venv that is about to be replaced.
+find_python() {
+    local candidates=(python3.13 python3.12 python3.11 python3.10 python3) candidate version seen='' lacking=''
+    if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); fi
+    for candidate in "${candidates[@]}"; do
+        command -v -- "$candidate" >/dev/null || continue
+        if version=$(probe "$candidate"); then
+            python=$("$candidate" -I -c 'import sys; print(getattr(sys, "_base_executable", "") or sys.executable)')
+            return
+        fi
+        case $version in
+            *novenv) lacking=${lacking:-${version% novenv}} ;;
+            ?*) seen="$seen $candidate is $version." ;;
+        esac
+    done
+    if [ -n "$lacking" ]; then
+        say "run.sh: Python $lacking is here, but without its venv module. Install it, then call again:"
+        say "  Debian, Ubuntu:  sudo apt install python3-venv     (or python$lacking-venv)"
+    else
+        if [ -n "${PYTHON:-}" ]; then
+            say "run.sh: PYTHON=$PYTHON is not a working Python 3.10 to 3.13.$seen"
+            say "Name another one, or leave PYTHON out to have one found. To install one:"
+        else
+            say "run.sh: Textmint needs Python 3.10, 3.11, 3.12 or 3.13, and none was found.$seen"
+            say "Install one, then call again:"
+        fi
+        say "  Debian, Ubuntu:  sudo apt install python3 python3-venv"
+        say "  macOS:           brew install python@3.13          (or the installer from python.org)"
+    fi
+    say "PYTHON=/path/to/python ./run.sh uses one that lies elsewhere."
+    exit 1
+}
+
+# A Python -> one word that changes when .venv has to be made anew. The folder is in it, for a virtual environment
+# does not survive a move.
+stamp() {
+    "$1" -I -S -c '
+import hashlib, sys
+digest = hashlib.sha256(repr((sys.version, sys.argv[1])).encode())
+for path in sys.argv[2:]:
+    with open(path, "rb") as file: digest.update(hashlib.sha256(file.read()).digest())
+print(digest.hexdigest())
+' "$root" "$root/requirements.lock" "$root/setup.py" 2>/dev/null
+}
+
+# run|test -> whether .venv is complete for it, by the Python that the user may have named.
+is_ready() {
+    local want
+    [ -x "$venv/bin/python" ] && [ -f "$venv/.stamp-$1" ] || return 1
+    want=$(stamp "${PYTHON:-$venv/bin/python}") && [ "$(cat "$venv/.stamp-$1")" = "$want" ]
+}
+
+# Arguments of `pip install` -> installed within the lock, everything it says in the log.
+pip_install() {
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -c "$root/requirements.lock" "$@" \
+        >>"$log" 2>&1 </dev/null || failed
+}
+
+failed() {
+    say "run.sh: the set-up of .venv failed. The last lines of $log:"
+    tail -n 20 "$log" >&2
+    say "The next call starts the set-up afresh. It needs about 1 GB of disk and a package index that pip can reach."
+    exit 1
+}
+
+# run|test -> .venv is complete for it, or the script has ended with the reason.
+set_up() {
+    is_ready "$1" && return
+    local python='' target="$root" made
+    if ! is_ready run; then find_python; fi
+
+    # One set-up at a time. The lock belongs to the open file, so it goes with this process, however that ends. Where
+    # the file system has no locks (some NFS) the set-up goes on without.
+    exec 9<"$root/requirements.lock"
+    "${python:-$venv/bin/python}" -I -c '
+import fcntl, sys
+try:
+    try: fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another call is setting up .venv; waiting for it …", file=sys.stderr, flush=True)
+        fcntl.flock(9, fcntl.LOCK_EX)
+except OSError: pass
+'
+    if ! is_ready "$1"; then
+        if [ "$1" = test ]; then target="${root}[test]"; fi
+        if is_ready run; then
+            say "Adding what the tests need to .venv (some seconds) …"
+            : >"$log"
+            # What is interrupted from here on is half a set-up, also for `run`.
+            rm -f "$venv/.stamp-run"
+        else
+            if [ -z "$python" ]; then find_python; fi
+            say "Setting up .venv with Python $(probe "$python") (first time, about a minute and 1 GB) …"
+            # Anew, never on top of an old one: pip cannot repair what an interrupted pip left.
+            rm -rf -- "$venv"
+            mkdir -- "$venv"
+            "$python" -m venv "$venv" >>"$log" 2>&1 || failed
+            pip_install setuptools
+        fi
+        # With the locked setuptools rather than whichever is newest today.
+        pip_install --no-build-isolation -e "$target"
+        made=$(stamp "$venv/bin/python")
+        if [ "$1" = test ]; then printf '%s\n' "$made" >"$venv/.stamp-test"; fi
+        printf '%s\n' "$made" >"$venv/.stamp-run"
+    fi
+    exec 9<&-
+}
+
+# [pytest arguments] -> exit code. Without arguments the linters as well, all of them even when one complains.
+run_tests() {
+    local py=$venv/bin/python status=0
+    cd -- "$root"
+    if [ $# -gt 0 ]; then exec "$py" -m pytest "$@"; fi
+    "$py" -m ruff check . || status=1
+    "$py" -m ruff format --check . || status=1
+    "$py" -m mypy --strict pipelines transforms || status=1
+    "$py" -m pytest || status=$?
+    exit "$status"
+}
+
+# Beam starts worker processes with `python -m`, which would look for our packages in the caller's folder first.
+export PYTHONSAFEPATH=1
+
+case ${1:-} in
+    '') set -- generate ;;
+    -h | --help) set -- help ;;
+    -*) set -- generate "$@" ;;
+esac
+command=$1
+shift
+
+case " $jobs " in
+    *" $command "*)
+        set_up run
+        # The program rather than `python -m pipelines`: it does not put the caller's folder on sys.path either.
+        exec "$venv/bin/textmint" "$command" "$@"
+        ;;
+esac
+case $command in
+    test)
+        set_up test
+        run_tests "$@"
+        ;;
+    bench)
+        set_up run
+        cd -- "$root"
+        exec "$venv/bin/python" -m benchmarks "$@"
+        ;;
+    help) help ;;
+    *)
+        near=$(nearest "$command")
+        say "run.sh: unknown command '$command'.${near:+ Did you mean '$near'?} ./run.sh --help lists the commands."
+        exit 2
+        ;;
+esac

@@ -1,0 +1,51 @@
+"""What an installed Textmint consists of and what it needs.
+
+Ranges stand here; the exact versions that are tested stand in requirements.lock, whose first lines hold the command
+that makes it anew. run.sh and CI install within it.
+"""
+
+from setuptools import find_packages, setup
+
+# Google Cloud: gs:// paths and the translation for Dataflow need the three named google-* packages below. Beam's own
+# extra `gcp` also brings them, with some forty clients of other services and a package that has no wheel; whoever
+# wants those (BigQuery, Spanner, Pub/Sub) can install `apache-beam[gcp]` beside Textmint.
+RUN = [
+    "apache-beam>=2.77,<3",
+    "pyarrow>=18,<26",
+    "aiohttp>=3.14,<4",  # google-genai and openai are several times slower over their own default client
+    "google-apitools>=0.5.31,<0.6",
+    "google-auth-httplib2>=0.2,<0.5",
+    "google-cloud-aiplatform>=1.160,<2",
+    "google-cloud-dataflow-client>=0.13,<0.14",
+    "google-genai>=2,<3",
+    "openai[aiohttp]>=3,<4",
+    "jinja2>=3.1,<4",
+    "json_repair>=0.64,<1",
+    "pyyaml>=6,<7",
+    "tqdm>=4.66,<5",
+]
+TEST = [
+    "hypothesis>=6.100,<7",
+    "mypy>=2,<3",
+    "packaging>=24",
+    "pytest>=9,<10",
+    "ruff>=0.17,<0.18",  # a newer minor release may format differently
+    "setuptools>=77",  # builds the wheel that the tests look into
+    "types-PyYAML",
+    "types-tqdm",
+]
+
+setup(
+    name="textmint",
+    version="0.1.0",
+    description="Mints text classification data with a large language model, to train embedding models on.",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["pipelines*", "transforms*", "templates*"]),
+    # Said in so many words, an editable install is this folder on sys.path. Without it setuptools installs an import
+    # hook that comes after the current folder, where any folder called `templates` would hide ours.
+    package_dir={"": "."},
+    package_data={"templates": ["*.jinja2", "topics.txt"]},
+    install_requires=RUN,
+    extras_require={"test": TEST},
+    entry_points={"console_scripts": ["textmint = pipelines.__main__:main"]},
+)
