@@ -16,7 +16,7 @@ the embedded model, no key needed, data in output/. The first run sets up .venv 
 Commands:
   generate   write a dataset; `./run.sh generate --help` explains every option
                ./run.sh generate --examples_per_task=10 --output=out/first
-  test       install what the tests need and run them, and the linters; or pytest with your own arguments
+  test       install what the tests need, then run the linters and the tests; with arguments, pytest alone
                ./run.sh test
                ./run.sh test tests/test_run_sh.py -k help
   help       this text
@@ -84,7 +84,9 @@ find_python() {
     for candidate in "${candidates[@]}"; do
         command -v -- "$candidate" >/dev/null || continue
         if version=$(probe "$candidate"); then
-            python=$("$candidate" -I -c 'import sys; print(getattr(sys, "_base_executable", "") or sys.executable)')
+            python=$("$candidate" -I -c 'import sys
+base = "%s/bin/python%d.%d" % (sys.base_prefix, *sys.version_info[:2])
+print(base if sys.prefix != sys.base_prefix else sys.argv[1])' "$(command -v -- "$candidate")")
             return
         fi
         case $version in
@@ -137,7 +139,7 @@ pip_install() {
 
 failed() {
     say "run.sh: the set-up of .venv failed. The last lines of $log:"
-    tail -n 20 "$log" >&2
+    tail -n 20 "$log" | cut -c 1-300 >&2
     say "The next call starts the set-up afresh. It needs about 1 GB of disk and a package index that pip can reach."
     exit 1
 }
@@ -159,6 +161,7 @@ try:
         print("Another call is setting up .venv; waiting for it …", file=sys.stderr, flush=True)
         fcntl.flock(9, fcntl.LOCK_EX)
 except OSError: pass
+except KeyboardInterrupt: sys.exit(130)
 '
     if ! is_ready "$1"; then
         if [ "$1" = test ]; then target="${root}[test]"; fi
@@ -197,9 +200,6 @@ run_tests() {
     exit "$status"
 }
 
-# Beam starts worker processes with `python -m`, which would look for our packages in the caller's folder first.
-export PYTHONSAFEPATH=1
-
 case ${1:-} in
     '') set -- generate ;;
     -h | --help) set -- help ;;
@@ -211,7 +211,12 @@ shift
 case " $jobs " in
     *" $command "*)
         set_up run
-        # The program rather than `python -m pipelines`: it does not put the caller's folder on sys.path either.
+        # Not `python -m pipelines`, which would look for our packages in the caller's folder first. Beam starts its
+        # worker processes with -m, hence the variable (Python 3.11 and later).
+        export PYTHONSAFEPATH=1 TEXTMINT_PROG="$0"
+        # On Python 3.10 each Google client warns at every start that 3.10 is past its time.
+        quiet=ignore::FutureWarning:google.api_core._python_version_support
+        export PYTHONWARNINGS="${PYTHONWARNINGS:+$PYTHONWARNINGS,}$quiet"
         exec "$venv/bin/textmint" "$command" "$@"
         ;;
 esac
@@ -228,7 +233,7 @@ case $command in
     help) help ;;
     *)
         near=$(nearest "$command")
-        say "run.sh: unknown command '$command'.${near:+ Did you mean '$near'?} ./run.sh --help lists the commands."
+        say "run.sh: unknown command '$command'${near:+: did you mean $near}. ./run.sh --help lists the commands."
         exit 2
         ;;
 esac

@@ -187,7 +187,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     config = _validated(typed)
     options = GenerateOptions(flags)
     standard = options.view_as(StandardOptions)
-    if standard.runner in (None, "DirectRunner"):
+    if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
     return config, options
 
@@ -249,10 +249,10 @@ def _own_actions() -> list[argparse.Action]:
 def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
     if not argument.startswith("-"):
         return f"unexpected argument {argument!r}: options are written --name=value"
-    name = argument.split("=", 1)[0]
+    name = " ".join(argument.split("=", 1)[0].split())
     own = [option for action in _own_actions() for option in action.option_strings]
     every = [option for action in parser._actions for option in action.option_strings]
-    near = difflib.get_close_matches(name, own, n=1) or difflib.get_close_matches(name, every, n=1)
+    near = difflib.get_close_matches(name, [*own, *every], n=1)
     return f"unknown option {name}" + (f": did you mean {near[0]}?" if near else "; see --help")
 
 
@@ -265,7 +265,7 @@ def _config_flags(argv: Sequence[str]) -> Iterator[str]:
         return
     try:
         values = yaml.safe_load(_read_text("--config", path))
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise OptionError(f"--config {path}: no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise OptionError(f"--config {path}: expected `option: value` lines")
@@ -278,7 +278,11 @@ def _config_flags(argv: Sequence[str]) -> Iterator[str]:
 def _flags_of(where: str, flag: str, value: Any) -> Iterator[str]:
     if value is True:
         yield flag
-    elif value is False or value is None:
+    elif value is None:
+        return
+    elif value is False:
+        if any(flag in action.option_strings and action.nargs != 0 for action in _own_actions()):
+            raise OptionError(f"{where}: is false, which is no value for it; put quotes around `no` or `off`")
         return  # no option of ours is on by default
     elif isinstance(value, dict):  # language: {English: 0.5, German: 0.5}
         yield f"{flag}={','.join(f'{name}:{weight}' for name, weight in value.items())}"
@@ -382,8 +386,12 @@ def _template(
     if path is None:
         return PromptTemplate(shipped, (resources.files("templates") / f"{shipped}.jinja2").read_text("utf-8"))
     template = PromptTemplate(Path(path).name.split(".")[0], _read_text(f"--{option}", path))
+    samples = [variables]
+    if option == "brainstorm_template" and typed["topics"] == "none":
+        samples.append(dict.fromkeys(variables))
     try:
-        template.check(variables)
+        for sample in samples:
+            template.check(sample)
     except TemplateError as error:
         raise OptionError(f"--{option} {path}: {error}") from None
     return template
@@ -444,17 +452,22 @@ def _output(path: str) -> str:
     if not path.strip():
         raise OptionError("--output is empty; name a folder")
     if "://" in path:
+        try:
+            FileSystems.get_filesystem(path)
+        except ValueError as error:
+            raise OptionError(f"--output {path}: cannot be written: {_reason(error)}") from None
         return path.rstrip("/")
-    folder = Path(path).expanduser().absolute()
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    made: list[Path] = []
     try:
+        folder = Path(path).expanduser().absolute()
+        made += [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".write-test-{os.getpid()}"
         probe.touch()
         probe.unlink()
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
         for parent in made:
             if parent.is_dir():
                 parent.rmdir()
-        raise OptionError(f"--output {path}: cannot be written: {error.strerror}; name a folder that can") from None
+        raise OptionError(f"--output {path}: cannot be written: {_reason(error)}; name a folder that can") from None
     return str(folder)

@@ -55,7 +55,7 @@ def generate(argv: Sequence[str], prog: str) -> int:
         print(f"\n{prog}: interrupted; {config.output} is as it was before the run", file=sys.stderr)
         return 130
     except Exception as error:
-        if reason := _REASON.search(str(error)):
+        if reason := _REASON.search(f"{type(error).__name__}: {error}"):
             print(f"{prog}: the run failed: {reason[1]}", file=sys.stderr)
         else:
             traceback.print_exc()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from transforms.languages import NAMES, XLM_R, Language, UnknownLanguage, find_language, xlm_r_weights
@@ -143,6 +143,7 @@ def test_find_language_raises_nothing_but_unknown_language(text: str) -> None:
 @given(st.sampled_from(XLM_R), st.integers(0, 30), st.sampled_from("qxz#"))
 def test_one_wrong_letter_never_finds_another_name(language: Language, place: int, letter: str) -> None:
     wrong = language.name[:place] + letter + language.name[place + 1 :]
+    assume(wrong.casefold() != language.name.casefold())  # "Uzbek" has its z in the second place
     with pytest.raises(UnknownLanguage, match=r"did you mean|give the name"):
         find_language(wrong)
 

@@ -1,7 +1,5 @@
 """Replies as models really send them, cut off at every place, and made up by hypothesis."""
 
-# ruff: noqa: RUF001
-
 from __future__ import annotations
 
 import json
@@ -55,7 +53,8 @@ OBJECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
     "prose and fence": (f"Here you go:\n```json\n{EXACT}\n```\nHope it's fine.", MAIL, {"fence", "prose"}),
     "python": (repr(MAIL), MAIL, {"quotes"}),
     "python, escapes": (
-        r"""{'input_text': 'It\'s "so"\n\\ \u00e9\x41\U0001F600 \ud83d\ude00', 'label': "it's", 'misleading_label': 'b'}""",
+        r"""{'input_text': 'It\'s "so"\n\\ \u00e9\x41\U0001F600 \ud83d\ude00',"""
+        """ 'label': "it's", 'misleading_label': 'b'}""",
         fields('It\'s "so"\n\\ éA😀 😀', "it's"),
         {"quotes", "escapes"},
     ),
@@ -99,7 +98,7 @@ OBJECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
     "first incomplete": (f'{{"input_text": "x"}}\n{EXACT}', MAIL, {"several_objects"}),
     "first blank": (f"[{json.dumps(fields(' '))}, {EXACT}]", MAIL, {"several_objects"}),
     "first of wrong type": (f"[{json.dumps(fields(label=1))}, {EXACT}]", MAIL, {"several_objects"}),
-    "second cut off": (f'{EXACT}\n{{"input_text": "Where is', MAIL, {"several_objects", "missing_close", "prose"}),
+    "second cut off": (f'{EXACT}\n{{"input_text": "Where is', MAIL, {"several_objects"}),
     "several, the first broken": (
         f'{{"input_text": "x", "label": "a" "misleading_label": "b"}}\n{SECOND}',
         OTHER,
@@ -135,7 +134,8 @@ OBJECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
     ),
     "byte order mark": (f"\ufeff{EXACT}", MAIL, {"bom"}),
     "comments": (
-        '{"input_text": "see http://x.y # 1", // the text\n "label": "a", /* right */\n "misleading_label": "b" # wrong\n}',
+        '{"input_text": "see http://x.y # 1", // the text\n "label": "a", /* right */\n'
+        ' "misleading_label": "b" # wrong\n}',
         fields("see http://x.y # 1"),
         {"comments"},
     ),
@@ -148,6 +148,11 @@ OBJECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
     "inner quotes before a comma": (
         '{"input_text": "He said "yes", then left", "label": "a", "misleading_label": "b"}',
         fields('He said "yes", then left'),
+        {"syntax"},
+    ),
+    "inner quotes that may be a joint": (
+        '{"input_text": "Say "yes"  "no" now", "label": "a", "misleading_label": "b"}',
+        fields('Say "yes"  "no" now'),
         {"syntax"},
     ),
     "missing comma": ('{"input_text": "x", "label": "a" "misleading_label": "b"}', fields(), {"syntax"}),
@@ -243,11 +248,17 @@ REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
         "input_text",
     ),
     "the best is the one cut off": ('{"label": "a"} {"input_text": "x", "label": "a', "stop", "truncated", ""),
-    "half a text in quotes too broken to tell": (
-        '{"input_text": "He said "yes", "no", and left", "label": "a", "misleading_label": "b"}',
+    "a repair that would drop text": (
+        '{"input_text": "I b",  end", "label": "a", "misleading_label": "b"}',
         "stop",
         "not_json",
         "quotation marks",
+    ),
+    "a repair that would make a key of text": (
+        '{"input_text": "He wrote ", ""x": "a end", "label": "a", "misleading_label": "b"}',
+        "stop",
+        "not_json",
+        "other keys",
     ),
 }
 
@@ -352,7 +363,7 @@ def test_prefixes_of_a_list_keep_its_complete_items(form: str) -> None:
             assert not result.refused
         else:
             assert complete <= 1
-            assert result.reason in ("truncated", "empty")
+            assert result.reason in ("truncated", "empty") or text[:length] == "1"
 
 
 # ------------------------------------------------------------------------------------------------ lists
@@ -456,10 +467,10 @@ def test_bad_items_of_a_list_come_back() -> None:
 
 
 def test_parts_of_a_string_that_a_repair_split_are_no_items() -> None:
-    result = parse_string_list('["Tell "yes", then "no", apart", "b", "Good one.", "Good two."]', "stop")
+    result = parse_string_list('["First one.", "Tell ""yes" apart", "Third one.", "Fourth one."]', "stop")
     assert isinstance(result, Parsed)
-    assert result.value == ("Good one.", "Good two.")
-    assert {reason for reason, _, _ in result.refused} == {"wrong_type"}
+    assert result.value == ("First one.", "Third one.", "Fourth one.")
+    assert [json.loads(item) for _, _, item in result.refused] == ["Tell ", "yes", "apart"]
 
 
 def test_a_cut_item_with_an_apostrophe_is_dropped() -> None:
@@ -506,12 +517,24 @@ HOSTILE: dict[str, str] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("finish_reason", FINISH)
-def test_hostile_replies_are_refused(name: str, finish_reason: FinishReason) -> None:
-    object_refusal = parse_object(HOSTILE[name], finish_reason)
-    assert isinstance(object_refusal, Refusal)
-    check(object_refusal)
-    check(parse_string_list(HOSTILE[name], finish_reason))
+def test_hostile_replies_are_refused(name: str) -> None:
+    whole = HOSTILE[name]
+    for text in (whole[:10], whole[:1_001], whole[:8_000], whole):
+        if 8_000 < len(text) <= parsing.READ_MAX_CHARS:
+            continue  # nothing that 8,000 characters do not show, and seconds rather than milliseconds
+        for finish_reason in FINISH:
+            object_refusal = parse_object(text, finish_reason)
+            assert isinstance(object_refusal, Refusal)
+            check(object_refusal)
+            check(parse_string_list(text, finish_reason))
+
+
+def test_a_reply_past_the_limit_of_the_reader_must_be_exact() -> None:
+    long = "x" * parsing.READ_MAX_CHARS
+    assert parse_object(json.dumps(fields(long)), "stop") == Parsed(value=fields(long), repairs=())
+    refusal = parse_object("Here: " + json.dumps(fields(long)), "stop")
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, "300,000" in refusal.detail) == ("not_json", True)
 
 
 def test_the_work_of_json_repair_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,15 +544,20 @@ def test_the_work_of_json_repair_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         handed.append(text)
         return None
 
-    monkeypatch.setattr(parsing.json_repair, "repair_json", spy)
-    for text in HOSTILE.values():
+    monkeypatch.setattr("json_repair.repair_json", spy)
+    calls = 0
+    for name in ("single quotes", "brackets and quotes", "broken objects", "broken lists", "broken and deep"):
+        text = HOSTILE[name]
         for parse in (parse_object, parse_string_list):
             handed.clear()
-            parse(text, "stop")  # type: ignore[operator]
-            assert len(handed) <= 4
+            parse(text[:40_000], "stop")
+            parse(text[:2_000], "stop")
+            calls += len(handed)
+            assert len(handed) <= 8  # four for each of the two
             for chunk in handed:
                 assert len(chunk) <= parsing.REPAIR_MAX_CHARS + 1
                 assert len(chunk) * sum(map(chunk.count, "\"'“”")) <= parsing.REPAIR_MAX_WORK * 1.01
+    assert calls  # else this shows nothing
 
 
 def test_past_the_limits_only_what_is_exact_is_taken() -> None:
@@ -540,16 +568,16 @@ def test_past_the_limits_only_what_is_exact_is_taken() -> None:
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "not_json"
     assert "too large" in refusal.detail
-    refusal = parse_string_list(f'["{long}" "b"]', "stop")
-    assert isinstance(refusal, Refusal)
-    assert "too large" in refusal.detail
+    list_refusal = parse_string_list(f'["{long}" "b"]', "stop")
+    assert isinstance(list_refusal, Refusal)
+    assert "too large" in list_refusal.detail
 
 
 def test_an_error_of_json_repair_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(text: str, **options: object) -> object:
         raise IndexError(text)
 
-    monkeypatch.setattr(parsing.json_repair, "repair_json", fail)
+    monkeypatch.setattr("json_repair.repair_json", fail)
     refusal = parse_object('{"input_text": "x", "label": "a" "misleading_label": "b"}', "stop")
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "not_json"
@@ -565,7 +593,7 @@ def test_text_is_never_executed(tmp_path: Path) -> None:
         f"{{{{ {code} }}}}",
     ):
         for parse in (parse_object, parse_string_list):
-            parse(text, "stop")  # type: ignore[operator]
+            parse(text, "stop")
     result = parse_object(json.dumps(fields(code)), "stop")
     assert isinstance(result, Parsed)
     assert result.value["input_text"] == code
@@ -599,7 +627,7 @@ def check(result: Parsed[Any] | Refusal) -> None:
 
 ANY_CHARACTER = st.characters(exclude_categories=())  # surrogates too
 PIECES = st.sampled_from(
-    [
+    [  # what a reply is made of
         *"{}[]\"'“”‘,:\\\n\t #/*-_`().0",
         "```",
         "```json\n",
@@ -611,8 +639,6 @@ PIECES = st.sampled_from(
         "- ",
         "\ufdd0",
         "\ud83d",
-    ]
-    + [
         '"input_text": "x"',
         '"label": "a"',
         '"misleading_label": "b"',
@@ -638,7 +664,7 @@ def test_any_text_is_taken_or_refused(text: str, finish_reason: FinishReason) ->
 
 
 # JSON and Python write every string that has no lone surrogates, so no alphabet needs to be left out.
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(str.strip)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 SYNTAX = st.lists(st.sampled_from([*"{}[]\"'“”‘’,:\\\n\t #/*-`abn", "```", '", "', "', '", "<think>"]), min_size=1)
 TRICKY = st.one_of(TEXTS, SYNTAX.map("".join).filter(str.strip))
 WRITERS: dict[str, Callable[[Any], str]] = {
@@ -701,7 +727,7 @@ def test_every_item_of_a_list_is_accounted_for(write: str, items: list[Any], dat
 @example("\ud83d\ude00")
 def test_clean_text_can_be_stored_and_changes_nothing_else(text: str) -> None:
     cleaned = clean_text(text)
-    assert cleaned.encode()
+    cleaned.encode()
     assert clean_text(cleaned) == cleaned
     if not any("\ud800" <= char <= "\udfff" for char in text):
         assert cleaned == text

@@ -1,7 +1,5 @@
 """BuildPrompt: drafts -> the exact text that is sent to the model."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Flatten: lists of tasks -> tasks, one element each, no task twice."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Iterator
 

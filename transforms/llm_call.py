@@ -1,7 +1,5 @@
 """LLMCall: prompts -> the model's replies. The only step that waits, pays and can be throttled."""
 
-from __future__ import annotations
-
 import dataclasses
 import queue
 from collections.abc import Iterable, Iterator
@@ -57,6 +55,7 @@ class _Call(beam.DoFn):
         self._stage = stage
         self._max_concurrency = max_concurrency
         self._counters = StepCounters(stage)
+        self._is_step = stage == "LLMCall"  # inside another step, that one counts what went in and came out
         self._engine: Engine
         self._done: queue.SimpleQueue[Done[_Token]]
         self._outstanding: int
@@ -78,7 +77,8 @@ class _Call(beam.DoFn):
             if isinstance(prompt, Reject):
                 yield prompt
                 continue
-            self._counters.add("in")
+            if self._is_step:
+                self._counters.add("in")
             request = request_for(prompt, self._backend)
             self._engine.submit(request, (prompt, request, timestamp, (window,)), self._done)
             self._outstanding += 1
@@ -95,7 +95,8 @@ class _Call(beam.DoFn):
         self._outstanding -= 1
         prompt, request, timestamp, windows = done.token
         result = self._result(prompt, request, done)
-        self._counters.outcome(result)
+        if self._is_step:
+            self._counters.outcome(result)
         progress.add(f"{self._stage}.{'failed' if isinstance(result, Reject) else 'replies'}")
         return WindowedValue(result, timestamp, windows)
 

@@ -1,7 +1,5 @@
 """ParseJSON: the model's replies -> examples."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 

@@ -6,8 +6,9 @@ Replies are untrusted. They are read, never run, and no reply raises. Three read
 2. a reader of the notations that models mix up with JSON (Python literals, trailing commas, raw line breaks,
    comments, typographic quotes), with text around the value. It reads values exactly, and it knows whether a text
    that fails is broken or merely ends too early;
-3. `json_repair`, for what is really broken, such as a missing comma. It guesses where strings end, so a string that it
-   returns is taken only if it stands in the reply between quotation marks and before a delimiter.
+3. `json_repair`, for what is really broken, such as a missing comma. It guesses where strings end, and drops what it
+   cannot place. So nothing is taken unless all letters of the text came back, and no string unless it stands in the
+   text between quotation marks and before a delimiter.
 
 The rule about replies that were cut off: half a text never becomes a row. What reader 2 finds cut off is not handed
 to reader 3, which would close the open string without a word. Before reader 3 starts, a mark is put at the end of the
@@ -17,10 +18,9 @@ An object that lacks nothing but its closing brackets is taken if the model stop
 token limit stopped it: the quotation mark that seems to close the last value may then be one inside the value.
 """
 
-# Typographic quotes and dashes are what this file is about.
-
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 import json
@@ -69,18 +69,25 @@ REPAIRS: Final[Mapping[str, str]] = {
 """The closed set of what can be mended in a reply, each with its meaning."""
 
 REPAIR_MAX_CHARS: Final = 32_000
-REPAIR_MAX_WORK: Final = 8_000_000
+REPAIR_MAX_WORK: Final = 4_000_000
 """Limits of what is handed to json_repair: characters, and characters times quotation marks.
 
 Its time grows with the product: json_repair 0.64 took 0.15 s for 2,000 characters of `{'`, 2.3 s for 8,000 (a product
-of 32 million), on one core of 2026; the limit makes that 0.6 s an attempt. A list of 20 tasks, 3,000 characters with 40
+of 32 million), on one core of 2026; the limit makes that 0.3 s an attempt. A list of 20 tasks, 3,000 characters with 40
 quotation marks, has 120,000. Past the limits only the exact reader and the tolerant one are tried.
+"""
+
+READ_MAX_CHARS: Final = 300_000
+"""The longest reply that is given to the tolerant reader; what is longer must be exact JSON.
+
+The reader takes some 5 microseconds a character of the worst replies, so one or two seconds at the limit. It is more
+text than models of 2026 send in one reply: 64,000 tokens of some four characters.
 """
 
 _MAX_REPAIRS = 4  # calls of json_repair for one reply
 _MAX_DEPTH = 64  # containers in one another; an example needs 2, a list of tasks 3
 _MAX_DIGITS = 600  # Python can be told to refuse int() of more than 640 digits, and never of fewer
-_RESCAN = 8  # how often, on average, a character may be read again from another opening bracket
+_RESCAN = 1  # how often, on average, a character may be read again from another opening bracket
 _DETAIL_CHARS = 200
 
 
@@ -135,9 +142,10 @@ def parse_object(
     if isinstance(prepared, Refusal):
         return prepared
     body, repairs = prepared
-    known, value = _exact(_unfence(body))
-    if known and not isinstance(value, (dict, list)):
-        return Refusal(reason="wrong_shape", detail=f"expected an object, found {_kind(value)}")
+    inner = _unfence(body)
+    known, value = _exact(inner) if inner in body else (False, None)  # else a string holds a fence too
+    if known:
+        return _choose(_dicts(value), value, fields, repairs | _outside(body.replace(inner, "", 1)))
 
     reads = list(_scan(body, rescan_cut=True))
     failures: list[_Failure] = []
@@ -145,11 +153,11 @@ def parse_object(
     chosen: tuple[dict[str, str], _Read, set[str]] | None = None
     for read in reads:
         for candidate in _dicts(read.value):
-            seen += 1
             is_open = any(candidate is container for container in read.open)
+            seen += bool(candidate) or (is_open and read.is_data)  # else it is `{}` in prose, or a brace
             if is_open and not (read.status == "cut" and finish_reason == "stop" and read.after_value):
                 if read.status == "cut":
-                    failures.append(_cut_failure(candidate, fields))
+                    failures.append(_cut_failure({**candidate, read.key: None}, fields))
                 continue
             if chosen is not None:
                 continue
@@ -173,6 +181,8 @@ def parse_object(
     too_big = False
     calls = 0
     for read in reads:
+        if calls == _MAX_REPAIRS:
+            break
         if read.status != "bad" or not _DATA.match(body, read.start):
             continue
         for end in _object_ends(body, read.start):
@@ -185,12 +195,13 @@ def parse_object(
                 continue
             value, mark = repaired
             source = _plain(body[read.start : end])
+            keeps_all = _letters(value) >= _letters(source)
             candidates = list(_dicts(value))
             for candidate in candidates:
                 taken = _take(candidate, fields)
                 if mark in _flat(candidate):
                     failures.append(_cut_failure(candidate, fields))
-                elif not isinstance(taken, _Failure) and not _is_whole(source, candidate):
+                elif not isinstance(taken, _Failure) and not (keeps_all and _is_whole(source, candidate)):
                     failures.append(
                         _Failure(len(fields), "not_json", "quotation marks too broken to tell the fields apart")
                     )
@@ -198,6 +209,11 @@ def parse_object(
                     failures.append(taken)
                 else:
                     found, mended = taken
+                    if "extra_keys" in mended:  # which may be a part of the text that json_repair took for a key
+                        failures.append(
+                            _Failure(len(fields), "not_json", "too broken to tell its other keys from its text")
+                        )
+                        continue
                     mended |= repairs | {"syntax"} | _outside(body[: read.start] + "\n" + body[end:])
                     if len(candidates) > 1:
                         mended.add("several_objects")
@@ -233,12 +249,18 @@ def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[st
     if isinstance(prepared, Refusal):
         return prepared
     body, repairs = prepared
-    known, value = _exact(_unfence(body))
-    if known and not isinstance(value, (dict, list)):
-        return Refusal(reason="wrong_shape", detail=f"expected a list of strings, found {_kind(value)}")
+    inner = _unfence(body)
+    known, value = _exact(inner) if inner in body else (False, None)  # else a string holds a fence too
+    if known:
+        items = _items(_Read.whole(value), finish_reason)
+        if items is None:
+            return Refusal(reason="wrong_shape", detail=f"expected a list of strings, found {_kind(value)}")
+        return _collect([items], repairs | _outside(body.replace(inner, "", 1)))
 
     lines = _lines(body, finish_reason)
     bullets = _bullet_texts(body) if lines is not None and len(lines.good) > 1 else []
+    starts = [first for first, _ in bullets]
+    last_closer = body.rfind("]") + 1
     lists: list[_Items] = []
     reads: list[_Read] = []
     loose: list[object] = []
@@ -246,14 +268,15 @@ def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[st
     calls = 0
     for read in _scan(body, rescan_cut=False):
         # A bracket inside the text of a bulleted line belongs to that line, one inside a list to that list.
-        if any(first < read.start < last for first, last in bullets) or (reads and read.start < reads[-1].end):
+        line = bisect.bisect_left(starts, read.start) - 1
+        if (line >= 0 and read.start < bullets[line][1]) or (reads and read.start < reads[-1].end):
             continue
         if read.status == "bad":
             if not _DATA.match(body, read.start):
                 continue
             mended: _Items | None = None
-            end = max(read.end, body.rfind("]") + 1)
-            for guess in _list_ends(body, read.start):
+            end = max(read.end, last_closer)
+            for guess in _list_ends(body, read.start) if calls < _MAX_REPAIRS else ():
                 if calls == _MAX_REPAIRS:
                     break
                 calls += 1
@@ -262,7 +285,10 @@ def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[st
                     too_big = True
                     continue
                 value, mark = repaired
-                items = _items(_Read.whole(value), finish_reason, mark, _plain(body[read.start : guess]))
+                source = _plain(body[read.start : guess])
+                if _letters(value) < _letters(source):
+                    continue
+                items = _items(_Read.whole(value), finish_reason, mark, source)
                 if items is not None and items.good:
                     mended, end = items, guess
                     if not items.cut:
@@ -451,7 +477,7 @@ def _items(
     elif read.open:
         repairs.add("missing_close")
     items = _Items([], [], repairs, cut)
-    split = [source is not None and isinstance(entry, str) and not _stands(source, entry) for entry in entries]
+    split = [source is not None and not _is_entry(source, entry) for entry in entries]
     for place, entry in enumerate(entries):
         if mark is not None and mark in _flat(entry):
             items.cut = True
@@ -578,7 +604,7 @@ def _unwrap(item: str) -> str:
 
 
 def _bullet_texts(text: str) -> list[tuple[int, int]]:
-    """Text -> where the texts of its bulleted lines begin and end."""
+    """Text -> where the texts of its bulleted lines begin and end, in order."""
     return [match.span("text") for match in _BULLET_LINE.finditer(text)]
 
 
@@ -612,6 +638,11 @@ def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | R
             repairs.add("reasoning")
     if not _unfence(body).strip():
         return Refusal(reason="empty", detail="the reply holds no text")
+    if len(body) > READ_MAX_CHARS:
+        detail = (
+            f"{len(body):,} characters that are not exact JSON; the limit for other notations is {READ_MAX_CHARS:,}"
+        )
+        return Refusal(reason="truncated" if finish_reason == "length" else "not_json", detail=detail)
     return body, repairs
 
 
@@ -638,7 +669,7 @@ def _outside(text: str) -> set[str]:
     found: set[str] = set()
     if "```" in text or "~~~" in text:
         found.add("fence")
-    if _unfence(text).strip(" \t\r\n,"):
+    if _unfence(text).strip(" \t\r\n,[]{}"):
         found.add("prose")
     return found
 
@@ -701,13 +732,16 @@ class _Read:
     value: object
     status: Literal["ok", "cut", "bad"]  # complete; the text ended before it did; not this notation
     open: tuple[object, ...]  # the containers that were not closed, the outermost first
+    key: str  # the last key of the innermost of them, if it is an object; its value may be missing
     after_value: bool  # the innermost of them had just got a whole value, with nothing behind it
     is_data: bool  # a comma or colon was read, so this is no bracket in prose
     repairs: set[str]
 
     @classmethod
     def whole(cls, value: object) -> _Read:
-        return cls(start=0, end=0, value=value, status="ok", open=(), after_value=False, is_data=True, repairs=set())
+        return cls(
+            start=0, end=0, value=value, status="ok", open=(), key="", after_value=False, is_data=True, repairs=set()
+        )
 
 
 class _Stop(Exception):
@@ -724,7 +758,7 @@ _SPACE = re.compile(r"[\s\ufeff\u200b]*")
 _WORD = re.compile(r"[^\W\d][\w$-]*")
 _NUMBER = re.compile(r"[-+]?[0-9.][\w.+-]*|-")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
-_JSON_SPACE = " \t\r\n"
+_PLAIN = frozenset("[]{},:\"'")
 _GOES_ON = re.compile(r"[ \t]*\w")  # no notation has a word behind a string: this quotation mark closes nothing
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|U[0-9a-fA-F]{8}|\r\n|.)", re.DOTALL)
@@ -775,6 +809,7 @@ class _Reader:
             value=self.root,
             status=status,
             open=tuple(self.stack),
+            key=self.keys[-1] or "" if self.keys else "",
             after_value=self.after_value,
             is_data=self.is_data,
             repairs=self.repairs,
@@ -818,6 +853,8 @@ class _Reader:
     def _next(self) -> str:
         """-> the next character that is neither space nor in a comment."""
         text = self.text
+        if text[self.position : self.position + 1] in _PLAIN:  # the common case, without a regular expression
+            return text[self.position]
         while True:
             begin = self.position
             match = _SPACE.match(text, begin)
@@ -866,7 +903,7 @@ class _Reader:
 
     def _key(self, char: str) -> str:
         if self._quote(char):
-            return self._string(char)
+            return self._string(char, is_key=True)
         word = _WORD.match(self.text, self.position)
         if word is None:
             raise _Stop("bad", self.position)
@@ -898,7 +935,7 @@ class _Reader:
     def _quote(self, char: str) -> bool:
         return char in _STRING_STOPS
 
-    def _string(self, quote: str) -> str:
+    def _string(self, quote: str, is_key: bool = False) -> str:
         """The string that starts here -> its value, with the position behind it."""
         text = self.text
         if quote in "\"'" and text.startswith(quote * 3, self.position):
@@ -913,7 +950,7 @@ class _Reader:
             if match[0] == "\\":
                 escaped = True
                 at = match.end() + 1
-            elif len(quote) == 1 and _GOES_ON.match(text, match.end()):
+            elif len(quote) == 1 and not is_key and _GOES_ON.match(text, match.end()):
                 self.repairs.add("inner_quotes")
                 at = match.end()
             else:
@@ -952,7 +989,8 @@ class _Reader:
             raise _Stop("bad", self.position)
         at = self.position
         joined = value + self._string(char)
-        if self._next() == ":":  # a key: what is missing is the comma before it
+        # Behind a key, what is missing is a comma; with other quotation marks astray, these may be astray too.
+        if self._next() == ":" or "inner_quotes" in self.repairs:
             raise _Stop("bad", at)
         self._put(joined)
         self.repairs.add("joined_strings")
@@ -1016,10 +1054,22 @@ def _plain(text: str) -> str:
     return _ESCAPE.sub(_character, text)
 
 
+def _letters(value: object) -> int:
+    """A value, or its text -> how many letters and digits it has, those of keys, numbers and the like included."""
+    return sum(map(str.isalnum, _flat(value, scalars=True)))
+
+
 def _stands(source: str, value: str, then: str = r",\]}\"'“”‘’#/") -> bool:
     """Whether a string stands in the source between quotation marks, with a delimiter of `then` behind it."""
     found = re.search(rf"[\"'“”‘’]\s*{re.escape(value.strip())}\s*[\"'“”‘’]\s*(?:[{then}]|\Z)", source)
     return found is not None
+
+
+def _is_entry(source: str, entry: object) -> bool:
+    """Whether an item of a repaired list stands as such in the source."""
+    if isinstance(entry, dict):
+        return _is_whole(source, entry)
+    return isinstance(entry, str) and _stands(source, entry)
 
 
 def _is_whole(source: str, candidate: Mapping[str, object]) -> bool:
@@ -1054,8 +1104,8 @@ def _line(text: str) -> str:
     return line if len(line) <= _DETAIL_CHARS else line[: _DETAIL_CHARS - 1] + "…"
 
 
-def _flat(value: object) -> str:
-    """A value -> all its keys and strings in one string, to look for a mark in."""
+def _flat(value: object, scalars: bool = False) -> str:
+    """A value -> all its keys and strings (and, if asked for, its numbers and the like) in one string."""
     parts: list[str] = []
     waiting = [value]
     while waiting:
@@ -1067,6 +1117,8 @@ def _flat(value: object) -> str:
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
+        elif scalars:
+            parts.append(str(item))
     return "".join(parts)
 
 

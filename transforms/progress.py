@@ -64,5 +64,7 @@ def read(folder: str) -> collections.Counter[str]:
     total: collections.Counter[str] = collections.Counter()
     for path in Path(folder).glob("*.json"):
         with contextlib.suppress(OSError, ValueError):
-            total.update(json.loads(path.read_text()))
+            counts = json.loads(path.read_text())
+            if isinstance(counts, dict):
+                total.update({name: count for name, count in counts.items() if isinstance(count, int)})
     return total

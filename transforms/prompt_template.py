@@ -32,10 +32,15 @@ class TemplateError(ValueError):
     """A template that cannot be used; the message says why, and where in it."""
 
 
+def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+    del environment.globals["lipsum"], environment.filters["random"]  # chance
+    return environment
+
+
 @functools.lru_cache(maxsize=64)
 def _compile(text: str) -> jinja2.Template:
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
-    return environment.from_string(text)
+    return _environment().from_string(text)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,11 +88,13 @@ class PromptTemplate:
             raise TemplateError("the prompt comes out empty")
 
     def _unknown_variables(self, variables: Mapping[str, str | None]) -> list[str]:
-        environment = jinja2.sandbox.ImmutableSandboxedEnvironment()
+        environment = _environment()
         try:
             used = jinja2.meta.find_undeclared_variables(environment.parse(self.text))
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"line {error.lineno}: {error.message}") from None
+        except RecursionError:
+            raise TemplateError("is nested too deeply") from None
         return sorted(used - variables.keys() - environment.globals.keys())
 
 

@@ -1,7 +1,5 @@
 """SampleAttributes: tasks -> drafts of examples, each with its attributes."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 

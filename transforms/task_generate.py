@@ -1,14 +1,12 @@
 """TaskGenerate: seeds, or the user's own files -> lists of tasks."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 from apache_beam.io import fileio
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import Prompt, Reject, Reply, TaskList, TaskSeed
@@ -84,7 +82,7 @@ class _ReadTaskList(beam.DoFn):
 
 
 class _ReadTaskFile(beam.DoFn):
-    def process(self, metadata: fileio.FileMetadata) -> Iterator[TaskList]:
+    def process(self, metadata: FileMetadata) -> Iterator[TaskList]:
         with FileSystems.open(metadata.path, compression_type=CompressionTypes.AUTO) as file:
             tasks = read_tasks(file, metadata.path)
             while items := tuple(itertools.islice(tasks, _TASKS_PER_LIST)):

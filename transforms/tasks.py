@@ -73,11 +73,13 @@ def read_tasks(file: IO[bytes], path: str) -> Iterator[str]:
 
 
 def _decoded_lines(file: IO[bytes]) -> Iterator[tuple[str, str]]:
-    for number, raw in enumerate(file, start=1):
+    for number, raw in enumerate(iter(file.readline, b""), start=1):
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise TaskFileError(f"line {number}: not UTF-8 ({error.reason} at byte {error.start})") from None
+        if "\0" in line:
+            raise TaskFileError(f"line {number}: holds a NUL character; is it UTF-16? Text must be UTF-8")
         if line.strip():
             yield f"line {number}", line
 
@@ -107,7 +109,11 @@ def _read_parquet(file: IO[bytes]) -> Iterator[tuple[str, object]]:
         for batch in parquet.iter_batches(columns=["task"]):
             for value in batch.column(0):
                 number += 1
-                yield f"row {number}", value.as_py()
+                try:
+                    task = value.as_py()
+                except UnicodeDecodeError:
+                    raise TaskFileError(f"row {number}: not UTF-8") from None
+                yield f"row {number}", task
     except (pa.ArrowException, OSError) as error:
         raise TaskFileError(f"is no readable Parquet file ({str(error).splitlines()[0]})") from None
 

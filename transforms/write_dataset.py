@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
@@ -224,7 +225,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             f"the counts do not add up, so nothing was published: {'; '.join(problems)}. "
             f"What was written is in {target.staging}"
         )
-    if not rows["examples"] and _files_in(FileSystems.join(target.output, "examples", target.label)):
+    if not rows["examples"] and _has_examples(target):
         raise RunFailed(f"{_no_examples(table)} The label keeps the data it had; the rejects are in {target.staging}")
     entry = {
         **target.description,
@@ -246,6 +247,14 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
     if not rows["examples"]:
         raise RunFailed(f"{_no_examples(table)} The rejects are in {FileSystems.join(target.output, 'rejects')}")
     return entry
+
+
+def _has_examples(target: Target) -> bool:
+    for path in _files_in(FileSystems.join(target.output, "examples", target.label)):
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            if pq.ParquetFile(file).metadata.num_rows:
+                return True
+    return False
 
 
 def _no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:

@@ -56,7 +56,7 @@ class Engine:
         try:
             done.put(Done(token, await self._backend.generate(request), None))
         except Exception as error:  # whatever a client raises, the element is not lost
-            done.put(Done(token, None, f"{type(error).__name__}: {error}"))
+            done.put(Done(token, None, " ".join(f"{type(error).__name__}: {error}".split())))
         finally:
             self._in_flight -= 1
             self._pump()

@@ -1,0 +1,24 @@
+"""What all tests share: a quiet Beam, and a repository that other processes can import too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), *(path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(ROOT))]
+)
+
+logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it logs a traceback for every failure a test provokes
+
+# The machine may be busy with other tests; a slow example is no fault.
+settings.register_profile("textmint", deadline=None)
+settings.load_profile("textmint")

@@ -1,0 +1,242 @@
+"""Accounting: what was counted adds up, and every way in which it may not is said."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.accounting import STEPS, Counts, discrepancies, increments, named, step_table
+from transforms.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList
+
+TASK = Task(task_id="t", task="T", source="brainstorm", round=0, topic=None, model="m", template="b@1")
+DRAFT = Draft(
+    draft_id="d",
+    task_id="t",
+    task="T",
+    replica=0,
+    seed=42,
+    language="English",
+    difficulty="PhD",
+    clarity="clear",
+    num_words="any",
+)
+PROMPT = Prompt(kind="example", subject=DRAFT, text="P", template="c@1")
+REPLY = Reply(
+    prompt=PROMPT,
+    request_id="r",
+    text="{}",
+    finish_reason="stop",
+    model="m",
+    prompt_tokens=11,
+    output_tokens=7,
+    attempts=1,
+)
+EXAMPLE = Example(
+    id="d",
+    task_id="t",
+    task="T",
+    input_text="i",
+    label="l",
+    misleading_label="x",
+    language="English",
+    difficulty="PhD",
+    clarity="clear",
+    num_words="any",
+    replica=0,
+    prompt="P",
+    template="c@1",
+    model="m",
+    finish_reason="stop",
+    prompt_tokens=11,
+    output_tokens=7,
+    raw_reply="",
+    seed=42,
+    repairs=("fenced", "trailing_comma"),
+)
+LIST = TaskList(source="brainstorm", round=0, topic=None, items=("a", "b", "c"), refused=(("wrong_type", "int", "7"),))
+REJECT = Reject(id="d", stage="ParseJSON", reason="not_json", detail="", can_retry=True, raw_reply="?")
+
+# Five brainstorm prompts, one reply no list; 4 lists of 20 items, of which 10 are no new task; 2 examples a task.
+COUNTS: Counts = {
+    "TaskGenerate/kept": 4,
+    "TaskGenerate/rejected.not_json": 1,
+    "Flatten/in": 80,
+    "Flatten/kept": 70,
+    "Flatten/rejected.duplicate": 8,
+    "Flatten/rejected.too_long": 2,
+    "BuildPrompt/kept": 140,
+    "LLMCall/kept": 137,
+    "LLMCall/rejected.request_failed": 3,
+    "LLMCall/tokens.prompt": 1_370,
+    "LLMCall/tokens.output": 2_740,
+    "ParseJSON/kept": 130,
+    "ParseJSON/rejected.blocked": 2,
+    "ParseJSON/rejected.empty": 5,
+    "ParseJSON/repaired.fenced": 12,
+}
+ROWS = {"examples": 130, "tasks": 70, "rejects": 21}
+
+
+def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
+    return step_table(counts, task_requests=5, examples_per_task=2)
+
+
+# --- one element
+
+
+@pytest.mark.parametrize(
+    ("stream", "element", "counted"),
+    [
+        ("lists", LIST, {"TaskGenerate/kept": 1, "Flatten/in": 4}),
+        ("tasks", TASK, {"Flatten/kept": 1}),
+        ("prompts", PROMPT, {"BuildPrompt/kept": 1}),
+        ("replies", REPLY, {"LLMCall/kept": 1, "LLMCall/tokens.prompt": 11, "LLMCall/tokens.output": 7}),
+        (
+            "examples",
+            EXAMPLE,
+            {"ParseJSON/kept": 1, "ParseJSON/repaired.fenced": 1, "ParseJSON/repaired.trailing_comma": 1},
+        ),
+        ("examples", REJECT, {"ParseJSON/rejected.not_json": 1}),
+        # a reject rides along through all streams, and is counted at their end only
+        ("lists", REJECT, {}),
+        ("tasks", REJECT, {}),
+        ("prompts", REJECT, {}),
+        ("replies", REJECT, {}),
+    ],
+)
+def test_increments(stream: str, element: object, counted: dict[str, int]) -> None:
+    pairs = list(increments(stream, element))
+    assert dict(pairs) == counted
+    assert len(pairs) == len(counted)
+
+
+HOLDS: dict[str, object] = {"lists": LIST, "tasks": TASK, "prompts": PROMPT, "replies": REPLY, "examples": EXAMPLE}
+WRONG = [
+    (stream, element)
+    for stream in (*HOLDS, "drafts")
+    for element in (*HOLDS.values(), DRAFT, None, "text", ("d", EXAMPLE))
+    if HOLDS.get(stream) is not element
+]
+
+
+@pytest.mark.parametrize(("stream", "element"), WRONG)
+def test_a_stream_holds_nothing_else(stream: str, element: object) -> None:
+    with pytest.raises(TypeError, match=f"a {type(element).__name__} in the stream '{stream}'"):
+        list(increments(stream, element))
+
+
+# --- the table
+
+
+def test_table() -> None:
+    assert table_of(COUNTS) == {
+        "TaskGenerate": {"in": 5, "kept": 4, "rejected": {"not_json": 1}},
+        "Flatten": {"in": 80, "kept": 70, "rejected": {"duplicate": 8, "too_long": 2}},
+        "SampleAttributes": {"in": 70, "kept": 140, "rejected": {}},
+        "BuildPrompt": {"in": 140, "kept": 140, "rejected": {}},
+        "LLMCall": {
+            "in": 140,
+            "kept": 137,
+            "rejected": {"request_failed": 3},
+            "tokens": {"output": 2_740, "prompt": 1_370},
+        },
+        "ParseJSON": {"in": 137, "kept": 130, "rejected": {"blocked": 2, "empty": 5}, "repaired": {"fenced": 12}},
+    }
+    assert tuple(table_of(COUNTS)) == STEPS
+
+
+def test_table_of_the_users_own_tasks() -> None:
+    counts = {name: count for name, count in COUNTS.items() if name != "TaskGenerate/rejected.not_json"}
+    table = step_table(counts, task_requests=None, examples_per_task=2)
+    assert table["TaskGenerate"] == {"in": 4, "kept": 4, "rejected": {}}
+    assert discrepancies(table, {**ROWS, "rejects": 20}) == []
+
+
+def test_table_of_nothing() -> None:
+    table = step_table({}, task_requests=None, examples_per_task=3)
+    assert all(line == {"in": 0, "kept": 0, "rejected": {}} for line in table.values())
+    assert discrepancies(table, {}) == []
+
+
+def test_named() -> None:
+    counts = {"A/rejected.b": 2, "A/rejected.a": 1, "AB/rejected.c": 3, "A/kept": 4}
+    assert list(named(counts, "A/rejected.").items()) == [("a", 1), ("b", 2)]
+    assert named(counts, "C/") == {}
+
+
+# --- what does not add up
+
+
+def test_a_right_table_has_no_discrepancies() -> None:
+    assert discrepancies(table_of(COUNTS), ROWS) == []
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+@pytest.mark.parametrize(
+    ("step", "key", "number"),
+    [(step, key, table_of(COUNTS)[step][key]) for step in STEPS if step != "SampleAttributes" for key in ("in",)]
+    + [("TaskGenerate", "kept", 4), ("BuildPrompt", "kept", 140), ("LLMCall", "kept", 137)],
+)
+def test_one_number_of_a_step_is_off(step: str, key: str, number: int, off: int) -> None:
+    table = table_of(COUNTS)
+    table[step][key] = number + off
+    line = table[step]
+    rejected = sum(line["rejected"].values())
+    assert discrepancies(table, ROWS) == [f"{step}: {line['in']} in, but {line['kept']} kept + {rejected} rejected"]
+
+
+@pytest.mark.parametrize(("step", "reason"), [(s, r) for s in STEPS for r in table_of(COUNTS)[s]["rejected"]])
+def test_one_reject_too_many(step: str, reason: str) -> None:
+    table = copy.deepcopy(table_of(COUNTS))
+    table[step]["rejected"][reason] += 1
+    line = table[step]
+    assert discrepancies(table, ROWS) == [
+        f"{step}: {line['in']} in, but {line['kept']} kept + {sum(line['rejected'].values())} rejected",
+        "rejects: 21 rows written, but 22 counted",
+    ]
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_are_not_what_was_counted(kind: str, off: int) -> None:
+    rows = {**ROWS, kind: ROWS[kind] + off}
+    assert discrepancies(table_of(COUNTS), rows) == [f"{kind}: {rows[kind]} rows written, but {ROWS[kind]} counted"]
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_dataset_is_missing(kind: str) -> None:
+    rows = {name: count for name, count in ROWS.items() if name != kind}
+    assert discrepancies(table_of(COUNTS), rows) == [f"{kind}: 0 rows written, but {ROWS[kind]} counted"]
+
+
+def test_an_unknown_reason_is_named() -> None:
+    counts = {**COUNTS, "ParseJSON/rejected.blocked": 1, "ParseJSON/rejected.bad_mood": 1}
+    assert discrepancies(table_of(counts), ROWS) == ["ParseJSON: unknown reason 'bad_mood'"]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_known_reason_is_known(reason: str) -> None:
+    counts = {**COUNTS, "ParseJSON/rejected.blocked": 1, f"ParseJSON/rejected.{reason}": 1}
+    counts["ParseJSON/kept"] = 137 - sum(named(counts, "ParseJSON/rejected.").values())
+    rejects = sum(count for name, count in counts.items() if "/rejected." in name)
+    rows = {"tasks": 70, "examples": counts["ParseJSON/kept"], "rejects": rejects}
+    assert discrepancies(table_of(counts), rows) == []
+
+
+# repairs and tokens are told, not part of the balance
+BALANCED = [name for name in COUNTS if "/repaired." not in name and "/tokens." not in name]
+
+
+@given(st.sampled_from(BALANCED), st.integers(1, 500) | st.integers(-500, -1))
+def test_no_count_can_be_off_unseen(name: str, off: int) -> None:
+    assert discrepancies(table_of({**COUNTS, name: COUNTS[name] + off}), ROWS)
+
+
+def test_a_reject_of_an_unknown_step_is_seen() -> None:
+    # its row is written, but no line of the table holds it
+    counts = {**COUNTS, "Elsewhere/rejected.empty": 1}
+    assert discrepancies(table_of(counts), {**ROWS, "rejects": 22}) == ["rejects: 22 rows written, but 21 counted"]

@@ -1,0 +1,176 @@
+"""Flatten: what counts as one task, which of several stands for it, and that no item is lost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers import Ran, make_list, make_reject, make_task, run_step, shuffled, tally
+from transforms.elements import REASONS, Reject, Task, TaskList
+from transforms.flatten import Flatten, first_of, rank, split_list
+from transforms.tasks import MAX_TASK_CHARS
+
+LISTS = [
+    make_list("Sort bees by mood.", "sort  BEES by mood", "Rank caf\u00e9s", round_=2, topic="b"),
+    make_list("SORT BEES BY MOOD!", "Rank cafe\u0301s", "Tell frogs from toads", round_=1, topic="a"),
+    make_list("tell frogs from toads", "  ", "x" * (MAX_TASK_CHARS + 1), "?!", "Grade eggs", round_=3, topic="c"),
+    make_list("Grade eggs", round_=3, topic="d", refused=(("wrong_type", "item 2 is a number", "7"),)),
+]
+PASSED = make_reject(reason="blocked")
+KEPT = {"SORT BEES BY MOOD!": 1, "Rank caf\u00e9s": 1, "Tell frogs from toads": 1, "Grade eggs": 3}
+
+
+def flatten(lists: Sequence[TaskList | Reject], max_tasks: int | None = None, seed: int = 42) -> Ran:
+    return run_step(Flatten(max_tasks, seed), lists, TaskList)
+
+
+@pytest.fixture(scope="module")
+def flat() -> Ran:
+    return flatten([*LISTS, PASSED])
+
+
+def in_order(elements: Sequence[Task | Reject]) -> list[str]:
+    return sorted(map(repr, elements))
+
+
+def test_one_of_each_task_is_kept_and_the_earliest_round_wins(flat: Ran) -> None:
+    assert {task.task: task.round for task in flat.of(Task)} == KEPT
+
+
+def test_every_item_is_a_task_or_a_reject(flat: Ran) -> None:
+    items = sum(len(tasks.items) + len(tasks.refused) for tasks in LISTS)
+    assert len(flat.elements) == items + 1
+    assert dict(tally(flat.of(Reject))) == {
+        "blocked": 1,
+        "duplicate": 5,
+        "empty_field": 2,
+        "too_long": 1,
+        "wrong_type": 1,
+    }
+    assert {reject.reason for reject in flat.of(Reject)} <= set(REASONS)
+
+
+def test_a_reject_shows_what_was_refused(flat: Ran) -> None:
+    raw = {(reject.reason, reject.raw_reply) for reject in flat.of(Reject) if reject is not PASSED}
+    assert {("wrong_type", "7"), ("too_long", "x" * (MAX_TASK_CHARS + 1)), ("empty_field", "  ")} <= raw
+    assert {text for reason, text in raw if reason == "duplicate"} == {
+        "Sort bees by mood.",
+        "sort BEES by mood",
+        "Rank caf\u00e9s",
+        "tell frogs from toads",
+        "Grade eggs",
+    }
+
+
+def test_ids_of_rejects_differ(flat: Ran) -> None:
+    ids = [reject.id for reject in flat.of(Reject)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_rejects_of_the_step_before_pass_untouched(flat: Ran) -> None:
+    assert [reject for reject in flat.of(Reject) if reject.stage != "Flatten"] == [PASSED]
+
+
+def test_counters_are_what_came_out(flat: Ran) -> None:
+    assert {name: count for name, count in flat.counters.items() if name.startswith("Flatten/")} == {
+        "Flatten/in": 13,
+        "Flatten/kept": 4,
+        "Flatten/rejected.duplicate": 5,
+        "Flatten/rejected.empty_field": 2,
+        "Flatten/rejected.too_long": 1,
+        "Flatten/rejected.wrong_type": 1,
+    }
+
+
+@pytest.mark.parametrize("max_tasks", [None, 2])
+def test_the_order_of_lists_changes_nothing(flat: Ran, max_tasks: int | None) -> None:
+    first = in_order((flat if max_tasks is None else flatten([*LISTS, PASSED], max_tasks)).elements)
+    assert in_order(flatten(shuffled([*LISTS, PASSED]), max_tasks).elements) == first
+
+
+def test_max_tasks_is_nested_and_earlier_rounds_come_first() -> None:
+    lists = [make_list(*(f"Task {round_} {n}" for n in range(4)), round_=round_) for round_ in range(3)]
+    before: set[str] = set()
+    for limit in (1, 7, 40):
+        ran = flatten(lists, limit)
+        kept = {task.task for task in ran.of(Task)}
+        assert len(kept) == min(limit, 12)
+        assert before <= kept
+        assert max(task.round for task in ran.of(Task)) == (min(limit, 12) - 1) // 4
+        assert dict(tally(ran.of(Reject))) == ({"over_max_tasks": 12 - limit} if limit < 12 else {})
+        assert ran.counters.get("Flatten/rejected.over_max_tasks", 0) == max(0, 12 - limit)
+        assert ran.counters["Flatten/kept"] == len(kept)
+        before = kept
+
+
+def test_another_seed_takes_other_tasks() -> None:
+    tasks = [make_task(f"Task {n}") for n in range(30)]
+    taken = [{task.task for task in sorted(tasks, key=lambda task: rank(task, seed))[:10]} for seed in (1, 2)]
+    assert taken[0] != taken[1]
+
+
+def test_repeats_do_not_count_against_max_tasks() -> None:
+    ran = flatten([make_list("One", "one", "ONE.", "Two", "two")], 2)
+    assert {task.task for task in ran.of(Task)} == {"ONE.", "Two"}
+    assert dict(tally(ran.of(Reject))) == {"duplicate": 3}
+
+
+@pytest.mark.parametrize("max_tasks", [None, 3])
+def test_nothing_in_nothing_out(max_tasks: int | None) -> None:
+    with TestPipeline("FnApiRunner") as pipeline:
+        empty = pipeline | beam.Create([]).with_output_types(TaskList)
+        assert_that(empty | Flatten(max_tasks), equal_to([]))
+
+
+TEXTS = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(["Sort bees", "sort bees.", "SORT  BEES", "Sort \ufb01sh", "sort fish", "\ud800", "", "\u3000"]),
+)
+
+
+@given(st.lists(TEXTS, max_size=12))
+def test_an_item_becomes_one_task_or_one_reject(items: list[str]) -> None:
+    found = list(split_list(make_list(*items)))
+    assert len(found) == len(items)
+    for element in found:
+        if isinstance(element, Task):
+            assert element.task.strip() == element.task != ""
+            element.task.encode()
+        else:
+            assert element.reason in REASONS
+            element.raw_reply.encode()
+    ids = [element.id for element in found if isinstance(element, Reject)]
+    assert len(set(ids)) == len(ids)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["Sort bees", "sort bees", "SORT BEES.", "Sort Bees!"]), st.integers(0, 3))))
+def test_the_winner_does_not_depend_on_the_order(items: list[tuple[str, int]]) -> None:
+    tasks = [make_task(text, round_) for text, round_ in items]
+    if not tasks:
+        return
+    expected = min(tasks, key=lambda task: (task.round, task.task))
+    answers = [list(first_of(order)) for order in itertools.islice(itertools.permutations(tasks), 24)]
+    for answer in answers:
+        assert answer[0] == expected
+        assert answer == answers[0]
+        assert [element.reason for element in answer[1:]] == ["duplicate"] * (len(tasks) - 1)
+
+
+@given(st.permutations(LISTS), st.integers(1, 9))
+def test_a_later_round_never_changes_a_task_that_is_there(lists: list[TaskList], later: int) -> None:
+    def kept(several: Sequence[TaskList]) -> dict[str, Task]:
+        groups: dict[str, list[Task]] = {}
+        for task in itertools.chain.from_iterable(map(split_list, several)):
+            if isinstance(task, Task):
+                groups.setdefault(task.task_id, []).append(task)
+        return {key: next(iter(first_of(group))) for key, group in groups.items()}  # type: ignore[misc]
+
+    more = make_list("A sort", "SORT BEES BY MOOD", "grade EGGS", round_=3 + later)
+    assert kept(lists).items() <= kept([more, *lists]).items()

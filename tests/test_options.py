@@ -1,0 +1,520 @@
+"""Options: a Config for what is right; one clear line, exit code 2 and nothing written for what is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners import create_runner
+
+from pipelines.options import LOCAL_RUNNER, Config, GenerateOptions, OptionError, help_text, parse
+from pipelines.run import generate, reject_reasons, target_of, versions
+from transforms.attributes import parse_attributes
+from transforms.llm.offline import MODEL, OfflineBackend
+from transforms.tasks import read_topics
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which the command is called; the user's files lie beside it, in `../in`."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def own(name: str, content: str | bytes) -> str:
+    """A file of the user's -> its path."""
+    path = Path("../in") / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+def config_of(*argv: str) -> Config:
+    return parse(argv)[0]
+
+
+def problems(*argv: str) -> tuple[str, ...]:
+    with pytest.raises(OptionError) as error:
+        parse(argv)
+    assert not [problem for problem in error.value.problems if "\n" in problem]
+    assert list(Path().iterdir()) == []
+    return error.value.problems
+
+
+def problem(*argv: str) -> str:
+    found = problems(*argv)
+    assert len(found) == 1, found
+    return found[0]
+
+
+# --- right
+
+
+def test_defaults(work: Path) -> None:
+    config, options = parse([])
+    assert config.output == str(work / "output")
+    assert (config.refresh, config.keep_raw, config.seed) == ("base", False, 42)
+    assert (config.tasks, config.task_requests, config.max_tasks, config.examples_per_task) == (None, 5, None, 3)
+    assert config.attributes == parse_attributes(language=None, difficulty=None, clarity=None, num_words=None)
+    assert config.backend == OfflineBackend()
+    assert (config.brainstorm_template.stem, config.example_template.stem) == ("brainstorm", "classify")
+    assert config.topics == read_topics((TEMPLATES / "topics.txt").read_text(encoding="utf-8").splitlines())
+    assert (config.typed["temperature"], config.typed["top_p"], config.typed["llm"]) == (1.0, 1.0, "offline")
+    assert options.view_as(StandardOptions).runner == LOCAL_RUNNER == "FnApiRunner"
+    assert "config" not in config.typed
+
+
+def test_every_option_arrives() -> None:
+    config = config_of(
+        "--output=out/a",
+        "--refresh=2026-11",
+        "--keep_raw",
+        "--task_requests=50",
+        "--max_tasks=7",
+        "--examples_per_task=10",
+        "--language=English:0.5,German:0.3,Thai",
+        "--difficulty=PhD",
+        "--clarity=clear,ambiguous",
+        "--num_words=any",
+        "--seed=-1",
+        "--llm=offline",
+        f"--model={MODEL}",
+        "--temperature=0",
+        "--top_p=0.5",
+        "--max_output_tokens=100",
+        "--offline_fault_rate=0.3",
+        f"--topics={own('topics.txt', '# mine' + chr(10) + 'reefs' + chr(10))}",
+        f"--brainstorm_template={own('b.jinja2', 'Tasks of {{ topic }}')}",
+        f"--example_template={own('e.x.jinja2', '{{ task }} {{ language }}')}",
+    )
+    assert config.output == str(Path("out/a").absolute())
+    assert (config.refresh, config.keep_raw, config.seed) == ("2026-11", True, -1)
+    assert (config.task_requests, config.max_tasks, config.examples_per_task) == (50, 7, 10)
+    assert config.attributes.describe()["language"] == {"English": 0.5, "German": 0.3, "Thai": 0.2}
+    assert config.attributes.describe()["clarity"] == {"clear": 0.5, "ambiguous": 0.5}
+    assert config.backend == OfflineBackend(fault_rate=0.3)
+    assert config.topics == ("reefs",)
+    assert (config.brainstorm_template.stem, config.brainstorm_template.text) == ("b", "Tasks of {{ topic }}")
+    assert config.example_template.stem == "e"
+    assert {name: config.typed[name] for name in ("temperature", "top_p", "max_output_tokens", "num_words")} == {
+        "temperature": 0.0,
+        "top_p": 0.5,
+        "max_output_tokens": 100,
+        "num_words": "any",
+    }
+
+
+def test_values_may_stand_apart() -> None:
+    assert config_of("--seed", "7", "--output", "elsewhere").seed == 7
+
+
+def test_topics_none() -> None:
+    assert config_of("--topics=none").topics == ()
+
+
+JSONL = b'{"task": "Tell spam from ham"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", b"Tell spam from ham\n"),
+        ("A.TXT", b"\xef\xbb\xbfTell spam from ham\r\n"),
+        ("a.jsonl", JSONL),
+        ("a.txt.gz", gzip.compress(b"Tell spam from ham\nAnother\n", mtime=0)),
+        ("a.jsonl.gz", gzip.compress(JSONL, mtime=0)),
+    ],
+    ids=["txt", "upper_case", "jsonl", "txt.gz", "jsonl.gz"],
+)
+def test_tasks_files_are_taken(name: str, content: bytes) -> None:
+    path = own(name, content)
+    assert config_of(f"--tasks={path}").tasks == path
+
+
+def test_tasks_may_be_a_pattern() -> None:
+    pq.write_table(pa.table({"task": ["one"]}), own("1.parquet", ""))
+    own("2.txt", "two\n")
+    own("3.txt", "")  # one file of several may be empty
+    assert config_of("--tasks=../in/*").tasks == "../in/*"
+
+
+def test_a_task_of_2000_characters_fits() -> None:
+    config_of(f"--tasks={own('a.txt', 'x' * 2_000)}")
+
+
+# --- Beam's options
+
+
+def test_beams_options_pass_through() -> None:
+    _, options = parse(
+        [
+            "--direct_num_workers=2",
+            "--direct_running_mode=multi_processing",
+            "--experiments=a",
+            "--experiments=b",
+            "--project=p",
+            "--job_name=j",
+            "--streaming",
+        ]
+    )
+    assert options.view_as(DirectOptions).direct_num_workers == 2
+    assert options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+    assert options.view_as(DebugOptions).experiments == ["a", "b"]
+    assert (options.view_as(GoogleCloudOptions).project, options.view_as(GoogleCloudOptions).job_name) == ("p", "j")
+    assert options.view_as(StandardOptions).streaming is True
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["--runner=DirectRunner"], ["--runner=FnApiRunner"], ["--runner=direct"], ["--runner=directrunner"]]
+)
+def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
+    # all of these are the same to Beam: its switch between three engines, which tries a download first
+    runner = parse(argv)[1].view_as(StandardOptions).runner
+    assert type(create_runner(runner)).__name__ == "FnApiRunner"
+
+
+@pytest.mark.parametrize("runner", ["DataflowRunner", "FlinkRunner", "PortableRunner"])
+def test_other_runners_are_kept(runner: str) -> None:
+    assert parse([f"--runner={runner}"])[1].view_as(StandardOptions).runner == runner
+
+
+# --- wrong: the lines of the issue
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--tasks=nowhere.txt"], "--tasks nowhere.txt: there is no such file"),
+        (["--tasks=no/*.txt"], "--tasks no/*.txt: there is no such file"),
+        (["--tasks=../in"], "--tasks ../in: is not one of .txt, .jsonl, .parquet, .txt.gz, .jsonl.gz"),
+        (["--tasks=nix://bucket/a.txt"], "--tasks nix://bucket/a.txt: cannot be read: Unable to get filesystem"),
+        (["--language=Germn"], "--language: unknown language 'Germn': did you mean 'German'?"),
+        (["--difficulty=colege"], "--difficulty: unknown difficulty 'colege': did you mean 'college'?"),
+        (["--clarity=clearly"], "--clarity: unknown clarity 'clearly': did you mean 'clear'?"),
+        (["--num_words=at least 5"], "--num_words: unknown num_words 'at least 5': did you mean 'at least 50'?"),
+        (["--language=English:-1"], "--language: the weight of 'English' is negative (-1); weights are 0 or more"),
+        (["--language=English:0,German:0"], "--language: the weights in 'English:0,German:0' are all zero"),
+        (["--examples_per_task=0"], "--examples_per_task is 0; it must be at least 1"),
+        (["--task_requests=0"], "--task_requests is 0; it must be at least 1"),
+        (["--max_tasks=-3"], "--max_tasks is -3; it must be at least 1"),
+        (["--max_output_tokens=0"], "--max_output_tokens is 0; it must be at least 1"),
+        (["--temperature=2.1"], "--temperature is 2.1; it must be from 0 to 2"),
+        (["--temperature=nan"], "--temperature is nan; it must be from 0 to 2"),
+        (["--top_p=0"], "--top_p is 0.0; it must be above 0 and at most 1"),
+        (["--seed=9223372036854775808"], "--seed is 9223372036854775808; it must fit 64 bits"),
+        (["--seed=x"], "argument --seed: invalid int value: 'x'"),
+        (["--examples_per_task=1.5"], "argument --examples_per_task: invalid int value: '1.5'"),
+        (["--offline_fault_rate=nan"], "--offline_fault_rate is nan; it must be from 0 to 1"),
+        (["--refresh=a/b"], "--refresh is 'a/b'; a label has 1 to 64 letters"),
+        (["--refresh=.."], "--refresh is '..'; a label has 1 to 64 letters"),
+        (["--refresh=a\n"], "--refresh is 'a\\n'; a label has 1 to 64 letters"),
+        (["--refresh="], "--refresh is ''; a label has 1 to 64 letters"),
+        (["--llm=ofline"], "--llm=ofline is not known: did you mean offline? There are "),
+        (["--model=other"], f"--model=other: --llm=offline has one model only, {MODEL}"),
+        (["--output= "], "--output is empty; name a folder"),
+        (["--output"], "argument --output: expected one argument"),
+        (["--keep_raw=yes"], "argument --keep_raw: ignored explicit argument 'yes'"),
+        (["--topics=nowhere"], "--topics nowhere: cannot be read: No such file or directory"),
+        (["--example_template=nowhere"], "--example_template nowhere: cannot be read: No such file or directory"),
+        (["--config=nowhere"], "--config nowhere: cannot be read: No such file or directory"),
+        (["--direct_num_workers=two"], "argument --direct_num_workers: invalid int value: 'two'"),
+    ],
+)
+def test_wrong_values(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert problem(*argv).startswith(message)
+    assert generate(argv, "textmint") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"textmint: [^\n]+\n", err)
+    assert err.startswith(f"textmint: {message}")
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "content", "message"),
+    [
+        ("tasks", "a.txt", "", "holds no task; write one a line"),
+        ("tasks", "a.txt", "\n \n", "holds no task; write one a line"),
+        ("tasks", "a.txt", "ok\n" + "x" * 2_001, "line 2: the task has 2,001 characters, at most 2,000 fit"),
+        ("tasks", "a.txt", b"\xff\xfeT\0", "line 1: not UTF-8"),
+        ("tasks", "a.csv", "task\nx", "is not one of .txt, "),
+        ("tasks", "a.jsonl", '{"text": "x"}', "line 1: no JSON object with a key 'task'"),
+        ("tasks", "a.parquet", "no Parquet", "is no readable Parquet file"),
+        ("tasks", "a.txt.gz", "no gzip", "cannot be read: "),
+        ("topics", "a", "# only a comment\n", "holds no topic; write one a line, or --topics=none"),
+        ("topics", "a", b"\xff", "not UTF-8 (byte 0)"),
+        ("example_template", "a", "{{ taks }}", "unknown variable 'taks': did you mean 'task'?"),
+        ("example_template", "a", "{{ topic }}", "unknown variable 'topic'"),
+        ("brainstorm_template", "a", "{{ topics }}", "unknown variable 'topics': did you mean 'topic'?"),
+        ("brainstorm_template", "a", "\n{{ topic }", "line 2: "),
+        ("example_template", "a", "{{ task.__class__ }}", "access to attribute '__class__'"),
+        ("example_template", "a", " ", "the prompt comes out empty"),
+        ("example_template", "a", b"\xff", "not UTF-8 (byte 0)"),
+        ("example_template", "a", "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}", ""),
+    ],
+)
+def test_wrong_files(option: str, name: str, content: str | bytes, message: str) -> None:
+    path = own(name, content)
+    assert problem(f"--{option}={path}").startswith(f"--{option} {path}: {message}")
+    assert generate([f"--{option}={path}"], "textmint") == 2
+    assert list(Path().iterdir()) == []
+
+
+def test_a_template_that_needs_a_topic_is_refused_where_there_is_none() -> None:
+    path = own("b", "{{ topic.title() }}")
+    config_of(f"--brainstorm_template={path}", "--output=../out")
+    assert problem("--topics=none", f"--brainstorm_template={path}").startswith(f"--brainstorm_template {path}: ")
+
+
+def test_one_file_of_a_pattern_is_wrong() -> None:
+    own("1.txt", "fine\n")
+    own("2.jsonl", "{")
+    assert re.match(r"--tasks \S*2\.jsonl: line 1: no JSON", problem("--tasks=../in/*"))
+
+
+def test_all_problems_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--examples_per_task=0", "--language=Germn", "--tasks=nix.txt", "--topics=nix", "--llm=x", "--seed=7"]
+    assert [line.split()[0].split("=")[0] for line in problems(*argv)] == [
+        "--examples_per_task",
+        "--language:",
+        "--topics",
+        "--tasks",
+        "--llm",
+    ]
+    assert generate(argv, "./run.sh") == 2
+    assert all(line.startswith("./run.sh: --") for line in capsys.readouterr().err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--outptu=x", "unknown option --outptu: did you mean --output?"),
+        ("--example_per_task=3", "unknown option --example_per_task: did you mean --examples_per_task?"),
+        ("--out=x", "unknown option --out: did you mean --output?"),  # no abbreviations: they would change meaning
+        ("--languages=de", "unknown option --languages: did you mean --language?"),
+        ("--direct_num_workrs=2", "unknown option --direct_num_workrs: did you mean --direct_num_workers?"),
+        ("--zzzzqqq", "unknown option --zzzzqqq; see --help"),
+        ("-x", "unknown option -x; see --help"),
+        ("stray", "unexpected argument 'stray': options are written --name=value"),
+    ],
+)
+def test_unknown_options_name_the_nearest(argument: str, message: str) -> None:
+    assert problem(argument) == message
+    assert generate([argument], "textmint") == 2
+
+
+# --- wrong: the output folder
+
+
+def test_output_below_a_file() -> None:
+    path = own("file", "")
+    assert problem(f"--output={path}") == f"--output {path}: cannot be written: File exists; name a folder that can"
+    assert problem(f"--output={path}/x").startswith(f"--output {path}/x: cannot be written: Not a directory")
+
+
+def test_output_that_may_not_be_written(monkeypatch: pytest.MonkeyPatch, work: Path) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert problem("--output=a/b/c") == "--output a/b/c: cannot be written: Permission denied; name a folder that can"
+    assert list(work.iterdir()) == []  # what was made for the trial is taken away again
+
+
+def test_output_that_is_there_keeps_what_it_holds() -> None:
+    own("keep.txt", "x")
+    assert config_of("--output=../in").output.endswith("in")
+    assert [path.name for path in Path("../in").iterdir()] == ["keep.txt"]
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "~no-such-user-here/x", "nix://bucket/x"])
+def test_output_that_is_no_path(path: str) -> None:
+    assert problem(f"--output={path}").startswith(f"--output {path}: ")
+
+
+def test_output_with_a_null_byte() -> None:
+    path = own("c.yaml", 'output: "a\\0b"')
+    assert "--output" in problem(f"--config={path}")
+
+
+def test_output_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert config_of("--output=~/data").output == str(tmp_path / "data")
+
+
+@pytest.mark.parametrize("path", ["gs://bucket-name/data", "gs://bucket-name/data/"])
+def test_output_may_be_a_url(path: str) -> None:
+    assert config_of(f"--output={path}").output == "gs://bucket-name/data"
+
+
+# --- --config
+
+
+def from_yaml(text: str | bytes, *flags: str) -> Config:
+    return config_of(f"--config={own('c.yaml', text)}", *flags)
+
+
+def test_config_file() -> None:
+    config = from_yaml(
+        "# my options\noutput: data\nexamples_per_task: 10\nkeep_raw: true\nlanguage: {English: 0.5, German: 0.5}\n"
+        "difficulty: [PhD, college]\nclarity:\nrefresh: 2026-11-01\noffline_fault_rate: 0.25\n"
+        "seed: 0x10\nnum_words: 'any'\n"
+    )
+    assert config.output.endswith("/data")
+    assert (config.examples_per_task, config.keep_raw, config.refresh, config.seed) == (10, True, "2026-11-01", 16)
+    assert config.attributes.describe()["language"] == {"English": 0.5, "German": 0.5}
+    assert config.attributes.describe()["difficulty"] == {"PhD": 0.5, "college": 0.5}
+    assert len(config.attributes.describe()["clarity"]) == 3
+    assert config.backend == OfflineBackend(fault_rate=0.25)
+
+
+def test_flags_win_over_the_file() -> None:
+    path = own("c.yaml", "seed: 1\nexamples_per_task: 10")
+    for argv in ([f"--config={path}", "--seed=2"], ["--seed=2", f"--config={path}"], ["--seed=2", "--config", path]):
+        config = config_of(*argv)
+        assert (config.seed, config.examples_per_task) == (2, 10)
+
+
+def test_the_file_knows_beams_options() -> None:
+    path = own("c.yaml", "direct_num_workers: 2\nexperiments: [a, b]\nstreaming: true\nsave_main_session: false")
+    _, options = parse([f"--config={path}"])
+    assert options.view_as(DirectOptions).direct_num_workers == 2
+    assert options.view_as(DebugOptions).experiments == ["a", "b"]
+    assert options.view_as(StandardOptions).streaming is True
+
+
+def test_false_is_the_default() -> None:
+    assert from_yaml("keep_raw: false").keep_raw is False
+    assert from_yaml("keep_raw: false", "--keep_raw").keep_raw is True
+
+
+def yaml_problem(text: str | bytes) -> str:
+    return problem(f"--config={own('c.yaml', text)}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("outptu: x", "unknown option --outptu: did you mean --output?"),
+        ("examples_per_task: 0", "--examples_per_task is 0; it must be at least 1"),
+        ("seed: 1e3", "argument --seed: invalid int value: '1e3'"),
+        ("config: other.yaml", "--config ../in/c.yaml: a config file cannot name another one"),
+        ("- output", "--config ../in/c.yaml: expected `option: value` lines"),
+        ("output", "--config ../in/c.yaml: expected `option: value` lines"),
+        ("", "--config ../in/c.yaml: expected `option: value` lines"),
+        ("a: [", "--config ../in/c.yaml: no YAML: "),
+        ("a: b: c", "--config ../in/c.yaml: no YAML: "),
+        ("output: *nothing", "--config ../in/c.yaml: no YAML: "),
+        ("output: !!python/object:os.system {}", "--config ../in/c.yaml: no YAML: could not determine a constructor"),
+        ("output: !!python/object/apply:os.mkdir [x]", "--config ../in/c.yaml: no YAML: could not determine a constr"),
+        ("output: !!python/name:os.system", "--config ../in/c.yaml: no YAML: could not determine a constructor"),
+        ("[" * 500, "--config ../in/c.yaml: no YAML: "),
+        ("output: !!binary aGk=", "--config ../in/c.yaml: output: a bytes is no value for an option"),
+        ("output: !!set {a, b}", "--config ../in/c.yaml: output: a set is no value for an option"),
+        ("refresh: 2026-13-45", "--config ../in/c.yaml: no YAML: month must be in 1..12"),
+        (b"output: \xff", "--config ../in/c.yaml: not UTF-8 (byte 8)"),
+        ("language: {English: -1}", "--language: the weight of 'English' is negative (-1)"),
+        ("1: 2", "unknown option --1; see --help"),
+    ],
+)
+def test_wrong_config_files(text: str | bytes, message: str) -> None:
+    assert yaml_problem(text).startswith(message)
+
+
+def test_a_line_break_in_a_name_does_not_break_the_message() -> None:
+    assert yaml_problem('"a\\nb": 1')
+
+
+@pytest.mark.parametrize("text", ["language: no", "tasks: off", "refresh: no", "output: yes", "language: [no, en]"])
+def test_a_bare_yes_or_no_is_never_taken_silently(text: str) -> None:
+    # to YAML 1.1, a bare `no` is false; the user may have meant Norwegian
+    name = text.split(":")[0]
+    assert name in yaml_problem(text)
+
+
+# --- help
+
+
+def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate(["--seed=x", "--help"], "./run.sh") == 0
+    text = capsys.readouterr().out
+    assert text == help_text("./run.sh generate")
+    assert text.startswith("usage: ./run.sh generate [--option=value ...]\n")
+    places = [text.index(f"\n{title}:\n") for title in ("data", "model", "output")]
+    places.append(text.index("\nBeam (every option of Apache Beam passes through):\n"))
+    assert places == sorted(places)
+    data, model, output, beam = (text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True))
+    groups = {
+        "data": "tasks task_requests max_tasks examples_per_task language difficulty clarity num_words topics "
+        "brainstorm_template example_template seed config",
+        "model": "llm model temperature top_p max_output_tokens offline_fault_rate",
+        "output": "output refresh keep_raw",
+    }
+    for group, names in zip((data, model, output), groups.values(), strict=True):
+        assert re.findall(r"^  --(\w+)", group, re.MULTILINE) == names.split()
+    assert {"--runner", "--direct_num_workers", "--temp_location"} <= set(re.findall(r"--\w+", beam))
+    assert "(default: 42)" in data
+    assert "(default: None)" not in data + model + output
+    assert max(map(len, (data + model + output).splitlines())) <= 110
+    own_names = set(GenerateOptions([]).get_all_options()) - set(PipelineOptions([]).get_all_options())
+    assert {name for name in own_names if f"--{name}" not in data + model + output} == set()
+
+
+def test_help_writes_nothing(work: Path) -> None:
+    generate(["-h"], "textmint")
+    assert list(work.iterdir()) == []
+
+
+# --- what the run says of itself
+
+
+def test_target() -> None:
+    config = config_of("--refresh=2026-11", "--task_requests=7", "--examples_per_task=2", "--language=Thai")
+    target = target_of(config)
+    assert (target.output, target.refresh, target.task_requests, target.examples_per_task) == (
+        config.output,
+        "2026-11",
+        7,
+        2,
+    )
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", target.run_id)
+    assert target_of(config).run_id != target.run_id
+    assert target.description["attributes"]["language"] == {"Thai": 1.0}
+    assert target.description["options"]["examples_per_task"] == 2
+    assert target.description["backend"] == dict(config.backend.fingerprint())
+    assert target.description["templates"]["example"] == config.example_template.name
+
+
+def test_target_of_the_users_own_tasks() -> None:
+    assert target_of(config_of(f"--tasks={own('a.txt', 'Tell spam from ham')}")).task_requests is None
+
+
+def test_versions() -> None:
+    found = versions()
+    assert list(found) == ["python", "textmint", "apache-beam", "pyarrow", "jinja2", "json_repair"]
+    assert all(re.match(r"\d+\.\d+", found[name]) for name in found if name != "textmint")
+
+
+def test_reject_reasons_are_added_up_most_first() -> None:
+    steps = {
+        "TaskGenerate": {"in": 5, "kept": 4, "rejected": {"not_json": 1}},
+        "ParseJSON": {"in": 9, "kept": 2, "rejected": {"blocked": 2, "not_json": 3, "empty": 2}},
+        "LLMCall": {"in": 9, "kept": 9, "rejected": {}},
+    }
+    assert list(reject_reasons(steps).items()) == [("not_json", 4), ("blocked", 2), ("empty", 2)]
+    assert reject_reasons({}) == {}

@@ -1,0 +1,136 @@
+"""What is installed: the wheel's content, and that setup.py and requirements.lock agree."""
+
+from __future__ import annotations
+
+import email
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.markers import Marker, default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("pipelines", "transforms", "templates")
+PLATFORMS = [(python, system) for python in ("3.10", "3.11", "3.12", "3.13") for system in ("linux", "darwin")]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built from a copy, for setuptools leaves `build` and `*.egg-info` where it works. Everything else that is in
+    the folder is in the copy too, so that what is found in the wheel was chosen and not merely present."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=shutil.ignore_patterns(".?*", "build", "dist", "*.egg-info", "__pycache__", "output", "out"),
+    )
+    (source / "benchmarks").mkdir(exist_ok=True)
+    (source / "benchmarks" / "__init__.py").touch()
+    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", build, str(folder)], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("textmint-*-py3-none-any.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> email.message.Message:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return email.message_from_bytes(wheel.read(name))
+
+
+@pytest.fixture(scope="module")
+def requirements(metadata: email.message.Message) -> list[Requirement]:
+    return [Requirement(text) for text in metadata.get_all("Requires-Dist") or []]
+
+
+def locked(python: str, system: str, extra: str = "") -> dict[str, str]:
+    """The lock's name -> version on one platform."""
+    environment = {
+        **default_environment(),
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": system,
+        "extra": extra,
+    }
+    found = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            requirement = Requirement(line)
+            (pin,) = requirement.specifier
+            assert pin.operator == "==", line
+            if requirement.marker is None or requirement.marker.evaluate(environment):
+                name = canonicalize_name(requirement.name)
+                assert name not in found, f"two versions of {name} on {python} {system}"
+                found[name] = pin.version
+    return found
+
+
+def test_the_wheel_holds_every_module_and_template_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for pattern in ("*.py", "*.jinja2", "topics.txt")
+        for path in (ROOT / package).rglob(pattern)
+    }
+    assert {"templates/classify.jinja2", "templates/brainstorm.jinja2", "templates/topics.txt"} <= wanted
+    assert {"pipelines/__main__.py", "transforms/identity.py", "transforms/llm/base.py"} <= wanted
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == wanted
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    """find_packages leaves a folder without __init__.py out, and all that is in it."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            assert (path.parent / "__init__.py").exists(), path
+
+
+def test_the_program_is_the_main_function(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    assert wheel.read(name).decode().split("\n")[:2] == ["[console_scripts]", "textmint = pipelines.__main__:main"]
+    from pipelines.__main__ import main
+
+    assert callable(main)
+
+
+def test_name_and_pythons(metadata: email.message.Message) -> None:
+    assert metadata["Name"] == "textmint"
+    accepted = SpecifierSet(metadata["Requires-Python"])
+    assert [minor for minor in range(8, 16) if accepted.contains(f"3.{minor}.4")] == [10, 11, 12, 13]
+
+
+@pytest.mark.parametrize(("python", "system"), PLATFORMS)
+def test_the_lock_has_every_requirement_within_its_range(
+    requirements: list[Requirement], python: str, system: str
+) -> None:
+    versions = locked(python, system)
+    names = {requirement.name for requirement in requirements}
+    assert {"apache-beam", "pyarrow", "google-genai", "openai", "pytest"} <= names
+    for requirement in requirements:
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version, f"{requirement.name} is not in requirements.lock; its first lines say how to make it anew"
+        assert requirement.specifier.contains(version, prereleases=True), f"{requirement}, but {version} is locked"
+
+
+def test_requirements_of_a_run_have_an_upper_bound(requirements: list[Requirement]) -> None:
+    for requirement in requirements:
+        if requirement.marker is None:
+            operators = {specifier.operator for specifier in requirement.specifier}
+            assert operators == {">=", "<"}, requirement
+        else:
+            assert requirement.marker == Marker('extra == "test"')
+
+
+def test_the_lock_says_how_it_is_made_and_names_no_machine() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    command = "uv pip compile --universal --python-version 3.10 --extra test setup.py -o requirements.lock"
+    assert command in "".join(text.splitlines(keepends=True)[:3])
+    assert not re.search(r"://|file:|(^|\s)-", text.split(command)[1].replace("# via -", "#"))

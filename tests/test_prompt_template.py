@@ -1,0 +1,259 @@
+"""Prompt templates: the shipped ones say what the paper says, and a user's own can do no harm."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import jinja2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
+from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES, PromptTemplate, TemplateError
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+
+
+def shipped(stem: str) -> PromptTemplate:
+    return PromptTemplate(stem, (TEMPLATES / f"{stem}.jinja2").read_text(encoding="utf-8"))
+
+
+def own(text: str) -> PromptTemplate:
+    return PromptTemplate("own", text)
+
+
+# "Improving Text Embeddings with Large Language Models", arXiv 2401.00368, Appendix C, the prompts for the long-short
+# matching subgroup.
+PAPER_BRAINSTORM = """\
+Brainstorm a list of potentially useful text classification tasks.
+
+Please adhere to the following guidelines:
+- Tasks should cover a diverse range of domains and task types.
+
+Your output must always be a python list of strings only, with about 20 elements, and each element corresponds to a \
+distinct text classification task in one sentence. Do not explain yourself or output anything else. Be creative!"""
+
+PAPER_EXAMPLE = """\
+You have been assigned a text classification task: Tell spam from ham
+
+Your mission is to write one text classification example for this task in JSON format. The JSON object must contain \
+the following keys:
+- "input_text": a string, the input text specified by the classification task.
+- "label": a string, the correct label of the input text.
+- "misleading_label": a string, an incorrect label that is related to the task.
+
+Please adhere to the following guidelines:
+- The "input_text" should be at least 50 words and diverse in expression.
+- The "misleading_label" must be a valid label for the given task, but not as appropriate as the "label" for the \
+"input_text".
+- The values for all fields should be in German.
+- Avoid including the values of the "label" and "misleading_label" fields in the "input_text", that would make the \
+task too easy.
+- The "input_text" is clear and requires PhD level education to comprehend.
+
+Your output must always be a JSON object only, do not explain yourself or output anything else. Be creative!"""
+
+EXAMPLE = {
+    "task": "Tell spam from ham",
+    "language": "German",
+    "difficulty": "PhD",
+    "clarity": "clear",
+    "num_words": "at least 50",
+}
+
+
+# --- shipped
+
+
+def test_brainstorm_without_topic_is_the_papers_bare_prompt() -> None:
+    assert shipped("brainstorm").render({"topic": None}) == PAPER_BRAINSTORM
+
+
+def test_brainstorm_with_topic_steers() -> None:
+    prompt = shipped("brainstorm").render({"topic": "coral reef monitoring"})
+    first, *rest = prompt.splitlines()
+    assert first.endswith(" text classification tasks in this field: coral reef monitoring.")
+    assert rest[2].endswith(" within that field.")
+    assert rest[-1] == PAPER_BRAINSTORM.splitlines()[-1]
+
+
+def test_example_is_the_papers_prompt() -> None:
+    assert shipped("classify").render(EXAMPLE) == PAPER_EXAMPLE
+
+
+def test_any_says_nothing_of_length() -> None:
+    prompt = shipped("classify").render({**EXAMPLE, "num_words": ANY})
+    assert prompt == PAPER_EXAMPLE.replace("should be at least 50 words and diverse", "should be diverse")
+    assert not re.search(r"\bwords?\b|\bany\b", prompt)
+
+
+@pytest.mark.parametrize(("stem", "variables"), [("brainstorm", BRAINSTORM_VARIABLES), ("classify", EXAMPLE_VARIABLES)])
+def test_shipped_templates_pass_the_check(stem: str, variables: dict[str, str | None]) -> None:
+    shipped(stem).check(variables)
+
+
+def test_every_attribute_shows_in_the_prompt() -> None:
+    template = shipped("classify")
+    combinations = list(itertools.product(DIFFICULTIES, CLARITIES, (*NUM_WORDS, ANY), ("Thai", "English")))
+    names = ("difficulty", "clarity", "num_words", "language")
+    prompts = {template.render({"task": "T", **dict(zip(names, values, strict=True))}) for values in combinations}
+    assert len(prompts) == len(combinations) == 3 * 3 * 6 * 2
+
+
+def test_text_is_not_escaped() -> None:
+    assert "<b> & \"q\" 'q' {{ 7 * 7 }}" in shipped("classify").render(
+        {**EXAMPLE, "task": "<b> & \"q\" 'q' {{ 7 * 7 }}"}
+    )
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=30))
+def test_a_task_is_data_never_a_template(task: str) -> None:
+    assert own("<{{ task }}>").render({"task": task}) == f"<{task}>"
+
+
+# --- a user's own
+
+
+def complaint(text: str, variables: dict[str, str | None] | None = None) -> str:
+    with pytest.raises(TemplateError) as error:
+        own(text).check(dict(EXAMPLE_VARIABLES) if variables is None else variables)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ task }}",
+        "{% if language != 'English' %}In {{ language }}: {% endif %}{{ task }}",
+        "{% for word in task.split() %}{{ loop.index }} {{ word|upper }} {% endfor %}",
+        "{% set n = namespace(x=1) %}{% set n.x = 2 %}{{ n.x }}",
+        "No variable at all",
+        "{# a comment #}{{ task }}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(task) }}",
+        "{{ task|replace('a', 'b') }}",
+    ],
+)
+def test_good_templates_pass(text: str) -> None:
+    own(text).check(EXAMPLE_VARIABLES)
+    assert own(text).render(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "{{ taks }}",
+            "unknown variable 'taks': did you mean 'task'? There are task, language, difficulty, clarity, num_words.",
+        ),
+        ("{{ numwords }}", "unknown variable 'numwords': did you mean 'num_words'?"),
+        ("{% if false %}{{ dificulty }}{% endif %}", "unknown variable 'dificulty': did you mean 'difficulty'?"),
+        ("{{ topic }} {{ qqq }}", "unknown variable 'qqq'; unknown variable 'topic'"),
+        ("{{ task.colour }}", "'str object' has no attribute 'colour'"),
+    ],
+)
+def test_unknown_variables_are_named(text: str, message: str) -> None:
+    assert complaint(text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{ task }", "line 1: unexpected '}'"),
+        ("one\ntwo {% if %}\n", "line 2: Expected an expression"),
+        ("\n\n{% if task %}", "line 3: "),
+        ("{% unknown %}", "line 1: Encountered unknown tag 'unknown'."),
+        ("a\n{{ task|nosuchfilter }}", "line 2: No filter named 'nosuchfilter'."),
+    ],
+)
+def test_syntax_errors_name_the_line(text: str, message: str) -> None:
+    assert complaint(text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ task.__class__ }}",
+        "{{ task.__class__.__mro__[-1].__subclasses__() }}",
+        "{{ ''['__class__'] }}",
+        "{{ task|attr('__class__') }}",
+        "{{ '{0.__class__}'.format(task) }}",
+        "{{ '{x.__class__}'.format_map({'x': task}) }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os }}",
+        "{{ (task.split).__self__ }}",
+    ],
+)
+def test_pythons_internals_are_out_of_reach(text: str) -> None:
+    complaint(text)
+    with pytest.raises(jinja2.TemplateError):
+        own(text).render(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    "text", ["{% set x = [] %}{{ x.append(1) }}", "{{ {'a': 1}.update({}) }}", "{{ [2, 1].sort() }}", "{{ {}.pop(1) }}"]
+)
+def test_nothing_can_be_changed(text: str) -> None:
+    assert re.fullmatch(r"access to attribute '\w+' of '(list|dict)' object is unsafe\.", complaint(text))
+
+
+@pytest.mark.parametrize("text", ["{% for x in range(10**9) %}{% endfor %}", "{{ range(100001)|list|length }}"])
+def test_a_range_bomb_does_not_go_off(text: str) -> None:
+    assert "Range too big" in complaint(text)
+
+
+@pytest.mark.parametrize("text", ["{% include 'x' %}", "{% extends 'x' %}", "{% import 'x' as y %}"])
+def test_no_file_is_read(text: str) -> None:
+    assert "no loader" in complaint(text)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "{# only a comment #}", "{% if false %}x{% endif %}"])
+def test_an_empty_prompt_is_refused(text: str) -> None:
+    assert complaint(text) == "the prompt comes out empty"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{ 1 / 0 }}", "ZeroDivisionError: division by zero"),
+        ("{{ task + 1 }}", "TypeError: "),
+        ("{{ task() }}", "TypeError: "),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError: "),
+    ],
+)
+def test_whatever_fails_is_said(text: str, message: str) -> None:
+    assert complaint(text).startswith(message)
+
+
+def test_nesting_without_end_is_refused() -> None:
+    complaint("{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}")
+
+
+@pytest.mark.parametrize("text", ["{{ [1, 2, 3]|random }}", "{{ lipsum() }}"])
+def test_chance_is_refused(text: str) -> None:
+    # a prompt that comes out otherwise each time would have another identity on each worker, and in each run
+    complaint(text)
+
+
+@given(st.text("{}%#| taskx'()[].:\n", max_size=25))
+def test_check_raises_nothing_but_a_template_error(text: str) -> None:
+    try:
+        own(text).check(EXAMPLE_VARIABLES)
+    except TemplateError as error:
+        assert str(error)
+    else:
+        assert own(text).render(EXAMPLE).strip()
+
+
+def test_a_missing_variable_is_an_error_when_filled() -> None:
+    with pytest.raises(jinja2.UndefinedError, match="'language' is undefined"):
+        own("{{ task }} {{ language }}").render({"task": "x"})
+
+
+def test_name_names_the_exact_text() -> None:
+    assert re.fullmatch(r"own@[0-9a-f]{12}", own("a").name)
+    assert own("a").name == own("a").name
+    assert len({own("a").name, own("a\n").name, own("a ").name, PromptTemplate("other", "a").name}) == 4

@@ -1,0 +1,82 @@
+"""SampleAttributes: drafts that depend on nothing but their task, their replica and the seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers import attributes, make_reject, make_task, run_step, shuffled
+from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
+from transforms.elements import Draft, Reject, Task
+from transforms.sample_attributes import SampleAttributes, drafts_of
+
+TASKS = [make_task(f"Sort things of kind {n}") for n in range(6)]
+
+
+def drafts(task: Task, count: int, seed: int = 42, **chosen: str) -> list[Draft]:
+    return list(drafts_of(task, examples_per_task=count, attributes=attributes(**chosen), seed=seed))
+
+
+def test_golden_draft() -> None:
+    assert drafts(make_task("Classify a customer e-mail by the department that should answer it"), 1) == [GOLDEN]
+
+
+@given(st.text(min_size=1, max_size=40), st.integers(1, 6), st.integers(1, 6), st.integers(-(2**63), 2**63 - 1))
+def test_more_examples_leave_the_first_as_they_were(text: str, count: int, more: int, seed: int) -> None:
+    task = make_task(text)
+    first = drafts(task, count, seed)
+    assert drafts(task, count + more, seed)[:count] == first
+    assert [draft.replica for draft in first] == list(range(count))
+    assert len({draft.draft_id for draft in drafts(task, count + more, seed)}) == count + more
+
+
+def test_another_seed_gives_other_drafts() -> None:
+    ids = [draft.draft_id for seed in (1, 2, -1) for draft in drafts(TASKS[0], 20, seed)]
+    assert len(set(ids)) == 60
+    assert [draft.num_words for draft in drafts(TASKS[0], 20, 1)] != [
+        draft.num_words for draft in drafts(TASKS[0], 20, 2)
+    ]
+
+
+def test_only_the_identity_of_the_task_counts() -> None:
+    early, late = make_task("Sort bees", 0), make_task("Sort bees", 9)
+    assert drafts(early, 5) == drafts(late, 5)
+
+
+def test_fixing_one_attribute_leaves_the_others() -> None:
+    free, fixed = drafts(TASKS[0], 50), drafts(TASKS[0], 50, clarity="clear")
+    assert {draft.clarity for draft in fixed} == {"clear"}
+    assert [(draft.difficulty, draft.num_words) for draft in free] == [
+        (draft.difficulty, draft.num_words) for draft in fixed
+    ]
+
+
+def test_attributes_vary_independently() -> None:
+    pairs = Counter((d.difficulty, d.clarity, d.num_words) for task in TASKS for d in drafts(task, 200))
+    assert len(pairs) == len(DIFFICULTIES) * len(CLARITIES) * len(NUM_WORDS)
+
+
+def test_the_step_in_any_order_with_rejects_passing() -> None:
+    reject = make_reject()
+    step = SampleAttributes(3, attributes(language="English,German"), 7)
+    runs = [run_step(step, order, Task) for order in ([*TASKS, reject], shuffled([reject, *TASKS]))]
+    expected = [draft for task in TASKS for draft in drafts(task, 3, 7, language="English,German")]
+    for ran in runs:
+        assert sorted(ran.of(Draft), key=repr) == sorted(expected, key=repr)
+        assert ran.of(Reject) == [reject]
+        assert ran.counters == {"SampleAttributes/in": 6, "SampleAttributes/kept": 18}
+
+
+GOLDEN = Draft(
+    draft_id="d10a30367abfeba7ee709ecdd2635eae",
+    task_id="52e3b5dc9e90409c5a803f1f785cd035",
+    task="Classify a customer e-mail by the department that should answer it",
+    replica=0,
+    seed=42,
+    language="English",
+    difficulty="high school",
+    clarity="understandable with some effort",
+    num_words="less than 10",
+)

@@ -1,0 +1,623 @@
+"""WriteDataset: a label's data is replaced as a whole or not at all, on a disk and on an object store."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
+from apache_beam.testing.test_pipeline import TestPipeline
+
+from tests.helpers import (
+    entry_of,
+    files_of,
+    make_example,
+    make_reject,
+    make_task,
+    rows_of,
+    run_graph,
+    shuffled,
+)
+from transforms import write_dataset
+from transforms.elements import Example, Reject, Task
+from transforms.schema import KINDS, schema_of, to_parquet
+from transforms.write_dataset import RunFailed, StagedFile, Target, WriteDataset, publish, read_manifest
+
+# --- an object store in memory
+
+
+class _Upload(io.BytesIO):
+    """Becomes visible when it is closed, all at once, as objects do."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            MemFileSystem.objects[self._path] = self.getvalue()
+        super().close()
+
+
+class MemFileSystem(FileSystem):
+    """What Beam's FileSystems asks of an object store: no folders, no atomic exchange."""
+
+    objects: dict[str, bytes] = {}  # noqa: RUF012
+    broken: set[str] = set()  # noqa: RUF012  what cannot be done: "create NAME", or "rename" or "delete"
+    log: list[str] = []  # noqa: RUF012
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "mem"
+
+    def _do(self, what: str, path: str) -> None:
+        name = path.rsplit("/", 1)[-1]
+        if what in self.broken or f"{what} {name}" in self.broken:
+            raise BeamIOError(f"{what} {path}: the store is out of order")
+        self.log.append(f"{what} {path}")
+
+    def join(self, basepath: str, *paths: str) -> str:
+        return "/".join([basepath.rstrip("/"), *(path.strip("/") for path in paths)])
+
+    def split(self, path: str) -> tuple[str, str]:
+        head, _, tail = path.rpartition("/")
+        return head, tail
+
+    def mkdirs(self, path: str) -> None:
+        raise NotImplementedError
+
+    def has_dirs(self) -> bool:
+        return False
+
+    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
+        for path, content in sorted(self.objects.items()):
+            if path.startswith(dir_or_prefix):
+                yield FileMetadata(path, len(content))
+
+    def create(self, path: str, mime_type: str = "", compression_type: Any = None) -> io.BytesIO:
+        self._do("create", path)
+        return _Upload(path)
+
+    def open(self, path: str, mime_type: str = "", compression_type: Any = None) -> io.BytesIO:
+        if path not in self.objects:
+            raise BeamIOError(f"open {path}: there is none")
+        return io.BytesIO(self.objects[path])
+
+    def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        raise NotImplementedError
+
+    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        for source, destination in zip(source_file_names, destination_file_names, strict=True):
+            self._do("rename", destination)
+            self.objects[destination] = self.objects.pop(source)
+
+    def exists(self, path: str) -> bool:
+        return path in self.objects
+
+    def size(self, path: str) -> int:
+        return len(self.objects[path])
+
+    def last_updated(self, path: str) -> float:
+        raise NotImplementedError
+
+    def checksum(self, path: str) -> str:
+        raise NotImplementedError
+
+    def metadata(self, path: str) -> FileMetadata:
+        return FileMetadata(path, len(self.objects[path]))
+
+    def delete(self, paths: list[str]) -> None:
+        for path in paths:
+            self._do("delete", path)
+            if self.objects.pop(path, None) is None:
+                raise BeamIOError(f"delete {path}: there is none")
+
+
+@pytest.fixture
+def store() -> Iterator[dict[str, bytes]]:
+    MemFileSystem.objects.clear()
+    MemFileSystem.broken.clear()
+    MemFileSystem.log.clear()
+    yield MemFileSystem.objects
+    MemFileSystem.objects.clear()
+    MemFileSystem.broken.clear()
+
+
+# --- data
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The rows of a run, and its counts."""
+
+    tasks: list[Task]
+    examples: list[Example]
+    rejects: list[Reject]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        asked = len(self.examples) + len(self.rejects)
+        steps = ("TaskGenerate/kept", "Flatten/in", "Flatten/kept")
+        return {
+            **dict.fromkeys(steps, len(self.tasks)),
+            **dict.fromkeys(("BuildPrompt/kept", "LLMCall/kept"), asked),
+            "ParseJSON/kept": len(self.examples),
+            **({"ParseJSON/rejected.empty": len(self.rejects)} if self.rejects else {}),
+        }
+
+    def of(self, kind: str) -> Sequence[Example | Task | Reject]:
+        rows: Sequence[Example | Task | Reject] = getattr(self, kind)
+        return rows
+
+
+PER_TASK = 3
+
+
+def make_data(tasks: int = 4, rejects: int = 2, name: str = "Sort") -> Data:
+    """Tasks with three drafts each, of which the last `rejects` are refused."""
+    texts = [f"{name} things of kind {n}" for n in range(tasks)]
+    places = [(text, replica) for text in texts for replica in range(PER_TASK)]
+    kept = len(places) - rejects
+    return Data(
+        [make_task(text) for text in texts],
+        [make_example(*place) for place in places[:kept]],
+        [make_reject(*place) for place in places[kept:]],
+    )
+
+
+def make_target(output: Path | str, refresh: str = "base", run_id: str = "run-1") -> Target:
+    return Target(
+        output=str(output),
+        refresh=refresh,
+        run_id=run_id,
+        task_requests=None,
+        examples_per_task=PER_TASK,
+        description={"started": "2026-01-01T00:00:00Z"},
+    )
+
+
+def stage(target: Target, data: Data, parts: int = 1) -> list[StagedFile]:
+    """Writes the rows where the workers of a run would have written them."""
+    staged = []
+    for kind in KINDS:
+        for part in range(parts):
+            rows = data.of(kind)[part::parts]
+            content = to_parquet(rows, schema_of(kind))
+            name = f"part-{part:05d}-of-{parts:05d}-{hashlib.blake2b(content, digest_size=8).hexdigest()}.parquet"
+            path = f"{target.staging}/{kind}/{name}"
+            if "://" in path:
+                MemFileSystem.objects[path] = content
+            else:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                Path(path).write_bytes(content)
+            staged.append(StagedFile(kind=kind, name=name, rows=len(rows), bytes=len(content)))
+    return staged
+
+
+def publish_data(target: Target, data: Data, parts: int = 1) -> dict[str, Any]:
+    return publish(target, stage(target, data, parts), data.counts)
+
+
+def graph(target: Target, data: Data, *, order: str = "", shard_bytes: int = 1 << 27, keep_raw: bool = False) -> Any:
+    """The step with its three streams, as a function that puts it on a pipeline."""
+
+    def build(pipeline: beam.Pipeline) -> Any:
+        streams = {
+            "examples": shuffled([*data.examples, *data.rejects], order),
+            "tasks": shuffled([*data.tasks, *data.rejects], order),  # rejects ride along in every stream
+            "counts": sorted(data.counts.items()),
+        }
+        created = {name: pipeline | name >> beam.Create(elements) for name, elements in streams.items()}
+        return created | WriteDataset(target, keep_raw, shard_bytes)
+
+    return build
+
+
+def expected_files(entry: dict[str, Any]) -> set[str]:
+    return {file["path"] for files in entry["files"].values() for file in files}
+
+
+OLD, NEW = make_data(), make_data(tasks=6, rejects=5, name="Rank")
+NOTHING = make_data(tasks=2, rejects=6, name="Fail")
+
+
+# --- a whole run
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("written")
+    (entry,) = run_graph(graph(make_target(folder), OLD)).elements
+    return folder, entry
+
+
+def test_rows_come_out_as_they_went_in_and_sorted(written: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = written
+    for kind, key in (("examples", "id"), ("tasks", "task_id"), ("rejects", "id")):
+        rows = rows_of(folder, kind)
+        names = schema_of(kind).names  # type: ignore[arg-type]
+        entered = [{name: getattr(row, name) for name in names} for row in OLD.of(kind)]
+        assert rows == sorted(entered, key=lambda row: row[key])
+
+
+def test_the_folder_holds_what_the_manifest_lists_and_nothing_else(written: tuple[Path, dict[str, Any]]) -> None:
+    folder, entry = written
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        "manifest.json",
+        *expected_files(entry),
+    }
+    assert entry == entry_of(folder)
+    assert entry["counts"] == {"examples": 10, "tasks": 4, "rejects": 2}
+    assert entry["started"] == "2026-01-01T00:00:00Z"
+    for files in entry["files"].values():
+        for file in files:
+            path = folder / file["path"]
+            assert path.stat().st_size == file["bytes"]
+            assert pq.ParquetFile(path).metadata.num_rows == file["rows"]
+
+
+def test_files_are_zstd_with_the_declared_schema(written: tuple[Path, dict[str, Any]]) -> None:
+    folder, entry = written
+    for kind, files in entry["files"].items():
+        (file,) = files
+        parquet = pq.ParquetFile(folder / file["path"])
+        assert parquet.schema_arrow.equals(schema_of(kind), check_metadata=True)
+        group = parquet.metadata.row_group(0)
+        assert {group.column(n).compression for n in range(group.num_columns)} == {"ZSTD"}
+
+
+def test_running_again_in_another_order_changes_no_file(written: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = written
+    before = {path: (path.stat().st_ino, path.read_bytes()) for path in folder.rglob("*.parquet")}
+    run_graph(graph(make_target(folder, run_id="run-2"), OLD, order="x"))
+    assert {path: (path.stat().st_ino, path.read_bytes()) for path in folder.rglob("*.parquet")} == before
+    assert not (folder / "_staging").exists()
+
+
+LARGE = make_data(tasks=80, rejects=40)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("large")
+    run_graph(graph(make_target(folder), LARGE, shard_bytes=3_000))
+    return folder
+
+
+def test_large_data_comes_in_several_files_with_ranges_of_ids(large: Path) -> None:
+    assert entry_of(large)["counts"] == {"examples": 200, "tasks": 80, "rejects": 40}
+    assert set(files_of(large)) == expected_files(entry_of(large))
+    for kind, key in (("examples", "id"), ("tasks", "task_id")):
+        paths = sorted((large / kind / "refresh=base").glob("*.parquet"))
+        assert len(paths) > 1
+        assert [path.name[:19] for path in paths] == [f"part-{n:05d}-of-{len(paths):05d}" for n in range(len(paths))]
+        ids = [row[key] for row in rows_of(large, kind)]
+        assert ids == sorted(getattr(row, key) for row in LARGE.of(kind))
+
+
+def test_more_files_than_rows_is_no_trouble(tmp_path: Path) -> None:
+    data = make_data(tasks=2, rejects=1)
+    (entry,) = run_graph(graph(make_target(tmp_path), data, shard_bytes=400)).elements
+    assert len(entry["files"]["examples"]) > len(data.examples)
+    assert set(files_of(tmp_path)) == expected_files(entry)
+    assert [row["id"] for row in rows_of(tmp_path, "examples")] == sorted(row.id for row in data.examples)
+
+
+def test_no_stale_file_when_a_run_has_fewer(tmp_path: Path) -> None:
+    publish_data(make_target(tmp_path), OLD, parts=3)
+    assert len(files_of(tmp_path)) == 9
+    entry = publish_data(make_target(tmp_path, run_id="run-2"), NEW)
+    assert set(files_of(tmp_path)) == expected_files(entry)
+    assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
+
+
+def test_raw_replies_when_kept_and_a_dataset_without_rows(tmp_path: Path) -> None:
+    data = make_data(rejects=0)
+    data = dataclasses.replace(data, examples=[dataclasses.replace(row, raw_reply="raw") for row in data.examples])
+    run_graph(graph(make_target(tmp_path), data, keep_raw=True))
+    assert {row["raw_reply"] for row in rows_of(tmp_path, "examples")} == {"raw"}
+    table = ds.dataset(tmp_path / "rejects", partitioning="hive").to_table()
+    assert table.num_rows == 0
+    assert not any(pa.types.is_null(field.type) for field in table.schema)
+    assert table.schema.names == [*schema_of("rejects").names, "refresh"]
+
+
+# --- runs that fail
+
+
+@pytest.mark.parametrize(
+    ("step", "count", "message"),
+    [
+        ("ParseJSON/kept", 9, "ParseJSON: 12 in, but 9 kept [+] 2 rejected"),
+        ("LLMCall/kept", 13, "LLMCall: 12 in, but 13 kept"),
+        ("BuildPrompt/kept", 11, "BuildPrompt: 12 in, but 11 kept"),
+        ("Flatten/in", 5, "Flatten: 5 in, but 4 kept"),
+        ("ParseJSON/rejected.bored", 0, "unknown reason 'bored'"),
+    ],
+)
+def test_counts_that_do_not_add_up_publish_nothing(tmp_path: Path, step: str, count: int, message: str) -> None:
+    publish_data(make_target(tmp_path), NEW)
+    before, manifest = files_of(tmp_path), (tmp_path / "manifest.json").read_bytes()
+    target = make_target(tmp_path, run_id="run-2")
+    with pytest.raises(RunFailed, match=message):
+        publish(target, stage(target, OLD), {**OLD.counts, step: count})
+    assert files_of(tmp_path) == before
+    assert (tmp_path / "manifest.json").read_bytes() == manifest
+
+
+def test_a_lost_file_publishes_nothing(tmp_path: Path) -> None:
+    target = make_target(tmp_path)
+    staged = [file for file in stage(target, OLD, parts=2) if not file.name.startswith("part-00001")]
+    with pytest.raises(RunFailed, match="examples: 5 rows written, but 10 counted"):
+        publish(target, staged, OLD.counts)
+    assert files_of(tmp_path) == {}
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_brainstorm_rounds_that_are_lost_publish_nothing(tmp_path: Path) -> None:
+    target = dataclasses.replace(make_target(tmp_path), task_requests=5)
+    with pytest.raises(RunFailed, match="TaskGenerate: 5 in, but 4 kept"):
+        publish(target, stage(target, OLD), OLD.counts)
+
+
+def test_the_graph_fails_with_the_reason(tmp_path: Path) -> None:
+    wrong = dataclasses.replace(OLD, examples=OLD.examples[:-1])
+    target = make_target(tmp_path)
+
+    def build(pipeline: beam.Pipeline) -> Any:
+        streams = {
+            "examples": pipeline | "Rows" >> beam.Create([*wrong.examples, *wrong.rejects]),
+            "tasks": pipeline | "Tasks" >> beam.Create(wrong.tasks),
+            "counts": pipeline | "Counts" >> beam.Create(list(OLD.counts.items())),
+        }
+        return streams | WriteDataset(target)
+
+    with pytest.raises(Exception, match="examples: 9 rows written, but 10 counted") as caught:
+        run_graph(build)
+    assert isinstance(caught.value, RunFailed)
+    assert files_of(tmp_path) == {}
+
+
+def test_without_an_example_the_old_data_stays(tmp_path: Path) -> None:
+    publish_data(make_target(tmp_path), OLD)
+    before, manifest = files_of(tmp_path), (tmp_path / "manifest.json").read_bytes()
+    target = make_target(tmp_path, run_id="run-2")
+    with pytest.raises(RunFailed, match=r"not one example was kept \(6 ParseJSON empty\)"):
+        publish_data(target, NOTHING)
+    assert files_of(tmp_path) == before
+    assert (tmp_path / "manifest.json").read_bytes() == manifest
+    assert Path(target.staging, "rejects").is_dir()
+
+
+def test_without_an_example_and_without_old_data_the_rejects_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match="not one example was kept") as caught:
+        publish_data(make_target(tmp_path), NOTHING)
+    assert str(tmp_path / "rejects") in str(caught.value)
+    assert len(rows_of(tmp_path, "rejects")) == 6
+    table = ds.dataset(tmp_path / "examples", partitioning="hive").to_table()
+    assert table.num_rows == 0
+    assert table.schema.names == [*schema_of("examples").names, "refresh"]
+    assert not any(pa.types.is_null(field.type) for field in table.schema)
+    assert entry_of(tmp_path)["counts"]["examples"] == 0
+
+
+def test_a_second_run_without_an_example_shows_its_own_rejects(tmp_path: Path) -> None:
+    """What the first one left is no data to protect."""
+    for run_id, data in (("run-1", NOTHING), ("run-2", make_data(tasks=1, rejects=3, name="Other"))):
+        with pytest.raises(RunFailed, match="not one example was kept"):
+            publish_data(make_target(tmp_path, run_id=run_id), data)
+    assert {row["task"] for row in rows_of(tmp_path, "rejects")} == {"Other things of kind 0"}
+
+
+def test_a_retried_publish_without_an_example_says_the_same(tmp_path: Path) -> None:
+    target = make_target(tmp_path)
+    staged = stage(target, NOTHING)
+    messages = []
+    for _ in range(2):
+        with pytest.raises(RunFailed) as caught:
+            publish(target, staged, NOTHING.counts)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+# --- publishing again, other labels
+
+
+def test_publishing_twice_changes_nothing(tmp_path: Path) -> None:
+    publish_data(make_target(tmp_path), OLD, parts=2)
+    target = make_target(tmp_path, run_id="run-2")
+    staged = stage(target, NEW)
+    first = publish(target, staged, NEW.counts)
+    before = files_of(tmp_path)
+    second = publish(target, staged, NEW.counts)
+    assert files_of(tmp_path) == before
+    assert {**first, "finished": ""} == {**second, "finished": ""}
+    assert set(before) == expected_files(entry_of(tmp_path))
+
+
+def test_a_publish_that_stopped_half_way_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_data(make_target(tmp_path), OLD, parts=2)
+    target = make_target(tmp_path, run_id="run-2")
+    staged = stage(target, NEW)
+    exchange, done = write_dataset._exchange, []
+
+    def stops(new: Path, old: Path) -> None:
+        if done:
+            raise OSError("the power went")
+        done.append(old)
+        exchange(new, old)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(write_dataset, "_exchange", stops)
+        with pytest.raises(OSError, match="the power went"):
+            publish(target, staged, NEW.counts)
+    assert sorted(row["id"] for row in rows_of(tmp_path, "examples")) == sorted(row.id for row in OLD.examples)
+    entry = publish(target, staged, NEW.counts)
+    assert set(files_of(tmp_path)) == expected_files(entry)
+    assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
+    assert not (tmp_path / "_staging").exists()
+
+
+@pytest.mark.parametrize("label", ["second", "0", "007", "2026-11-23", "v1.2_x-Y", "a..b", "base.old", "A" * 64])
+def test_other_labels_are_untouched(tmp_path: Path, label: str) -> None:
+    publish_data(make_target(tmp_path), OLD)
+    before = files_of(tmp_path, "base")
+    publish_data(make_target(tmp_path, label), NEW)
+    publish_data(make_target(tmp_path, label, "run-2"), NEW, parts=2)
+    assert files_of(tmp_path, "base") == before
+    assert len(files_of(tmp_path, label)) == 6
+    assert sorted(read_manifest(str(tmp_path))["refreshes"]) == sorted(["base", label])
+    table = ds.dataset(tmp_path / "examples", partitioning="hive").to_table()
+    assert table.num_rows == len(OLD.examples) + len(NEW.examples)
+    assert set(table["refresh"].to_pylist()) == {"base", label}
+
+
+def test_staging_of_another_label_is_untouched(tmp_path: Path) -> None:
+    other = make_target(tmp_path, "other")
+    staged = stage(other, NEW)
+    publish_data(make_target(tmp_path), OLD)
+    publish(other, staged, NEW.counts)
+    assert len(rows_of(tmp_path, "examples", "other")) == len(NEW.examples)
+    assert not (tmp_path / "_staging").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"refreshes": 3}', '{"other": {}}'])
+def test_a_manifest_that_cannot_be_read_is_replaced(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    publish_data(make_target(tmp_path), OLD)
+    assert entry_of(tmp_path)["counts"]["examples"] == len(OLD.examples)
+
+
+# --- the exchange of two folders
+
+
+def _no_library(*_: Any, **__: Any) -> Any:
+    raise OSError("no C library")
+
+
+class _OldLibrary:
+    """A C library without the exchange."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+
+class _OldKernel:
+    """A C library whose kernel, or file system, does not know the exchange."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def renameat2(self, *_: Any) -> int:
+        return -1
+
+    def renamex_np(self, *_: Any) -> int:
+        return -1
+
+
+@pytest.mark.parametrize("library", [None, _no_library, _OldLibrary, _OldKernel])
+def test_the_exchange_and_its_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: Any) -> None:
+    publish_data(make_target(tmp_path), OLD, parts=2)
+    publish_data(make_target(tmp_path, "other"), OLD)
+    before = files_of(tmp_path, "other")
+    if library is not None:
+        monkeypatch.setattr(ctypes, "CDLL", library)
+    entry = publish_data(make_target(tmp_path, run_id="run-2"), NEW)
+    assert set(files_of(tmp_path, "base")) == expected_files(entry)
+    assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
+    assert files_of(tmp_path, "other") == before
+    assert not (tmp_path / "_staging").exists()
+
+
+# --- an object store
+
+BUCKET = "mem://bucket/data"
+
+
+def remote_parquet(store: dict[str, bytes]) -> set[str]:
+    return {path.removeprefix(f"{BUCKET}/") for path in store if path.endswith(".parquet")}
+
+
+def remote_entry(store: dict[str, bytes], label: str = "base") -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads(store[f"{BUCKET}/manifest.json"])["refreshes"][label]
+    return entry
+
+
+def test_a_whole_run_on_an_object_store(store: dict[str, bytes], large: Path) -> None:
+    (entry,) = run_graph(graph(make_target(BUCKET), LARGE, order="x", shard_bytes=3_000)).elements
+    assert {path: store[f"{BUCKET}/{path}"] for path in remote_parquet(store)} == files_of(large)
+    assert set(store) == {f"{BUCKET}/{path}" for path in ("manifest.json", *expected_files(entry))}
+    assert read_manifest(BUCKET)["refreshes"]["base"] == entry
+
+
+def test_stale_objects_go_after_the_manifest_came(store: dict[str, bytes]) -> None:
+    publish_data(make_target(BUCKET), OLD, parts=3)
+    publish_data(make_target(BUCKET, "other"), OLD)
+    MemFileSystem.log.clear()
+    entry = publish_data(make_target(BUCKET, run_id="run-2"), NEW)
+    assert remote_parquet(store) == expected_files(entry) | expected_files(remote_entry(store, "other"))
+    assert not any("_staging" in path for path in store)
+    steps = [line.split(" ")[0] for line in MemFileSystem.log]
+    assert steps == [*["rename"] * 3, "create", *["delete"] * 9]
+
+
+@pytest.mark.parametrize("broken", ["rename", "create manifest.json", "delete"])
+def test_a_publish_that_stopped_half_way_on_a_store(store: dict[str, bytes], broken: str) -> None:
+    publish_data(make_target(BUCKET), OLD, parts=2)
+    old = {path: content for path, content in store.items() if path.endswith(".parquet")}
+    target = make_target(BUCKET, run_id="run-2")
+    staged = stage(target, NEW)
+    MemFileSystem.broken.add(broken)
+    with pytest.raises(BeamIOError, match="out of order"):
+        publish(target, staged, NEW.counts)
+    MemFileSystem.broken.clear()
+    assert old.items() <= store.items()
+    assert {f"{BUCKET}/{path}" for path in expected_files(remote_entry(store))} <= set(store)
+    entry = publish(target, staged, NEW.counts)
+    assert remote_parquet(store) == expected_files(entry) == expected_files(remote_entry(store))
+    assert not any("_staging" in path for path in store)
+
+
+def test_publishing_twice_on_a_store_changes_nothing(store: dict[str, bytes]) -> None:
+    target = make_target(BUCKET)
+    staged = stage(target, NEW)
+    publish(target, staged, NEW.counts)
+    before = {path: content for path, content in store.items() if path.endswith(".parquet")}
+    publish(target, staged, NEW.counts)
+    assert {path: content for path, content in store.items() if path.endswith(".parquet")} == before
+    assert remote_parquet(store) == expected_files(remote_entry(store))
+
+
+def test_a_failing_run_on_a_store_leaves_the_old_data(store: dict[str, bytes]) -> None:
+    publish_data(make_target(BUCKET), OLD)
+    before = dict(store)
+    target = make_target(BUCKET, run_id="run-2")
+    for data, counts in ((NOTHING, NOTHING.counts), (NEW, {**NEW.counts, "LLMCall/kept": 1})):
+        with pytest.raises(RunFailed):
+            publish(target, stage(target, data), counts)
+        assert before.items() <= store.items()
+        assert {path for path in store if "_staging" not in path} == set(before)
+
+
+def test_labels_on_a_store_do_not_meet(store: dict[str, bytes]) -> None:
+    """A name that begins with another one is another label."""
+    publish_data(make_target(BUCKET, "a"), OLD)
+    before = {path: content for path, content in store.items() if "refresh=a/" in path}
+    publish_data(make_target(BUCKET, "a.b"), NEW)
+    publish_data(make_target(BUCKET, "a.b", "run-2"), OLD, parts=2)
+    assert {path: content for path, content in store.items() if "refresh=a/" in path} == before
+
+
+def test_no_pipeline_writes_before_it_runs(tmp_path: Path) -> None:
+    pipeline = TestPipeline("FnApiRunner")
+    graph(make_target(tmp_path), OLD)(pipeline)
+    assert list(tmp_path.iterdir()) == []
