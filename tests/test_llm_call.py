@@ -135,7 +135,7 @@ def test_the_stage_names_rejects_and_counters() -> None:
     step = LLMCall(Echo("stage"), stage="Elsewhere")
     ran = run_step(step, [make_prompt("refuse bees"), make_prompt("Sort bees")], Prompt)
     assert [reject.stage for reject in ran.of(Reject)] == ["Elsewhere"]
-    assert ran.counters["Elsewhere/tokens.prompt"] == len("Sort bees")
+    assert ran.counters["Elsewhere/tokens.prompt"] == len(make_prompt("Sort bees").text)
     assert "Elsewhere/in" not in ran.counters  # the step around it counts what went in and came out
     assert not any(name.startswith("LLMCall/") for name in ran.counters)
 
