@@ -374,8 +374,15 @@ def test_the_backend_is_one_and_can_be_shipped() -> None:
     assert shipped == backend
     assert dict(shipped.fingerprint()) == {"backend": "offline", "model": "offline-1", "fault_rate": 0.25}
     request = _example_request("shipped")
-    assert asyncio.run(shipped.generate(request)) == offline.answer(request, 0.25)
-    assert asyncio.run(shipped.aclose()) is None
+
+    async def ask() -> Answer:
+        session = await shipped.open()
+        try:
+            return await session.generate(request)
+        finally:
+            await session.aclose()
+
+    assert asyncio.run(ask()) == offline.answer(request, 0.25)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.01, float("nan"), float("inf")])

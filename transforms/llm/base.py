@@ -1,4 +1,4 @@
-"""What every model is to LLMCall: a protocol, its request and its answer."""
+"""What every model is to LLMCall: a protocol, its request, its answer, and the ways in which it can fail."""
 
 from __future__ import annotations
 
@@ -32,16 +32,88 @@ class Answer:
     output_tokens: int
 
 
+class RequestError(Exception):
+    """A request that was not answered.
+
+    Args:
+      detail: one short line for a person. Never holds a key or a token.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Throttled(RequestError):
+    """The endpoint has no room now (429, or overload in the provider's own words): send it again later, and fewer.
+
+    Args:
+      retry_after: seconds that the endpoint asks to wait (Retry-After, google.rpc.RetryInfo); None: it did not say.
+    """
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class Transient(RequestError):
+    """It went wrong, and may go right the next time: 408, 5xx, a broken connection, a time-out, half a body.
+
+    Args:
+      retry_after: as for Throttled.
+      dooms_probe: True where the very first request of a run failing so means that the options are wrong: nobody
+        listens there, or it is no such endpoint. Later in a run the same is a passing fault.
+    """
+
+    def __init__(self, detail: str, retry_after: float | None = None, *, dooms_probe: bool = False) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.dooms_probe = dooms_probe
+
+
+class Refused(RequestError):
+    """The endpoint will never answer this request (400, 413, 422), but others perhaps."""
+
+
+class Doomed(RequestError):
+    """No request of this run can be answered: a wrong key, model, project or URL, a quota of zero.
+
+    Args:
+      remedy: what the user should do, one line.
+    """
+
+    def __init__(self, detail: str, remedy: str) -> None:
+        super().__init__(detail)
+        self.remedy = remedy
+
+
+@runtime_checkable
+class Session(Protocol):
+    """An open back end: one client with its connections, living on one event loop."""
+
+    async def generate(self, request: Request) -> Answer:
+        """Request -> Answer. Called many times at once on one event loop. It does not retry and sets no total
+        time-out: the engine does both, and cancels a call that takes too long.
+
+        Raises:
+          RequestError: one of its subclasses.
+        """
+
+    async def aclose(self) -> None:
+        """Lets go of connections."""
+
+
 @runtime_checkable
 class Backend(Protocol):
-    """A model behind an endpoint, or an embedded one. It is pickled to the workers, so it opens nothing before
-    the first call."""
+    """A model behind an endpoint, or an embedded one: a frozen, hashable, picklable description that travels inside the
+    graph. It holds no key: `open` reads keys from the environment of the process that it runs in."""
 
     def fingerprint(self) -> Mapping[str, Part]:
         """-> the model and every parameter that changes the answer; it enters the identity of each request."""
 
-    async def generate(self, request: Request) -> Answer:
-        """Request -> Answer. Called from one event loop, many at a time."""
+    async def open(self) -> Session:
+        """-> a session on the running event loop.
 
-    async def aclose(self) -> None:
-        """Lets go of connections."""
+        Raises:
+          Doomed: a key or credential is missing.
+        """

@@ -2,74 +2,402 @@
 in flight for all threads of the process.
 
 A bundle submits requests and takes what is complete from a queue of its own; the window refills the moment a request
-ends, whichever bundle it belongs to, so no call waits for the slowest of its batch.
+ends, whichever bundle it belongs to, so no call waits for the slowest of its batch. Requests that wait for a second try
+hold no place in the window.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import collections
+import contextlib
 import dataclasses
+import heapq
+import itertools
+import math
 import queue
 import threading
 from typing import Any, Final, Generic, TypeVar
 
-from transforms.llm.base import Answer, Backend, Request
+from transforms.identity import UNIT, fraction
+from transforms.llm.base import (
+    Answer,
+    Backend,
+    Doomed,
+    Refused,
+    Request,
+    RequestError,
+    Session,
+    Throttled,
+    Transient,
+)
+from transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
 
 Token = TypeVar("Token")
+
+_BACKOFF: Final = (0.25, 4.0, 60.0)  # seconds, factor, at most: five attempts outlast an outage of some ten seconds
+_BACKOFF_WHEN_WELL: Final = (0.1, 2.0, 1.0)  # others are answered: a passing fault of one request should cost little
+_MOST_STEPS: Final = 16  # the longest is reached long before, and a power without bound overflows
+_REFUSALS: Final = 100  # of one request, while others are answered; then it has failed
+_PROBES: Final = 3  # prompts that an endpoint may refuse before it is the options' fault
+_RECENT: Final = 200  # requests of which more than half may not fail for good
+_CHARACTERS_PER_TOKEN: Final = 4
+_CLOSING_SECONDS: Final = 5.0  # for what is in flight to end, and again for connections
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How requests are sent.
+
+    Args:
+      limits: of one process.
+      request_timeout: seconds that one try may take.
+      max_attempts: tries of one request.
+    """
+
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    request_timeout: float = 120.0
+    max_attempts: int = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Done(Generic[Token]):
-    """A request that has ended: what the caller gave along with it, and the answer or what went wrong."""
+    """A request that has ended.
+
+    Args:
+      token: what the caller gave along with it.
+      answer: None where there is none.
+      error: what went wrong the last time, where there is no answer.
+      sent: how many times it was sent.
+      latency: seconds from the last sending to the answer.
+    """
 
     token: Token
     answer: Answer | None
-    error: str | None
+    error: RequestError | None
+    sent: int
+    latency: float
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Job:
+    request: Request
+    token: Any
+    done: queue.SimpleQueue[Done[Any]]
+    sent: int = 0
+    failures: int = 0  # tries that count
+    refusals: int = 0
+    answered_before: int = 0  # how many answers the engine had when this was refused last
+
+
+def backoff(request_id: str, failures: int, is_well: bool = False) -> float:
+    """A request and how many tries have failed -> seconds to wait: exponential with full jitter (AWS Architecture Blog,
+    "Exponential Backoff And Jitter"), the jitter taken from the request's id.
+
+    Args:
+      is_well: whether the endpoint answered others meanwhile.
+    """
+    first, factor, longest = _BACKOFF_WHEN_WELL if is_well else _BACKOFF
+    ceiling = min(longest, first * factor ** min(failures - 1, _MOST_STEPS))
+    return ceiling * fraction("backoff", request_id, failures) / UNIT
 
 
 class Engine:
-    """Sends requests to one back end, at most `max_concurrency` at a time in this process."""
+    """Sends requests to one back end. It is made by `engine_for`."""
 
-    def __init__(self, backend: Backend, max_concurrency: int) -> None:
+    def __init__(self, backend: Backend, settings: Settings) -> None:
         self._backend = backend
-        self._max_concurrency = max_concurrency
-        self._waiting: collections.deque[tuple[Request, Any, queue.SimpleQueue[Done[Any]]]] = collections.deque()
-        self._in_flight = 0
+        self._settings = settings
+        self._incoming: collections.deque[_Job] = collections.deque()
+        self._parked: list[tuple[float, int, bool, _Job]] = []  # due, tie, throttled?, job
+        self._ties = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._recent: collections.deque[bool] = collections.deque(maxlen=_RECENT)
+        self._answers = 0
+        self._is_open = False  # until the first answer, requests are sent one at a time: that is the probe
+        self._probe_is_out = False
+        self._probes_refused = 0
+        self._session: Session | None = None
+        self._doom: Doomed | None = None
+        self._wake_is_due = False
+        self._is_closed = False
+        self._closing = threading.Lock()  # between what is submitted and the end of the loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._throttled_since: float | None = None
+        self._throttled_seconds: collections.deque[float] = collections.deque()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="llm-engine", daemon=True).start()
+        self._limiter = Limiter(settings.limits, self._loop.time())
+        self._thread = threading.Thread(target=self._run_loop, name="llm-engine", daemon=True)
+        self._thread.start()
+
+    # --- called from any thread
+
+    @property
+    def is_doomed(self) -> bool:
+        """Has it given up? Then it answers nothing any more."""
+        return self._doom is not None
 
     def submit(self, request: Request, token: Token, done: queue.SimpleQueue[Done[Token]]) -> None:
-        """Queues a request; when it has ended, `done` receives it. Callable from any thread."""
-        self._waiting.append((request, token, done))
-        self._loop.call_soon_threadsafe(self._pump)
+        """Queues a request; when it has ended, `done` receives it, always exactly once."""
+        job = _Job(request, token, done)
+        with self._closing:
+            if self._is_closed:
+                self._end_doomed(job)
+                return
+            self._incoming.append(job)
+            if not self._wake_is_due:  # one wake-up serves all that came in until it runs
+                self._wake_is_due = True
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def take_throttled_seconds(self) -> float:
+        """-> seconds in which the endpoint's throttling held requests back, since the call before."""
+        seconds = 0.0
+        with contextlib.suppress(IndexError):  # of deques, append and pop are safe between threads
+            while True:
+                seconds += self._throttled_seconds.pop()
+        return seconds
+
+    def close(self) -> None:
+        """Ends all requests as doomed, cancels what is in flight, closes connections and ends the thread. A second
+        call does nothing."""
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            if self._doom is None:
+                self._doom = Doomed("the run has ended", "run the same command again")
+        closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+        with contextlib.suppress(Exception):  # a connection that cannot be closed must not keep the rest open
+            closing.result(timeout=3 * _CLOSING_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=2 * _CLOSING_SECONDS)
+
+    # --- on the loop's thread
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    async def _close(self) -> None:
+        self._pump()  # ends what waits
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSING_SECONDS)
+        if self._session is not None:
+            await asyncio.wait_for(self._session.aclose(), _CLOSING_SECONDS)
+
+    def _wake(self) -> None:
+        self._wake_is_due = False
+        self._pump()
 
     def _pump(self) -> None:
-        while self._waiting and self._in_flight < self._max_concurrency:
-            self._in_flight += 1
-            task = self._loop.create_task(self._call(*self._waiting.popleft()))
-            self._tasks.add(task)  # the loop itself holds tasks only weakly
-            task.add_done_callback(self._tasks.discard)
+        """Starts whatever may start now, and sees to being called again when more may."""
+        if self._doom is not None:
+            self._give_up_all()
+            return
+        now = self._loop.time()
+        delay = math.inf
+        while job_is_due := self._is_due(now):
+            delay = self._limiter.delay(now)
+            if delay > 0:
+                break
+            self._probe_is_out = not self._is_open
+            self._start(self._next(now), now)
+        self._account(now, job_is_due)
+        if not job_is_due and self._parked and not self._probe_is_out:
+            delay = self._parked[0][0] - now
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if 0 < delay < math.inf:
+            self._timer = self._loop.call_later(delay, self._pump)
 
-    async def _call(self, request: Request, token: Token, done: queue.SimpleQueue[Done[Token]]) -> None:
+    def _is_due(self, now: float) -> bool:
+        if self._probe_is_out:
+            return False
+        if self._parked and (not self._is_open or self._parked[0][0] <= now):
+            return self._parked[0][0] <= now  # a probe that failed is tried again before any other request is sent
+        return bool(self._incoming)
+
+    def _next(self, now: float) -> _Job:
+        """What was parked and is due comes first: it has waited longest."""
+        if self._parked and self._parked[0][0] <= now:
+            return heapq.heappop(self._parked)[3]
+        return self._incoming.popleft()
+
+    def _account(self, now: float, job_is_due: bool) -> None:
+        if self._throttled_since is not None:
+            self._throttled_seconds.append(now - self._throttled_since)
+            self._throttled_since = None
+        room = self._limiter.in_flight < self._settings.limits.max_concurrency
+        refused = any(throttled for _, _, throttled, _ in self._parked[:1])
+        if room and ((job_is_due and self._limiter.throttle_delay(now) > 0) or (not job_is_due and refused)):
+            self._throttled_since = now
+
+    def _start(self, job: _Job, now: float) -> None:
+        job.sent += 1
+        reserved = self._limiter.start(now, len(job.request.text) // _CHARACTERS_PER_TOKEN)
+        task = self._loop.create_task(self._try(job, now, reserved))
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try(self, job: _Job, started: float, reserved: float) -> None:
+        """Sends a request once, and decides what becomes of it."""
+        answer: Answer | None = None
+        error: RequestError | None = None
         try:
-            done.put(Done(token, await self._backend.generate(request), None))
-        except Exception as error:  # whatever a client raises, the element is not lost
-            done.put(Done(token, None, " ".join(f"{type(error).__name__}: {error}".split())))
+            answer = await self._answer(job.request)
+        except RequestError as raised:
+            error = raised
+        except (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt) as raised:
+            # A back end's fault must not lose the element, nor end the loop. Signals reach the main thread only; and
+            # who is cancelled by `close` finds the engine doomed, so it is not sent again.
+            error = Transient(" ".join(f"{type(raised).__name__}: {raised}".split()))
         finally:
-            self._in_flight -= 1
-            self._pump()
+            now = self._loop.time()
+            self._probe_is_out = False
+            outcome: Outcome = "answered"
+            if error is not None:
+                outcome = "throttled" if isinstance(error, Throttled) else "failed"
+            self._limiter.finish(
+                now,
+                outcome,
+                latency=now - started,
+                reserved=reserved,
+                tokens=answer.prompt_tokens + answer.output_tokens if answer else 0,
+                output_tokens=answer.output_tokens if answer else 0,
+                retry_after=error.retry_after if isinstance(error, Throttled) else None,
+            )
+        if answer is not None:
+            self._answers += 1
+            self._is_open = True
+            self._finish(job, Done(job.token, answer, None, job.sent, now - started))
+        elif error is not None:
+            self._handle(job, error, now)
+        self._pump()
+
+    async def _answer(self, request: Request) -> Answer:
+        if self._session is None:
+            self._session = await self._backend.open()
+        # A timer and a cancellation: asyncio.wait_for would cost a task more for every request on Python 3.11.
+        task = asyncio.current_task()
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            if task is not None:
+                task.cancel()
+
+        timer = self._loop.call_later(self._settings.request_timeout, expire)
+        try:
+            return await self._session.generate(request)
+        except asyncio.CancelledError:
+            if not expired:
+                raise
+            if task is not None and hasattr(task, "uncancel"):
+                task.uncancel()
+            raise Transient(f"no answer within {self._settings.request_timeout:g} s") from None
+        finally:
+            timer.cancel()
+
+    def _handle(self, job: _Job, error: RequestError, now: float) -> None:
+        if isinstance(error, Doomed):
+            self._give_up(error, job)
+        elif isinstance(error, Refused):
+            self._probes_refused += not self._is_open
+            if self._probes_refused >= _PROBES:
+                remedy = "the endpoint refuses the first prompts: check the model's options"
+                self._give_up(Doomed(error.detail, remedy), job)
+            else:
+                self._finish(job, Done(job.token, None, error, job.sent, 0.0))
+        elif isinstance(error, Transient) and error.dooms_probe and not self._is_open:
+            self._give_up(Doomed(error.detail, "check --base_url, --model and the network"), job)
+        else:
+            self._again(job, error, now)
+
+    def _again(self, job: _Job, error: RequestError, now: float) -> None:
+        """Parks a request for another try, or ends it when it has had enough of them."""
+        refused = isinstance(error, Throttled)
+        is_well = self._answers > job.answered_before
+        if refused and is_well:
+            # Others are answered, so the endpoint is well and merely full: patience costs nothing. The limiter sets the
+            # pace then; a long wait of its own would only make the last requests of a run late.
+            job.refusals += 1
+            steps = min(job.refusals, 2)
+        else:
+            job.failures += 1
+            steps = job.failures
+        job.answered_before = self._answers
+        if job.failures >= self._settings.max_attempts or job.refusals >= _REFUSALS:
+            if self._is_open:
+                self._finish(job, Done(job.token, None, error, job.sent, 0.0))
+            else:
+                detail = f"the first request failed {job.sent} times, at last with: {error.detail}"
+                self._give_up(Doomed(detail, "see whether the endpoint is up, then run the same command again"), job)
+            return
+        wait = backoff(job.request.request_id, steps, is_well)
+        named = getattr(error, "retry_after", None)
+        if named is not None:  # and a little more, so that not all come back at the same instant
+            wait = min(named, LONGEST_HOLD) + wait / 10
+        heapq.heappush(self._parked, (now + wait, next(self._ties), refused, job))
+
+    def _finish(self, job: _Job, done: Done[Any]) -> None:
+        job.done.put(done)
+        self._recent.append(done.answer is None)
+        if len(self._recent) == _RECENT and sum(self._recent) > _RECENT // 2:
+            detail = f"more than half of the last {_RECENT} requests failed for good"
+            if done.error is not None:
+                detail += f", the last one with: {done.error.detail}"
+            self._give_up(Doomed(detail, "see whether the endpoint is well, then run the same command again"))
+
+    def _give_up(self, doom: Doomed, job: _Job | None = None) -> None:
+        if self._doom is None:
+            self._doom = doom
+        if job is not None:
+            self._end_doomed(job)
+        self._give_up_all()
+
+    def _give_up_all(self) -> None:
+        while self._incoming:
+            self._end_doomed(self._incoming.popleft())
+        while self._parked:
+            self._end_doomed(heapq.heappop(self._parked)[3])
+
+    def _end_doomed(self, job: _Job) -> None:
+        job.done.put(Done(job.token, None, self._doom, job.sent, 0.0))
 
 
-_engines: Final[dict[tuple[Backend, int], Engine]] = {}
+_engines: Final[dict[tuple[Backend, Settings], Engine]] = {}
+_given_up: Final[list[Engine]] = []  # not closed at once: others may wait for what these have in flight
 _engines_lock: Final = threading.Lock()
 
 
-def engine_for(backend: Backend, max_concurrency: int) -> Engine:
-    """-> the process's engine for this back end and window, made at the first call."""
+def engine_for(backend: Backend, settings: Settings) -> Engine:
+    """-> the process's engine for this back end and these settings, made at the first call."""
     with _engines_lock:
-        key = (backend, max_concurrency)
-        if key not in _engines:
-            _engines[key] = Engine(backend, max_concurrency)
-        return _engines[key]
+        engine = _engines.get((backend, settings))
+        if engine is None or engine.is_doomed:
+            if engine is not None:
+                _given_up.append(engine)
+            engine = _engines[backend, settings] = Engine(backend, settings)
+        return engine
+
+
+def close_engines() -> None:
+    """Closes all engines of this process, with their connections."""
+    with _engines_lock:
+        for engine in (*_engines.values(), *_given_up):
+            engine.close()
+        _engines.clear()
+        _given_up.clear()
+
+
+atexit.register(close_engines)

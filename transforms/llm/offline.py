@@ -62,6 +62,17 @@ class OfflineBackend:
         """-> the model's name and the rate of bad replies, which changes answers."""
         return {"backend": "offline", "model": MODEL, "fault_rate": float(self.fault_rate)}
 
+    async def open(self) -> OfflineSession:
+        """-> a session; nothing needs opening."""
+        return OfflineSession(self.fault_rate)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfflineSession:
+    """The embedded model, open."""
+
+    fault_rate: float
+
     async def generate(self, request: Request) -> Answer:
         """Request -> Answer, at once."""
         return answer(request, self.fault_rate)

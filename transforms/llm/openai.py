@@ -1,0 +1,688 @@
+"""The OpenAI chat protocol: vLLM, Ollama, llama.cpp, TGI, LiteLLM, OpenRouter, OpenAI itself and a hundred others.
+
+It is spoken over plain aiohttp, because a request is one JSON object and the vendor's package costs several times the
+CPU: 0.17 ms a request here, 0.18 in a bare aiohttp loop, 1.49 with openai 3.54 over its aiohttp client (1.25 with its
+raw responses) and 2.03 over its default one (64 in flight, latency 0, medians of 3, one run on 2 shared cores).
+
+Endpoints differ in what they take. An optional part of the request that one of them refuses by a 400 (structured
+output, the seed, the name of the token limit, the sampling) is left out for the rest of the session, with one warning.
+
+Sources: https://platform.openai.com/docs/api-reference/chat, https://platform.openai.com/docs/guides/error-codes,
+RFC 9110 for Retry-After, https://cloud.google.com/apis/design/errors for what Google's endpoints add, and error bodies
+of other servers as their users quote them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import email.utils
+import ipaddress
+import json
+import logging
+import math
+import os
+import re
+import ssl
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+
+import aiohttp
+import yarl
+
+from transforms.elements import FinishReason, Kind
+from transforms.identity import Part
+from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Throttled, Transient
+from transforms.llm.structure import STRUCTURE_NAMES, json_schema
+
+DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+KEY_VARIABLE: Final = "OPENAI_API_KEY"
+
+_LOG: Final = logging.getLogger("textmint")
+_CONNECT_SECONDS: Final = 10.0
+"""For making a connection only, so that a firewall that drops packets is named within seconds. The time that an answer
+takes is the engine's to limit."""
+_CHARACTERS_PER_TOKEN: Final = 4  # rule of thumb of OpenAI's tokenizer guide for English
+_DETAIL_CHARS: Final = 300
+_SECRET_PARAMETERS: Final = frozenset({"key", "api_key", "api-key", "apikey", "token", "access_token", "sig"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAIBackend:
+    """A chat endpoint that speaks OpenAI's protocol, as a back end.
+
+    The key is OPENAI_API_KEY in the environment of the process that opens the session. api.openai.com wants one;
+    other endpoints are sent it where it is set.
+
+    Raises:
+      ValueError: a URL or a number that cannot be; the message says which and why.
+    """
+
+    model: str  # as the endpoint names it
+    base_url: str | None = None  # up to and without /chat/completions; None: DEFAULT_BASE_URL
+    temperature: float = 1.0  # 0 to 2; 1.0, the protocol's default, is not sent
+    top_p: float = 1.0  # share of the probability mass, above 0 and up to 1; 1.0, the default, is not sent
+    max_output_tokens: int | None = None  # None: the endpoint's own limit
+    structured_output: bool = True  # hold the reply to a JSON Schema where the endpoint can
+    send_seed: bool = True  # send the seed of the request, so that an endpoint that can may repeat itself
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise ValueError("a model is needed: the name by which the endpoint knows it")
+        _chat_url(self.base_url or DEFAULT_BASE_URL)
+        if not 0.0 <= self.temperature <= 2.0:
+            raise ValueError(f"temperature is a number from 0 to 2, not {self.temperature!r}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p is a share above 0 and up to 1, not {self.top_p!r}")
+        if self.max_output_tokens is not None and self.max_output_tokens < 1:
+            raise ValueError(f"max_output_tokens is a number of tokens from 1 upwards, not {self.max_output_tokens!r}")
+
+    def fingerprint(self) -> Mapping[str, Part]:
+        """-> the model and every parameter that changes the answer, as configured, whatever an endpoint refuses later.
+
+        The URL is not among them: a run that goes on after its server came back on another port, or behind a gateway,
+        is the same run, and does not pay again.
+        """
+        return {
+            "backend": "openai",
+            "model": self.model,
+            "temperature": float(self.temperature),
+            "top_p": float(self.top_p),
+            "max_output_tokens": self.max_output_tokens,
+            "structured_output": self.structured_output,
+            "send_seed": self.send_seed,
+        }
+
+    async def open(self) -> OpenAISession:
+        """-> a session on the running event loop. It reads the key and the proxy from the environment, sends nothing.
+
+        Raises:
+          Doomed: the key is missing where one is needed, or cannot be one; a proxy of a kind that is not supported.
+        """
+        return OpenAISession(self)
+
+
+class OpenAISession:
+    """An open back end: one client, whose connections are kept alive, as many as there are calls at once."""
+
+    __slots__ = ("_conceded", "_frames", "_has_key", "_http", "_place", "_secrets", "_settings", "_url")
+
+    def __init__(self, backend: OpenAIBackend) -> None:
+        """Called on the event loop that the session is to live on, by `OpenAIBackend.open`."""
+        url = _chat_url(backend.base_url or DEFAULT_BASE_URL)
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise Doomed(
+                f"{KEY_VARIABLE} holds characters that cannot be part of a key",
+                f"set {KEY_VARIABLE} to the key alone, without quotation marks or comments",
+            )
+        host = url.host or ""
+        if not key and (host == "api.openai.com" or host.endswith(".api.openai.com")):
+            raise Doomed(
+                f"{host} wants a key, and {KEY_VARIABLE} is not set",
+                f"set {KEY_VARIABLE} in the environment, or --base_url to another endpoint",
+            )
+        proxy = _proxy_for(url)
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "textmint"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        self._settings = backend
+        self._url = url
+        self._place = str(url.origin())
+        self._has_key = bool(key)
+        self._secrets = _secret_pattern(key, proxy)
+        self._conceded: frozenset[str] = frozenset()
+        self._frames: dict[tuple[Kind, frozenset[str]], tuple[bytes, bytes]] = {}
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the engine limits
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=proxy,
+        )
+
+    async def generate(self, request: Request) -> Answer:
+        """Request -> Answer, by one POST; by one more for each optional part that the endpoint turns out to refuse.
+
+        Where the endpoint does not count tokens, they are estimated at four characters each, rounded up. Tokens of
+        reasoning count as output: they are paid for.
+
+        Raises:
+          Throttled, Transient, Refused, Doomed: see `transforms.llm.base`.
+        """
+        left_out = self._conceded
+        refusals: dict[str, str] = {}
+        while True:
+            status, headers, raw = await self._post(self._body(request, left_out))
+            if status == 200:
+                if refusals:
+                    self._concede(refusals)
+                return self._read(request, headers, raw)
+            problem = _problem(raw)
+            if status in (400, 422):
+                part = _refused_part(problem, self._optional(left_out))
+                if part:
+                    # Tried without, and not given up before that helps: a 400 may blame the wrong thing.
+                    refusals[part] = problem.message
+                    left_out = left_out | self._conceded | {part}
+                    continue
+            if status in (400, 403, 422) and problem.is_filtered():
+                return self._answer(request, "", "content_filter", None, None)
+            raise self._error(status, headers, problem)
+
+    async def aclose(self) -> None:
+        """Closes all connections; calls in flight fail."""
+        await self._http.close()
+
+    async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        try:
+            # A redirect of a POST becomes a GET of some page; it is named instead.
+            async with self._http.post(self._url, data=body, allow_redirects=False) as response:
+                return response.status, response.headers, await response.read()
+        except Exception as error:
+            failure = self._failure(error)
+        # Outside the except clause, or the client's exception, which holds the headers, would travel along.
+        raise failure
+
+    # ------------------------------------------------------------------------------------------------ the request
+
+    def _optional(self, left_out: frozenset[str]) -> frozenset[str]:
+        settings = self._settings
+        sent = {
+            "response_format": settings.structured_output,
+            "seed": settings.send_seed,
+            "temperature": settings.temperature != 1.0,
+            "top_p": settings.top_p != 1.0,
+            "max_tokens": settings.max_output_tokens is not None,
+        }
+        return frozenset(part for part, is_sent in sent.items() if is_sent) - left_out
+
+    def _frame(self, kind: Kind, left_out: frozenset[str]) -> tuple[bytes, bytes]:
+        """What comes before the prompt in a body and what comes between the prompt and the seed."""
+        settings, sent = self._settings, self._optional(left_out)
+        fields: dict[str, Any] = {"model": settings.model}
+        if "temperature" in sent:
+            fields["temperature"] = settings.temperature
+        if "top_p" in sent:
+            fields["top_p"] = settings.top_p
+        if settings.max_output_tokens is not None:
+            # OpenAI's reasoning models take only the newer name, many other servers only the older one.
+            names = ("max_tokens", "max_completion_tokens")
+            newer = (self._url.host or "").endswith("api.openai.com") != ("max_tokens" in left_out)
+            fields[names[newer]] = settings.max_output_tokens
+        if "response_format" in sent:
+            schema = {"name": STRUCTURE_NAMES[kind], "strict": True, "schema": json_schema(kind)}
+            fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+        head = json.dumps(fields)[:-1] + ', "messages": [{"role": "user", "content": '
+        return head.encode(), b'}], "seed": %d}' if "seed" in sent else b"}]}"
+
+    def _body(self, request: Request, left_out: frozenset[str]) -> bytes:
+        place = (request.kind, left_out)
+        frame = self._frames.get(place)
+        if frame is None:
+            frame = self._frames[place] = self._frame(*place)
+        head, tail = frame
+        # ASCII, so that a lone surrogate in a prompt is an escape and not an error
+        text = json.dumps(request.text).encode("ascii")
+        return head + text + (tail % request.seed if len(tail) > 3 else tail)
+
+    def _concede(self, refusals: Mapping[str, str]) -> None:
+        for part, message in refusals.items():
+            if part not in self._conceded:
+                self._conceded |= {part}
+                _LOG.warning("%s %s (%s)", self._place, _PARTS[part].said, self._clean(message))
+
+    # ------------------------------------------------------------------------------------------------- the answer
+
+    def _read(self, request: Request, headers: Mapping[str, str], raw: bytes) -> Answer:
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError):
+            raise _not_json(self._place, headers, raw) from None
+        if not isinstance(body, dict):
+            raise self._foreign("JSON that is no object")
+        choices = body.get("choices")
+        if not isinstance(choices, list):
+            if body.get("error"):
+                # Some gateways report the failures of those behind them under status 200.
+                problem = _problem(raw)
+                raise self._error(problem.status or 500, headers, problem)
+            raise self._foreign("JSON without `choices`")
+        if not choices:
+            raise Transient(f"{self._place} answered without a choice")
+        choice = choices[0]
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(message, dict):
+            raise self._foreign("a choice without `message`")
+        said = choice.get("finish_reason")
+        word = said.lower() if isinstance(said, str) else "stop"
+        if choice.get("error"):
+            problem = _problem(json.dumps({"error": choice["error"]}).encode())
+            raise self._error(problem.status or 500, headers, problem)
+        if word in _UNFINISHED:
+            stopped = f"{self._place} stopped in the middle of an answer: {word}"
+            raise Throttled(stopped) if word in _OVERLOADED else Transient(stopped)
+        content, refusal = message.get("content"), message.get("refusal")
+        text = content if isinstance(content, str) else "".join(_texts(content))
+        finish = _FINISHES.get(word, "stop")
+        if isinstance(refusal, str) and refusal:
+            finish, text = "content_filter", text or refusal
+        return self._answer(request, text, finish, body.get("model"), body.get("usage"))
+
+    def _answer(self, request: Request, text: str, finish: FinishReason, model: object, usage: object) -> Answer:
+        counts = usage if isinstance(usage, dict) else {}
+        prompt, output = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
+        total = _count(counts.get("total_tokens"))
+        if prompt is None:
+            prompt = _estimate(request.text)
+        elif total is not None and total >= prompt:
+            # Some (Gemini, xAI) leave the tokens of reasoning out of completion_tokens, and none out of the total.
+            output = max(output or 0, total - prompt)
+        return Answer(
+            text=text,
+            finish_reason=finish,
+            # Not printable is also what no column could hold.
+            model=model if isinstance(model, str) and model and model.isprintable() else self._settings.model,
+            prompt_tokens=prompt,
+            output_tokens=_estimate(text) if output is None else output,
+        )
+
+    # -------------------------------------------------------------------------------------------------- the errors
+
+    def _clean(self, text: str) -> str:
+        """A text of the endpoint or the client -> one short line of it, without a key."""
+        line = " ".join(self._secrets.sub("***", text).split())
+        return line if len(line) <= _DETAIL_CHARS else line[: _DETAIL_CHARS - 3] + "..."
+
+    def _names_model(self, text: str) -> bool:
+        return bool(re.search(rf"(?<![\w/-]){re.escape(self._settings.model)}(?![\w/-])", text))
+
+    def _foreign(self, what: str) -> Transient:
+        return Transient(f"{self._place} answered {what}: it is no chat endpoint", dooms_probe=True)
+
+    def _failure(self, error: Exception) -> Transient:
+        """What the client raised -> the same in our words."""
+        name = type(error).__name__
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return Transient(f"no connection to {self._place} within {_CONNECT_SECONDS:g} s", dooms_probe=True)
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            return Transient(f"cannot connect to the proxy: {self._clean(_reason(error))}", dooms_probe=True)
+        if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch)):
+            return Transient(f"no secure connection to {self._place}: {self._clean(_reason(error))}", dooms_probe=True)
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return Transient(f"cannot connect to {self._place}: {self._clean(_reason(error))}", dooms_probe=True)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return Transient(f"the proxy refused with {error.status} {self._clean(error.message)}", dooms_probe=True)
+        if isinstance(error, aiohttp.ClientResponseError):
+            return Transient(f"{self._place} does not speak HTTP: {self._clean(error.message)}", dooms_probe=True)
+        if isinstance(error, aiohttp.InvalidURL):
+            return Transient(f"{self._place} is a URL that cannot be asked ({name})", dooms_probe=True)
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return Transient(f"{self._place} broke off its answer ({name})")
+        if isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionError, aiohttp.ClientOSError)):
+            return Transient(f"{self._place} closed the connection ({name})")
+        if isinstance(error, asyncio.TimeoutError):
+            return Transient(f"{self._place} took too long ({name})")
+        return Transient(f"{name}: {self._clean(str(error))}")
+
+    def _error(self, status: int, headers: Mapping[str, str], problem: _Problem) -> RequestError:
+        """An answer that is none -> what it means for the run."""
+        said = self._clean(problem.message)
+        detail = f"{self._place} answered {status}" + (f": {said}" if said else "")
+        wait = _retry_after(headers, problem)
+        if 200 <= status < 300:
+            return self._foreign(f"{status} and no text")
+        if 300 <= status < 400:
+            goal = urlsplit(headers.get("Location", ""))
+            shown = f" to {goal.scheme}://{goal.hostname}" if goal.hostname else ""
+            return Transient(f"{self._place} redirects{shown} ({status}): see --base_url", dooms_probe=True)
+        if status == 529 or (status == 503 and _OVERLOAD.search(problem.everything)):
+            return Throttled(detail, wait)
+        if status >= 500 or status in (408, 409, 425, 499):
+            # 501 is how a web server that knows no POST answers.
+            return Transient(detail, wait, dooms_probe=status == 501)
+        if status == 429:
+            if problem.has_no_quota():
+                return Doomed(
+                    detail, f"raise the quota or credit there, or set {KEY_VARIABLE} to another account's key"
+                )
+            if "request too large" in problem.everything:
+                return Refused(detail)
+            return Throttled(detail, wait)
+        if status == 403 and problem.is_html:
+            # Firewalls before an endpoint do this to single prompts that look like an attack, or to everyone.
+            return Transient(detail, wait, dooms_probe=True)
+        if status in (401, 403) or (status == 400 and problem.blames_key()):
+            if not self._has_key:
+                return Doomed(detail, f"set {KEY_VARIABLE} in the environment")
+            if status == 403:
+                return Doomed(detail, f"check that the key in {KEY_VARIABLE} may use this --model at this --base_url")
+            return Doomed(detail, f"check {KEY_VARIABLE}: {self._place} does not accept the key that it holds")
+        if status == 402:
+            return Doomed(detail, f"top up the account there, or set {KEY_VARIABLE} to another account's key")
+        if status in (400, 404, 422) and (problem.blames_model() or (status == 404 and self._names_model(said))):
+            return Doomed(detail, f"set --model to a model of {self._place}; it has no {self._settings.model!r}")
+        if status in (404, 405):
+            return Doomed(detail, f"check --base_url (most end in /v1): no chat route is at {self._url.path}")
+        if status == 407:
+            return Doomed(detail, "set HTTPS_PROXY or HTTP_PROXY to a proxy that lets you in, with user and password")
+        if "json_validate_failed" in problem.code:
+            # Groq: what this sample wrote did not fit the schema
+            return Transient(detail)
+        return Refused(detail)
+
+
+# ------------------------------------------------------------------------------------------- reading what was answered
+
+_FINISHES: Final[Mapping[str, FinishReason]] = {
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "content_filter",
+    "content_filtered": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "sensitive": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+    "spii": "content_filter",
+    "image_safety": "content_filter",
+}
+"""Words of endpoints, in lower case, that mean something else than "stop"."""
+
+_OVERLOADED: Final = frozenset({"insufficient_system_resource"})  # DeepSeek
+_UNFINISHED: Final = _OVERLOADED | {"error", "abort", "network_error"}  # OpenRouter, vLLM, Zhipu
+_OVERLOAD: Final = re.compile(r"overload|capacity|too many requests|rate.?limit|slow.?down|too busy|server.{0,9}busy")
+
+
+def _texts(content: object) -> Iterator[str]:
+    """The parts of a message -> the texts among them; parts of reasoning have another type."""
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
+            text = part.get("text")
+            if isinstance(text, str):
+                yield text
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _estimate(text: str) -> int:
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+
+
+def _not_json(place: str, headers: Mapping[str, str], raw: bytes) -> Transient:
+    start = raw.lstrip()[:16].lower()
+    if start[:1] in (b"{", b"["):
+        return Transient(f"{place} answered JSON that is broken")
+    what = "something else than JSON"
+    if not start:
+        what = "nothing"
+    elif start[:1] == b"<" or "html" in headers.get("Content-Type", "").lower():
+        what = "HTML, not JSON"
+    elif start.startswith((b"data:", b"event:")):
+        what = "a stream of events, not JSON"
+    return Transient(f"{place} answered {what}: it is no chat endpoint", dooms_probe=True)
+
+
+def _reason(error: Exception) -> str:
+    """What the client raised when it could not connect -> what the system said below it."""
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
+    number = getattr(cause, "errno", None)
+    if not isinstance(cause, ssl.SSLError) and isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return getattr(cause, "strerror", None) or str(cause)
+
+
+# --------------------------------------------------------------------------------------------------- reading an error
+
+_FILTER_CODES: Final = re.compile(
+    r"content_?filter|content_policy|responsibleaipolicy|moderation|data_?inspection|prohibited_content"
+)
+_FILTER_WORDS: Final = re.compile(
+    r"content management policy|content policy|safety system|input was flagged|requires moderation"
+)
+_QUOTA_CODES: Final = re.compile(r"insufficient_quota|billing_(not_active|hard_limit_reached)|insufficient_balance")
+_NO_QUOTA: Final = re.compile(r"\blimit:? ?0(?![\d.]*\d)")
+_NO_KEY: Final = re.compile(r"(invalid|incorrect|missing|wrong|no) api.?key|api.?key (is )?(not valid|invalid|missing)")
+_NO_MODEL: Final = re.compile(
+    r"not a valid model|(invalid|unknown|unsupported) model\b|\bmodel.{0,80}?(not exist|not found|not available)"
+)
+_SHORT: Final = 400  # characters; a longer message may quote the prompt, whose words mean nothing here
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Problem:
+    """What an error's body tells."""
+
+    message: str = ""  # as it came
+    code: str = ""  # code, type, status, reason, in lower case
+    parameter: str = ""
+    status: int = 0  # an HTTP status that stands in the body
+    retry_delay: str = ""  # of google.rpc.RetryInfo
+    quota_zero: bool = False
+    is_html: bool = False
+
+    @property
+    def everything(self) -> str:
+        return f"{self.message} {self.code}".lower()
+
+    def _says(self, words: re.Pattern[str]) -> bool:
+        return len(self.message) <= _SHORT and bool(words.search(self.message.lower()))
+
+    def is_filtered(self) -> bool:
+        return bool(_FILTER_CODES.search(self.code)) or self._says(_FILTER_WORDS)
+
+    def has_no_quota(self) -> bool:
+        return self.quota_zero or bool(_QUOTA_CODES.search(self.code) or _NO_QUOTA.search(self.message.lower()))
+
+    def blames_key(self) -> bool:
+        return "api_key_invalid" in self.code or "invalid_api_key" in self.code or self._says(_NO_KEY)
+
+    def blames_model(self) -> bool:
+        return "model_not_found" in self.code or self._says(_NO_MODEL)
+
+
+def _problem(raw: bytes) -> _Problem:
+    """The body of an error, in any of the forms that servers give it -> what it tells."""
+    text = raw.decode("utf-8", "replace").strip()
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        if text[:1] == "<":
+            title = re.search(r"<title[^>]*>([^<]{1,200})", text, re.IGNORECASE)
+            return _Problem(message="an HTML page" + (f", {title[1].strip()!r}" if title else ""), is_html=True)
+        return _Problem(message=text[:2000])
+    if isinstance(body, list) and body:
+        body = body[0]  # Google wraps the errors of its chat route in a list of one
+    error = body
+    if isinstance(body, dict):
+        # {"error": {...}}, {"error": "..."}, {"detail": ...} of FastAPI, and the error itself, bare
+        error = body.get("error") or body.get("detail") or body
+    if isinstance(error, list):
+        error = {"message": "; ".join(map(_fault, error))}
+    if not isinstance(error, dict):
+        return _Problem(message=error if isinstance(error, str) else text[:2000])
+    inner = error.get("innererror")
+    message = error.get("message") or error.get("error") or error.get("detail") or error.get("msg")
+    details = error.get("details")
+    notes = [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
+    words = [error.get(name) for name in ("code", "type", "status")]
+    words += [inner.get("code")] if isinstance(inner, dict) else []
+    words += [note.get("reason") for note in notes]
+    code = error.get("code")
+    number = int(code) if isinstance(code, (int, str)) and re.fullmatch("[45][0-9]{2}", str(code)) else 0
+    delays = [note.get("retryDelay") for note in notes if str(note.get("@type")).endswith("RetryInfo")]
+    limits = [note["metadata"].get("quota_limit_value") for note in notes if isinstance(note.get("metadata"), dict)]
+    return _Problem(
+        message=message if isinstance(message, str) else json.dumps(message) if message else text[:2000],
+        code=" ".join(str(word) for word in words if word).lower(),
+        parameter=str(error.get("param") or "").lower(),
+        status=number,
+        retry_delay=str(delays[0]) if delays else "",
+        quota_zero="0" in limits,
+    )
+
+
+def _fault(fault: object) -> str:
+    """One fault that pydantic found -> where and what, without the input, which may be the prompt."""
+    if not isinstance(fault, dict):
+        return str(fault)
+    place = fault.get("loc")
+    shown = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return f"{shown}: {fault.get('msg', '')} ({fault.get('type', '')})"
+
+
+def _retry_after(headers: Mapping[str, str], problem: _Problem) -> float | None:
+    """The headers and body of an error -> the seconds that the endpoint asks to wait, from 0; None: it does not say."""
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("Retry-After", "")
+    seconds = _number(value)
+    if seconds is None and value:
+        moment = _moment(value)
+        # By the server's clock where it tells it: the two need not agree.
+        sent = _moment(headers.get("Date", ""))
+        if moment is not None:
+            seconds = max(0.0, moment - (time.time() if sent is None else sent))
+    return seconds if seconds is not None else _number(problem.retry_delay.removesuffix("s"))
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return max(0.0, value) if math.isfinite(value) else None
+
+
+def _moment(text: str) -> float | None:
+    """An HTTP date -> seconds since 1970, or None where it is none."""
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
+
+
+# ----------------------------------------------------------------------------------------- parts that may be left out
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """An optional part of a request: how an error names it, and what is said when it is left out."""
+
+    names: re.Pattern[str]
+    said: str
+
+
+_PARTS: Final[Mapping[str, _Part]] = {
+    "response_format": _Part(
+        re.compile(r"response.?format|json.?schema|response.?schema|structured|guided|grammar|json mode"),
+        "refuses structured output: going on without it",
+    ),
+    "max_tokens": _Part(
+        re.compile(r"max_tokens|max_completion_tokens"),
+        "knows the limit of output tokens by its other name only: going on with that",
+    ),
+    "seed": _Part(re.compile(r"\bseed\b"), "refuses a seed: going on without it"),
+    "top_p": _Part(re.compile(r"\btop_p\b"), "refuses top_p: going on at the model's own"),
+    "temperature": _Part(re.compile(r"\btemperature\b"), "refuses the temperature: going on at the model's own"),
+}
+"""In the order in which they are looked for."""
+
+_UNSUPPORTED: Final = re.compile(
+    r"unsupported|(not|n't) (\w+ )?support|unknown|unrecogni[sz]ed|unexpected|extra (inputs|fields)|extra_forbidden|"
+    r"not permitted|not allowed|deprecated|no longer|only the default|cannot (both|be (set|used|specified|combined))"
+)
+"""How it is said that a part itself is not wanted, and not merely its value ("this model supports at most 4096")."""
+
+
+def _refused_part(problem: _Problem, sent: frozenset[str]) -> str | None:
+    """An error, and the optional parts that were sent -> the one that the endpoint refuses, or None."""
+    text = f"{problem.parameter} {problem.everything}"
+    if problem.is_filtered() or problem.blames_key() or "json_validate_failed" in text:
+        return None
+    refuses = _UNSUPPORTED.search(text)
+    named = [part for part in _PARTS if _PARTS[part].names.search(text)]
+    for part in named:
+        if part in sent and (refuses or part == "response_format"):
+            return part
+    if refuses and not named and not problem.blames_model() and "response_format" in sent:
+        return "response_format"  # "not supported", and no word of what
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------ URLs and keys
+
+
+def _chat_url(base_url: str) -> yarl.URL:
+    """The base URL -> the URL of its chat route, with the query kept (Azure wants its api-version there).
+
+    Raises:
+      ValueError: it is no http or https URL, or holds a secret.
+    """
+    shape = f"base_url is a URL such as http://localhost:8000/v1 or {DEFAULT_BASE_URL}"
+    try:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or re.search(r"\s", base_url):
+            raise ValueError
+        if parts.username is not None or any(name.lower() in _SECRET_PARAMETERS for name, _ in parse_qsl(parts.query)):
+            raise PermissionError
+        path = parts.path.rstrip("/")
+        path = path.removesuffix("/chat/completions") + "/chat/completions"
+        return yarl.URL(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
+    except PermissionError:
+        # not quoted: it would be the secret that is printed
+        raise ValueError(f"base_url holds a key or a password; give it as {KEY_VARIABLE} in the environment") from None
+    except ValueError:
+        raise ValueError(f"{shape}, not {base_url.rpartition('@')[2].partition('?')[0]!r}") from None
+
+
+def _proxy_for(url: yarl.URL) -> yarl.URL | None:
+    """The URL that is to be asked -> the proxy that the environment names for it; this machine needs none.
+
+    Looked up once: aiohttp's own `trust_env` does it in a thread at each request.
+
+    Raises:
+      Doomed: the proxy is not of a kind that is supported.
+    """
+    host = url.host or ""
+    try:
+        is_here = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_here = host == "localhost"
+    named = urllib.request.getproxies().get(url.scheme)
+    if is_here or not named or urllib.request.proxy_bypass(host):
+        return None
+    try:
+        proxy = yarl.URL(named if "://" in named else f"http://{named}")
+    except ValueError:
+        proxy = yarl.URL()
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        variable = f"{url.scheme.upper()}_PROXY"
+        raise Doomed(f"{variable} names no http proxy", f"set {variable} to http://HOST:PORT, or unset it")
+    return proxy
+
+
+def _secret_pattern(key: str, proxy: yarl.URL | None) -> re.Pattern[str]:
+    """What must not be shown -> a pattern that finds it, and whatever else looks like a key."""
+    secrets = {key, quote(key, safe="")}
+    if proxy is not None and proxy.password:
+        secrets |= {proxy.password, quote(proxy.password, safe=""), unquote(proxy.password)}
+    # A word of a few letters is hidden only where it stands alone; it may be a part of others.
+    exact = [
+        re.escape(secret) if len(secret) >= 8 else rf"(?<![\w-]){re.escape(secret)}(?![\w-])"
+        for secret in sorted(secrets, key=len, reverse=True)
+        if secret
+    ]
+    return re.compile("|".join([*exact, r"\bsk-[\w-]{12,}", r"(?i:\bbearer\s+)[\w.~+/=-]{8,}"]))
