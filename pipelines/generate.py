@@ -10,10 +10,11 @@ from pipelines.options import Config
 from transforms.build_prompt import BuildPrompt
 from transforms.count_elements import CountElements
 from transforms.flatten import Flatten
-from transforms.llm_call import LLMCall
-from transforms.parse_json import ParseJSON
+from transforms.llm_call import IsReadable, LLMCall
+from transforms.parse_json import ParseJSON, is_example
 from transforms.sample_attributes import SampleAttributes
-from transforms.task_generate import ReadTasks, TaskGenerate, task_seeds
+from transforms.shard_elements import ShardElements, shards_for
+from transforms.task_generate import ReadTasks, TaskGenerate, is_task_list, task_seeds
 from transforms.write_dataset import Target, WriteDataset
 
 
@@ -27,14 +28,17 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target) -> beam.PColl
     prompts = (
         tasks
         | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
+        | ShardElements(shards_for(config.expected_examples))
         | BuildPrompt(config.example_template)
     )
-    replies = prompts | LLMCall(config.backend)
+    replies = prompts | llm_call(config, is_example)
     examples = replies | ParseJSON(config.keep_raw)
 
     streams = {"lists": lists, "tasks": tasks, "prompts": prompts, "replies": replies, "examples": examples}
     counts = streams | CountElements()
-    return {"examples": examples, "tasks": tasks, "counts": counts} | WriteDataset(target, config.keep_raw)
+    return {"examples": examples, "tasks": tasks, "counts": counts} | WriteDataset(
+        target, config.keep_raw, expected_rows=config.expected_examples
+    )
 
 
 def brainstorm(pipeline: beam.Pipeline, config: Config) -> beam.PCollection[Any]:
@@ -43,5 +47,11 @@ def brainstorm(pipeline: beam.Pipeline, config: Config) -> beam.PCollection[Any]
     return (
         pipeline
         | "Seeds" >> beam.Create(seeds)
-        | TaskGenerate(config.brainstorm_template, LLMCall(config.backend, stage="TaskGenerate"))
+        | "ShardSeeds" >> ShardElements()
+        | TaskGenerate(config.brainstorm_template, llm_call(config, is_task_list, stage="TaskGenerate"))
     )
+
+
+def llm_call(config: Config, is_readable: IsReadable, stage: str = "LLMCall") -> LLMCall:
+    """-> the step that asks the model, the same for every kind of prompt."""
+    return LLMCall(config.backend, is_readable, stage, config.settings, config.parse_attempts)

@@ -22,7 +22,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 
 from pipelines.__main__ import main
 from transforms.attributes import Attributes, parse_attributes
-from transforms.elements import Draft, Example, FinishReason, Prompt, Reject, Reply, Task, TaskList, TaskSeed
+from transforms.elements import Draft, Example, FinishReason, Prompt, Reject, Reply, Task, TaskList, TaskSeed, Usage
 from transforms.identity import stable_hash
 from transforms.prompt_template import PromptTemplate
 from transforms.tasks import task_id
@@ -100,7 +100,7 @@ def make_reply(prompt: Prompt, text: str = REPLY, finish_reason: FinishReason = 
         model="m-1",
         prompt_tokens=7,
         output_tokens=5,
-        attempts=1,
+        usage=Usage(requests=1, prompt_tokens=7, output_tokens=5, latencies_ms=(20,)),
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.accounting import STEPS, Counts, discrepancies, increments, named, step_table
-from transforms.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList
+from transforms.accounting import STEPS, Counts, discrepancies, increments, named, percentiles, step_table
+from transforms.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList, Usage
 
 TASK = Task(task_id="t", task="T", source="brainstorm", round=0, topic=None, model="m", template="b@1")
 DRAFT = Draft(
@@ -25,6 +26,15 @@ DRAFT = Draft(
     num_words="any",
 )
 PROMPT = Prompt(kind="example", subject=DRAFT, text="P", template="c@1")
+USAGE = Usage(
+    requests=3,
+    retries=1,
+    asked_again=1,
+    prompt_tokens=22,
+    output_tokens=14,
+    latencies_ms=(207, 40),
+    throttled_ms=1_000,
+)
 REPLY = Reply(
     prompt=PROMPT,
     request_id="r",
@@ -33,7 +43,7 @@ REPLY = Reply(
     model="m",
     prompt_tokens=11,
     output_tokens=7,
-    attempts=1,
+    usage=USAGE,
 )
 EXAMPLE = Example(
     id="d",
@@ -57,6 +67,17 @@ EXAMPLE = Example(
     seed=42,
     repairs=("fenced", "trailing_comma"),
 )
+USED = {
+    "LLMCall/requests.sent": 3,
+    "LLMCall/requests.retries": 1,
+    "LLMCall/requests.asked_again": 1,
+    "LLMCall/tokens.prompt": 22,
+    "LLMCall/tokens.output": 14,
+    "LLMCall/throttled_ms": 1_000,
+    "LLMCall/latency_ms.214": 1,  # the upper edge of its bucket, 1.05 ** 110
+    "LLMCall/latency_ms.41": 1,
+}
+FAILED = Reject(id="d", stage="LLMCall", reason="request_failed", detail="", can_retry=True, raw_reply="", usage=USAGE)
 LIST = TaskList(source="brainstorm", round=0, topic=None, items=("a", "b", "c"), refused=(("wrong_type", "int", "7"),))
 REJECT = Reject(id="d", stage="ParseJSON", reason="not_json", detail="", can_retry=True, raw_reply="?")
 
@@ -73,6 +94,13 @@ COUNTS: Counts = {
     "LLMCall/rejected.request_failed": 3,
     "LLMCall/tokens.prompt": 1_370,
     "LLMCall/tokens.output": 2_740,
+    "LLMCall/requests.sent": 145,
+    "LLMCall/requests.retries": 4,
+    "LLMCall/requests.asked_again": 1,
+    "LLMCall/throttled_ms": 2_500,
+    "LLMCall/latency_ms.100": 120,
+    "LLMCall/latency_ms.200": 15,
+    "LLMCall/latency_ms.900": 3,
     "ParseJSON/kept": 130,
     "ParseJSON/rejected.blocked": 2,
     "ParseJSON/rejected.empty": 5,
@@ -94,7 +122,20 @@ def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
         ("lists", LIST, {"TaskGenerate/kept": 1, "Flatten/in": 4}),
         ("tasks", TASK, {"Flatten/kept": 1}),
         ("prompts", PROMPT, {"BuildPrompt/kept": 1}),
-        ("replies", REPLY, {"LLMCall/kept": 1, "LLMCall/tokens.prompt": 11, "LLMCall/tokens.output": 7}),
+        ("replies", REPLY, {"LLMCall/kept": 1, **USED}),
+        # what was paid for counts, whatever came of it; once, where the step that asked ends
+        ("replies", FAILED, USED),
+        ("lists", FAILED, {}),
+        ("replies", dataclasses.replace(FAILED, stage="TaskGenerate"), {}),
+        (
+            "lists",
+            dataclasses.replace(LIST, usage=USAGE),
+            {
+                "TaskGenerate/kept": 1,
+                "Flatten/in": 4,
+                **{name.replace("LLMCall", "TaskGenerate"): n for name, n in USED.items()},
+            },
+        ),
         (
             "examples",
             EXAMPLE,
@@ -142,7 +183,10 @@ def test_table() -> None:
             "in": 140,
             "kept": 137,
             "rejected": {"request_failed": 3},
+            "requests": {"asked_again": 1, "retries": 4, "sent": 145},
             "tokens": {"output": 2_740, "prompt": 1_370},
+            "latency_ms": {"p50": 100, "p90": 200, "p99": 900},
+            "throttled_seconds": 2.5,
         },
         "ParseJSON": {"in": 137, "kept": 130, "rejected": {"blocked": 2, "empty": 5}, "repaired": {"fenced": 12}},
     }
@@ -227,8 +271,9 @@ def test_every_known_reason_is_known(reason: str) -> None:
     assert discrepancies(table_of(counts), rows) == []
 
 
-# repairs and tokens are told, not part of the balance
-BALANCED = [name for name in COUNTS if "/repaired." not in name and "/tokens." not in name]
+# repairs and what replies cost are told, not part of the balance
+TOLD = ("/repaired.", "/tokens.", "/requests.", "/latency_ms.", "/throttled_ms")
+BALANCED = [name for name in COUNTS if not any(part in name for part in TOLD)]
 
 
 @given(st.sampled_from(BALANCED), st.integers(1, 500) | st.integers(-500, -1))
@@ -240,3 +285,18 @@ def test_a_reject_of_an_unknown_step_is_seen() -> None:
     # its row is written, but no line of the table holds it
     counts = {**COUNTS, "Elsewhere/rejected.empty": 1}
     assert discrepancies(table_of(counts), {**ROWS, "rejects": 22}) == ["rejects: 22 rows written, but 21 counted"]
+
+
+def test_percentiles() -> None:
+    assert percentiles({}) == {}
+    assert percentiles({"7": 1}) == {"p50": 7, "p90": 7, "p99": 7}
+    # 100 answers, ordered by number and not by text: the 50th is 9, the 90th 10, the 99th 1,000
+    assert percentiles({"9": 50, "10": 40, "1000": 10}) == {"p50": 9, "p90": 10, "p99": 1_000}
+
+
+@given(st.integers(0, 600_000))
+def test_latencies_are_told_to_five_per_cent(milliseconds: int) -> None:
+    usage = Usage(latencies_ms=(milliseconds,))
+    reply = dataclasses.replace(REPLY, usage=usage)
+    (edge,) = named(dict(increments("replies", reply)), "LLMCall/latency_ms.")
+    assert milliseconds - 1 <= int(edge) <= milliseconds * 1.05 + 1

@@ -8,13 +8,13 @@ import dataclasses
 import threading
 from collections.abc import Mapping
 
-import pytest
-
 from tests.helpers import Ran, make_brainstorm_prompt, make_draft, make_prompt, make_reject, run_step, shuffled
-from transforms.elements import Prompt, Reject, Reply
+from transforms.elements import Prompt, Reject, Reply, Usage
 from transforms.identity import Part
-from transforms.llm.base import Answer, Backend, Request
-from transforms.llm_call import LLMCall, request_for
+from transforms.llm.base import Answer, Refused, Request
+from transforms.llm.engine import Settings
+from transforms.llm.limiter import Limits
+from transforms.llm_call import LLMCall, fingerprint_of, request_for
 
 THREADS = ("--direct_num_workers=4", "--direct_running_mode=multi_threading")
 PROMPTS = [make_prompt("Sort bees", n) for n in range(60)]
@@ -53,9 +53,9 @@ class Echo:
         try:
             await asyncio.sleep(self.wait * (1 + request.seed % 3))
             if "refuse" in request.text:
-                raise ConnectionError("connection\nreset")
+                raise Refused("connection reset")
             if "confuse" in request.text:
-                raise KeyError("choices")
+                raise KeyError("choices\nof many")
         finally:
             with seen.lock:
                 seen.in_flight -= 1
@@ -67,12 +67,20 @@ class Echo:
             output_tokens=3,
         )
 
+    async def open(self) -> Echo:
+        return self
+
     async def aclose(self) -> None:
         pass
 
 
 def call(prompts: list[Prompt | Reject], name: str, *flags: str, limit: int = 8, wait: float = 0.0) -> Ran:
-    return run_step(LLMCall(Echo(name, wait), max_concurrency=limit), prompts, Prompt, *flags)
+    return run_step(
+        LLMCall(Echo(name, wait), settings=Settings(limits=Limits(max_concurrency=limit), max_attempts=1)),
+        prompts,
+        Prompt,
+        *flags,
+    )
 
 
 def test_every_prompt_gets_its_own_reply_once() -> None:
@@ -88,9 +96,9 @@ def test_every_prompt_gets_its_own_reply_once() -> None:
 def test_a_reply_says_how_it_came_about() -> None:
     (reply,) = call([make_prompt("cut bees")], "about").elements
     assert isinstance(reply, Reply)
-    assert (reply.finish_reason, reply.model, reply.attempts) == ("length", "echo-1", 1)
+    assert (reply.finish_reason, reply.model, reply.usage.requests) == ("length", "echo-1", 1)
     assert (reply.prompt_tokens, reply.output_tokens) == (len(reply.prompt.text), 3)
-    assert reply.request_id == request_for(reply.prompt, Echo("about")).request_id
+    assert reply.request_id == request_for(reply.prompt, fingerprint_of(Echo("about"))).request_id
 
 
 def test_rejects_pass_through_unasked() -> None:
@@ -110,16 +118,18 @@ def test_whatever_a_back_end_raises_becomes_a_reject_and_harms_no_neighbour() ->
     assert set(rejects) == {prompt.prompt_id for prompt in bad}
     for prompt in bad:
         reject = rejects[prompt.prompt_id]
-        assert (reject.stage, reject.reason, reject.can_retry) == ("LLMCall", "request_failed", True)
+        assert (reject.stage, reject.reason) == ("LLMCall", "request_failed")
+        assert reject.attempts == 1
         assert (reject.raw_reply, reject.prompt, reject.model) == ("", prompt.text, None)
-    assert "ConnectionError" in rejects[bad[0].prompt_id].detail
+    assert rejects[bad[0].prompt_id].detail == "connection reset"
+    assert not rejects[bad[0].prompt_id].can_retry  # the endpoint will never answer it
+    assert rejects[bad[1].prompt_id].can_retry
     assert "KeyError" in rejects[bad[1].prompt_id].detail
 
 
 def test_the_detail_is_one_line() -> None:
-    (reject,) = call([make_prompt("refuse bees")], "line").elements
-    assert isinstance(reject, Reject)
-    assert "reset" in reject.detail
+    (reject,) = call([*PROMPTS[:3], make_prompt("confuse bees")], "line").of(Reject)
+    assert "KeyError" in reject.detail
     assert "\n" not in reject.detail
 
 
@@ -156,12 +166,28 @@ def test_all_threads_of_a_process_share_the_window() -> None:
     assert set(_seen["threads"].requests.values()) == {1}
 
 
-@pytest.mark.parametrize("shards", [1, 1000])
-def test_neither_order_nor_grouping_changes_a_reply(shards: int) -> None:
+def test_order_changes_no_reply() -> None:
     first = call([*PROMPTS, make_prompt("refuse bees")], "order").elements
-    step = LLMCall(Echo("order"), max_concurrency=3, shards=shards)
-    again = run_step(step, shuffled([make_prompt("refuse bees"), *PROMPTS]), Prompt).elements
-    assert sorted(map(repr, first)) == sorted(map(repr, again))
+    again = call(shuffled([make_prompt("refuse bees"), *PROMPTS]), "order", limit=3).elements
+
+    def without_usage(element: Reply | Reject) -> str:
+        return repr(dataclasses.replace(element, usage=Usage()))  # latencies differ
+
+    assert sorted(map(without_usage, first)) == sorted(map(without_usage, again))
+
+
+def test_a_reply_that_cannot_be_read_is_asked_for_again_and_all_of_it_is_counted() -> None:
+    step = LLMCall(Echo("again"), is_readable=says_bees, parse_attempts=3)
+    ran = run_step(step, [make_prompt("Sort bees"), make_prompt("Sort ants")], Prompt)
+    usage = {reply.prompt.text: reply.usage for reply in ran.of(Reply)}
+    assert (usage["Do: Sort bees #0"].requests, usage["Do: Sort bees #0"].asked_again) == (1, 0)
+    ants = usage["Do: Sort ants #0"]
+    assert (ants.requests, ants.asked_again, ants.output_tokens, len(ants.latencies_ms)) == (3, 2, 9, 3)
+    assert set(_seen["again"].requests.values()) == {1}, "each attempt has an identity of its own"
+
+
+def says_bees(prompt: Prompt, answer: Answer) -> bool:
+    return "bees" in answer.text
 
 
 def test_no_prompts_no_requests() -> None:
@@ -170,23 +196,23 @@ def test_no_prompts_no_requests() -> None:
 
 
 def test_the_identity_of_a_request_holds_all_that_changes_the_answer() -> None:
-    backend: Backend = Echo("id")
+    backend = fingerprint_of(Echo("id"))
     prompt = PROMPTS[0]
     requests = [
         request_for(prompt, backend),
         request_for(prompt, backend, attempt=1),
         request_for(PROMPTS[1], backend),
         request_for(dataclasses.replace(prompt, text="Other words"), backend),
-        request_for(prompt, Echo("id", temperature=0.5)),
+        request_for(prompt, fingerprint_of(Echo("id", temperature=0.5))),
     ]
     assert len({request.request_id for request in requests}) == 5
     assert len({request.seed for request in requests}) == 5
     assert all(0 <= request.seed < 2**31 for request in requests)
-    assert request_for(prompt, Echo("another name", wait=9.0)) == requests[0]
+    assert request_for(prompt, fingerprint_of(Echo("another name", wait=9.0))) == requests[0]
 
 
 def test_what_a_request_shows_the_back_end() -> None:
-    request = request_for(make_prompt("Sort bees"), Echo("shows"))
+    request = request_for(make_prompt("Sort bees"), fingerprint_of(Echo("shows")))
     assert (request.kind, request.text) == ("example", "Do: Sort bees #0")
     assert request.variables == {
         "task": "Sort bees",
@@ -196,5 +222,5 @@ def test_what_a_request_shows_the_back_end() -> None:
         "num_words": "at least 10",
     }
     assert make_draft("Sort bees").task == request.variables["task"]
-    listed = request_for(make_brainstorm_prompt(), Echo("shows"))
+    listed = request_for(make_brainstorm_prompt(), fingerprint_of(Echo("shows")))
     assert (listed.kind, dict(listed.variables)) == ("task_list", {"topic": "bees"})

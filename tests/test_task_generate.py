@@ -18,7 +18,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from tests.helpers import BRAINSTORM, Ran, make_brainstorm_prompt, make_prompt, make_reply, run_graph, run_step
 from transforms.elements import REASONS, Reject, TaskList, TaskSeed
 from transforms.identity import Part
-from transforms.llm.base import Answer, Request
+from transforms.llm.base import Answer, Refused, Request
 from transforms.llm_call import LLMCall
 from transforms.task_generate import ReadTasks, TaskGenerate, brainstorm_prompt, read_task_list, task_seeds
 
@@ -35,7 +35,7 @@ class ListBackend:
     async def generate(self, request: Request) -> Answer:
         topic = request.variables["topic"]
         if topic == "tax":
-            raise ConnectionError("no route")
+            raise Refused("no route")
         texts = {"bees": '["Sort bees", "Sort hives"]', "trams": "I would rather not.", "opera": ""}
         return Answer(
             text=texts.get(topic, '["Sort games", 7, " "]'),
@@ -44,6 +44,9 @@ class ListBackend:
             prompt_tokens=3,
             output_tokens=2,
         )
+
+    async def open(self) -> ListBackend:
+        return self
 
     async def aclose(self) -> None:
         pass

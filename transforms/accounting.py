@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from transforms.elements import REASONS, Example, Prompt, Reject, Reply, Task, TaskList
+from transforms.elements import REASONS, Example, Prompt, Reject, Reply, Task, TaskList, Usage
 
 Counts = Mapping[str, int]
 """`Step/name` -> how many, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
@@ -27,9 +28,13 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
     if isinstance(element, Reject):
         if stream == "examples":
             yield f"{element.stage}/rejected.{element.reason}", 1
+        elif element.usage and (stream, element.stage) in {("lists", "TaskGenerate"), ("replies", "LLMCall")}:
+            yield from _used(element.stage, element.usage)
         return
     if stream == "lists" and isinstance(element, TaskList):
         yield "TaskGenerate/kept", 1
+        if element.usage:
+            yield from _used("TaskGenerate", element.usage)
         yield "Flatten/in", len(element.items) + len(element.refused)
     elif stream == "tasks" and isinstance(element, Task):
         yield "Flatten/kept", 1
@@ -37,14 +42,47 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
         yield "BuildPrompt/kept", 1
     elif stream == "replies" and isinstance(element, Reply):
         yield "LLMCall/kept", 1
-        yield "LLMCall/tokens.prompt", element.prompt_tokens
-        yield "LLMCall/tokens.output", element.output_tokens
+        yield from _used("LLMCall", element.usage)
     elif stream == "examples" and isinstance(element, Example):
         yield "ParseJSON/kept", 1
         for repair in element.repairs:
             yield f"ParseJSON/repaired.{repair}", 1
     else:
         raise TypeError(f"a {type(element).__name__} in the stream {stream!r}")
+
+
+def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
+    yield f"{step}/requests.sent", usage.requests
+    yield f"{step}/requests.retries", usage.retries
+    yield f"{step}/requests.asked_again", usage.asked_again
+    yield f"{step}/tokens.prompt", usage.prompt_tokens
+    yield f"{step}/tokens.output", usage.output_tokens
+    yield f"{step}/throttled_ms", usage.throttled_ms
+    for latency in usage.latencies_ms:
+        yield f"{step}/latency_ms.{_bucket(latency)}", 1
+
+
+_BUCKET_RATIO: Final = 1.05  # percentiles are so exact to 5 %
+
+
+def _bucket(milliseconds: int) -> int:
+    """A latency -> the upper edge of its bucket, milliseconds."""
+    return round(_BUCKET_RATIO ** math.ceil(math.log(max(1, milliseconds), _BUCKET_RATIO)))
+
+
+def percentiles(buckets: Mapping[str, int], which: tuple[int, ...] = (50, 90, 99)) -> dict[str, int]:
+    """Upper edge of each bucket -> how many are in it, and which percentiles -> {`p50`: the edge it lies at, ...}."""
+    edges = sorted((int(edge), count) for edge, count in buckets.items())
+    total = sum(buckets.values())
+    found = {}
+    for percent in which:
+        passed = 0
+        for edge, count in edges:
+            passed += count
+            if passed * 100 >= percent * total:
+                found[f"p{percent}"] = edge
+                break
+    return found
 
 
 def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: int) -> dict[str, dict[str, Any]]:
@@ -71,8 +109,11 @@ def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: 
         table[step] = {"in": entering[step], "kept": kept[step], "rejected": named(counts, f"{step}/rejected.")}
         if repaired := named(counts, f"{step}/repaired."):
             table[step]["repaired"] = repaired
-        if tokens := named(counts, f"{step}/tokens."):
-            table[step]["tokens"] = tokens
+        if requests := named(counts, f"{step}/requests."):
+            table[step]["requests"] = requests
+            table[step]["tokens"] = named(counts, f"{step}/tokens.")
+            table[step]["latency_ms"] = percentiles(named(counts, f"{step}/latency_ms."))
+            table[step]["throttled_seconds"] = counts.get(f"{step}/throttled_ms", 0) / 1000
     return table
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
-from transforms import progress
 from transforms.attributes import ATTRIBUTES
 from transforms.elements import Draft, Prompt, Reject
 from transforms.metrics import StepCounters
@@ -35,11 +34,7 @@ class _Build(beam.DoFn):
             return
         self._counters.add("in")
         self._counters.add("kept")
-        progress.add("prompts")
         yield example_prompt(draft, self._template)
-
-    def finish_bundle(self) -> None:
-        progress.flush()
 
 
 @dataclasses.dataclass(eq=False)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -10,22 +10,29 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import progress
 from transforms.attributes import ATTRIBUTES
-from transforms.elements import Draft, Prompt, Reject, Reply
-from transforms.identity import fraction, stable_hash
-from transforms.llm.base import Backend, Request
-from transforms.llm.engine import Done, Engine, engine_for
+from transforms.elements import Draft, Prompt, Reject, Reply, Usage
+from transforms.errors import RunFailed
+from transforms.identity import stable_hash
+from transforms.llm.base import Answer, Backend, Doomed, Refused, Request
+from transforms.llm.engine import Done, Engine, Settings, engine_for
 from transforms.metrics import StepCounters
 
-_Token = tuple[Prompt, Request, Any, Any]  # ... its timestamp and its windows
+IsReadable = Callable[[Prompt, Answer], bool]
 
 
-def request_for(prompt: Prompt, backend: Backend, attempt: int = 0) -> Request:
-    """A prompt and the back end it goes to -> the request, whose identity holds all that changes the answer.
+def fingerprint_of(backend: Backend) -> str:
+    """A back end -> one word for its model and every parameter that changes the answer."""
+    return stable_hash("backend", dict(backend.fingerprint()))
+
+
+def request_for(prompt: Prompt, fingerprint: str, attempt: int = 0) -> Request:
+    """A prompt and the `fingerprint_of` the back end it goes to -> the request, whose identity holds all that changes
+    the answer.
 
     Args:
-      attempt: counts the times that the prompt is asked because the reply before could not be used, from 0.
+      attempt: counts the times that the prompt is asked because the reply before could not be read, from 0.
     """
-    request_id = stable_hash("request", prompt.prompt_id, prompt.text, dict(backend.fingerprint()), attempt)
+    request_id = stable_hash("request", prompt.prompt_id, prompt.text, fingerprint, attempt)
     subject = prompt.subject
     if isinstance(subject, Draft):
         variables = {"task": subject.task, **{name: getattr(subject, name) for name in ATTRIBUTES}}
@@ -40,113 +47,172 @@ def request_for(prompt: Prompt, backend: Backend, attempt: int = 0) -> Request:
     )
 
 
-class _Shard(beam.DoFn):
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Asked:
+    """A prompt that is out, and what it took so far."""
 
-    def process(self, prompt: Prompt | Reject) -> Iterator[tuple[str, Prompt | Reject]]:
-        prompt_id = prompt.id if isinstance(prompt, Reject) else prompt.prompt_id
-        yield f"{fraction('shard', prompt_id) % self._shards:04x}", prompt
+    prompt: Prompt
+    request: Request
+    attempt: int
+    usage: Usage
+    timestamp: Any
+    windows: tuple[Any, ...]
 
 
 class _Call(beam.DoFn):
-    def __init__(self, backend: Backend, stage: str, max_concurrency: int) -> None:
+    def __init__(
+        self, backend: Backend, stage: str, settings: Settings, is_readable: IsReadable, parse_attempts: int
+    ) -> None:
         self._backend = backend
+        self._fingerprint = fingerprint_of(backend)
         self._stage = stage
-        self._max_concurrency = max_concurrency
+        self._settings = settings
+        self._ahead = 2 * settings.limits.max_concurrency
+        self._is_readable = is_readable
+        self._parse_attempts = parse_attempts
         self._counters = StepCounters(stage)
         self._is_step = stage == "LLMCall"  # inside another step, that one counts what went in and came out
         self._engine: Engine
-        self._done: queue.SimpleQueue[Done[_Token]]
-        self._outstanding: int
-
-    def setup(self) -> None:
-        self._engine = engine_for(self._backend, self._max_concurrency)
+        self._done: queue.SimpleQueue[Done[_Asked]]
+        self._out: int
+        self._throttled: float  # seconds that were not yet counted
 
     def start_bundle(self) -> None:
+        self._engine = engine_for(self._backend, self._settings)
         self._done = queue.SimpleQueue()
-        self._outstanding = 0
+        self._out = 0
+        self._throttled = 0.0
 
     def process(
         self,
-        group: tuple[str, Iterable[Prompt | Reject]],
+        prompt: Prompt | Reject,
         timestamp: Any = beam.DoFn.TimestampParam,
         window: Any = beam.DoFn.WindowParam,
     ) -> Iterator[Reply | Reject]:
-        for prompt in group[1]:
-            if isinstance(prompt, Reject):
-                yield prompt
-                continue
-            if self._is_step:
-                self._counters.add("in")
-            request = request_for(prompt, self._backend)
-            self._engine.submit(request, (prompt, request, timestamp, (window,)), self._done)
-            self._outstanding += 1
-            while self._outstanding >= 2 * self._max_concurrency or not self._done.empty():
-                yield self._next()
+        if isinstance(prompt, Reject):
+            yield prompt
+            return
+        if self._is_step:
+            self._counters.add("in")
+        self._ask(prompt, 0, Usage(), timestamp, (window,))
+        # Twice the window: while this thread hands a reply on, the engine has as many more to send.
+        while self._out >= self._ahead or not self._done.empty():
+            yield from self._next()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        while self._outstanding:
-            yield self._next()
+        while self._out:
+            yield from self._next()
         progress.flush()
 
-    def _next(self) -> WindowedValue:
+    def _ask(self, prompt: Prompt, attempt: int, usage: Usage, timestamp: Any, windows: tuple[Any, ...]) -> None:
+        request = request_for(prompt, self._fingerprint, attempt)
+        self._engine.submit(request, _Asked(prompt, request, attempt, usage, timestamp, windows), self._done)
+        self._out += 1
+
+    def _next(self) -> Iterator[WindowedValue]:
+        """Waits for one request to end -> its result, or nothing when the prompt is asked again."""
         done = self._done.get()
-        self._outstanding -= 1
-        prompt, request, timestamp, windows = done.token
-        result = self._result(prompt, request, done)
+        self._out -= 1
+        if isinstance(done.error, Doomed):
+            raise RunFailed(f"{done.error.detail}; {done.error.remedy}")
+        asked = done.token
+        usage = asked.usage + self._usage(done)
+        answer = done.answer
+        if answer is not None and not self._is_good_enough(asked, answer):
+            usage = dataclasses.replace(usage, asked_again=usage.asked_again + 1)
+            self._counters.add("requests.asked_again")
+            self._ask(asked.prompt, asked.attempt + 1, usage, asked.timestamp, asked.windows)
+            return
+        result = self._result(asked, done, usage)
         if self._is_step:
             self._counters.outcome(result)
         progress.add(f"{self._stage}.{'failed' if isinstance(result, Reject) else 'replies'}")
-        return WindowedValue(result, timestamp, windows)
+        yield WindowedValue(result, asked.timestamp, asked.windows)
 
-    def _result(self, prompt: Prompt, request: Request, done: Done[_Token]) -> Reply | Reject:
+    def _is_good_enough(self, asked: _Asked, answer: Answer) -> bool:
+        """Is it readable, or is there no sense in asking again? What a filter withheld it will withhold again."""
+        return (
+            asked.attempt + 1 >= self._parse_attempts
+            or answer.finish_reason == "content_filter"
+            or self._is_readable(asked.prompt, answer)
+        )
+
+    def _usage(self, done: Done[_Asked]) -> Usage:
+        self._throttled += self._engine.take_throttled_seconds()
+        seconds = int(self._throttled)  # Beam's counter is in whole seconds; the rest waits for the next
+        self._throttled -= seconds
+        answer = done.answer
+        usage = Usage(
+            requests=done.sent,
+            retries=max(0, done.sent - 1),
+            prompt_tokens=answer.prompt_tokens if answer else 0,
+            output_tokens=answer.output_tokens if answer else 0,
+            latencies_ms=(round(done.latency * 1000),) if answer else (),
+            throttled_ms=seconds * 1000,
+        )
+        self._counters.add("requests.sent", usage.requests)
+        self._counters.add("requests.retries", usage.retries)
+        self._counters.add("tokens.prompt", usage.prompt_tokens)
+        self._counters.add("tokens.output", usage.output_tokens)
+        if seconds:
+            # The name under which Dataflow's autoscaler looks for time that more workers would not help with
+            # (apache_beam/ml/inference/base.py, RemoteModelHandler).
+            self._counters.add("cumulativeThrottlingSeconds", seconds)
+        return usage
+
+    def _result(self, asked: _Asked, done: Done[_Asked], usage: Usage) -> Reply | Reject:
         if done.answer is None:
             return Reject.of_prompt(
-                prompt,
+                asked.prompt,
                 stage=self._stage,
                 reason="request_failed",
-                detail=done.error or "",
-                can_retry=True,
+                detail=done.error.detail if done.error else "",
+                can_retry=not isinstance(done.error, Refused),
                 raw="",
+                usage=usage,
             )
-        self._counters.add("tokens.prompt", done.answer.prompt_tokens)
-        self._counters.add("tokens.output", done.answer.output_tokens)
         return Reply(
-            prompt=prompt,
-            request_id=request.request_id,
+            prompt=asked.prompt,
+            request_id=asked.request.request_id,
             text=done.answer.text,
             finish_reason=done.answer.finish_reason,
             model=done.answer.model,
             prompt_tokens=done.answer.prompt_tokens,
             output_tokens=done.answer.output_tokens,
-            attempts=1,
+            usage=usage,
         )
+
+
+def any_answer(prompt: Prompt, answer: Answer) -> bool:
+    """Takes every answer as it comes."""
+    return True
 
 
 @dataclasses.dataclass(eq=False)
 class LLMCall(beam.PTransform):
     """Prompt -> Reply, or a Reject where no reply could be had. Rejects pass through.
 
-    Engines choose how many elements they hand over at once, and it can be as few as one. So prompts are first grouped
-    by a hashed shard; the window of requests spans all the shards of a bundle.
+    The window of requests spans all elements of a bundle and all bundles of a process. It cannot span bundles of a few
+    elements one after the other, so `ShardElements` should stand before it, or before the step that builds its prompts.
 
     Args:
       backend: the model.
+      is_readable: whether an answer can be used, a function at the top level of a module; one that cannot is asked
+        for again.
       stage: the step that rejects and counters name.
-      max_concurrency: requests in flight in one process.
-      shards: how many groups; the number of workers that can take part is at most that.
+      settings: how requests are sent.
+      parse_attempts: how many times a prompt is asked at most because its reply could not be read.
+
+    Raises:
+      RunFailed: while it runs, when no request can be answered (a wrong key, model or URL), or most fail.
     """
 
     backend: Backend
+    is_readable: IsReadable = any_answer
     stage: str = "LLMCall"
-    max_concurrency: int = 64
-    shards: int = 256
+    settings: Settings = dataclasses.field(default_factory=Settings)
+    parse_attempts: int = 2
 
     def expand(self, prompts: beam.PCollection[Prompt | Reject]) -> beam.PCollection[Reply | Reject]:
-        return (
-            prompts
-            | "Shard" >> beam.ParDo(_Shard(self.shards))
-            | "GroupByShard" >> beam.GroupByKey()
-            | "Call" >> beam.ParDo(_Call(self.backend, self.stage, self.max_concurrency))
-        )
+        call = _Call(self.backend, self.stage, self.settings, self.is_readable, self.parse_attempts)
+        return prompts | "Call" >> beam.ParDo(call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from apache_beam.metrics.metric import Metrics
 
 from transforms.elements import Reject
@@ -13,10 +15,14 @@ class StepCounters:
 
     def __init__(self, step: str) -> None:
         self.step = step
+        self._counters: dict[str, Any] = {}
 
     def add(self, name: str, amount: int = 1) -> None:
         """Adds to the counter `name` of this step."""
-        Metrics.counter(self.step, name).inc(amount)
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counters[name] = Metrics.counter(self.step, name)
+        counter.inc(amount)
 
     def outcome(self, element: object) -> None:
         """Counts an element that leaves the step: `kept`, or `rejected.<reason>`."""

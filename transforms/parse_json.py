@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import apache_beam as beam
 
 from transforms import progress
-from transforms.elements import Draft, Example, Reject, Reply
+from transforms.elements import Draft, Example, Prompt, Reject, Reply
+from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
 from transforms.parsing import Refusal, clean_text, parse_object
 
@@ -41,6 +42,11 @@ def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
         seed=draft.seed,
         repairs=parsed.repairs,
     )
+
+
+def is_example(prompt: Prompt, answer: Answer) -> bool:
+    """What was asked and answered -> whether `read_example` would take it."""
+    return not isinstance(parse_object(answer.text, answer.finish_reason), Refusal)
 
 
 class _Parse(beam.DoFn):

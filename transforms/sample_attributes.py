@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
+from transforms import progress
 from transforms.attributes import Attributes
 from transforms.elements import Draft, Reject, Task
 from transforms.identity import stable_hash
@@ -41,12 +42,16 @@ class _Sample(beam.DoFn):
             return
         self._counters.add("in")
         self._counters.add("kept", self._examples_per_task)
+        progress.add("drafts", self._examples_per_task)
         yield from drafts_of(
             task,
             examples_per_task=self._examples_per_task,
             attributes=self._attributes,
             seed=self._seed,
         )
+
+    def finish_bundle(self) -> None:
+        progress.flush()
 
 
 @dataclasses.dataclass(eq=False)

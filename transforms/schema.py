@@ -92,6 +92,7 @@ REJECTS: Final = pa.schema(
         _maybe("prompt_tokens", _INT, "null where no reply came"),
         _maybe("output_tokens", _INT, "null where no reply came"),
         _maybe("seed", _INT, "null where nothing was asked"),
+        _maybe("attempts", _INT, "requests sent for it; null where nothing was asked"),
     ]
 )
 
@@ -152,4 +153,18 @@ def to_parquet(rows: Iterable[Example | Task | Reject], schema: pa.Schema) -> by
     options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROW_GROUP_ROWS}
     table = to_table(sorted(rows, key=sort_key), schema)
     pq.write_table(table, sink, sorting_columns=[pq.SortingColumn(0)], **options)
+    return sink.getvalue()
+
+
+def join_parquet(files: Sequence[bytes], schema: pa.Schema) -> bytes:
+    """Parquet files whose rows are in order, one after the other -> one file of all of them; an empty one of none.
+    Holds one of them unpacked at a time."""
+    if len(files) == 1:
+        return files[0]
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, schema, compression="zstd", sorting_columns=[pq.SortingColumn(0)]) as writer:
+        for file in files:
+            writer.write_table(pq.read_table(io.BytesIO(file), schema=schema), row_group_size=ROW_GROUP_ROWS)
+        if not files:
+            writer.write_table(schema.empty_table())
     return sink.getvalue()

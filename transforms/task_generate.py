@@ -11,6 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import Prompt, Reject, Reply, TaskList, TaskSeed
 from transforms.identity import stable_hash
+from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
 from transforms.parsing import Refusal, parse_string_list
 from transforms.prompt_template import PromptTemplate
@@ -67,7 +68,13 @@ def read_task_list(reply: Reply) -> TaskList | Reject:
         refused=parsed.refused,
         model=reply.model,
         template=reply.prompt.template,
+        usage=reply.usage,
     )
+
+
+def is_task_list(prompt: Prompt, answer: Answer) -> bool:
+    """What was asked and answered -> whether `read_task_list` would take it."""
+    return not isinstance(parse_string_list(answer.text, answer.finish_reason), Refusal)
 
 
 class _ReadTaskList(beam.DoFn):

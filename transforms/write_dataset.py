@@ -19,7 +19,6 @@ import contextlib
 import ctypes
 import dataclasses
 import hashlib
-import heapq
 import json
 import math
 import os
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import apache_beam as beam
+import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -38,17 +38,15 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 
 from transforms.accounting import discrepancies, step_table
 from transforms.elements import Example, Reject, Task
-from transforms.schema import KINDS, DatasetKind, kind_of, schema_of, sort_key, to_parquet
+from transforms.errors import RunFailed
+from transforms.packing import pack, unpack
+from transforms.schema import KINDS, DatasetKind, join_parquet, kind_of, schema_of, sort_key, to_parquet
 
 Row = Example | Task | Reject
 SHARD_BYTES: Final = 128 << 20
-_SAMPLE_ROWS: Final = 512  # whose file size stands for all rows'
+BUCKET_ROWS: Final = 2_000  # about 4 MB: what a worker holds in memory at once to sort it
 STAGING: Final = "_staging"
 MANIFEST: Final = "manifest.json"
-
-
-class RunFailed(RuntimeError):
-    """The run came to its end, but its result cannot be published; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,77 +90,108 @@ class Target:
         return str(FileSystems.join(self.output, STAGING, self.label, self.run_id))
 
 
-# --- how many files
+# --- rows to files
 
 
-class _SizeFn(beam.CombineFn):
-    """Rows -> how many files they fill: the file size of a sample, times the number of rows. The sample is the rows of
-    the smallest ids; ids are hashes, so it is drawn evenly, and the same whatever the order."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Chunk:
+    """A range of ids, sorted and compressed: about a tenth of its rows' size, so that it can be moved about."""
 
-    def __init__(self, keep_raw: bool, shard_bytes: int) -> None:
-        self._keep_raw = keep_raw
+    place: tuple[int, int]  # bucket, and slice of the bucket
+    rows: int
+    content: bytes  # a Parquet file
+
+
+_Size = tuple[tuple[int, int], int]  # a chunk's place and bytes
+
+
+class _AssignBucket(beam.DoFn):
+    """Buckets split the ids evenly and in order: ids are hashes, so their first 32 bits place them."""
+
+    def __init__(self, buckets: int) -> None:
+        self._buckets = buckets
+
+    def process(self, row: Row) -> Iterator[tuple[str, bytes]]:
+        place = int(sort_key(row)[0][:8], 16)
+        yield f"{place * self._buckets >> 32:05d}", pack(row)
+
+
+class _Pack(beam.DoFn):
+    """A bucket -> chunks of at most about `shard_bytes`."""
+
+    def __init__(self, schema: pa.Schema, shard_bytes: int) -> None:
+        self._schema = schema
         self._shard_bytes = shard_bytes
 
-    def create_accumulator(self) -> tuple[int, list[Row]]:
-        return 0, []
-
-    def add_input(self, accumulator: tuple[int, list[Row]], row: Row) -> tuple[int, list[Row]]:
-        count, sample = accumulator
-        sample.append(row)
-        if len(sample) >= 4 * _SAMPLE_ROWS:
-            sample = heapq.nsmallest(_SAMPLE_ROWS, sample, key=sort_key)
-        return count + 1, sample
-
-    def merge_accumulators(self, accumulators: Iterable[tuple[int, list[Row]]]) -> tuple[int, list[Row]]:
-        total = 0
-        merged: list[Row] = []
-        for count, sample in accumulators:
-            total += count
-            merged = heapq.nsmallest(_SAMPLE_ROWS, merged + sample, key=sort_key)
-        return total, merged
-
-    def extract_output(self, accumulator: tuple[int, list[Row]]) -> int:
-        count, sample = accumulator
-        sample = heapq.nsmallest(_SAMPLE_ROWS, sample, key=sort_key)
-        kind = kind_of(sample[0]) if sample else None
-        if kind is None:
-            return 1
-        sample_bytes = len(to_parquet(sample, schema_of(kind, keep_raw=self._keep_raw)))
-        return max(1, math.ceil(count * sample_bytes / len(sample) / self._shard_bytes))
+    def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[_Chunk]:
+        rows = sorted(map(unpack, bucket[1]), key=sort_key)
+        content = to_parquet(rows, self._schema)
+        slices = min(len(rows), math.ceil(len(content) / self._shard_bytes))
+        for index in range(slices):
+            part = rows[len(rows) * index // slices : len(rows) * (index + 1) // slices]
+            yield _Chunk(
+                place=(int(bucket[0]), index),
+                rows=len(part),
+                content=content if slices == 1 else to_parquet(part, self._schema),
+            )
 
 
-# --- one file
+def _size_of(chunk: _Chunk) -> _Size:
+    return chunk.place, len(chunk.content)
 
 
-class _AssignShard(beam.DoFn):
-    """Files split the ids evenly and in order: ids are hashes, so their first 32 bits place them."""
+def file_of_each(sizes: Iterable[_Size], shard_bytes: int) -> dict[tuple[int, int], str]:
+    """The chunks' places and bytes, in any order -> the file of each, `00000-of-00003`: neighbours together, as many
+    files as the bytes ask for."""
+    ordered = sorted(sizes)
+    files = math.ceil(sum(size for _, size in ordered) / shard_bytes)
+    total = sum(size for _, size in ordered)
+    before = 0
+    numbers: list[int] = []
+    for _, size in ordered:
+        numbers.append(before * files // total)
+        before += size
+    used = {number: index for index, number in enumerate(sorted(set(numbers)))}  # a large chunk can fill two
+    return {
+        place: f"{used[number]:05d}-of-{len(used):05d}" for (place, _), number in zip(ordered, numbers, strict=True)
+    }
 
-    def process(self, row: Row, shards: int) -> Iterator[tuple[str, Row]]:
-        place = int(sort_key(row)[0][:8], 16)
-        yield f"{place * shards >> 32:05d}-of-{shards:05d}", row
+
+class _AssignFile(beam.DoFn):
+    def __init__(self, shard_bytes: int) -> None:
+        self._shard_bytes = shard_bytes
+        self._files: dict[tuple[int, int], str] | None = None
+
+    def start_bundle(self) -> None:
+        self._files = None
+
+    def process(self, chunk: _Chunk, sizes: list[_Size]) -> Iterator[tuple[str, _Chunk]]:
+        if self._files is None:
+            self._files = file_of_each(sizes, self._shard_bytes)
+        yield self._files[chunk.place], chunk
 
 
-class _EveryShard(beam.DoFn):
-    """A file for every shard, though no row may fall to it: an empty dataset still has its schema."""
+class _EmptyFile(beam.DoFn):
+    """Without rows there is one file still, for its schema."""
 
-    def process(self, _: None, shards: int) -> Iterator[tuple[str, None]]:
-        for shard in range(shards):
-            yield f"{shard:05d}-of-{shards:05d}", None
+    def process(self, _: None, sizes: list[_Size]) -> Iterator[tuple[str, None]]:
+        if not sizes:
+            yield "00000-of-00001", None
 
 
 class _WriteFile(beam.DoFn):
-    def __init__(self, kind: DatasetKind, target: Target, keep_raw: bool) -> None:
+    def __init__(self, kind: DatasetKind, target: Target, schema: pa.Schema) -> None:
         self._kind = kind
         self._target = target
-        self._keep_raw = keep_raw
+        self._schema = schema
 
-    def process(self, shard: tuple[str, Iterable[Row | None]]) -> Iterator[StagedFile]:
-        rows = [row for row in shard[1] if row is not None]
-        content = to_parquet(rows, schema_of(self._kind, keep_raw=self._keep_raw))
+    def process(self, file: tuple[str, Iterable[_Chunk | None]]) -> Iterator[StagedFile]:
+        chunks = sorted((chunk for chunk in file[1] if chunk is not None), key=lambda chunk: chunk.place)
+        content = join_parquet([chunk.content for chunk in chunks], self._schema)
         digest = hashlib.blake2b(content, digest_size=8).hexdigest()
-        name = f"part-{shard[0]}-{digest}.parquet"
+        name = f"part-{file[0]}-{digest}.parquet"
         _write(FileSystems.join(self._target.staging, self._kind, name), content)
-        yield StagedFile(kind=self._kind, name=name, rows=len(rows), bytes=len(content))
+        yield StagedFile(kind=self._kind, name=name, rows=sum(chunk.rows for chunk in chunks), bytes=len(content))
 
 
 def _write(path: str, content: bytes) -> None:
@@ -178,28 +207,37 @@ def _is_local(path: str) -> bool:
 
 @dataclasses.dataclass(eq=False)
 class _WriteFiles(beam.PTransform):
-    """Rows of one kind -> StagedFile, sorted files of about `shard_bytes` in the run's staging folder."""
+    """Rows of one kind -> StagedFile, sorted files of about `shard_bytes` in the run's staging folder. Rows are
+    shuffled once; what moves after that is compressed."""
 
     kind: DatasetKind
     target: Target
     keep_raw: bool
     shard_bytes: int
+    buckets: int
 
-    def expand(self, rows: beam.PCollection[Row]) -> beam.PCollection[StagedFile]:
-        shards = beam.pvalue.AsSingleton(
-            rows | "Shards" >> beam.CombineGlobally(_SizeFn(self.keep_raw, self.shard_bytes))
+    def expand(self, rows: Any) -> Any:
+        schema = schema_of(self.kind, keep_raw=self.keep_raw)
+        chunks = (
+            rows
+            | "AssignBucket" >> beam.ParDo(_AssignBucket(self.buckets)).with_output_types(tuple[str, bytes])
+            | "GroupByBucket" >> beam.GroupByKey()
+            | "Pack" >> beam.ParDo(_Pack(schema, self.shard_bytes)).with_output_types(_Chunk)
         )
-        assigned = rows | "AssignShard" >> beam.ParDo(_AssignShard(), shards).with_output_types(tuple[str, Any])
-        every = (
+        sizes = beam.pvalue.AsList(chunks | "SizeOf" >> beam.Map(_size_of))
+        assigned = chunks | "AssignFile" >> beam.ParDo(_AssignFile(self.shard_bytes), sizes).with_output_types(
+            tuple[str, Any]
+        )
+        empty = (
             rows.pipeline
             | "Once" >> beam.Create([None])
-            | "EveryShard" >> beam.ParDo(_EveryShard(), shards).with_output_types(tuple[str, Any])
+            | "EmptyFile" >> beam.ParDo(_EmptyFile(), sizes).with_output_types(tuple[str, Any])
         )
         return (
-            (assigned, every)
+            (assigned, empty)
             | "Together" >> beam.Flatten()
-            | "GroupByShard" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(_WriteFile(self.kind, self.target, self.keep_raw))
+            | "GroupByFile" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(_WriteFile(self.kind, self.target, schema)).with_output_types(StagedFile)
         )
 
 
@@ -382,20 +420,24 @@ class WriteDataset(beam.PTransform):
       target: where to, and what the manifest says of the run.
       keep_raw: whether examples have the column `raw_reply`.
       shard_bytes: the size of file to aim at.
+      expected_rows: a guess at the number of examples; it decides in how many pieces they are sorted, not what is
+        written.
     """
 
     target: Target
     keep_raw: bool = False
     shard_bytes: int = SHARD_BYTES
+    expected_rows: int = BUCKET_ROWS
 
     def expand(self, streams: Mapping[str, Any]) -> Any:
         staged = []
+        buckets = max(1, math.ceil(self.expected_rows / BUCKET_ROWS))
         for kind in KINDS:
             stream = streams["tasks" if kind == "tasks" else "examples"]
             staged.append(
                 stream
                 | f"Only{kind.title()}" >> beam.Filter(_is_kind, kind).with_output_types(Row)
-                | f"Write{kind.title()}" >> _WriteFiles(kind, self.target, self.keep_raw, self.shard_bytes)
+                | f"Write{kind.title()}" >> _WriteFiles(kind, self.target, self.keep_raw, self.shard_bytes, buckets)
             )
         files = staged | "AllFiles" >> beam.Flatten()
         return (
