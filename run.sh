@@ -3,8 +3,8 @@
 # Kept to bash 3.2, which is what macOS has.
 set -euo pipefail
 
-jobs="generate"                # commands of the `textmint` program, passed on as they are
-commands="$jobs test help"     # what --help lists
+jobs="generate"                   # commands of the `textmint` program, passed on as they are
+commands="$jobs test bench help"  # what --help lists
 
 help() {
     cat <<'TEXT'
@@ -19,6 +19,8 @@ Commands:
   test       install what the tests need, then run the linters and the tests; with arguments, pytest alone
                ./run.sh test
                ./run.sh test tests/test_run_sh.py -k help
+  bench      measure speed and cost against an endpoint on this machine: a quarter of an hour, or a minute with --quick
+               ./run.sh bench --quick
   help       this text
                ./run.sh --help
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +17,14 @@ from typing import Any, Final
 import yaml
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
+from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS, backend_of
+from pipelines.option_error import OptionError
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
 from transforms.llm.base import Backend
-from transforms.llm.offline import MODEL as OFFLINE_MODEL
-from transforms.llm.offline import OfflineBackend
+from transforms.llm.engine import Settings
+from transforms.llm.limiter import Limits
 from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES, PromptTemplate, TemplateError
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
 
@@ -31,19 +34,15 @@ without a timeout; a laptop behind a firewall would hang."""
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _INT64: Final = 1 << 63
-_BACKENDS: Final = ("offline",)
-
-
-class OptionError(Exception):
-    """Options that cannot be used.
-
-    Args:
-      problems: what is wrong, where, and how to mend it; a line each.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+_AT_LEAST_ONE: Final = (
+    "task_requests",
+    "max_tasks",
+    "examples_per_task",
+    "max_output_tokens",
+    "max_concurrency",
+    "max_attempts",
+    "parse_attempts",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -113,9 +112,24 @@ class GenerateOptions(PipelineOptions):
             "--llm",
             default="offline",
             metavar="NAME",
-            help="who answers. offline: an embedded author for trying the pipeline; its rows are not for training",
+            help="who answers. gemini: Gemini on Vertex AI, or the Gemini API with GEMINI_API_KEY; openai: any "
+            "OpenAI-compatible chat endpoint, with OPENAI_API_KEY where it wants one; vertex-endpoint: a model "
+            "deployed to a Vertex AI endpoint; offline: an embedded author for trying the pipeline, whose rows are not "
+            "for training",
         )
-        model.add_argument("--model", metavar="NAME", help="the model's name (offline has one only)")
+        model.add_argument("--model", metavar="NAME", help="the model's name, as the endpoint knows it")
+        model.add_argument("--base_url", metavar="URL", help="the endpoint, such as http://127.0.0.1:8000/v1 for vLLM")
+        model.add_argument(
+            "--vertex_project", metavar="ID", help="Google Cloud project of the model (default: Beam's --project)"
+        )
+        model.add_argument(
+            "--vertex_location",
+            metavar="REGION",
+            help="region of the model, or global (default: Beam's --region, else global for Gemini)",
+        )
+        model.add_argument(
+            "--vertex_endpoint", metavar="ID", help="of --llm=vertex-endpoint: a number or projects/.../endpoints/..."
+        )
         model.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 to 2")
         model.add_argument("--top_p", type=float, default=1.0, metavar="X", help="above 0, up to 1")
         model.add_argument(
@@ -123,6 +137,50 @@ class GenerateOptions(PipelineOptions):
             type=int,
             metavar="N",
             help="tokens of a reply at most (default: the model's own limit)",
+        )
+        model.add_argument(
+            "--thinking_budget", type=int, metavar="N", help="of Gemini: tokens for thinking; 0: none, -1: it decides"
+        )
+        model.add_argument(
+            "--safety_threshold",
+            metavar="NAME",
+            help=f"of Gemini, for every kind of harm: {', '.join(SAFETY_THRESHOLDS)} (default: the model's own)",
+        )
+        model.add_argument(
+            "--service_tier",
+            metavar="NAME",
+            help=f"of Gemini: {', '.join(SERVICE_TIERS)} (default: the account's own); flex is slower and cheaper",
+        )
+        model.add_argument(
+            "--structured_output",
+            default="auto",
+            metavar="WHEN",
+            help="auto: ask for JSON of the right structure where the endpoint has that; never: the prompt alone",
+        )
+        model.add_argument(
+            "--max_concurrency", type=int, default=64, metavar="N", help="requests in flight in one worker process"
+        )
+        model.add_argument(
+            "--requests_per_minute", type=float, metavar="X", help="of one worker process at most (default: no cap)"
+        )
+        model.add_argument(
+            "--tokens_per_minute",
+            type=float,
+            metavar="X",
+            help="of one worker process at most, prompts and replies together (default: no cap)",
+        )
+        model.add_argument(
+            "--request_timeout", type=float, default=120.0, metavar="SECONDS", help="that one try may take"
+        )
+        model.add_argument(
+            "--max_attempts", type=int, default=5, metavar="N", help="tries of a request that fails or times out"
+        )
+        model.add_argument(
+            "--parse_attempts",
+            type=int,
+            default=2,
+            metavar="N",
+            help="times that a prompt is asked at most because its reply could not be read",
         )
         model.add_argument(
             "--offline_fault_rate",
@@ -153,6 +211,7 @@ class Config:
       output: an absolute local path, or a URL.
       tasks: pattern of the user's files; None: tasks are brainstormed.
       topics: of the brainstorm rounds, in the order of their file; () for none.
+      expected_tasks: a guess where tasks are brainstormed, else how many the files hold.
       typed: the options as given and defaulted, for the manifest.
     """
 
@@ -169,7 +228,18 @@ class Config:
     example_template: PromptTemplate
     seed: int
     backend: Backend
+    settings: Settings
+    parse_attempts: int
+    expected_tasks: int
     typed: Mapping[str, Any]
+
+    @property
+    def expected_examples(self) -> int:
+        """-> a guess at the number of examples; it decides how work is divided, and nothing in a row."""
+        return min(self.expected_tasks, self.max_tasks or self.expected_tasks) * self.examples_per_task
+
+
+_TASKS_PER_REQUEST: Final = 20  # that the brainstorm prompt asks for
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
@@ -184,8 +254,8 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     if unknown:
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
     typed = {action.dest: getattr(known, action.dest) for action in _own_actions() if action.dest != "config"}
-    config = _validated(typed)
     options = GenerateOptions(flags)
+    config = _validated(typed, options.view_as(GoogleCloudOptions))
     standard = options.view_as(StandardOptions)
     if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
@@ -313,7 +383,7 @@ def _reason(error: BaseException) -> str:
     return " ".join(f"{error}".split())[:300] or type(error).__name__
 
 
-def _validated(typed: Mapping[str, Any]) -> Config:
+def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     """Checks all that can be checked without a run. Problems are collected; the output folder is tried last, so that
     nothing is written when anything else is wrong."""
     problems: list[str] = []
@@ -330,8 +400,8 @@ def _validated(typed: Mapping[str, Any]) -> Config:
     brainstorm = check(lambda: _template(typed, "brainstorm_template", "brainstorm", BRAINSTORM_VARIABLES))
     example = check(lambda: _template(typed, "example_template", "classify", EXAMPLE_VARIABLES))
     topics = check(lambda: _topics(typed["topics"]))
-    check(lambda: _check_tasks(typed["tasks"]))
-    backend = check(lambda: _backend(typed))
+    given_tasks = check(lambda: _check_tasks(typed["tasks"]))
+    backend = check(lambda: backend_of(typed, cloud))
     if problems:
         raise OptionError(*problems)
     output = _output(typed["output"])
@@ -342,10 +412,29 @@ def _validated(typed: Mapping[str, Any]) -> Config:
         example_template=example,
         topics=topics,
         backend=backend,
+        settings=Settings(
+            limits=Limits(
+                max_concurrency=typed["max_concurrency"],
+                requests_per_minute=typed["requests_per_minute"],
+                tokens_per_minute=typed["tokens_per_minute"],
+            ),
+            request_timeout=typed["request_timeout"],
+            max_attempts=typed["max_attempts"],
+        ),
+        expected_tasks=given_tasks or typed["task_requests"] * _TASKS_PER_REQUEST,
         typed=typed,
         **{
             name: typed[name]
-            for name in ("refresh", "keep_raw", "tasks", "task_requests", "max_tasks", "examples_per_task", "seed")
+            for name in (
+                "refresh",
+                "keep_raw",
+                "tasks",
+                "task_requests",
+                "max_tasks",
+                "examples_per_task",
+                "seed",
+                "parse_attempts",
+            )
         },
     )
 
@@ -353,8 +442,13 @@ def _validated(typed: Mapping[str, Any]) -> Config:
 def _check_numbers(typed: Mapping[str, Any]) -> None:
     problems = [
         f"--{name} is {typed[name]}; it must be at least 1"
-        for name in ("task_requests", "max_tasks", "examples_per_task", "max_output_tokens")
+        for name in _AT_LEAST_ONE
         if typed[name] is not None and typed[name] < 1
+    ]
+    problems += [
+        f"--{name} is {typed[name]:g}; it must be above 0"
+        for name in ("requests_per_minute", "tokens_per_minute", "request_timeout")
+        if typed[name] is not None and not 0 < typed[name] < math.inf
     ]
     if not 0 <= typed["temperature"] <= 2:
         problems.append(f"--temperature is {typed['temperature']}; it must be from 0 to 2")
@@ -408,10 +502,10 @@ def _topics(path: str | None) -> tuple[str, ...]:
     return topics
 
 
-def _check_tasks(pattern: str | None) -> None:
-    """Reads the user's tasks once from end to end, holding one at a time."""
+def _check_tasks(pattern: str | None) -> int:
+    """Reads the user's tasks once from end to end, holding one at a time -> how many there are; 0 without a pattern."""
     if pattern is None:
-        return
+        return 0
     try:
         files = FileSystems.match([pattern])[0].metadata_list
     except Exception as error:
@@ -432,19 +526,7 @@ def _check_tasks(pattern: str | None) -> None:
             raise OptionError(f"--tasks {path}: cannot be read: {_reason(error)}") from None
     if not found:
         raise OptionError(f"--tasks {pattern}: holds no task; write one a line")
-
-
-def _backend(typed: Mapping[str, Any]) -> Backend:
-    name = typed["llm"]
-    if name not in _BACKENDS:
-        near = difflib.get_close_matches(name, _BACKENDS, n=1)
-        hint = f": did you mean {near[0]}?" if near else ""
-        raise OptionError(f"--llm={name} is not known{hint} There are {', '.join(_BACKENDS)}.")
-    if typed["model"] not in (None, OFFLINE_MODEL):
-        raise OptionError(f"--model={typed['model']}: --llm=offline has one model only, {OFFLINE_MODEL}")
-    if not 0 <= typed["offline_fault_rate"] <= 1:
-        raise OptionError(f"--offline_fault_rate is {typed['offline_fault_rate']}; it must be from 0 to 1")
-    return OfflineBackend(fault_rate=typed["offline_fault_rate"])
+    return found
 
 
 def _output(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -23,9 +24,9 @@ _LOG_INTERVAL: Final = 10.0
 
 def stage_of(counts: Mapping[str, int]) -> str:
     """The counts so far -> what the run is doing, in a few words."""
-    if not counts.get("prompts"):
+    if not counts.get("drafts"):
         return "finding tasks"
-    return "asking for examples" if _answered(counts) < counts["prompts"] else "writing"
+    return "asking for examples" if _answered(counts) < counts["drafts"] else "writing"
 
 
 def _answered(counts: Mapping[str, int]) -> int:
@@ -38,9 +39,9 @@ def _rejects(counts: Mapping[str, int]) -> int:
 
 def log_line(counts: Mapping[str, int], seconds: float) -> str:
     """The counts so far and the time since the first -> one line for a log."""
-    if not counts.get("prompts"):
+    if not counts.get("drafts"):
         return f"{stage_of(counts)}: {counts.get('TaskGenerate.replies', 0):,} replies"
-    answered, total = _answered(counts), counts["prompts"]
+    answered, total = _answered(counts), counts["drafts"]
     rate = answered / seconds if seconds > 0 else 0.0
     left = f", {tqdm.format_interval(int((total - answered) / rate))} left" if rate and answered < total else ""
     return f"{stage_of(counts)}: {answered:,} of {total:,} replies, {_rejects(counts):,} rejected, {rate:.0f}/s{left}"
@@ -80,15 +81,18 @@ class ProgressLine:
 
     def _draw(self) -> None:
         form = "{desc}: {n:,} of {total:,} replies |{bar}| {rate_fmt}, {remaining} left{postfix}"
-        with tqdm(total=0, bar_format="{desc} {elapsed}", leave=False, file=sys.stderr) as bar:
+        width, height = shutil.get_terminal_size()  # tqdm itself draws nothing on a terminal that tells no size
+        with tqdm(
+            total=0, bar_format="{desc} {elapsed}", unit="", leave=False, file=sys.stderr, ncols=width, nrows=height
+        ) as bar:
             while not self._stop.wait(_TERMINAL_INTERVAL):
                 counts = progress.read(self._folder.name)
                 bar.set_description_str(stage_of(counts), refresh=False)
-                if counts["prompts"] and not bar.total:
+                if counts["drafts"] and not bar.total:
                     bar.bar_format = form
-                    bar.reset(total=counts["prompts"])
-                if counts["prompts"]:
-                    bar.total = counts["prompts"]
+                    bar.reset(total=counts["drafts"])
+                if counts["drafts"]:
+                    bar.total = counts["drafts"]
                     bar.set_postfix_str(f"{_rejects(counts):,} rejected", refresh=False)
                     bar.update(_answered(counts) - bar.n)
                 bar.refresh()
@@ -97,6 +101,6 @@ class ProgressLine:
         since: float | None = None
         while not self._stop.wait(_LOG_INTERVAL):
             counts = progress.read(self._folder.name)
-            if since is None and counts["prompts"]:
+            if since is None and counts["drafts"]:
                 since = time.monotonic() - _LOG_INTERVAL / 2
             _LOG.info(log_line(counts, time.monotonic() - since if since else 0.0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import re
 import secrets
+import shlex
 import sys
 import textwrap
 import time
@@ -17,12 +19,16 @@ from typing import Any, Final
 import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from pipelines.generate import build
-from pipelines.options import LOCAL_RUNNER, Config, OptionError, help_text, parse
+from pipelines.option_error import OptionError
+from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.progress_line import ProgressLine
-from transforms.write_dataset import RunFailed, Target, read_manifest
+from pipelines.worker_output import kept_aside
+from transforms.errors import RunFailed
+from transforms.llm.engine import close_engines
+from transforms.write_dataset import Target, read_manifest
 
 _LOG = logging.getLogger("textmint")
 _REASON: Final = re.compile(rf"{RunFailed.__name__}: (.*?)(?: \[while running|\n|$)")
@@ -48,19 +54,24 @@ def generate(argv: Sequence[str], prog: str) -> int:
     local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
     _set_up_logging(local)
     target = target_of(config)
-    try:
-        with ProgressLine(shown=local):
-            run(config, options, target)
-    except KeyboardInterrupt:
-        print(f"\n{prog}: interrupted; {config.output} is as it was before the run", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if reason := _REASON.search(f"{type(error).__name__}: {error}"):
-            print(f"{prog}: the run failed: {reason[1]}", file=sys.stderr)
-        else:
-            traceback.print_exc()
-            print(f"{prog}: the run failed; {config.output} is as it was before the run", file=sys.stderr)
-        return 1
+    processes = local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+    with kept_aside(processes) as workers_said:
+        try:
+            with ProgressLine(shown=local):
+                run(config, options, target)
+        except KeyboardInterrupt:
+            print(f"\n{prog}: interrupted; {config.output} is as it was before the run", file=sys.stderr)
+            return 130
+        except Exception as error:
+            if reason := _REASON.search(f"{type(error).__name__}: {error}"):
+                print(f"{prog}: the run failed: {reason[1]}", file=sys.stderr)
+            else:
+                print(workers_said(), end="", file=sys.stderr)
+                traceback.print_exc()
+                print(f"{prog}: the run failed; {config.output} is as it was before the run", file=sys.stderr)
+            return 1
+        finally:
+            close_engines()
     print(summary(config, target, prog))
     return 0
 
@@ -130,9 +141,11 @@ def summary(config: Config, target: Target, prog: str) -> str:
         lines.append("  rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()))
     for row in _first_rows(config.output, entry, 3):
         lines += ["", *(_field(name, row[name]) for name in ("task", "input_text", "label", "misleading_label"))]
-    return "\n".join(
-        [*lines, "", f"Look at it:  {_look_command(folder)}", f"Next:        {_next_command(config, prog)}"]
-    )
+    lines += ["", f"Look at it:  {_look_command(folder)}", f"Next:        {_next_command(config, prog)}"]
+    if config.typed["llm"] == "offline":
+        real = f"{prog} generate --llm=gemini --model=gemini-2.5-flash --output=real"
+        lines.append(f"To train on: {real}  (and GEMINI_API_KEY; README has other models)")
+    return "\n".join(lines)
 
 
 def reject_reasons(steps: Mapping[str, Any]) -> dict[str, int]:
@@ -159,12 +172,15 @@ def _field(name: str, value: str) -> str:
 
 
 def _look_command(folder: str) -> str:
-    return (
-        f"python -c \"import pyarrow.dataset as d; print(d.dataset('{folder}/examples', partitioning='hive').head(5))\""
-    )
+    """A command that works as it stands: with the Python that runs this, which has pyarrow."""
+    code = f'import pyarrow.dataset as d; print(d.dataset("{folder}/examples", partitioning="hive").head(5))'
+    here = os.path.relpath(sys.executable)
+    python = sys.executable if here.startswith(os.pardir) else here
+    return f"{shlex.quote(python)} -c {shlex.quote(code)}"
 
 
 def _next_command(config: Config, prog: str) -> str:
-    if config.tasks is None:
-        return f"{prog} generate --tasks=my_tasks.txt --examples_per_task=10 --output=my_data"
-    return f"{prog} generate --language=English:0.5,German:0.3,Thai --output={config.typed['output']} --refresh=second"
+    """A command that works as it stands and shows something new."""
+    if config.typed["refresh"] == "base" and config.tasks is None:
+        return f"{prog} generate --task_requests=20 --examples_per_task=10 --keep_raw --output=more"
+    return f"{prog} generate --offline_fault_rate=0.3 --output=faults"

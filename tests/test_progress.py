@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import pty
 import subprocess
 import sys
 import time
@@ -37,17 +38,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_the_variable_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    progress.add("prompts")
+    progress.add("drafts")
     progress.flush()
     assert list(tmp_path.rglob("*")) == []
 
 
 def test_counts_are_added_and_read(folder: Path) -> None:
-    progress.add("prompts")
-    progress.add("prompts", 4)
+    progress.add("drafts")
+    progress.add("drafts", 4)
     progress.add("refused")
     progress.flush()
-    assert progress.read(str(folder)) == {"prompts": 5, "refused": 1}
+    assert progress.read(str(folder)) == {"drafts": 5, "refused": 1}
     assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}.json"]
 
 
@@ -58,8 +59,8 @@ def test_the_first_count_shows_at_once_and_later_ones_not_too_often(
     monkeypatch.setattr(time, "monotonic", lambda: now)
     shown = []
     for now in (1_000.0, 1_000.125, 1_000.375, 1_000.5, 1_000.75):  # noqa: B007 (the clock reads it)
-        progress.add("prompts")
-        shown.append(progress.read(str(folder))["prompts"])
+        progress.add("drafts")
+        shown.append(progress.read(str(folder))["drafts"])
     assert shown == [1, 1, 1, 4, 4]  # half a second after the first
 
 
@@ -67,37 +68,37 @@ def test_another_run_in_the_same_process_begins_at_zero(tmp_path: Path, monkeypa
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(progress.VARIABLE, str(tmp_path / name))
-        progress.add("prompts", 3)
+        progress.add("drafts", 3)
         progress.flush()
-    assert progress.read(str(tmp_path / "first")) == progress.read(str(tmp_path / "second")) == {"prompts": 3}
+    assert progress.read(str(tmp_path / "first")) == progress.read(str(tmp_path / "second")) == {"drafts": 3}
 
 
 def test_processes_are_added_up(folder: Path) -> None:
-    progress.add("prompts", 3)
+    progress.add("drafts", 3)
     progress.flush()
-    code = "from transforms import progress; progress.add('prompts', 4); progress.add('refused', 2); progress.flush()"
+    code = "from transforms import progress; progress.add('drafts', 4); progress.add('refused', 2); progress.flush()"
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-    assert progress.read(str(folder)) == {"prompts": 7, "refused": 2}
+    assert progress.read(str(folder)) == {"drafts": 7, "refused": 2}
     assert len(list(folder.iterdir())) == 2
 
 
 def test_a_folder_that_is_gone_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "gone"))
-    progress.add("prompts")
+    progress.add("drafts")
     progress.flush()
     assert progress.read(str(tmp_path / "gone")) == {}
     assert list(tmp_path.iterdir()) == []
 
 
-CORRUPT = ["", "{", '{"prompts": ', "null", "5", "[1]", '"abc"', '{"prompts": "x"}', '{"prompts": null}', "\x00"]
+CORRUPT = ["", "{", '{"drafts": ', "null", "5", "[1]", '"abc"', '{"drafts": "x"}', '{"drafts": null}', "\x00"]
 
 
 @pytest.mark.parametrize("content", [*(text.encode() for text in CORRUPT), b"\xff\xfe"])
 def test_corrupt_files_are_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "1.json").write_bytes(content)
-    (tmp_path / "2.json").write_text(json.dumps({"prompts": 2}))
-    (tmp_path / "3.part").write_text(json.dumps({"prompts": 100}))  # half written
-    assert progress.read(str(tmp_path)) == {"prompts": 2}
+    (tmp_path / "2.json").write_text(json.dumps({"drafts": 2}))
+    (tmp_path / "3.part").write_text(json.dumps({"drafts": 100}))  # half written
+    assert progress.read(str(tmp_path)) == {"drafts": 2}
 
 
 # --- words
@@ -109,22 +110,22 @@ def test_corrupt_files_are_ignored(tmp_path: Path, content: bytes) -> None:
         ({}, 0.0, "finding tasks", "finding tasks: 0 replies"),
         ({"TaskGenerate.replies": 1_234}, 5.0, "finding tasks", "finding tasks: 1,234 replies"),
         (
-            {"prompts": 1_000, "LLMCall.replies": 240, "LLMCall.failed": 10, "refused": 5},
+            {"drafts": 1_000, "LLMCall.replies": 240, "LLMCall.failed": 10, "refused": 5},
             50.0,
             "asking for examples",
             # 250 in 50 s; 750 are left, at 5/s
             "asking for examples: 250 of 1,000 replies, 15 rejected, 5/s, 02:30 left",
         ),
-        ({"prompts": 10}, 0.0, "asking for examples", "asking for examples: 0 of 10 replies, 0 rejected, 0/s"),
-        ({"prompts": 10}, 9.0, "asking for examples", "asking for examples: 0 of 10 replies, 0 rejected, 0/s"),
+        ({"drafts": 10}, 0.0, "asking for examples", "asking for examples: 0 of 10 replies, 0 rejected, 0/s"),
+        ({"drafts": 10}, 9.0, "asking for examples", "asking for examples: 0 of 10 replies, 0 rejected, 0/s"),
         (
-            {"prompts": 10, "LLMCall.replies": 8, "LLMCall.failed": 2},
+            {"drafts": 10, "LLMCall.replies": 8, "LLMCall.failed": 2},
             2.0,
             "writing",
             "writing: 10 of 10 replies, 2 rejected, 5/s",
         ),
         (
-            {"prompts": 1_000_000, "LLMCall.replies": 1},
+            {"drafts": 1_000_000, "LLMCall.replies": 1},
             1.0,
             "asking for examples",
             "asking for examples: 1 of 1,000,000 replies, 0 rejected, 1/s, 277:46:39 left",
@@ -143,9 +144,9 @@ def test_environment_is_clean_afterwards() -> None:
     with ProgressLine():
         folder = os.environ[progress.VARIABLE]
         assert Path(folder).is_dir()
-        progress.add("prompts")
+        progress.add("drafts")
         progress.flush()
-        assert progress.read(folder) == {"prompts": 1}
+        assert progress.read(folder) == {"drafts": 1}
     assert progress.VARIABLE not in os.environ
     assert not Path(folder).exists()
 
@@ -177,7 +178,7 @@ class Terminal(io.StringIO):
 
 
 def some_progress() -> None:
-    progress.add("prompts", 10)
+    progress.add("drafts", 10)
     progress.add("LLMCall.replies", 3)
     progress.add("refused", 2)
     progress.flush()
@@ -202,3 +203,33 @@ def test_a_log_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
         some_progress()
         wait_for(lambda: any(m.startswith("asking for examples: 3 of 10 replies, 2 rejected") for m in caplog.messages))
     assert "\r" not in caplog.text
+
+
+TELLS = """
+import time
+from pipelines.progress_line import ProgressLine
+from transforms import progress
+with ProgressLine():
+    time.sleep(0.6)
+    progress.add("drafts", 100)
+    progress.add("LLMCall.replies", 25)
+    progress.flush()
+    time.sleep(1.2)
+"""
+
+
+def test_a_terminal_shows_a_line_though_it_tells_no_size() -> None:
+    pid, terminal = pty.fork()  # a new pseudo-terminal has 0 columns and 0 lines
+    if pid == 0:
+        os.execve(sys.executable, [sys.executable, "-c", TELLS], {**os.environ, "PYTHONPATH": str(ROOT)})
+    shown = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    except OSError:  # Linux says so that the other side has gone
+        pass
+    finally:
+        os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert "finding tasks" in shown.decode()
+    assert "asking for examples: 25 of 100 replies" in shown.decode()

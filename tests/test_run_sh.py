@@ -124,7 +124,7 @@ def tree(tmp_path: Path) -> Tree:
 def test_help_lists_every_command_with_an_example_and_sets_nothing_up(tree: Tree, word: str) -> None:
     done = tree.run(word)
     assert done.returncode == 0 and done.stderr == ""
-    for name in ("generate", "test", "help"):
+    for name in ("generate", "test", "bench", "help"):
         assert re.search(rf"^  {name} +\S", done.stdout, re.M), name
     assert "./run.sh generate --examples_per_task=10" in done.stdout and "./run.sh test" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
@@ -133,7 +133,14 @@ def test_help_lists_every_command_with_an_example_and_sets_nothing_up(tree: Tree
 
 @pytest.mark.parametrize(
     ("typed", "near"),
-    [("genrate", "generate"), ("Generate", "generate"), ("tets", "test"), ("hepl", "help"), ("xylophone", None)],
+    [
+        ("genrate", "generate"),
+        ("Generate", "generate"),
+        ("tets", "test"),
+        ("bnech", "bench"),
+        ("hepl", "help"),
+        ("xylophone", None),
+    ],
 )
 def test_an_unknown_command_is_refused_by_name_with_the_nearest(tree: Tree, typed: str, near: str | None) -> None:
     done = tree.run(typed, "--output=x")
@@ -214,6 +221,11 @@ def test_test_adds_to_the_environment_then_lints_and_tests(tree: Tree) -> None:
     assert tree.calls() == ["-m pytest -k a or b"]
     assert tree.run("generate").returncode == 0
     assert tree.calls() == tree.job("generate")
+
+
+def test_bench_needs_no_more_than_a_run_and_passes_its_options_on(tree: Tree) -> None:
+    assert tree.run("bench", "--only=cpu", "--runs", "2").returncode == 0
+    assert tree.calls() == [*tree.set_up(), "-m benchmarks --only=cpu --runs 2"]
 
 
 @pytest.mark.parametrize("tool", ["ruff", "mypy", "pytest"])

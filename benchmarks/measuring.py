@@ -1,0 +1,288 @@
+"""Measuring: a program is run against the endpoint -> what it took, and what the endpoint saw.
+
+Only the standard library is imported here and by whoever imports this: Linux counts the memory of the process that
+starts a program as the peak of that program until it has grown beyond it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from tests.llm_server import LlmServer
+
+Protocol = Literal["openai", "gemini"]
+System = Literal["bare", "pipeline", "naive"]
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+EXAMPLES_PER_TASK: Final = 20
+MODEL: Final = "m"
+IN_FLIGHT: Final = 64  # where nothing else is said; the pipeline's default
+
+_POLL_SECONDS: Final = 0.01
+_LONGEST_SECONDS: Final = 900.0
+_TAIL_LINES: Final = 15
+_FOREIGN_PREFIXES: Final = ("OPENAI_", "GEMINI_", "GOOGLE_", "GENAI_", "VERTEX", "AIOHTTP_", "PYTHON", "TEXTMINT_")
+
+
+class ProgramFailed(Exception):
+    """A program that was to be measured ended with an error; the message holds the end of what it said."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run of one program.
+
+    Args:
+      rows: asked for.
+      kept: rows that it had in the end.
+      cpu_s: user and system time of its process and of all that it started, seconds.
+      peak_bytes: of memory, of the largest of its processes.
+      stats: what the endpoint saw.
+      opened: the moment (time.monotonic) from which requests count: the first of all, or the reply to the probe.
+      probed: answers before that moment.
+      probed_latency_s: the latency of these, summed.
+    """
+
+    rows: int
+    kept: int
+    cpu_s: float
+    peak_bytes: int
+    stats: Mapping[str, Any]
+    opened: float
+    probed: int = 0
+    probed_latency_s: float = 0.0
+
+    @property
+    def span_s(self) -> float:
+        """-> seconds to the last reply."""
+        return max(1e-9, float(self.stats["last_reply_monotonic"]) - self.opened)
+
+    @property
+    def rate(self) -> float:
+        """-> answers a second."""
+        return (int(self.stats["answered"]) - self.probed) / self.span_s
+
+    def efficiency(self, in_flight: int) -> float:
+        """How many requests may be in flight -> the share of their places that answers filled: answers times their
+        mean latency, over places times seconds. 1 is an endpoint that never waits for its client."""
+        return (float(self.stats["latency_sum_s"]) - self.probed_latency_s) / in_flight / self.span_s
+
+    @property
+    def cpu_ms_per_row(self) -> float:
+        """-> milliseconds, its start-up included."""
+        return 1000 * self.cpu_s / self.rows
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """A program that has ended well: what it printed, its CPU seconds, its peak of memory in bytes."""
+
+    out: str
+    cpu_s: float
+    peak_bytes: int
+
+
+def run_program(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    log: Path,
+    watch: Callable[[], object] = lambda: None,
+    longest_s: float = _LONGEST_SECONDS,
+) -> Ended:
+    """A command -> what it printed and took, once it has ended.
+
+    What it took is the rusage that the kernel hands over with its exit: its own and that of all descendants that were
+    waited for, which is what RUSAGE_CHILDREN would grow by, but with a peak of memory that is its own.
+
+    Args:
+      cwd: the folder it runs in.
+      env: its whole environment.
+      log: a file for what it says on standard error.
+      watch: called every 10 ms while it runs.
+      longest_s: then it is killed.
+
+    Raises:
+      ProgramFailed: it ended with another code than 0, or was killed.
+    """
+    out = log.with_suffix(".out")
+    with out.open("wb") as stdout, log.open("wb") as stderr:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+        )
+        deadline = time.monotonic() + longest_s
+        try:
+            while True:
+                found, status, usage = os.wait4(process.pid, os.WNOHANG)
+                if found:
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                    break
+                if time.monotonic() > deadline:
+                    raise ProgramFailed(f"{' '.join(command)}\nhas not ended within {longest_s:g} s")
+                watch()
+                time.sleep(_POLL_SECONDS)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+    if process.returncode != 0:
+        said = log.read_text("utf-8", "replace").strip().splitlines()[-_TAIL_LINES:]
+        raise ProgramFailed("\n".join([" ".join(command), f"ended with code {process.returncode}:", *said]))
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return Ended(out.read_text("utf-8", "replace"), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+
+
+class Opening:
+    """Watches the endpoint until the first answer has left: that was the probe, which a pipeline sends alone."""
+
+    def __init__(self, server: LlmServer) -> None:
+        self._server = server
+        self.at: float | None = None
+        self.answered = 0
+        self.latency_s = 0.0
+
+    def look(self) -> None:
+        """Asks the endpoint, as long as it has answered nothing."""
+        if self.at is not None:
+            return
+        stats = self._server.stats()
+        if stats["answered"]:
+            # Exact where no other reply followed since; else late by one look, with the replies until then left out.
+            self.at = stats["last_reply_monotonic"] if stats["answered"] == 1 else time.monotonic()
+            self.answered, self.latency_s = stats["answered"], stats["latency_sum_s"]
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process -> that of the programs: stand-in keys, and no proxy or other setting of a client
+    or of Python that would change what is measured."""
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if not name.upper().startswith(_FOREIGN_PREFIXES) and not name.upper().endswith("_PROXY")
+    }
+    return {**kept, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "stand-in", "GEMINI_API_KEY": "stand-in"}
+
+
+def write_tasks(path: Path, rows: int) -> None:
+    """A path and how many rows are wanted -> a file of tasks, a line each, for EXAMPLES_PER_TASK rows a task."""
+    if rows % EXAMPLES_PER_TASK:
+        raise ValueError(f"rows come by {EXAMPLES_PER_TASK}, so {rows} cannot be")
+    things = ("customer e-mail", "court ruling", "hotel review", "bug report", "school essay", "news headline")
+    lines = (
+        f"Classify a {things[number % len(things)]} of collection {number} by the department that should read it"
+        for number in range(rows // EXAMPLES_PER_TASK)
+    )
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+class Bench:
+    """An endpoint, a folder for files, and the programs that can be run against them.
+
+    Args:
+      server: of tests/llm_server.py.
+      folder: an empty one.
+      say: takes a line for a person who waits.
+    """
+
+    def __init__(self, server: LlmServer, folder: Path, say: Callable[[str], object]) -> None:
+        self._server = server
+        self._folder = folder
+        self._env = environment(os.environ)
+        self.say = say
+
+    def prepare(self, sizes: Iterable[int]) -> None:
+        """Numbers of rows -> the prompts of each, written; it also brings what is imported into the machine's cache."""
+        tasks = [str(self._tasks(rows)) for rows in sorted(sizes)]
+        self._run("benchmarks.prompts", f"--examples_per_task={EXAMPLES_PER_TASK}", f"--model={MODEL}", *tasks)
+
+    def prompts(self, rows: int) -> Path:
+        """A number of rows that was prepared -> the file of its prompts."""
+        return self._tasks(rows).with_suffix(".jsonl")
+
+    def measure(
+        self,
+        system: System,
+        protocol: Protocol,
+        rows: int,
+        *flags: str,
+        in_flight: int = IN_FLIGHT,
+        **played: Any,
+    ) -> Measured:
+        """A program and how much it shall ask -> what came of it.
+
+        Args:
+          rows: for the programs beside the pipeline one of those that were prepared.
+          *flags: more options of the program.
+          in_flight: requests at once at most; the naive pipeline has one.
+          **played: options of the endpoint.
+
+        Raises:
+          ProgramFailed: it ended with an error.
+        """
+        self._server.reset(**played)
+        url = f"{self._server.base_url}/v1" if protocol == "openai" else self._server.base_url
+        if system == "pipeline":
+            return self._pipeline(protocol, url, rows, in_flight, flags)
+        shared = (f"--protocol={protocol}", f"--base_url={url}", f"--prompts={self.prompts(rows)}", f"--rows={rows}")
+        if system == "bare":
+            ended = self._run("benchmarks.bare", *shared, f"--concurrency={in_flight}", *flags)
+        else:
+            ended = self._run("benchmarks.naive_beam", *shared, f"--output={self._folder / 'naive.jsonl'}", *flags)
+        kept = json.loads(ended.out.splitlines()[-1])["kept"]
+        stats = self._server.stats()
+        return Measured(
+            rows=rows,
+            kept=kept,
+            cpu_s=ended.cpu_s,
+            peak_bytes=ended.peak_bytes,
+            stats=stats,
+            opened=stats["first_request_monotonic"],
+        )
+
+    def _pipeline(self, protocol: Protocol, url: str, rows: int, in_flight: int, flags: Iterable[str]) -> Measured:
+        output = self._folder / "output"
+        opening = Opening(self._server)
+        ended = self._run(
+            "pipelines",
+            "generate",
+            f"--llm={protocol}",
+            f"--base_url={url}",
+            f"--model={MODEL}",
+            f"--tasks={self._tasks(rows)}",
+            f"--examples_per_task={EXAMPLES_PER_TASK}",
+            f"--max_concurrency={in_flight}",
+            f"--output={output}",
+            *flags,
+            watch=opening.look,
+        )
+        counts = json.loads((output / "manifest.json").read_text("utf-8"))["refreshes"]["base"]["counts"]
+        stats = self._server.stats()
+        return Measured(
+            rows=rows,
+            kept=counts["examples"],
+            cpu_s=ended.cpu_s,
+            peak_bytes=ended.peak_bytes,
+            stats=stats,
+            opened=opening.at or stats["first_request_monotonic"],
+            probed=opening.answered,
+            probed_latency_s=opening.latency_s,
+        )
+
+    def _tasks(self, rows: int) -> Path:
+        path = self._folder / f"tasks-{rows}.txt"
+        if not path.exists():
+            write_tasks(path, rows)
+        return path
+
+    def _run(self, module: str, *arguments: str, watch: Callable[[], object] = lambda: None) -> Ended:
+        command = [sys.executable, "-m", module, *arguments]
+        return run_program(command, cwd=self._folder, env=self._env, log=self._folder / "log.txt", watch=watch)

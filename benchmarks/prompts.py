@@ -1,0 +1,77 @@
+"""The prompts that the pipeline sends for a file of tasks, in the order in which it sends them, for the programs beside
+it: each prompt then meets the same latency in both, and the slow ones come at the same place. A program of its own,
+because it imports Beam, which the process that measures must not hold: see `measuring`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines.options import parse
+from transforms.build_prompt import BuildPrompt
+from transforms.elements import Prompt
+from transforms.flatten import Flatten
+from transforms.llm.structure import STRUCTURE_NAMES, json_schema
+from transforms.sample_attributes import SampleAttributes
+from transforms.shard_elements import ShardElements, shards_for
+from transforms.task_generate import ReadTasks
+
+
+class Append(beam.DoFn):  # type: ignore[misc]
+    """Prompts -> lines at the end of a file. The engine of local runs hands all of them over in one bundle."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: Any = None
+
+    def start_bundle(self) -> None:
+        """Opens the file."""
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  # closed by finish_bundle
+
+    def process(self, prompt: Prompt) -> None:
+        """Adds a line."""
+        self._file.write(json.dumps(prompt.text) + "\n")
+
+    def finish_bundle(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def append_prompts(tasks: Path, examples_per_task: int, path: Path) -> None:
+    """A file of tasks -> the prompts of their examples, with the pipeline's default options, added to a file."""
+    config, options = parse([f"--tasks={tasks}", f"--examples_per_task={examples_per_task}"])
+    with beam.Pipeline(options=options) as pipeline:
+        _ = (
+            pipeline
+            | ReadTasks(str(tasks))
+            | Flatten(None, config.seed)
+            | SampleAttributes(examples_per_task, config.attributes, config.seed)
+            | ShardElements(shards_for(config.expected_examples))
+            | BuildPrompt(config.example_template)
+            | beam.ParDo(Append(str(path)))
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Arguments of the command line -> for each file of tasks a file beside it, of the same name but for its ending
+    .jsonl: the constant part of an OpenAI body, then a prompt a line, all in JSON."""
+    parser = argparse.ArgumentParser(description="Writes the prompts of tasks.", allow_abbrev=False)
+    parser.add_argument("--examples_per_task", type=int, required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("tasks", type=Path, nargs="+", help="files of tasks")
+    options = parser.parse_args(argv)
+    schema = {"name": STRUCTURE_NAMES["example"], "strict": True, "schema": json_schema("example")}
+    frame = {"model": options.model, "response_format": {"type": "json_schema", "json_schema": schema}}
+    for tasks in options.tasks:
+        path = tasks.with_suffix(".jsonl")
+        path.write_text(json.dumps(frame) + "\n", "utf-8")
+        append_prompts(tasks, options.examples_per_task, path)
+
+
+if __name__ == "__main__":
+    main()

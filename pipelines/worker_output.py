@@ -1,0 +1,60 @@
+"""What local worker processes print: kept aside, so that a user's mistake does not end in four tracebacks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+_TAIL_BYTES = 20_000
+
+
+@contextlib.contextmanager
+def kept_aside(wanted: bool) -> Iterator[Callable[[], str]]:
+    """While its `with` block runs, what worker processes write to standard error goes to a temporary file, and what
+    this process writes goes where it went before. Beam's worker processes inherit standard error, and print the
+    traceback of whatever a step raises, our own refusals too.
+
+    Args:
+      wanted: False changes nothing.
+
+    Yields:
+      a function that gives the end of what was written so far.
+    """
+    if not wanted:
+        yield lambda: ""
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as aside:
+        real = os.dup(2)
+        os.dup2(aside.fileno(), 2)
+        ours = os.fdopen(os.dup(real), "w", buffering=1, encoding=sys.stderr.encoding or "utf-8", errors="replace")
+        before = sys.stderr
+        _redirect(before, ours)
+
+        def tail() -> str:
+            aside.seek(0, os.SEEK_END)
+            aside.seek(max(0, aside.tell() - _TAIL_BYTES))
+            return aside.read().decode("utf-8", "replace")
+
+        try:
+            yield tail
+        finally:
+            _redirect(ours, before)
+            ours.close()
+            os.dup2(real, 2)
+            os.close(real)
+
+
+def _redirect(old: object, new: object) -> None:
+    """Standard error and the logs that are written to it, from one stream to another. Where somebody else took standard
+    error over (a test), it is left alone."""
+    if getattr(old, "name", None) != "<stderr>" and getattr(new, "name", None) != "<stderr>":
+        return
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            handler.setStream(new)
+    sys.stderr = new
