@@ -122,8 +122,8 @@ def _gemini(typed: Mapping[str, Any], cloud: Any) -> Backend:
     from transforms.llm.gemini import GeminiBackend
 
     model = _model(typed, "gemini-2.5-flash")
-    has_key = bool(os.environ.get("GEMINI_API_KEY"))
-    project = typed["vertex_project"] or (None if has_key and not typed["vertex_location"] else cloud.project)
+    has_key = bool(os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY"))
+    project = typed["vertex_project"] or cloud.project
     if project is None and typed["vertex_location"]:
         raise OptionError("--vertex_location without a project: set --vertex_project, or Beam's --project")
     if project is None and not has_key:

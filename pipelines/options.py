@@ -38,7 +38,6 @@ _AT_LEAST_ONE: Final = (
     "task_requests",
     "max_tasks",
     "examples_per_task",
-    "max_output_tokens",
     "max_concurrency",
     "max_attempts",
     "parse_attempts",
@@ -396,12 +395,13 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
             return None
 
     check(lambda: _check_numbers(typed))
+    can_sample = check(lambda: _check_sampling(typed))
     attributes = check(lambda: _attributes(typed))
     brainstorm = check(lambda: _template(typed, "brainstorm_template", "brainstorm", BRAINSTORM_VARIABLES))
     example = check(lambda: _template(typed, "example_template", "classify", EXAMPLE_VARIABLES))
     topics = check(lambda: _topics(typed["topics"]))
     given_tasks = check(lambda: _check_tasks(typed["tasks"]))
-    backend = check(lambda: backend_of(typed, cloud))
+    backend: Any = check(lambda: backend_of(typed, cloud)) if can_sample else None  # it would say the same again
     if problems:
         raise OptionError(*problems)
     output = _output(typed["output"])
@@ -439,6 +439,19 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     )
 
 
+def _check_sampling(typed: Mapping[str, Any]) -> bool:
+    problems = []
+    if not 0 <= typed["temperature"] <= 2:
+        problems.append(f"--temperature is {typed['temperature']}; it must be from 0 to 2")
+    if not 0 < typed["top_p"] <= 1:
+        problems.append(f"--top_p is {typed['top_p']}; it must be above 0 and at most 1")
+    if typed["max_output_tokens"] is not None and typed["max_output_tokens"] < 1:
+        problems.append(f"--max_output_tokens is {typed['max_output_tokens']}; it must be at least 1")
+    if problems:
+        raise OptionError(*problems)
+    return True
+
+
 def _check_numbers(typed: Mapping[str, Any]) -> None:
     problems = [
         f"--{name} is {typed[name]}; it must be at least 1"
@@ -450,10 +463,6 @@ def _check_numbers(typed: Mapping[str, Any]) -> None:
         for name in ("requests_per_minute", "tokens_per_minute", "request_timeout")
         if typed[name] is not None and not 0 < typed[name] < math.inf
     ]
-    if not 0 <= typed["temperature"] <= 2:
-        problems.append(f"--temperature is {typed['temperature']}; it must be from 0 to 2")
-    if not 0 < typed["top_p"] <= 1:
-        problems.append(f"--top_p is {typed['top_p']}; it must be above 0 and at most 1")
     if not -_INT64 <= typed["seed"] < _INT64:
         problems.append(f"--seed is {typed['seed']}; it must fit 64 bits")
     if not _LABEL.fullmatch(typed["refresh"]):

@@ -372,10 +372,10 @@ def test_refusals_while_others_are_answered_use_up_no_attempts() -> None:
 
     def play(request: Request, visit: int) -> Any:
         if request.text == "prompt 1" and visit < 12:
-            return Throttled("busy")
+            return Throttled("busy", 0.02)  # in which some others are answered
         return 0.002
 
-    with running(play, max_concurrency=4, max_attempts=2) as run:
+    with running(play, max_concurrency=4, max_attempts=3) as run:
         run.ask(texts(4))
         found: dict[str, Done[str]] = {}
         while "prompt 1" not in found:

@@ -75,13 +75,12 @@ class _Call(beam.DoFn):
         self._engine: Engine
         self._done: queue.SimpleQueue[Done[_Asked]]
         self._out: int
-        self._throttled: float  # seconds that were not yet counted
+        self._throttled = 0.0  # seconds that were not yet counted
 
     def start_bundle(self) -> None:
         self._engine = engine_for(self._backend, self._settings)
         self._done = queue.SimpleQueue()
         self._out = 0
-        self._throttled = 0.0
 
     def process(
         self,
@@ -138,7 +137,8 @@ class _Call(beam.DoFn):
         )
 
     def _usage(self, done: Done[_Asked]) -> Usage:
-        self._throttled += self._engine.take_throttled_seconds()
+        throttled = self._engine.take_throttled_seconds()
+        self._throttled += throttled
         seconds = int(self._throttled)  # Beam's counter is in whole seconds; the rest waits for the next
         self._throttled -= seconds
         answer = done.answer
@@ -148,7 +148,7 @@ class _Call(beam.DoFn):
             prompt_tokens=answer.prompt_tokens if answer else 0,
             output_tokens=answer.output_tokens if answer else 0,
             latencies_ms=(round(done.latency * 1000),) if answer else (),
-            throttled_ms=seconds * 1000,
+            throttled_ms=round(throttled * 1000),
         )
         self._counters.add("requests.sent", usage.requests)
         self._counters.add("requests.retries", usage.retries)

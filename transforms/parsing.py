@@ -637,6 +637,8 @@ def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | R
             body = body[opened.end() :]
             repairs.add("reasoning")
     if not _unfence(body).strip():
+        if finish_reason == "length":  # a model that thinks can spend all its tokens before it says a word
+            return Refusal(reason="truncated", detail="the token limit was reached before there was any text")
         return Refusal(reason="empty", detail="the reply holds no text")
     if len(body) > READ_MAX_CHARS:
         detail = (

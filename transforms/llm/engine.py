@@ -331,7 +331,7 @@ class Engine:
             # Others are answered, so the endpoint is well and merely full: patience costs nothing. The limiter sets the
             # pace then; a long wait of its own would only make the last requests of a run late.
             job.refusals += 1
-            steps = min(job.refusals, 2)
+            steps = job.refusals
         else:
             job.failures += 1
             steps = job.failures
