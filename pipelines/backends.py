@@ -70,8 +70,8 @@ def _url_problem(url: str) -> str | None:
         return "not a URL such as http://127.0.0.1:8000/v1"
     if parts.username or parts.password:
         return "holds a user name or password, which would stand in the manifest; keys come from the environment"
-    if parts.query or parts.fragment:
-        return "holds a query or fragment; it is only the part before the route"
+    if parts.fragment or (parts.query and not re.fullmatch(r"api-version=[\w.-]+", parts.query)):
+        return "holds a query or fragment that is not api-version=...; it is only the part before the route"
     return None
 
 
@@ -111,6 +111,10 @@ def _openai(typed: Mapping[str, Any], cloud: Any) -> Backend:
 
     model = _model(typed, "gpt-4.1-mini")
     base_url = typed["base_url"] or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    if problem := _url_problem(base_url):
+        raise OptionError(
+            f"OPENAI_BASE_URL is {_without_secrets(base_url)!r}: {problem}; export another, or set --base_url"
+        )
     if urlsplit(base_url).hostname == "api.openai.com" and not os.environ.get("OPENAI_API_KEY"):
         raise OptionError(
             "OPENAI_API_KEY is not set: export it, or name another endpoint with --base_url=http://host:port/v1"

@@ -6,9 +6,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import glob
 import math
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -18,6 +20,7 @@ import yaml
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
 
 from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS, backend_of
 from pipelines.option_error import OptionError
@@ -26,7 +29,9 @@ from transforms.llm.base import Backend
 from transforms.llm.engine import Settings
 from transforms.llm.limiter import Limits
 from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES, PromptTemplate, TemplateError
+from transforms.schema import KINDS
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
+from transforms.write_dataset import MANIFEST, STAGING
 
 LOCAL_RUNNER: Final = "FnApiRunner"
 """Beam's in-process engine. `DirectRunner` stands for three of them, and tries Prism first, a binary that it downloads
@@ -254,10 +259,11 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
     typed = {action.dest: getattr(known, action.dest) for action in _own_actions() if action.dest != "config"}
     options = GenerateOptions(flags)
-    config = _validated(typed, options.view_as(GoogleCloudOptions))
     standard = options.view_as(StandardOptions)
     if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
+    _check_runner(standard.runner)
+    config = _validated(typed, options.view_as(GoogleCloudOptions))
     return config, options
 
 
@@ -315,6 +321,13 @@ def _own_actions() -> list[argparse.Action]:
     return parser._actions
 
 
+def _check_runner(name: str) -> None:
+    try:
+        create_runner(name)
+    except Exception as error:  # an unknown name, or one whose packages are not installed
+        raise OptionError(f"--runner={name}: {_reason(error)}") from None
+
+
 def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
     if not argument.startswith("-"):
         return f"unexpected argument {argument!r}: options are written --name=value"
@@ -345,22 +358,33 @@ def _config_flags(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _flags_of(where: str, flag: str, value: Any) -> Iterator[str]:
-    if value is True:
-        yield flag
-    elif value is None:
+    if value is None:
         return
-    elif value is False:
+    elif isinstance(value, bool):
         if any(flag in action.option_strings and action.nargs != 0 for action in _own_actions()):
-            raise OptionError(f"{where}: is false, which is no value for it; put quotes around `no` or `off`")
-        return  # no option of ours is on by default
-    elif isinstance(value, dict):  # language: {English: 0.5, German: 0.5}
-        yield f"{flag}={','.join(f'{name}:{weight}' for name, weight in value.items())}"
-    elif isinstance(value, list):  # language: [English, German]
-        yield f"{flag}={','.join(map(str, value))}"
+            word = "true" if value else "false"
+            raise OptionError(f"{where}: is {word}, which is no value for it; put quotes around words such as `no`")
+        if value:  # no option of ours is on by default
+            yield flag
+    elif isinstance(value, (dict, list)):
+        yield f"{flag}={','.join(_choices_of(where, value))}"
     elif isinstance(value, (str, int, float)) or hasattr(value, "isoformat"):  # a bare YAML date is a date
         yield f"{flag}={value}"
     else:
         raise OptionError(f"{where}: a {type(value).__name__} is no value for an option")
+
+
+def _choices_of(where: str, value: dict[Any, Any] | list[Any]) -> Iterator[str]:
+    """`{English: 0.5, German: 0.5}`, `[English, German]` or `[English: 0.5, German]` -> what a flag would list."""
+    for item in value.items() if isinstance(value, dict) else value:
+        if isinstance(item, dict):
+            yield from _choices_of(where, item)
+        elif isinstance(item, tuple) and isinstance(item[1], (str, int, float)):
+            yield f"{item[0]}:{item[1]}"
+        elif isinstance(item, (str, int, float)):
+            yield str(item)
+        else:
+            raise OptionError(f"{where}: expected names, each with an optional weight, not {item!r:.80}")
 
 
 def _read_text(option: str, path: str) -> str:
@@ -378,7 +402,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, BeamIOError) and error.exception_details:
         error = next((e for e in error.exception_details.values() if isinstance(e, BaseException)), error)
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return " ".join(error.strerror.split())
     return " ".join(f"{error}".split())[:300] or type(error).__name__
 
 
@@ -423,12 +447,12 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
         ),
         expected_tasks=given_tasks or typed["task_requests"] * _TASKS_PER_REQUEST,
         typed=typed,
+        tasks=as_pattern(typed["tasks"]) if typed["tasks"] else None,
         **{
             name: typed[name]
             for name in (
                 "refresh",
                 "keep_raw",
-                "tasks",
                 "task_requests",
                 "max_tasks",
                 "examples_per_task",
@@ -511,12 +535,19 @@ def _topics(path: str | None) -> tuple[str, ...]:
     return topics
 
 
+def as_pattern(path: str) -> str:
+    """What was typed -> a pattern: a file that has just this name is meant, though the name holds wildcards."""
+    if "://" in path or not os.path.isfile(path) or glob.escape(path) == path:
+        return path
+    return glob.escape(os.path.abspath(path))  # Beam looks for wildcards in absolute paths only
+
+
 def _check_tasks(pattern: str | None) -> int:
     """Reads the user's tasks once from end to end, holding one at a time -> how many there are; 0 without a pattern."""
     if pattern is None:
         return 0
     try:
-        files = FileSystems.match([pattern])[0].metadata_list
+        files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
     except Exception as error:
         raise OptionError(f"--tasks {pattern}: cannot be read: {_reason(error)}") from None
     if not files:
@@ -539,26 +570,59 @@ def _check_tasks(pattern: str | None) -> int:
 
 
 def _output(path: str) -> str:
-    """The folder as typed -> an absolute path or URL that can be written to."""
+    """The folder as typed -> an absolute path or URL that can be written to. It is tried, and left as it was."""
     if not path.strip():
         raise OptionError("--output is empty; name a folder")
-    if "://" in path:
-        try:
-            FileSystems.get_filesystem(path)
-        except ValueError as error:
-            raise OptionError(f"--output {path}: cannot be written: {_reason(error)}") from None
-        return path.rstrip("/")
+    return _remote_output(path) if "://" in path else _local_output(path)
+
+
+def _local_output(path: str) -> str:
     made: list[Path] = []
     try:
         folder = Path(path).expanduser().absolute()
-        made += [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        for inside in (folder, *(folder / name for name in (STAGING, *KINDS))):
+            if inside is folder or inside.exists():
+                probe = inside / f".write-test-{os.getpid()}"
+                probe.touch()
+                probe.unlink()
+        if (folder / MANIFEST).is_dir():
+            raise OSError(f"{MANIFEST} is a folder")
     except (OSError, ValueError, RuntimeError) as error:
         for parent in made:
             if parent.is_dir():
                 parent.rmdir()
         raise OptionError(f"--output {path}: cannot be written: {_reason(error)}; name a folder that can") from None
     return str(folder)
+
+
+def _remote_output(path: str) -> str:
+    """Writes a small file and deletes it. Clients of object stores wait for minutes where they find no credentials, so
+    it has so many seconds."""
+    output = path.rstrip("/")
+    failure: list[BaseException | None] = []
+
+    def attempt() -> None:
+        try:
+            probe = FileSystems.join(output, STAGING, f"write-test-{os.getpid()}")
+            with FileSystems.create(probe, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+                file.write(b"textmint")
+            FileSystems.delete([probe])
+            failure.append(None)
+        except BaseException as error:  # each file system raises its own
+            failure.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(_REMOTE_SECONDS)
+    if not failure:
+        problem = f"no answer within {_REMOTE_SECONDS:.0f} s"
+    elif failure[0] is not None:
+        problem = _reason(failure[0])
+    else:
+        return output
+    raise OptionError(f"--output {path}: cannot be written: {problem}; check the path and your credentials for it")
+
+
+_REMOTE_SECONDS: Final = 45.0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
 import re
 import secrets
 import shlex
+import signal
 import sys
-import textwrap
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -22,17 +23,20 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from pipelines.generate import build
+from pipelines.label_lock import label_lock
 from pipelines.option_error import OptionError
 from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.progress_line import ProgressLine
+from pipelines.signals import ending_on_signals
 from pipelines.worker_output import kept_aside
 from transforms.errors import RunFailed
 from transforms.llm.engine import close_engines
-from transforms.write_dataset import Target, read_manifest
+from transforms.write_dataset import Target, finish_publishing, read_manifest
 
 _LOG = logging.getLogger("textmint")
 _REASON: Final = re.compile(rf"{RunFailed.__name__}: (.*?)(?: \[while running|\n|$)")
 _WIDTH: Final = 100
+_AFTERWARDS: Final = "what was published before is there; run the same command again"
 
 
 def generate(argv: Sequence[str], prog: str) -> int:
@@ -55,20 +59,26 @@ def generate(argv: Sequence[str], prog: str) -> int:
     _set_up_logging(local)
     target = target_of(config)
     processes = local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
-    with kept_aside(processes) as workers_said:
+    with kept_aside(processes) as workers_said, ending_on_signals() as signals:
         try:
-            with ProgressLine(shown=local):
-                run(config, options, target)
-        except KeyboardInterrupt:
-            print(f"\n{prog}: interrupted; {config.output} is as it was before the run", file=sys.stderr)
-            return 130
-        except Exception as error:
+            with label_lock(target) if "://" not in config.output else contextlib.nullcontext():
+                finish_publishing(config.output)
+                with ProgressLine(shown=local):
+                    run(config, options, target)
+        except OptionError as error:
+            print(f"{prog}: {error}", file=sys.stderr)
+            return 2
+        except (Exception, KeyboardInterrupt) as error:
+            if signals or isinstance(error, KeyboardInterrupt):
+                ended_by = signal.Signals(signals[0]) if signals else signal.SIGINT
+                print(f"{prog}: ended by {ended_by.name}; {_AFTERWARDS}", file=sys.stderr)
+                return 128 + ended_by
             if reason := _REASON.search(f"{type(error).__name__}: {error}"):
                 print(f"{prog}: the run failed: {reason[1]}", file=sys.stderr)
             else:
                 print(workers_said(), end="", file=sys.stderr)
                 traceback.print_exc()
-                print(f"{prog}: the run failed; {config.output} is as it was before the run", file=sys.stderr)
+                print(f"{prog}: the run failed; {_AFTERWARDS}", file=sys.stderr)
             return 1
         finally:
             close_engines()
@@ -103,7 +113,7 @@ def target_of(config: Config) -> Target:
             "options": dict(config.typed),
             "attributes": config.attributes.describe(),
             "templates": {"brainstorm": config.brainstorm_template.name, "example": config.example_template.name},
-            "backend": dict(config.backend.fingerprint()),
+            "backend": {**config.backend.fingerprint(), "base_url": getattr(config.backend, "base_url", None)},
             "versions": versions(),
         },
     )
@@ -122,7 +132,7 @@ def versions() -> dict[str, str]:
 
 
 def _set_up_logging(local: bool) -> None:
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, force=True)
     _LOG.setLevel(logging.INFO)
     # Beam's local engine logs a traceback for every failure, and we say ourselves what failed.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
@@ -168,7 +178,8 @@ def _first_rows(output: str, entry: Mapping[str, Any], count: int) -> list[dict[
 
 
 def _field(name: str, value: str) -> str:
-    return f"  {name:<17} {textwrap.shorten(value, _WIDTH - 20, placeholder=' ...')}"
+    line = " ".join(value.split())  # cut by characters: not every script puts spaces between words
+    return f"  {name:<17} {line if len(line) <= _WIDTH - 20 else line[: _WIDTH - 24].rstrip() + ' ...'}"
 
 
 def _look_command(folder: str) -> str:

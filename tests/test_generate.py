@@ -686,7 +686,7 @@ def test_an_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("pipelines.run.run", interrupt)
     done = run_main("generate", f"--output={tmp_path}")
     assert done.code == 130
-    assert "interrupted" in done.err
+    assert "ended by SIGINT" in done.err
     assert "Traceback" not in done.err
 
 

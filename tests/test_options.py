@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
@@ -258,9 +263,9 @@ def test_wrong_values(argv: list[str], message: str, capsys: pytest.CaptureFixtu
         ("tasks", "a.txt.gz", "no gzip", "cannot be read: "),
         ("topics", "a", "# only a comment\n", "holds no topic; write one a line, or --topics=none"),
         ("topics", "a", b"\xff", "not UTF-8 (byte 0)"),
-        ("example_template", "a", "{{ taks }}", "unknown variable 'taks': did you mean 'task'?"),
+        ("example_template", "a", "{{ taks }}", "unknown variable 'taks' (did you mean 'task'?)"),
         ("example_template", "a", "{{ topic }}", "unknown variable 'topic'"),
-        ("brainstorm_template", "a", "{{ topics }}", "unknown variable 'topics': did you mean 'topic'?"),
+        ("brainstorm_template", "a", "{{ topics }}", "unknown variable 'topics' (did you mean 'topic'?)"),
         ("brainstorm_template", "a", "\n{{ topic }", "line 2: "),
         ("example_template", "a", "{{ task.__class__ }}", "access to attribute '__class__'"),
         ("example_template", "a", " ", "the prompt comes out empty"),
@@ -357,9 +362,60 @@ def test_output_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert config_of("--output=~/data").output == str(tmp_path / "data")
 
 
+class Store:
+    """An object store in place of Google's, whose client would look for credentials first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: Callable[[], None] = lambda: None) -> None:
+        self.calls: list[str] = []
+
+        def create(path: str, **_: object) -> io.BytesIO:
+            fails()
+            self.calls.append(f"create {path}")
+            return io.BytesIO()
+
+        monkeypatch.setattr("pipelines.options.FileSystems.create", create)
+        monkeypatch.setattr(
+            "pipelines.options.FileSystems.delete", lambda paths: self.calls.append(f"delete {paths[0]}")
+        )
+
+
 @pytest.mark.parametrize("path", ["gs://bucket-name/data", "gs://bucket-name/data/"])
-def test_output_may_be_a_url(path: str) -> None:
+def test_output_may_be_a_url(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(monkeypatch)
     assert config_of(f"--output={path}").output == "gs://bucket-name/data"
+    probe = f"gs://bucket-name/data/_staging/write-test-{os.getpid()}"
+    assert store.calls == [f"create {probe}", f"delete {probe}"]
+
+
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden() -> None:
+        raise PermissionError(13, "no access\nto the bucket")
+
+    Store(monkeypatch, forbidden)
+    assert problem("--output=gs://bucket-name/data").startswith("--output gs://bucket-name/data: cannot be written: ")
+    Store(monkeypatch, lambda: time.sleep(5))
+    monkeypatch.setattr("pipelines.options._REMOTE_SECONDS", 0.05)
+    assert "no answer within 0 s" in problem("--output=gs://bucket-name/data")
+
+
+@pytest.mark.parametrize("name", ["examples", "tasks", "rejects", "_staging"])
+def test_what_stands_in_the_way_of_the_output_is_told(name: str) -> None:
+    Path("../in/data").mkdir()
+    Path("../in/data", name).touch()
+    assert problem("--output=../in/data").startswith("--output ../in/data: cannot be written: Not a directory")
+
+
+def test_an_unknown_runner_is_told() -> None:
+    assert problem("--runner=Nonsense").startswith("--runner=Nonsense: ")
+
+
+def test_a_file_whose_name_looks_like_a_pattern() -> None:
+    Path("odd[1].txt").write_text("Sort bees\n")
+    config = config_of("--tasks=odd[1].txt")
+    assert config.expected_tasks == 1
+    assert [match.path for match in FileSystems.match([str(config.tasks)])[0].metadata_list] == [
+        os.path.abspath("odd[1].txt")
+    ]
 
 
 # --- --config
@@ -498,7 +554,7 @@ def test_target() -> None:
     assert target_of(config).run_id != target.run_id
     assert target.description["attributes"]["language"] == {"Thai": 1.0}
     assert target.description["options"]["examples_per_task"] == 2
-    assert target.description["backend"] == dict(config.backend.fingerprint())
+    assert target.description["backend"] == {**config.backend.fingerprint(), "base_url": None}
     assert target.description["templates"]["example"] == config.example_template.name
 
 

@@ -147,10 +147,10 @@ def test_good_templates_pass(text: str) -> None:
     [
         (
             "{{ taks }}",
-            "unknown variable 'taks': did you mean 'task'? There are task, language, difficulty, clarity, num_words.",
+            "unknown variable 'taks' (did you mean 'task'?). There are task, language, difficulty, clarity, num_words.",
         ),
-        ("{{ numwords }}", "unknown variable 'numwords': did you mean 'num_words'?"),
-        ("{% if false %}{{ dificulty }}{% endif %}", "unknown variable 'dificulty': did you mean 'difficulty'?"),
+        ("{{ numwords }}", "unknown variable 'numwords' (did you mean 'num_words'?)"),
+        ("{% if false %}{{ dificulty }}{% endif %}", "unknown variable 'dificulty' (did you mean 'difficulty'?)"),
         ("{{ topic }} {{ qqq }}", "unknown variable 'qqq'; unknown variable 'topic'"),
         ("{{ task.colour }}", "'str object' has no attribute 'colour'"),
     ],

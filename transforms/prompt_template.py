@@ -102,5 +102,5 @@ def _unknown_message(unknown: Iterable[str], variables: Mapping[str, str | None]
     parts = []
     for name in unknown:
         near = difflib.get_close_matches(name, variables, n=1, cutoff=0.4)
-        parts.append(f"unknown variable {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
-    return f"{'; '.join(parts)} There are {', '.join(variables)}."
+        parts.append(f"unknown variable {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    return f"{'; '.join(parts)}. There are {', '.join(variables)}."

@@ -8,8 +8,10 @@ in the label's place and takes the old ones away, touching no other label. Until
 changed nothing. Names hold a digest of the content, so a bundle that an engine retries writes the same file again, and
 old and new files of a label never collide.
 
-On a local disk each folder is exchanged in one atomic step. Object stores have no such step: there the new files are
-written, then the manifest, which lists the files that count, then the old files are deleted.
+On a local disk each of the three folders is exchanged in one atomic step. What is to be exchanged is written down
+before the first, and a run that is killed between them is completed by the next one (`finish_publishing`). Object
+stores have no such step: there the new files are written, then the manifest, which lists the files that count, then the
+old files are deleted.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ SHARD_BYTES: Final = 128 << 20
 BUCKET_ROWS: Final = 2_000  # about 4 MB: what a worker holds in memory at once to sort it
 STAGING: Final = "_staging"
 MANIFEST: Final = "manifest.json"
+_PLAN: Final = "publish.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,9 +318,42 @@ def _files_in(folder: str) -> list[str]:
 
 
 def _publish_local(target: Target, by_kind: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
+    plan = Path(target.staging, _PLAN)
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    names: dict[str, list[str]] = {kind: [file.name for file in by_kind[kind]] for kind in KINDS}
+    part = plan.with_suffix(".part")
+    part.write_text(json.dumps({"refresh": target.refresh, "names": names, "entry": entry}), encoding="utf-8")
+    part.replace(plan)
+    _exchange_all(target, names, entry)
+
+
+def finish_publishing(output: str) -> None:
+    """The dataset folder -> the same, where a run was killed while it published: what it had begun is done. Nothing
+    happens in a folder on an object store, whose manifest says which files count."""
+    if not _is_local(output):
+        return
+    for plan in sorted(Path(output, STAGING).glob(f"*/*/{_PLAN}")):
+        try:
+            begun = json.loads(plan.read_text(encoding="utf-8"))
+            target = Target(
+                output=output,
+                refresh=str(begun["refresh"]),
+                run_id=plan.parent.name,
+                task_requests=None,
+                examples_per_task=1,
+                description={},
+            )
+            names: dict[str, list[str]] = {kind: [str(name) for name in begun["names"][kind]] for kind in KINDS}
+            _exchange_all(target, names, begun["entry"])
+        except (ValueError, KeyError, TypeError):
+            continue  # not one of ours
+
+
+def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Mapping[str, Any]) -> None:
+    """Puts every folder in its place that is not yet there, then the manifest, then clears up."""
     for kind in KINDS:
         staged, final = Path(target.staging, kind), Path(target.output, kind, target.label)
-        wanted = {file.name for file in by_kind[kind]}
+        wanted = set(names[kind])
         if {Path(path).name for path in _files_in(str(final))} == wanted:
             continue  # the same content is there already, of an earlier run or an earlier try at this bundle
         for left_over in set(staged.iterdir()) - {staged / name for name in wanted}:

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import heapq
 import itertools
+import logging
 import math
 import queue
 import threading
@@ -35,6 +36,7 @@ from transforms.llm.base import (
 from transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
 
 Token = TypeVar("Token")
+_LOG = logging.getLogger("textmint")
 
 _BACKOFF: Final = (0.25, 4.0, 60.0)  # seconds, factor, at most: five attempts outlast an outage of some ten seconds
 _BACKOFF_WHEN_WELL: Final = (0.1, 2.0, 1.0)  # others are answered: a passing fault of one request should cost little
@@ -43,6 +45,7 @@ _REFUSALS: Final = 100  # of one request, while others are answered; then it has
 _PROBES: Final = 3  # prompts that an endpoint may refuse before it is the options' fault
 _RECENT: Final = 200  # requests of which more than half may not fail for good
 _CHARACTERS_PER_TOKEN: Final = 4
+_PATIENCE_OF_PROBE: Final = 60.0  # seconds of Retry-After; nobody should look at a run that has not begun for longer
 _CLOSING_SECONDS: Final = 5.0  # for what is in flight to end, and again for connections
 
 
@@ -98,9 +101,13 @@ def backoff(request_id: str, failures: int, is_well: bool = False) -> float:
     Args:
       is_well: whether the endpoint answered others meanwhile.
     """
+    return backoff_ceiling(failures, is_well) * fraction("backoff", request_id, failures) / UNIT
+
+
+def backoff_ceiling(failures: int, is_well: bool) -> float:
+    """How many tries have failed -> seconds that `backoff` stays below."""
     first, factor, longest = _BACKOFF_WHEN_WELL if is_well else _BACKOFF
-    ceiling = min(longest, first * factor ** min(failures - 1, _MOST_STEPS))
-    return ceiling * fraction("backoff", request_id, failures) / UNIT
+    return min(longest, first * factor ** min(failures - 1, _MOST_STEPS))
 
 
 class Engine:
@@ -347,6 +354,14 @@ class Engine:
         named = getattr(error, "retry_after", None)
         if named is not None:  # and a little more, so that not all come back at the same instant
             wait = min(named, LONGEST_HOLD) + wait / 10
+        elif refused:  # full jitter can be next to nothing, and the endpoint has just said that it has no room
+            wait = wait / 2 + backoff_ceiling(steps, is_well) / 2
+        if not self._is_open:
+            if wait > _PATIENCE_OF_PROBE:
+                remedy = f"the endpoint asks to wait {wait:.0f} s: run the same command again then"
+                self._give_up(Doomed(error.detail, remedy), job)
+                return
+            _LOG.warning("the first request failed (%s); trying again in %.1f s", error.detail, wait)
         heapq.heappush(self._parked, (now + wait, next(self._ties), refused, job))
 
     def _finish(self, job: _Job, done: Done[Any]) -> None:
