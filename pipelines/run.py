@@ -132,7 +132,14 @@ def versions() -> dict[str, str]:
 
 
 def _set_up_logging(local: bool) -> None:
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, force=True)
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:  # of whoever logged first, in the form that Python has by default
+            root.removeHandler(handler)
+    ours = logging.StreamHandler()
+    ours.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    root.addHandler(ours)
+    root.setLevel(logging.WARNING)
     _LOG.setLevel(logging.INFO)
     # Beam's local engine logs a traceback for every failure, and we say ourselves what failed.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
