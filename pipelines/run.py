@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import platform
@@ -94,9 +95,15 @@ def run(config: Config, options: PipelineOptions, target: Target) -> None:
     """
     pipeline = beam.Pipeline(options=options)
     build(pipeline, config, target)
-    result = pipeline.run()
-    if result is not None:
-        result.wait_until_finish()
+    # A row makes hundreds of short-lived objects and no cycles; looking for cycles every 700 took 7 % of its CPU.
+    before = gc.get_threshold()
+    gc.set_threshold(20_000, 20, 50)
+    try:
+        result = pipeline.run()
+        if result is not None:
+            result.wait_until_finish()
+    finally:
+        gc.set_threshold(*before)
 
 
 def target_of(config: Config) -> Target:
