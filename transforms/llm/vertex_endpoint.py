@@ -887,7 +887,7 @@ class VertexEndpointSession:
         )
 
     def _fail(self, fault: _Fault, sent: Mapping[str, str], request: Request, way: _Way) -> NoReturn:
-        """An error reply -> what it means for this session.
+        """An error reply -> what it means for the session.
 
         Raises:
           _NotServed: it can be asked in another way.
