@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from transforms.shard_elements import ShardElements, shards_for
 
 from pipelines.options import parse
 from transforms.build_prompt import BuildPrompt
@@ -18,7 +19,6 @@ from transforms.elements import Prompt
 from transforms.flatten import Flatten
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 from transforms.sample_attributes import SampleAttributes
-from transforms.shard_elements import ShardElements, shards_for
 from transforms.task_generate import ReadTasks
 
 

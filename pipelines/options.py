@@ -24,6 +24,7 @@ from apache_beam.runners.runner import create_runner
 
 from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS, backend_of
 from pipelines.option_error import OptionError
+from transforms import files, lease, ledger
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
 from transforms.llm.base import Backend
 from transforms.llm.engine import Settings
@@ -187,6 +188,12 @@ class GenerateOptions(PipelineOptions):
             help="times that a prompt is asked at most because its reply could not be read",
         )
         model.add_argument(
+            "--retry_rejects",
+            action="store_true",
+            help="ask again for examples and tasks whose replies could not be read in an earlier run of the label; "
+            "without it their paid replies stay rejected. What failed without a reply is asked for again in any case",
+        )
+        model.add_argument(
             "--offline_fault_rate",
             type=float,
             default=0.0,
@@ -202,7 +209,14 @@ class GenerateOptions(PipelineOptions):
             "--refresh",
             default="base",
             metavar="LABEL",
-            help="the label that this run's data stands under; a run of the same label replaces it, others stay",
+            help="the label that this run's data stands under, such as 2026-11-23; a run of the same label replaces "
+            "it, another label adds to the dataset what it does not have yet",
+        )
+        output.add_argument(
+            "--recompute",
+            action="store_true",
+            help="run even where the label's data is complete and nothing has changed that decides a row; it pays for "
+            "nothing twice all the same",
         )
         output.add_argument("--keep_raw", action="store_true", help="keep each reply as it came, in column raw_reply")
 
@@ -234,6 +248,8 @@ class Config:
     backend: Backend
     settings: Settings
     parse_attempts: int
+    retry_rejects: bool
+    recompute: bool
     expected_tasks: int
     typed: Mapping[str, Any]
 
@@ -241,6 +257,11 @@ class Config:
     def expected_examples(self) -> int:
         """-> a guess at the number of examples; it decides how work is divided, and nothing in a row."""
         return min(self.expected_tasks, self.max_tasks or self.expected_tasks) * self.examples_per_task
+
+    @property
+    def ledger(self) -> str:
+        """-> the folder of the replies that were paid for."""
+        return files.join(self.output, ledger.FOLDER)
 
 
 _TASKS_PER_REQUEST: Final = 20  # that the brainstorm prompt asks for
@@ -458,6 +479,8 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
                 "examples_per_task",
                 "seed",
                 "parse_attempts",
+                "retry_rejects",
+                "recompute",
             )
         },
     )
@@ -547,13 +570,13 @@ def _check_tasks(pattern: str | None) -> int:
     if pattern is None:
         return 0
     try:
-        files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
+        found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
     except Exception as error:
         raise OptionError(f"--tasks {pattern}: cannot be read: {_reason(error)}") from None
-    if not files:
+    if not found_files:
         raise OptionError(f"--tasks {pattern}: there is no such file")
     found = 0
-    for metadata in files:
+    for metadata in found_files:
         path = metadata.path
         if not path.lower().endswith(TASK_SUFFIXES):
             raise OptionError(f"--tasks {path}: is not one of {', '.join(TASK_SUFFIXES)}")
@@ -582,7 +605,7 @@ def _local_output(path: str) -> str:
         folder = Path(path).expanduser().absolute()
         made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        for inside in (folder, *(folder / name for name in (STAGING, *KINDS))):
+        for inside in (folder, *(folder / name for name in (STAGING, ledger.FOLDER, lease.FOLDER, *KINDS))):
             if inside is folder or inside.exists():
                 probe = inside / f".write-test-{os.getpid()}"
                 probe.touch()
@@ -605,10 +628,9 @@ def _remote_output(path: str) -> str:
 
     def attempt() -> None:
         try:
-            probe = FileSystems.join(output, STAGING, f"write-test-{os.getpid()}")
-            with FileSystems.create(probe, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                file.write(b"textmint")
-            FileSystems.delete([probe])
+            probe = files.join(output, STAGING, f"write-test-{os.getpid()}")
+            files.write_file(probe, b"textmint")
+            files.delete_files([probe])
             failure.append(None)
         except BaseException as error:  # each file system raises its own
             failure.append(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -14,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Final
 
@@ -23,21 +24,32 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
+from pipelines.earlier import Earlier, look
 from pipelines.generate import build
-from pipelines.label_lock import label_lock
 from pipelines.option_error import OptionError
 from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.progress_line import ProgressLine
 from pipelines.signals import ending_on_signals
+from pipelines.up_to_date import KEY, is_up_to_date, key_of
 from pipelines.worker_output import kept_aside
+from transforms import files, lease
 from transforms.errors import RunFailed
-from transforms.llm.engine import close_engines
-from transforms.write_dataset import Target, finish_publishing, read_manifest
+from transforms.ledger_files import fold_journals
+from transforms.llm.engine import LAUNCHER, close_engines
+from transforms.write_dataset import Target, read_manifest
 
 _LOG = logging.getLogger("textmint")
 _REASON: Final = re.compile(rf"{RunFailed.__name__}: (.*?)(?: \[while running|\n|$)")
 _WIDTH: Final = 100
-_AFTERWARDS: Final = "what was published before is there; run the same command again"
+_AFTERWARDS: Final = "what was published before is there, and what was paid for is kept; run the same command again"
+_NOTHING_NEW: Final = (
+    "refresh=%s is complete, and nothing has changed that decides a row: there is nothing to do (--recompute runs all "
+    "the same)"
+)
+COMPACTING: Final = "compacting"
+"""The lease of whoever merges files of the ledger."""
+_FOLD_TRIES: Final = 10
+_FOLD_SECONDS: Final = 0.2
 
 
 def generate(argv: Sequence[str], prog: str) -> int:
@@ -62,12 +74,23 @@ def generate(argv: Sequence[str], prog: str) -> int:
     processes = local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
     with kept_aside(processes) as workers_said, ending_on_signals() as signals:
         try:
-            with label_lock(target) if "://" not in config.output else contextlib.nullcontext():
-                finish_publishing(config.output)
-                with ProgressLine(shown=local):
-                    run(config, options, target)
+            with held(target):
+                earlier = look(config)
+                key = key_of(config, earlier, versions())
+                entry = published_entry(config)
+                if is_up_to_date(config, earlier, key, entry):
+                    _LOG.info(_NOTHING_NEW, config.refresh)
+                else:
+                    target = dataclasses.replace(target, description={**target.description, KEY: key})
+                    try:
+                        with told_to_workers(local), ProgressLine(shown=local):
+                            run(config, options, target, earlier)
+                    finally:
+                        close_engines()
+                        fold_when_ended(config.ledger, target.run_id)
         except OptionError as error:
-            print(f"{prog}: {error}", file=sys.stderr)
+            for problem in error.problems:
+                print(f"{prog}: {problem}", file=sys.stderr)
             return 2
         except (Exception, KeyboardInterrupt) as error:
             if signals or isinstance(error, KeyboardInterrupt):
@@ -87,14 +110,61 @@ def generate(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def run(config: Config, options: PipelineOptions, target: Target) -> None:
-    """A checked Config -> the dataset folder, when it returns.
+@contextlib.contextmanager
+def held(target: Target) -> Iterator[None]:
+    """While its `with` block runs, no other run writes the label, and nobody merges files of the ledger.
+
+    Raises:
+      OptionError: somebody does, or the leases cannot be written.
+    """
+    try:
+        with lease.hold(target.output, target.label, target.run_id):
+            if COMPACTING in lease.holders(target.output):
+                raise OptionError(
+                    f"--output={target.output}: its ledger is being compacted at this moment; run the same command "
+                    "again when that has ended"
+                )
+            yield
+    except lease.LeaseTakenError as error:
+        raise OptionError(
+            f"--refresh={target.refresh}: another run of this label is writing to {target.output} ({error}); "
+            "wait for its end, or choose another label or folder"
+        ) from None
+
+
+@contextlib.contextmanager
+def told_to_workers(local: bool) -> Iterator[None]:
+    """While its `with` block runs, worker processes on this machine find out when this one is killed."""
+    if local:
+        os.environ[LAUNCHER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        os.environ.pop(LAUNCHER, None)
+
+
+def fold_when_ended(folder: str, run_id: str) -> None:
+    """The ledger's folder -> its journals turned into Parquet, on a local disk. Worker processes of the run may take a
+    moment to end; what they still hold after it is folded by the next run."""
+    if not files.is_local(folder):
+        return
+    try:
+        for _ in range(_FOLD_TRIES):
+            if not any(name.startswith(run_id) for name in fold_journals(folder).busy):
+                return
+            time.sleep(_FOLD_SECONDS)
+    except OSError as error:
+        _LOG.warning("the ledger's journals are kept as they are (%s); the next run turns them into Parquet", error)
+
+
+def run(config: Config, options: PipelineOptions, target: Target, earlier: Earlier) -> None:
+    """A checked Config, and what earlier runs left -> the dataset folder, when it returns.
 
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
     """
     pipeline = beam.Pipeline(options=options)
-    build(pipeline, config, target)
+    build(pipeline, config, target, earlier)
     # A row makes hundreds of short-lived objects and no cycles; looking for cycles every 700 took 7 % of its CPU.
     before = gc.get_threshold()
     gc.set_threshold(20_000, 20, 50)
@@ -104,6 +174,15 @@ def run(config: Config, options: PipelineOptions, target: Target) -> None:
             result.wait_until_finish()
     finally:
         gc.set_threshold(*before)
+
+
+def published_entry(config: Config) -> Mapping[str, Any] | None:
+    """-> what the manifest says of the label; None where it says nothing, or cannot be read."""
+    try:
+        entry: Mapping[str, Any] = read_manifest(config.output)["refreshes"][config.refresh]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return entry
 
 
 def target_of(config: Config) -> Target:

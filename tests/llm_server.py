@@ -708,6 +708,7 @@ class Asked:
     stream: bool = False
     form: Literal["chat", "text", "predictions", "gemini"] = "chat"
     as_chat: bool = False  # predictions that are chat completions
+    seed: object = None  # as asked for; it changes what is written, as a model's seed does, and nothing else
 
 
 def _text_of(content: object) -> str:
@@ -734,6 +735,7 @@ def _read_chat(body: Mapping[str, Any], model: str) -> Asked:
         asked.structured = True
         asked.wrapper = _wrapper_of((wanted.get("json_schema") or {}).get("schema"))
     asked.stream = bool(body.get("stream"))
+    asked.seed = body.get("seed")
     return asked
 
 
@@ -774,6 +776,7 @@ def read_body(route: Route, raw: bytes) -> Asked:
         texts.insert(0, _text_of(system["parts"]))
     asked = Asked(["\n".join(texts)], model, form="gemini")
     config = body.get("generationConfig") or {}
+    asked.seed = config.get("seed")
     schema = config.get("responseSchema") or config.get("responseJsonSchema")
     if schema or config.get("responseMimeType", "text/plain") != "text/plain":
         asked.structured = True
@@ -882,6 +885,8 @@ def answer(options: Options, route: Route, asked: Asked, digest: bytes, drawn: D
     texts: list[str] = []
     for each in asked.prompts:
         own = digest if len(asked.prompts) == 1 else prompt_digest(each)
+        if asked.seed is not None:
+            own = hashlib.blake2b(b"%b%b" % (own, str(asked.seed).encode()), digest_size=32).digest()
         text = _BAD_REPLIES[variant % 3] if fault == "bad_reply" else reply_text(options, each, own, asked.wrapper)
         if fault == "truncated":
             finish = b"MAX_TOKENS" if gemini else b"length"

@@ -22,6 +22,7 @@ import apache_beam as beam
 import google.auth
 import google.oauth2.credentials
 import pytest
+from transforms.shard_elements import ShardElements
 
 from pipelines.generate import build, llm_call
 from pipelines.options import parse
@@ -32,7 +33,6 @@ from transforms.build_prompt import BuildPrompt
 from transforms.flatten import Flatten
 from transforms.parse_json import is_example
 from transforms.sample_attributes import SampleAttributes
-from transforms.shard_elements import ShardElements
 from transforms.task_generate import ReadTasks
 
 KEY = "sk-textmint-0123456789abcdefghij"

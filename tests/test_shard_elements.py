@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from transforms.shard_elements import ShardElements, shard_of, shards_for
 
 from tests.helpers import make_draft, make_reject, make_seed, run_step, shuffled
 from transforms.elements import Draft, TaskSeed
-from transforms.shard_elements import ShardElements, shard_of, shards_for
 
 DRAFTS = [make_draft("Sort bees", n) for n in range(200)]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from pipelines.label_lock import label_lock
+
 from pipelines.option_error import OptionError
 from tests.helpers import ROOT, entry_of, files_of, rows_of, run_main
 from tests.llm_server import LlmServer

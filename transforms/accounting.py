@@ -11,7 +11,9 @@ from transforms.elements import REASONS, Example, Prompt, Reject, Reply, Task, T
 Counts = Mapping[str, int]
 """`Step/name` -> how many, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
 
-STEPS: Final = ("TaskGenerate", "Flatten", "SampleAttributes", "BuildPrompt", "LLMCall", "ParseJSON")
+STEPS: Final = ("TaskGenerate", "Flatten", "SampleAttributes", "BuildPrompt", "LLMCall", "ParseJSON", "FindDuplicates")
+_REQUESTS: Final = ("sent", "retries", "asked_again", "from_ledger")
+_TOKENS: Final = ("prompt", "output")
 
 
 def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
@@ -52,12 +54,17 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
 
 
 def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
-    yield f"{step}/requests.sent", usage.requests
-    yield f"{step}/requests.retries", usage.retries
-    yield f"{step}/requests.asked_again", usage.asked_again
-    yield f"{step}/tokens.prompt", usage.prompt_tokens
-    yield f"{step}/tokens.output", usage.output_tokens
-    yield f"{step}/throttled_ms", usage.throttled_ms
+    for name, amount in (
+        ("requests.sent", usage.requests),
+        ("requests.retries", usage.retries),
+        ("requests.asked_again", usage.asked_again),
+        ("requests.from_ledger", usage.from_ledger),
+        ("tokens.prompt", usage.prompt_tokens),
+        ("tokens.output", usage.output_tokens),
+        ("throttled_ms", usage.throttled_ms),
+    ):
+        if amount:
+            yield f"{step}/{name}", amount
     for latency in usage.latencies_ms:
         yield f"{step}/latency_ms.{_bucket(latency)}", 1
 
@@ -103,6 +110,7 @@ def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: 
         "BuildPrompt": kept["SampleAttributes"],
         "LLMCall": kept["BuildPrompt"],
         "ParseJSON": kept["LLMCall"],
+        "FindDuplicates": kept["ParseJSON"],
     }
     table: dict[str, dict[str, Any]] = {}
     for step in STEPS:
@@ -110,8 +118,8 @@ def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: 
         if repaired := named(counts, f"{step}/repaired."):
             table[step]["repaired"] = repaired
         if requests := named(counts, f"{step}/requests."):
-            table[step]["requests"] = requests
-            table[step]["tokens"] = named(counts, f"{step}/tokens.")
+            table[step]["requests"] = {**dict.fromkeys(_REQUESTS, 0), **requests}
+            table[step]["tokens"] = {**dict.fromkeys(_TOKENS, 0), **named(counts, f"{step}/tokens.")}
             table[step]["latency_ms"] = percentiles(named(counts, f"{step}/latency_ms."))
             table[step]["throttled_seconds"] = counts.get(f"{step}/throttled_ms", 0) / 1000
     return table
@@ -138,7 +146,7 @@ def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int
         problems += [f"{step}: unknown reason {reason!r}" for reason in line["rejected"] if reason not in REASONS]
     all_rejected = sum(sum(line["rejected"].values()) for line in table.values())
     for kind, counted in {
-        "examples": table["ParseJSON"]["kept"],
+        "examples": table[STEPS[-1]]["kept"],
         "tasks": table["Flatten"]["kept"],
         "rejects": all_rejected,
     }.items():

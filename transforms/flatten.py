@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import apache_beam as beam
+from apache_beam import typehints
 
 from transforms.elements import Reject, Task, TaskList
 from transforms.identity import stable_hash
@@ -47,20 +49,27 @@ def split_list(tasks: TaskList) -> Iterator[Task | Reject]:
         yield Reject.of_task(task, id=item_id, stage=_STEP, reason=reason, detail=detail, raw=raw)
 
 
-def first_of(tasks: Iterable[Task]) -> Iterator[Task | Reject]:
-    """All tasks of one task_id -> the one that stands for them, then a reject for each other.
+def first_of(found: Iterable[Task | str]) -> Iterator[Task | Reject]:
+    """All tasks of one task_id -> the one that stands for them, then a reject for each other; where another label has
+    the task, a reject for each.
 
     The earliest round wins, so that more rounds never change a task that is already there; then the smallest text.
+
+    Args:
+      found: the tasks, and among them the labels of other refreshes that have it.
     """
-    ordered = sorted(tasks, key=_precedence)
-    yield ordered[0]
-    for place, task in enumerate(ordered[1:], start=1):
+    labels = sorted(label for label in found if isinstance(label, str))
+    ordered = sorted((task for task in found if isinstance(task, Task)), key=_precedence)
+    if not labels:
+        yield from ordered[:1]
+    first = 0 if labels else 1
+    for place, task in enumerate(ordered[first:], start=first):
         yield Reject.of_task(
             task,
             id=stable_hash("duplicate_task", task.task_id, place),
             stage=_STEP,
             reason="duplicate",
-            detail=f"the same task as {ordered[0].task!r:.120}",
+            detail=f"refresh={labels[0]} has this task" if labels else f"the same task as {ordered[0].task!r:.120}",
             raw=task.task,
         )
 
@@ -76,27 +85,40 @@ def rank(task: Task, seed: int) -> Rank:
 
 
 class _Split(beam.DoFn):
+    """Tasks by their id in the output `TASKS`; in the main one what is refused, here or before."""
+
+    TASKS = "tasks"
+
     def __init__(self) -> None:
         self._counters = StepCounters(_STEP)
 
-    def process(self, tasks: TaskList) -> Iterator[Task | Reject]:
+    def process(self, tasks: TaskList | Reject) -> Iterator[Any]:
+        if isinstance(tasks, Reject):
+            yield tasks
+            return
         for task in split_list(tasks):
             self._counters.add("in")
             if isinstance(task, Reject):
                 self._counters.outcome(task)
-            yield task
+                yield task
+            else:
+                yield beam.pvalue.TaggedOutput(self.TASKS, (task.task_id, task))
 
 
 class _Deduplicate(beam.DoFn):
+    """The first of each task in the output `FIRST`; in the main one the others, as rejects."""
+
+    FIRST = "first"
+
     def __init__(self, count_kept: bool) -> None:
         self._count_kept = count_kept
         self._counters = StepCounters(_STEP)
 
-    def process(self, group: tuple[str, Iterable[Task]]) -> Iterator[Task | Reject]:
-        for task in first_of(group[1]):
+    def process(self, group: tuple[str, Iterable[Any]]) -> Iterator[Any]:
+        for task in first_of(list(group[1])):
             if self._count_kept or isinstance(task, Reject):
                 self._counters.outcome(task)
-            yield task
+            yield task if isinstance(task, Reject) else beam.pvalue.TaggedOutput(self.FIRST, task)
 
 
 class _TakeUpTo(beam.DoFn):
@@ -120,20 +142,9 @@ class _TakeUpTo(beam.DoFn):
         yield result
 
 
-def _is_task(element: object) -> bool:
-    return isinstance(element, Task)
-
-
-def _is_reject(element: object) -> bool:
-    return isinstance(element, Reject)
-
-
-def _is_list(element: object) -> bool:
-    return isinstance(element, TaskList)
-
-
-def _by_task_id(task: Task) -> tuple[str, Task]:
-    return task.task_id, task
+def _label_by_task_id(published: tuple[str, str, str]) -> tuple[str, Any]:
+    task_id, _, label = published
+    return task_id, label
 
 
 @dataclasses.dataclass(eq=False)
@@ -144,28 +155,32 @@ class Flatten(beam.PTransform):
     Args:
       max_tasks: how many tasks are kept at most; None: all.
       seed: decides which, together with the tasks themselves.
+      published: a `PTransform` from the pipeline to the tasks that other refreshes have, as `ReadPublished` gives them;
+        None: there are none.
     """
 
     max_tasks: int | None = None
     seed: int = 42
+    published: beam.PTransform | None = None
 
     def expand(self, lists: beam.PCollection[TaskList | Reject]) -> beam.PCollection[Task | Reject]:
-        passed = lists | "PassRejects" >> beam.Filter(_is_reject).with_output_types(Reject)
-        items = (
-            lists | "OnlyLists" >> beam.Filter(_is_list).with_output_types(TaskList) | "Split" >> beam.ParDo(_Split())
-        )
-        refused = items | "RefusedItems" >> beam.Filter(_is_reject).with_output_types(Reject)
-        distinct = (
-            items
-            | "Items" >> beam.Filter(_is_task).with_output_types(Task)
-            | "KeyByTaskId" >> beam.Map(_by_task_id)
+        refused, keyed = lists | "Split" >> beam.ParDo(_Split()).with_outputs(_Split.TASKS, main="refused")
+        keyed.element_type = typehints.KV[str, typehints.Any]
+        if self.published is not None:
+            published = (
+                lists.pipeline | "Published" >> self.published | "KeyLabelByTaskId" >> beam.Map(_label_by_task_id)
+            )
+            keyed = (keyed, published) | "WithPublished" >> beam.Flatten()
+        deduplicate = beam.ParDo(_Deduplicate(self.max_tasks is None))
+        repeated, kept = (
+            keyed
             | "GroupByTaskId" >> beam.GroupByKey()
-            | "Deduplicate" >> beam.ParDo(_Deduplicate(self.max_tasks is None))
+            | "Deduplicate" >> deduplicate.with_outputs(_Deduplicate.FIRST, main="repeated")
         )
-        if self.max_tasks is None:
-            return (passed, refused, distinct) | "Together" >> beam.Flatten()
-        repeated = distinct | "Repeated" >> beam.Filter(_is_reject).with_output_types(Reject)
-        first = distinct | "First" >> beam.Filter(_is_task).with_output_types(Task)
-        taken = first | "Rank" >> beam.Map(rank, self.seed) | "Smallest" >> beam.combiners.Top.Smallest(self.max_tasks)
-        kept = first | "TakeUpTo" >> beam.ParDo(_TakeUpTo(self.max_tasks, self.seed), beam.pvalue.AsSingleton(taken))
-        return (passed, refused, repeated, kept) | "Together" >> beam.Flatten()
+        if self.max_tasks is not None:
+            ranks = kept | "Rank" >> beam.Map(rank, self.seed)
+            taken = beam.pvalue.AsSingleton(ranks | "Smallest" >> beam.combiners.Top.Smallest(self.max_tasks))
+            kept = kept | "TakeUpTo" >> beam.ParDo(_TakeUpTo(self.max_tasks, self.seed), taken)
+        together = (refused, repeated, kept) | "Together" >> beam.Flatten()
+        together.element_type = typehints.Union[Task, Reject]
+        return together

@@ -10,19 +10,20 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import progress
 from transforms.attributes import ATTRIBUTES
-from transforms.elements import Draft, Prompt, Reject, Reply, Usage
+from transforms.elements import Draft, PaidReply, Prompt, Reject, Reply, Usage
 from transforms.errors import RunFailed
 from transforms.identity import stable_hash
-from transforms.llm.base import Answer, Backend, Doomed, Refused, Request
+from transforms.ledger_writer import Ledger
+from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, fingerprint_of
 from transforms.llm.engine import Done, Engine, Settings, engine_for
 from transforms.metrics import StepCounters
 
 IsReadable = Callable[[Prompt, Answer], bool]
 
 
-def fingerprint_of(backend: Backend) -> str:
-    """A back end -> one word for its model and every parameter that changes the answer."""
-    return stable_hash("backend", dict(backend.fingerprint()))
+def request_id_of(prompt: Prompt, fingerprint: str, attempt: int) -> str:
+    """A prompt, the model it goes to and how many replies to it could not be read -> the identity of the request."""
+    return stable_hash("request", prompt.prompt_id, prompt.text, fingerprint, attempt)
 
 
 def request_for(prompt: Prompt, fingerprint: str, attempt: int = 0) -> Request:
@@ -32,7 +33,7 @@ def request_for(prompt: Prompt, fingerprint: str, attempt: int = 0) -> Request:
     Args:
       attempt: counts the times that the prompt is asked because the reply before could not be read, from 0.
     """
-    request_id = stable_hash("request", prompt.prompt_id, prompt.text, fingerprint, attempt)
+    request_id = request_id_of(prompt, fingerprint, attempt)
     subject = prompt.subject
     if isinstance(subject, Draft):
         variables = {"task": subject.task, **{name: getattr(subject, name) for name in ATTRIBUTES}}
@@ -44,6 +45,75 @@ def request_for(prompt: Prompt, fingerprint: str, attempt: int = 0) -> Request:
         text=prompt.text,
         seed=int(request_id[:8], 16) >> 1,
         variables=variables,
+        prompt_id=prompt.prompt_id,
+        attempt=attempt,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NextStep:
+    """What is to become of a prompt, by what the ledger has for it.
+
+    Args:
+      answer: the reply to go on with; None: one is to be asked for.
+      request_id: of that reply; "" where there is none.
+      attempt: of that reply, or of the one to be asked for.
+      attempts: how many may be asked for, those that the ledger has among them.
+      from_ledger: replies that it has.
+    """
+
+    answer: Answer | None
+    request_id: str
+    attempt: int
+    attempts: int
+    from_ledger: int
+
+
+def next_step(
+    prompt: Prompt, fingerprint: str, is_readable: IsReadable, parse_attempts: int, retry_rejects: bool = False
+) -> NextStep:
+    """A prompt with what the ledger has for it -> the reply to take, or the attempt to ask for.
+
+    Replies count in the order of their attempts, up to the first that is missing; the first that can be read is taken.
+    Where none can, the next attempt is asked for if there may be one; else the last reply is taken, for its reject.
+
+    Args:
+      fingerprint: of the model that is asked.
+      is_readable: as for `LLMCall`.
+      parse_attempts: as for `LLMCall`.
+      retry_rejects: as for `LLMCall`.
+    """
+    if not prompt.subject.paid:
+        return NextStep(None, "", 0, parse_attempts, 0)
+    paid = {reply.request_id: reply for reply in prompt.subject.paid}
+    answer: Answer | None = None
+    request_id = ""
+    attempt = 0
+    while (reply := paid.get(request_id_of(prompt, fingerprint, attempt))) is not None:
+        answer, request_id = _answer_of(reply), reply.request_id
+        attempt += 1
+        if is_final(prompt, answer, is_readable):
+            return NextStep(answer, request_id, attempt - 1, attempt, attempt)
+    attempts = max(parse_attempts, attempt)
+    if attempt == attempts and retry_rejects:
+        attempts += parse_attempts
+    if attempt < attempts:
+        return NextStep(None, "", attempt, attempts, attempt)
+    return NextStep(answer, request_id, attempt - 1, attempts, attempt)
+
+
+def is_final(prompt: Prompt, answer: Answer, is_readable: IsReadable) -> bool:
+    """Can the answer be read, or is there no sense in asking again? What a filter withheld it will withhold again."""
+    return answer.finish_reason == "content_filter" or is_readable(prompt, answer)
+
+
+def _answer_of(reply: PaidReply) -> Answer:
+    return Answer(
+        text=reply.text,
+        finish_reason=reply.finish_reason,
+        model=reply.model,
+        prompt_tokens=reply.prompt_tokens,
+        output_tokens=reply.output_tokens,
     )
 
 
@@ -53,32 +123,32 @@ class _Asked:
 
     prompt: Prompt
     request: Request
-    attempt: int
+    attempts: int  # how many replies may be asked for
     usage: Usage
     timestamp: Any
     windows: tuple[Any, ...]
 
 
 class _Call(beam.DoFn):
-    def __init__(
-        self, backend: Backend, stage: str, settings: Settings, is_readable: IsReadable, parse_attempts: int
-    ) -> None:
-        self._backend = backend
-        self._fingerprint = fingerprint_of(backend)
-        self._stage = stage
-        self._settings = settings
-        self._ahead = 2 * settings.limits.max_concurrency
-        self._is_readable = is_readable
-        self._parse_attempts = parse_attempts
-        self._counters = StepCounters(stage)
-        self._is_step = stage == "LLMCall"  # inside another step, that one counts what went in and came out
-        self._engine: Engine
+    def __init__(self, call: "LLMCall") -> None:
+        self._backend = call.backend
+        self._fingerprint = fingerprint_of(call.backend)
+        self._stage = call.stage
+        self._settings = call.settings
+        self._ahead = 2 * call.settings.limits.max_concurrency
+        self._is_readable = call.is_readable
+        self._parse_attempts = call.parse_attempts
+        self._ledger = call.ledger
+        self._retry_rejects = call.retry_rejects
+        self._counters = StepCounters(call.stage)
+        self._is_step = call.stage == "LLMCall"  # inside another step, that one counts what went in and came out
+        self._engine: Engine | None
         self._done: queue.SimpleQueue[Done[_Asked]]
         self._out: int
         self._throttled = 0.0  # seconds that were not yet counted
 
     def start_bundle(self) -> None:
-        self._engine = engine_for(self._backend, self._settings)
+        self._engine = None  # a bundle that the ledger answers needs none
         self._done = queue.SimpleQueue()
         self._out = 0
 
@@ -93,7 +163,12 @@ class _Call(beam.DoFn):
             return
         if self._is_step:
             self._counters.add("in")
-        self._ask(prompt, 0, Usage(), timestamp, (window,))
+        step = next_step(prompt, self._fingerprint, self._is_readable, self._parse_attempts, self._retry_rejects)
+        usage = Usage(from_ledger=step.from_ledger)
+        if step.answer is not None:
+            yield self._ended(_reply(prompt, step.request_id, step.answer, step.attempt, usage))
+            return
+        self._ask(prompt, step.attempt, step.attempts, usage, timestamp, (window,))
         # Twice the window: while this thread hands a reply on, the engine has as many more to send.
         while self._out >= self._ahead or not self._done.empty():
             yield from self._next()
@@ -102,10 +177,19 @@ class _Call(beam.DoFn):
         while self._out:
             yield from self._next()
         progress.flush()
+        if self._engine is not None:
+            try:
+                self._engine.flush_ledger()  # what an engine takes for done is never computed, so never paid for, again
+            except Doomed as error:
+                raise _run_failed(error) from None
 
-    def _ask(self, prompt: Prompt, attempt: int, usage: Usage, timestamp: Any, windows: tuple[Any, ...]) -> None:
+    def _ask(
+        self, prompt: Prompt, attempt: int, attempts: int, usage: Usage, timestamp: Any, windows: tuple[Any, ...]
+    ) -> None:
+        if self._engine is None:
+            self._engine = engine_for(self._backend, self._settings, self._ledger)
         request = request_for(prompt, self._fingerprint, attempt)
-        self._engine.submit(request, _Asked(prompt, request, attempt, usage, timestamp, windows), self._done)
+        self._engine.submit(request, _Asked(prompt, request, attempts, usage, timestamp, windows), self._done)
         self._out += 1
 
     def _next(self) -> Iterator[WindowedValue]:
@@ -113,30 +197,34 @@ class _Call(beam.DoFn):
         done = self._done.get()
         self._out -= 1
         if isinstance(done.error, Doomed):
-            raise RunFailed(f"{done.error.detail}; {done.error.remedy}")
+            raise _run_failed(done.error)
         asked = done.token
         usage = asked.usage + self._usage(done)
         answer = done.answer
-        if answer is not None and not self._is_good_enough(asked, answer):
+        attempt = asked.request.attempt
+        is_last = attempt + 1 >= asked.attempts
+        if answer is not None and not is_last and not is_final(asked.prompt, answer, self._is_readable):
             usage = dataclasses.replace(usage, asked_again=usage.asked_again + 1)
             self._counters.add("requests.asked_again")
-            self._ask(asked.prompt, asked.attempt + 1, usage, asked.timestamp, asked.windows)
+            self._ask(asked.prompt, attempt + 1, asked.attempts, usage, asked.timestamp, asked.windows)
             return
-        result = self._result(asked, done, usage)
+        if answer is not None:
+            result: Reply | Reject = _reply(asked.prompt, asked.request.request_id, answer, attempt, usage)
+        else:
+            result = self._failed(asked, done, usage)
+        yield WindowedValue(self._ended(result), asked.timestamp, asked.windows)
+
+    def _ended(self, result: Reply | Reject) -> Reply | Reject:
+        """A result -> the same, counted."""
+        if result.usage is not None and result.usage.from_ledger:
+            self._counters.add("requests.from_ledger", result.usage.from_ledger)
         if self._is_step:
             self._counters.outcome(result)
         progress.add(f"{self._stage}.{'failed' if isinstance(result, Reject) else 'replies'}")
-        yield WindowedValue(result, asked.timestamp, asked.windows)
-
-    def _is_good_enough(self, asked: _Asked, answer: Answer) -> bool:
-        """Is it readable, or is there no sense in asking again? What a filter withheld it will withhold again."""
-        return (
-            asked.attempt + 1 >= self._parse_attempts
-            or answer.finish_reason == "content_filter"
-            or self._is_readable(asked.prompt, answer)
-        )
+        return result
 
     def _usage(self, done: Done[_Asked]) -> Usage:
+        assert self._engine is not None, "it answered"
         throttled = self._engine.take_throttled_seconds()
         self._throttled += throttled
         seconds = int(self._throttled)  # Beam's counter is in whole seconds; the rest waits for the next
@@ -160,27 +248,35 @@ class _Call(beam.DoFn):
             self._counters.add("cumulativeThrottlingSeconds", seconds)
         return usage
 
-    def _result(self, asked: _Asked, done: Done[_Asked], usage: Usage) -> Reply | Reject:
-        if done.answer is None:
-            return Reject.of_prompt(
-                asked.prompt,
-                stage=self._stage,
-                reason="request_failed",
-                detail=done.error.detail if done.error else "",
-                can_retry=not isinstance(done.error, Refused),
-                raw="",
-                usage=usage,
-            )
-        return Reply(
-            prompt=asked.prompt,
-            request_id=asked.request.request_id,
-            text=done.answer.text,
-            finish_reason=done.answer.finish_reason,
-            model=done.answer.model,
-            prompt_tokens=done.answer.prompt_tokens,
-            output_tokens=done.answer.output_tokens,
+    def _failed(self, asked: _Asked, done: Done[_Asked], usage: Usage) -> Reject:
+        return Reject.of_prompt(
+            asked.prompt,
+            stage=self._stage,
+            reason="request_failed",
+            detail=done.error.detail if done.error else "",
+            can_retry=not isinstance(done.error, Refused),
+            raw="",
+            attempts=asked.request.attempt + done.sent,
             usage=usage,
         )
+
+
+def _reply(prompt: Prompt, request_id: str, answer: Answer, attempt: int, usage: Usage) -> Reply:
+    return Reply(
+        prompt=prompt,
+        request_id=request_id,
+        text=answer.text,
+        finish_reason=answer.finish_reason,
+        model=answer.model,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+        attempts=attempt + 1,
+        usage=usage,
+    )
+
+
+def _run_failed(error: Doomed) -> RunFailed:
+    return RunFailed(f"{error.detail}; {error.remedy}")
 
 
 def any_answer(prompt: Prompt, answer: Answer) -> bool:
@@ -190,10 +286,11 @@ def any_answer(prompt: Prompt, answer: Answer) -> bool:
 
 @dataclasses.dataclass(eq=False)
 class LLMCall(beam.PTransform):
-    """Prompt -> Reply, or a Reject where no reply could be had. Rejects pass through.
+    """Prompt -> Reply, or a Reject where no reply could be had. Rejects pass through. What the ledger has for a prompt
+    (`Draft.paid`, see `JoinLedger`) is taken, not asked for again.
 
     The window of requests spans all elements of a bundle and all bundles of a process. It cannot span bundles of a few
-    elements one after the other, so `ShardElements` should stand before it, or before the step that builds its prompts.
+    elements one after the other, so `JoinLedger` should stand before it, or before the step that builds its prompts.
 
     Args:
       backend: the model.
@@ -202,9 +299,12 @@ class LLMCall(beam.PTransform):
       stage: the step that rejects and counters name.
       settings: how requests are sent.
       parse_attempts: how many times a prompt is asked at most because its reply could not be read.
+      ledger: where every reply is kept; None: nowhere.
+      retry_rejects: whether a prompt none of whose replies could be read is asked again, `parse_attempts` times more.
 
     Raises:
-      RunFailed: while it runs, when no request can be answered (a wrong key, model or URL), or most fail.
+      RunFailed: while it runs, when no request can be answered (a wrong key, model or URL), most fail, or the ledger
+        cannot be written.
     """
 
     backend: Backend
@@ -212,7 +312,8 @@ class LLMCall(beam.PTransform):
     stage: str = "LLMCall"
     settings: Settings = dataclasses.field(default_factory=Settings)
     parse_attempts: int = 2
+    ledger: Ledger | None = None
+    retry_rejects: bool = False
 
     def expand(self, prompts: beam.PCollection[Prompt | Reject]) -> beam.PCollection[Reply | Reject]:
-        call = _Call(self.backend, self.stage, self.settings, self.is_readable, self.parse_attempts)
-        return prompts | "Call" >> beam.ParDo(call)
+        return prompts | "Call" >> beam.ParDo(_Call(self))

@@ -1,6 +1,7 @@
 """ParseJSON: the model's replies -> examples."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -12,11 +13,12 @@ from transforms.metrics import StepCounters
 from transforms.parsing import Refusal, clean_text, parse_object
 
 _STEP = "ParseJSON"
+_parsed = functools.lru_cache(maxsize=16)(parse_object)  # LLMCall has just asked whether the same reply can be read
 
 
 def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
     """A reply to an example prompt -> the example, or why there is none."""
-    parsed = parse_object(reply.text, reply.finish_reason)
+    parsed = _parsed(reply.text, reply.finish_reason)
     if isinstance(parsed, Refusal):
         return Reject.of_reply(reply, stage=_STEP, reason=parsed.reason, detail=parsed.detail)
     draft = reply.prompt.subject
@@ -46,7 +48,7 @@ def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
 
 def is_example(prompt: Prompt, answer: Answer) -> bool:
     """What was asked and answered -> whether `read_example` would take it."""
-    return not isinstance(parse_object(answer.text, answer.finish_reason), Refusal)
+    return not isinstance(_parsed(answer.text, answer.finish_reason), Refusal)
 
 
 class _Parse(beam.DoFn):

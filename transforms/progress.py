@@ -25,25 +25,33 @@ class _Board:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._folder: str | None = None
+        self._has_looked = False
         self._counts: collections.Counter[str] = collections.Counter()
         self._written = 0.0
 
     def add(self, name: str, amount: int = 1) -> None:
-        folder = os.environ.get(VARIABLE)
-        if folder is None:
-            return
         with self._lock:
-            if folder != self._folder:  # another run in the same process
-                self._folder, self._written = folder, 0.0
-                self._counts.clear()
+            if not self._has_looked:
+                self._look()
+            if self._folder is None:
+                return
             self._counts[name] += amount
             if time.monotonic() - self._written >= _INTERVAL:
                 self._write()
 
     def flush(self) -> None:
         with self._lock:
-            if self._folder is not None and self._folder == os.environ.get(VARIABLE):
+            self._look()
+            if self._folder is not None:
                 self._write()
+            self._has_looked = False  # the next bundle may be of another run; within one the variable stays as it is
+
+    def _look(self) -> None:
+        folder = os.environ.get(VARIABLE)
+        self._has_looked = True
+        if folder != self._folder:  # another run in the same process
+            self._folder, self._written = folder, 0.0
+            self._counts.clear()
 
     def _write(self) -> None:
         self._written = time.monotonic()

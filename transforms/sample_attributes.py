@@ -19,13 +19,17 @@ def drafts_of(task: Task, *, examples_per_task: int, attributes: Attributes, see
     only, so more examples a task leave the first ones as they were."""
     for replica in range(examples_per_task):
         draft_id = stable_hash("draft", task.task_id, replica, seed)
+        chosen = attributes.pick(draft_id)
         yield Draft(
             draft_id=draft_id,
             task_id=task.task_id,
             task=task.task,
             replica=replica,
             seed=seed,
-            **attributes.pick(draft_id),
+            language=chosen["language"],
+            difficulty=chosen["difficulty"],
+            clarity=chosen["clarity"],
+            num_words=chosen["num_words"],
         )
 
 

@@ -24,45 +24,46 @@ _INT: Final = pa.int64()
 ROW_GROUP_ROWS: Final = 32_768  # about 32 MB of text, so that a reader of one group stays small
 
 
-def _column(name: str, type_: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
+def column(name: str, type_: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
+    """A column's name, type and description -> the field, which carries the description in the file."""
     return pa.field(name, type_, nullable=nullable, metadata={"description": description})
 
 
 def _maybe(name: str, type_: pa.DataType, description: str) -> pa.Field:
-    return _column(name, type_, description, nullable=True)
+    return column(name, type_, description, nullable=True)
 
 
-_RAW_REPLY: Final = _column("raw_reply", _STRING, "the reply as it came")
+_RAW_REPLY: Final = column("raw_reply", _STRING, "the reply as it came")
 
 EXAMPLES: Final = pa.schema(
     [
-        _column("id", _STRING, "hash of task_id, replica and seed"),
-        _column("task_id", _STRING, "hash of the normalised task"),
-        _column("task", _STRING, "the classification task, a sentence"),
-        _column("input_text", _STRING, "the text to classify"),
-        _column("label", _STRING, "its correct label"),
-        _column("misleading_label", _STRING, "a label that is valid for the task but wrong here: a hard negative"),
-        _column("language", _STRING, "the language asked for"),
-        _column("difficulty", _STRING, "the education asked for"),
-        _column("clarity", _STRING, "the clarity asked for"),
-        _column("num_words", _STRING, "the length asked for"),
-        _column("replica", _INT, "which example of its task, from 0"),
-        _column("prompt", _STRING, "the exact text sent"),
-        _column("template", _STRING, "the template's name and the digest of its text"),
-        _column("model", _STRING, "the model as served"),
-        _column("finish_reason", _STRING, "why the model stopped: stop, length"),
-        _column("prompt_tokens", _INT, "tokens of the prompt, as the endpoint counted them"),
-        _column("output_tokens", _INT, "tokens of the reply, as the endpoint counted them"),
-        _column("seed", _INT, "the seed of the run"),
+        column("id", _STRING, "hash of task_id, replica and seed"),
+        column("task_id", _STRING, "hash of the normalised task"),
+        column("task", _STRING, "the classification task, a sentence"),
+        column("input_text", _STRING, "the text to classify"),
+        column("label", _STRING, "its correct label"),
+        column("misleading_label", _STRING, "a label that is valid for the task but wrong here: a hard negative"),
+        column("language", _STRING, "the language asked for"),
+        column("difficulty", _STRING, "the education asked for"),
+        column("clarity", _STRING, "the clarity asked for"),
+        column("num_words", _STRING, "the length asked for"),
+        column("replica", _INT, "which example of its task, from 0"),
+        column("prompt", _STRING, "the exact text sent"),
+        column("template", _STRING, "the template's name and the digest of its text"),
+        column("model", _STRING, "the model as served"),
+        column("finish_reason", _STRING, "why the model stopped: stop, length"),
+        column("prompt_tokens", _INT, "tokens of the prompt, as the endpoint counted them"),
+        column("output_tokens", _INT, "tokens of the reply, as the endpoint counted them"),
+        column("seed", _INT, "the seed of the run"),
     ]
 )
 
 TASKS: Final = pa.schema(
     [
-        _column("task_id", _STRING, "hash of the normalised task"),
-        _column("task", _STRING, "the classification task, a sentence"),
-        _column("source", _STRING, "brainstorm, or file for the user's own"),
-        _column("round", _INT, "the brainstorm round that first brought it; 0 for a file"),
+        column("task_id", _STRING, "hash of the normalised task"),
+        column("task", _STRING, "the classification task, a sentence"),
+        column("source", _STRING, "brainstorm, or file for the user's own"),
+        column("round", _INT, "the brainstorm round that first brought it; 0 for a file"),
         _maybe("topic", _STRING, "the topic of that round; null for a file, and where there are no topics"),
         _maybe("model", _STRING, "the model as served; null for a file"),
         _maybe("template", _STRING, "the template's name and digest; null for a file"),
@@ -71,12 +72,12 @@ TASKS: Final = pa.schema(
 
 REJECTS: Final = pa.schema(
     [
-        _column("id", _STRING, "the id of what was refused: of the example that would have been, of the round, ..."),
-        _column("stage", _STRING, "the step that refused it"),
-        _column("reason", _STRING, "one of a closed set"),
-        _column("detail", _STRING, "one line for a person"),
-        _column("can_retry", pa.bool_(), "whether the same request, sent again, has a chance"),
-        _column("raw_reply", _STRING, "what was refused, as it came"),
+        column("id", _STRING, "the id of what was refused: of the example that would have been, of the round, ..."),
+        column("stage", _STRING, "the step that refused it"),
+        column("reason", _STRING, "one of a closed set"),
+        column("detail", _STRING, "one line for a person"),
+        column("can_retry", pa.bool_(), "whether the same request, sent again, has a chance"),
+        column("raw_reply", _STRING, "what was refused, as it came"),
         _maybe("task_id", _STRING, "null for a refused brainstorm reply"),
         _maybe("task", _STRING, "null for a refused brainstorm reply"),
         _maybe("topic", _STRING, "null but for what a brainstorm round with a topic brought"),
@@ -92,7 +93,11 @@ REJECTS: Final = pa.schema(
         _maybe("prompt_tokens", _INT, "null where no reply came"),
         _maybe("output_tokens", _INT, "null where no reply came"),
         _maybe("seed", _INT, "null where nothing was asked"),
-        _maybe("attempts", _INT, "requests sent for it; null where nothing was asked"),
+        _maybe(
+            "attempts",
+            _INT,
+            "replies that came for it, and tries of the request that got none; null where nothing was asked",
+        ),
     ]
 )
 

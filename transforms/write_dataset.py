@@ -20,9 +20,11 @@ import collections
 import contextlib
 import ctypes
 import dataclasses
+import fcntl
 import hashlib
 import json
 import math
+import operator
 import os
 import shutil
 import sys
@@ -34,13 +36,15 @@ from typing import Any, Final
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam import typehints
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.io.localfilesystem import LocalFileSystem
 
-from transforms.accounting import discrepancies, step_table
-from transforms.elements import Example, Reject, Task
+from transforms import lease
+from transforms.accounting import STEPS, discrepancies, step_table
+from transforms.elements import Example, Reject, Task, Verdict
 from transforms.errors import RunFailed
+from transforms.files import is_local, join, list_files, list_folders, open_file, read_file, write_file
+from transforms.ledger import shard_of
 from transforms.packing import pack, unpack
 from transforms.schema import KINDS, DatasetKind, join_parquet, kind_of, schema_of, sort_key, to_parquet
 
@@ -50,6 +54,8 @@ BUCKET_ROWS: Final = 2_000  # about 4 MB: what a worker holds in memory at once 
 STAGING: Final = "_staging"
 MANIFEST: Final = "manifest.json"
 _PLAN: Final = "publish.json"
+_HIVE: Final = "refresh="
+_ROW_BYTES: Final = 300  # of a published file, compressed
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +91,7 @@ class Target:
     @property
     def label(self) -> str:
         """-> the folder name of the label, in Hive's form."""
-        return f"refresh={self.refresh}"
+        return f"{_HIVE}{self.refresh}"
 
     @property
     def staging(self) -> str:
@@ -109,34 +115,80 @@ _Size = tuple[tuple[int, int], int]  # a chunk's place and bytes
 
 
 class _AssignBucket(beam.DoFn):
-    """Buckets split the ids evenly and in order: ids are hashes, so their first 32 bits place them."""
+    """The rows of one kind, or the verdicts on them, by bucket. Buckets split the ids evenly and in order: ids are
+    hashes, so their first bits place them."""
 
-    def __init__(self, buckets: int) -> None:
+    def __init__(self, kind: DatasetKind, buckets: int) -> None:
+        self._kind = kind
         self._buckets = buckets
 
-    def process(self, row: Row) -> Iterator[tuple[str, bytes]]:
-        place = int(sort_key(row)[0][:8], 16)
-        yield f"{place * self._buckets >> 32:05d}", pack(row)
+    def process(self, row: Row | Verdict) -> Iterator[tuple[str, bytes]]:
+        if isinstance(row, Verdict) or kind_of(row) == self._kind:
+            yield _bucket_of(row.task_id if isinstance(row, Task) else row.id, self._buckets), pack(row)
+
+
+def _bucket_of(row_id: str, buckets: int) -> str:
+    return f"{shard_of(row_id, buckets):05d}"
+
+
+def judge(elements: Iterable[Row | Verdict]) -> tuple[list[Row], list[Reject]]:
+    """Rows, and verdicts on some of them -> the rows that are kept, and a reject for each other; both sorted.
+
+    Where several steps refuse an example, the smallest stage, reason and detail speak for them.
+    """
+    rows: list[Row] = []
+    verdicts: dict[str, Verdict] = {}
+    for element in elements:
+        if isinstance(element, Verdict):
+            known = verdicts.setdefault(element.id, element)
+            verdicts[element.id] = min(known, element, key=_VERDICT_ORDER)
+        else:
+            rows.append(element)
+    rows.sort(key=sort_key)
+    if not verdicts:
+        return rows, []
+    kept, refused = [], []
+    for row in rows:
+        if isinstance(row, Example) and row.id in verdicts:
+            refused.append(Reject.of_example(row, verdicts[row.id]))
+        else:
+            kept.append(row)
+    return kept, refused
+
+
+_VERDICT_ORDER: Final = operator.attrgetter("stage", "reason", "detail")
 
 
 class _Pack(beam.DoFn):
-    """A bucket -> chunks of at most about `shard_bytes`."""
+    """A bucket -> chunks of at most about `shard_bytes`. Examples that a verdict refuses go, by bucket, to the output
+    `REFUSED`, and how many were kept and refused to the output `COUNTS`."""
 
-    def __init__(self, schema: pa.Schema, shard_bytes: int) -> None:
+    REFUSED = "refused"
+    COUNTS = "counts"
+
+    def __init__(self, kind: DatasetKind, schema: pa.Schema, shard_bytes: int, buckets: int) -> None:
+        self._kind = kind
         self._schema = schema
         self._shard_bytes = shard_bytes
+        self._buckets = buckets
 
-    def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[_Chunk]:
-        rows = sorted(map(unpack, bucket[1]), key=sort_key)
-        content = to_parquet(rows, self._schema)
-        slices = min(len(rows), math.ceil(len(content) / self._shard_bytes))
-        for index in range(slices):
-            part = rows[len(rows) * index // slices : len(rows) * (index + 1) // slices]
-            yield _Chunk(
-                place=(int(bucket[0]), index),
-                rows=len(part),
-                content=content if slices == 1 else to_parquet(part, self._schema),
-            )
+    def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
+        rows, refused = judge(map(unpack, bucket[1]))
+        if rows:
+            content = to_parquet(rows, self._schema)
+            slices = min(len(rows), math.ceil(len(content) / self._shard_bytes))
+            for index in range(slices):
+                part = rows[len(rows) * index // slices : len(rows) * (index + 1) // slices]
+                yield _Chunk(
+                    place=(int(bucket[0]), index),
+                    rows=len(part),
+                    content=content if slices == 1 else to_parquet(part, self._schema),
+                )
+        if self._kind == "examples":
+            yield beam.pvalue.TaggedOutput(self.COUNTS, (f"{STEPS[-1]}/kept", len(rows)))
+        for reject in refused:
+            yield beam.pvalue.TaggedOutput(self.REFUSED, (_bucket_of(reject.id, self._buckets), pack(reject)))
+            yield beam.pvalue.TaggedOutput(self.COUNTS, (f"{reject.stage}/rejected.{reject.reason}", 1))
 
 
 def _size_of(chunk: _Chunk) -> _Size:
@@ -177,7 +229,7 @@ class _AssignFile(beam.DoFn):
 class _EmptyFile(beam.DoFn):
     """Without rows there is one file still, for its schema."""
 
-    def process(self, _: None, sizes: list[_Size]) -> Iterator[tuple[str, None]]:
+    def process(self, _: bytes, sizes: list[_Size]) -> Iterator[tuple[str, None]]:
         if not sizes:
             yield "00000-of-00001", None
 
@@ -191,27 +243,20 @@ class _WriteFile(beam.DoFn):
     def process(self, file: tuple[str, Iterable[_Chunk | None]]) -> Iterator[StagedFile]:
         chunks = sorted((chunk for chunk in file[1] if chunk is not None), key=lambda chunk: chunk.place)
         content = join_parquet([chunk.content for chunk in chunks], self._schema)
-        digest = hashlib.blake2b(content, digest_size=8).hexdigest()
-        name = f"part-{file[0]}-{digest}.parquet"
-        _write(FileSystems.join(self._target.staging, self._kind, name), content)
+        name = f"part-{file[0]}-{content_digest(content)}.parquet"
+        write_file(join(self._target.staging, self._kind, name), content)
         yield StagedFile(kind=self._kind, name=name, rows=sum(chunk.rows for chunk in chunks), bytes=len(content))
 
 
-def _write(path: str, content: bytes) -> None:
-    if _is_local(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        file.write(content)
-
-
-def _is_local(path: str) -> bool:
-    return isinstance(FileSystems.get_filesystem(path), LocalFileSystem)
+def content_digest(content: bytes) -> str:
+    """The content of a file -> the digest that its name holds."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 @dataclasses.dataclass(eq=False)
 class _WriteFiles(beam.PTransform):
-    """Rows of one kind -> StagedFile, sorted files of about `shard_bytes` in the run's staging folder. Rows are
-    shuffled once; what moves after that is compressed."""
+    """Rows by bucket -> StagedFile: sorted files of about `shard_bytes` in the run's staging folder; what verdicts
+    refused, by bucket; and counts. Rows are shuffled once; what moves after that is compressed."""
 
     kind: DatasetKind
     target: Target
@@ -221,27 +266,30 @@ class _WriteFiles(beam.PTransform):
 
     def expand(self, rows: Any) -> Any:
         schema = schema_of(self.kind, keep_raw=self.keep_raw)
-        chunks = (
+        pack_rows = beam.ParDo(_Pack(self.kind, schema, self.shard_bytes, self.buckets))
+        chunks, refused, counts = (
             rows
-            | "AssignBucket" >> beam.ParDo(_AssignBucket(self.buckets)).with_output_types(tuple[str, bytes])
             | "GroupByBucket" >> beam.GroupByKey()
-            | "Pack" >> beam.ParDo(_Pack(schema, self.shard_bytes)).with_output_types(_Chunk)
+            | "Pack" >> pack_rows.with_outputs(_Pack.REFUSED, _Pack.COUNTS, main="chunks")
         )
+        refused.element_type = typehints.KV[str, bytes]
+        counts.element_type = typehints.KV[str, int]
         sizes = beam.pvalue.AsList(chunks | "SizeOf" >> beam.Map(_size_of))
         assigned = chunks | "AssignFile" >> beam.ParDo(_AssignFile(self.shard_bytes), sizes).with_output_types(
             tuple[str, Any]
         )
         empty = (
             rows.pipeline
-            | "Once" >> beam.Create([None])
+            | "Once" >> beam.Impulse()
             | "EmptyFile" >> beam.ParDo(_EmptyFile(), sizes).with_output_types(tuple[str, Any])
         )
-        return (
+        files = (
             (assigned, empty)
             | "Together" >> beam.Flatten()
             | "GroupByFile" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(_WriteFile(self.kind, self.target, schema)).with_output_types(StagedFile)
         )
+        return files, refused, counts
 
 
 # --- publishing
@@ -281,7 +329,11 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             for kind in reversed(KINDS)
         },
     }
-    if _is_local(target.output):
+    try:
+        lease.require(target.output, target.label, target.run_id)
+    except lease.LeaseTakenError as error:
+        raise RunFailed(f"another run of refresh={target.refresh} took this one's place: {error}") from None
+    if is_local(target.output):
         _publish_local(target, by_kind, entry)
     else:
         _publish_remote(target, by_kind, entry)
@@ -292,7 +344,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
 
 def _has_examples(target: Target) -> bool:
     for path in _files_in(FileSystems.join(target.output, "examples", target.label)):
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with open_file(path) as file:
             if pq.ParquetFile(file).metadata.num_rows:
                 return True
     return False
@@ -311,10 +363,7 @@ def _no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _files_in(folder: str) -> list[str]:
     """A folder -> the full paths of the Parquet files in it; [] where there is none."""
-    if _is_local(folder):
-        return sorted(str(path) for path in Path(folder).glob("*.parquet"))
-    matches = FileSystems.match([FileSystems.join(folder, "*.parquet")])
-    return sorted(metadata.path for metadata in matches[0].metadata_list)
+    return [file.path for file in list_files(folder, "*.parquet")]
 
 
 def _publish_local(target: Target, by_kind: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
@@ -330,7 +379,7 @@ def _publish_local(target: Target, by_kind: Mapping[str, list[StagedFile]], entr
 def finish_publishing(output: str) -> None:
     """The dataset folder -> the same, where a run was killed while it published: what it had begun is done. Nothing
     happens in a folder on an object store, whose manifest says which files count."""
-    if not _is_local(output):
+    if not is_local(output):
         return
     for plan in sorted(Path(output, STAGING).glob(f"*/*/{_PLAN}")):
         try:
@@ -363,14 +412,22 @@ def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Map
             _exchange(staged, final)
         else:
             staged.rename(final)
-    manifest = Path(target.output, MANIFEST)
-    part = Path(target.staging, MANIFEST)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(_manifest_with(target, entry), encoding="utf-8")
-    part.replace(manifest)
+    with _manifest_locked(target.output):
+        write_file(str(Path(target.output, MANIFEST)), _manifest_with(target, entry).encode(), durable=True)
     shutil.rmtree(Path(target.output, STAGING, target.label), ignore_errors=True)
     with contextlib.suppress(OSError):  # another label is being written at this moment
         Path(target.output, STAGING).rmdir()
+
+
+@contextlib.contextmanager
+def _manifest_locked(output: str) -> Iterator[None]:
+    """While its `with` block runs, no other label changes the manifest of a local folder."""
+    folder = os.open(output, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
@@ -384,7 +441,7 @@ def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], ent
             sources = [FileSystems.join(target.staging, kind, wanted[path].name) for path in missing]
             FileSystems.rename(sources, missing)
         stale += [path for path in there if path not in wanted]
-    _write(FileSystems.join(target.output, MANIFEST), _manifest_with(target, entry).encode())
+    write_file(join(target.output, MANIFEST), _manifest_with(target, entry).encode())
     staged = FileSystems.match([FileSystems.join(target.output, STAGING, target.label, "**")])[0].metadata_list
     if doomed := stale + [metadata.path for metadata in staged]:
         FileSystems.delete(doomed)
@@ -393,20 +450,43 @@ def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], ent
 def read_manifest(output: str) -> dict[str, Any]:
     """The dataset folder -> its manifest: {"refreshes": {label: what that run said of itself}}; without entries where
     there is none yet."""
-    path = FileSystems.join(output, MANIFEST)
-    if not FileSystems.exists(path):
+    try:
+        manifest: dict[str, Any] = json.loads(read_file(join(output, MANIFEST)))
+    except FileNotFoundError:
         return {"refreshes": {}}
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        manifest: dict[str, Any] = json.load(file)
     return manifest
 
 
-def _manifest_with(target: Target, entry: Mapping[str, Any]) -> str:
+def _refreshes(output: str) -> dict[str, Any]:
+    """The dataset folder -> the manifest's entries; {} where it is not ours, or was cut short by a full disk: the data
+    is what counts."""
     try:
-        refreshes = dict(read_manifest(target.output)["refreshes"])
+        return dict(read_manifest(output)["refreshes"])
     except (ValueError, KeyError, TypeError):
-        refreshes = {}  # not ours, or cut short by a full disk: the data is what counts
-    refreshes[target.refresh] = entry
+        return {}
+
+
+def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tuple[str, str, int]]:
+    """The dataset folder -> (path, label, rows) of each published file of a dataset, but for those of one label. On an
+    object store the manifest says which files count; rows are a guess where it does not tell them."""
+    told = {
+        file["path"]: int(file["rows"])
+        for entry in _refreshes(output).values()
+        for file in entry.get("files", {}).get(kind, ())
+    }
+    found = []
+    for folder in list_folders(join(output, kind), _HIVE):
+        if folder == f"{_HIVE}{without}":
+            continue
+        for file in list_files(join(output, kind, folder), "*.parquet"):
+            name = f"{kind}/{folder}/{file.name}"
+            if name in told or not told or is_local(output):
+                found.append((file.path, folder.removeprefix(_HIVE), told.get(name, file.bytes // _ROW_BYTES)))
+    return found
+
+
+def _manifest_with(target: Target, entry: Mapping[str, Any]) -> str:
+    refreshes = {**_refreshes(target.output), target.refresh: entry}
     return json.dumps({"refreshes": dict(sorted(refreshes.items()))}, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -437,20 +517,19 @@ class _Publish(beam.DoFn):
     def __init__(self, target: Target) -> None:
         self._target = target
 
-    def process(self, _: None, files: Iterable[StagedFile], counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-        yield publish(self._target, files, counts)
-
-
-def _is_kind(row: object, kind: DatasetKind) -> bool:
-    return kind_of(row) == kind
+    def process(
+        self, _: bytes, files: Iterable[StagedFile], counts: Mapping[str, int], judged: Mapping[str, int]
+    ) -> Iterator[dict[str, Any]]:
+        yield publish(self._target, files, {**counts, **judged})
 
 
 @dataclasses.dataclass(eq=False)
 class WriteDataset(beam.PTransform):
-    """{"examples": Example or Reject, "tasks": Task or Reject, "counts": (name, count)} -> one element, the run's
-    entry in the manifest, once everything is published.
+    """{"examples": Example or Reject, "verdicts": Verdict, "tasks": Task or Reject, "counts": (name, count)} -> one
+    element, the run's entry in the manifest, once everything is published.
 
-    The rejects written are those of the stream `examples`, to whose end all of them ride along.
+    The rejects written are those of the stream `examples`, to whose end all of them ride along, and the examples that a
+    verdict refuses. `verdicts` may be left out.
 
     Args:
       target: where to, and what the manifest says of the run.
@@ -466,23 +545,32 @@ class WriteDataset(beam.PTransform):
     expected_rows: int = BUCKET_ROWS
 
     def expand(self, streams: Mapping[str, Any]) -> Any:
-        staged = []
+        pair = tuple[str, bytes]
         buckets = max(1, math.ceil(self.expected_rows / BUCKET_ROWS))
-        for kind in KINDS:
-            stream = streams["tasks" if kind == "tasks" else "examples"]
-            staged.append(
-                stream
-                | f"Only{kind.title()}" >> beam.Filter(_is_kind, kind).with_output_types(Row)
-                | f"Write{kind.title()}" >> _WriteFiles(kind, self.target, self.keep_raw, self.shard_bytes, buckets)
+
+        def assigned(kind: DatasetKind, stream: str) -> Any:
+            assign = beam.ParDo(_AssignBucket(kind, buckets)).with_output_types(pair)
+            return streams[stream] | f"Assign{kind.title()}From{stream.title()}" >> assign
+
+        def write(kind: DatasetKind, *rows: Any) -> Any:
+            together = rows[0] if len(rows) == 1 else rows | f"All{kind.title()}" >> beam.Flatten()
+            return together | f"Write{kind.title()}" >> _WriteFiles(
+                kind, self.target, self.keep_raw, self.shard_bytes, buckets
             )
-        files = staged | "AllFiles" >> beam.Flatten()
+
+        verdicts = [assigned("examples", "verdicts")] if "verdicts" in streams else []
+        examples, refused, judged = write("examples", assigned("examples", "examples"), *verdicts)
+        rejects, _, _ = write("rejects", assigned("rejects", "examples"), refused)
+        tasks, _, _ = write("tasks", assigned("tasks", "tasks"))
+        files = (rejects, tasks, examples) | "AllFiles" >> beam.Flatten()
         return (
             streams["counts"].pipeline
-            | "Once" >> beam.Create([None])
+            | "Once" >> beam.Impulse()
             | "Publish"
             >> beam.ParDo(
                 _Publish(self.target),
                 beam.pvalue.AsList(files),
                 beam.pvalue.AsDict(streams["counts"]),
+                beam.pvalue.AsDict(judged | "SumJudged" >> beam.CombinePerKey(sum)),
             )
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from transforms.elements import FinishReason, Kind
-from transforms.identity import Part
+from transforms.identity import Part, stable_hash
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,8 @@ class Request:
     text: str  # the prompt, exactly as it is to be sent
     seed: int  # derived from request_id, in [0, 2**31); for endpoints that take a seed
     variables: Mapping[str, str]  # what the template was filled with; only the embedded model looks at it
+    prompt_id: str = ""  # of what is asked for; for the ledger
+    attempt: int = 0  # 1 more for each time that the reply before could not be read; for the ledger
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,3 +119,8 @@ class Backend(Protocol):
         Raises:
           Doomed: a key or credential is missing.
         """
+
+
+def fingerprint_of(backend: Backend) -> str:
+    """A back end -> one word for its model and every parameter that changes the answer."""
+    return stable_hash("backend", dict(backend.fingerprint()))

@@ -17,11 +17,14 @@ import heapq
 import itertools
 import logging
 import math
+import os
 import queue
 import threading
 from typing import Any, Final, Generic, TypeVar
 
+from transforms.elements import PaidReply
 from transforms.identity import UNIT, fraction
+from transforms.ledger_writer import Ledger, LedgerWriter, now_ms, open_writer, row_of
 from transforms.llm.base import (
     Answer,
     Backend,
@@ -32,8 +35,10 @@ from transforms.llm.base import (
     Session,
     Throttled,
     Transient,
+    fingerprint_of,
 )
 from transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
+from transforms.parsing import clean_text
 
 Token = TypeVar("Token")
 _LOG = logging.getLogger("textmint")
@@ -47,6 +52,10 @@ _RECENT: Final = 200  # requests of which more than half may not fail for good
 _CHARACTERS_PER_TOKEN: Final = 4
 _PATIENCE_OF_PROBE: Final = 60.0  # seconds of Retry-After; nobody should look at a run that has not begun for longer
 _CLOSING_SECONDS: Final = 5.0  # for what is in flight to end, and again for connections
+LAUNCHER: Final = "TEXTMINT_LAUNCHER"
+"""The environment variable in which a run on one machine tells its worker processes its own process id. One that
+outlives a launcher that was killed would go on paying for a run that is over."""
+_LAUNCHER_SECONDS: Final = 0.5  # between two looks
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +122,12 @@ def backoff_ceiling(failures: int, is_well: bool) -> float:
 class Engine:
     """Sends requests to one back end. It is made by `engine_for`."""
 
-    def __init__(self, backend: Backend, settings: Settings) -> None:
+    def __init__(self, backend: Backend, settings: Settings, ledger: Ledger | None = None) -> None:
         self._backend = backend
         self._settings = settings
+        self._ledger = ledger
+        self._fingerprint = fingerprint_of(backend)
+        self._writer: LedgerWriter | None = None
         self._incoming: collections.deque[_Job] = collections.deque()
         self._parked: list[tuple[float, int, bool, _Job]] = []  # due, tie, throttled?, job
         self._ties = itertools.count()
@@ -129,10 +141,18 @@ class Engine:
         self._doom: Doomed | None = None
         self._wake_is_due = False
         self._is_closed = False
+        launcher = os.environ.get(LAUNCHER, "")
+        self._launcher = int(launcher) if launcher.isdecimal() and int(launcher) != os.getpid() else None
+        self._launcher_seen = -math.inf
         self._closing = threading.Lock()  # between what is submitted and the end of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._throttled_since: float | None = None
         self._throttled_seconds: collections.deque[float] = collections.deque()
+        if ledger is not None:
+            try:
+                self._writer = open_writer(ledger)
+            except OSError as error:
+                self._doom = _unwritable(ledger, error)
         self._loop = asyncio.new_event_loop()
         self._limiter = Limiter(settings.limits, self._loop.time())
         self._thread = threading.Thread(target=self._run_loop, name="llm-engine", daemon=True)
@@ -165,9 +185,21 @@ class Engine:
                 seconds += self._throttled_seconds.pop()
         return seconds
 
+    def flush_ledger(self) -> None:
+        """Waits until every reply that was handed out is in the ledger.
+
+        Raises:
+          Doomed: it cannot be written.
+        """
+        if self._writer is not None and self._ledger is not None:
+            try:
+                self._writer.flush()
+            except OSError as error:
+                raise _unwritable(self._ledger, error) from None
+
     def close(self) -> None:
-        """Ends all requests as doomed, cancels what is in flight, closes connections and ends the thread. A second
-        call does nothing."""
+        """Ends all requests as doomed, cancels what is in flight, closes connections and the ledger, and ends the
+        thread. A second call does nothing."""
         with self._closing:
             if self._is_closed:
                 return
@@ -179,6 +211,11 @@ class Engine:
             closing.result(timeout=3 * _CLOSING_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=2 * _CLOSING_SECONDS)
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except OSError as error:
+                _LOG.warning("the last replies could not be kept in the ledger: %s", error)
 
     # --- on the loop's thread
 
@@ -206,10 +243,14 @@ class Engine:
 
     def _pump(self) -> None:
         """Starts whatever may start now, and sees to being called again when more may."""
+        now = self._loop.time()
+        if self._launcher is not None and now - self._launcher_seen > _LAUNCHER_SECONDS:
+            self._launcher_seen = now
+            if not _is_alive(self._launcher):
+                self._doom = self._doom or Doomed("the process that started the run is gone", "start it again")
         if self._doom is not None:
             self._give_up_all()
             return
-        now = self._loop.time()
         delay = math.inf
         while job_is_due := self._is_due(now):
             delay = self._limiter.delay(now)
@@ -285,10 +326,42 @@ class Engine:
         if answer is not None:
             self._answers += 1
             self._is_open = True
+            answer = self._kept(job.request, answer, now - started)
             self._finish(job, Done(job.token, answer, None, job.sent, now - started))
         elif error is not None:
             self._handle(job, error, now)
         self._pump()
+
+    def _kept(self, request: Request, answer: Answer, latency: float) -> Answer:
+        """An answer, as it came -> the same as it can be stored, after it is in the ledger. It is handed out even where
+        the ledger cannot be written, which ends the run all the same."""
+        text, model = clean_text(answer.text), clean_text(answer.model)
+        if text is not answer.text or model is not answer.model:
+            answer = dataclasses.replace(answer, text=text, model=model)
+        if self._writer is not None and self._ledger is not None:
+            reply = PaidReply(
+                request_id=request.request_id,
+                text=text,
+                finish_reason=answer.finish_reason,
+                model=model,
+                prompt_tokens=answer.prompt_tokens,
+                output_tokens=answer.output_tokens,
+                time=now_ms(),
+            )
+            row = row_of(
+                reply,
+                draft_id=request.prompt_id,
+                kind=request.kind,
+                refresh=self._ledger.refresh,
+                fingerprint=self._fingerprint,
+                attempt=request.attempt,
+                latency_ms=round(latency * 1000),
+            )
+            try:
+                self._writer.append(row)
+            except OSError as error:
+                self._give_up(_unwritable(self._ledger, error))
+        return answer
 
     async def _answer(self, request: Request) -> Answer:
         if self._session is None:
@@ -390,19 +463,37 @@ class Engine:
         job.done.put(Done(job.token, None, self._doom, job.sent, 0.0))
 
 
-_engines: Final[dict[tuple[Backend, Settings], Engine]] = {}
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is there, and somebody else's
+        return True
+    return True
+
+
+def _unwritable(ledger: Ledger, error: OSError) -> Doomed:
+    reason = " ".join((error.strerror or str(error)).split())
+    return Doomed(
+        f"the ledger {ledger.folder} cannot be written: {reason}",
+        "what was paid for before is kept; make room or mend the folder, then run the same command again",
+    )
+
+
+_engines: Final[dict[tuple[Backend, Settings, Ledger | None], Engine]] = {}
 _given_up: Final[list[Engine]] = []  # not closed at once: others may wait for what these have in flight
 _engines_lock: Final = threading.Lock()
 
 
-def engine_for(backend: Backend, settings: Settings) -> Engine:
-    """-> the process's engine for this back end and these settings, made at the first call."""
+def engine_for(backend: Backend, settings: Settings, ledger: Ledger | None = None) -> Engine:
+    """-> the process's engine for this back end, these settings and this ledger, made at the first call."""
     with _engines_lock:
-        engine = _engines.get((backend, settings))
+        engine = _engines.get((backend, settings, ledger))
         if engine is None or engine.is_doomed:
             if engine is not None:
                 _given_up.append(engine)
-            engine = _engines[backend, settings] = Engine(backend, settings)
+            engine = _engines[backend, settings, ledger] = Engine(backend, settings, ledger)
         return engine
 
 

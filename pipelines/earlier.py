@@ -1,0 +1,74 @@
+"""What earlier runs left in the dataset folder, brought into order before a new one starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from pipelines.options import Config
+from transforms import files
+from transforms.errors import RunFailed
+from transforms.ledger_files import Folded, check_files, fold_journals
+from transforms.write_dataset import finish_publishing, published_files
+
+_LOG = logging.getLogger("textmint")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What a run builds on.
+
+    Args:
+      ledger: the files with what was paid for.
+      ledger_replies: rows of these.
+      tasks: published files of other labels: path and label.
+      examples: the same.
+      published_examples: rows of these.
+      was_mended: whether something was found that a run had left half done, or that could not be read.
+    """
+
+    ledger: tuple[files.FoundFile, ...] = ()
+    ledger_replies: int = 0
+    tasks: tuple[tuple[str, str], ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
+    published_examples: int = 0
+    was_mended: bool = False
+
+
+def look(config: Config) -> Earlier:
+    """A checked Config, whose label no other run writes to -> what its run builds on. On a local disk, what a run that
+    was killed left half done is completed: its publication, and its journals of replies.
+
+    Raises:
+      RunFailed: the folder cannot be read or written.
+    """
+    try:
+        return _look(config)
+    except OSError as error:
+        reason = " ".join((error.strerror or str(error)).split())
+        raise RunFailed(
+            f"{error.filename or config.output}: {reason}; mend that, then run the same command again. "
+            "Nothing was paid for"
+        ) from None
+
+
+def _look(config: Config) -> Earlier:
+    finish_publishing(config.output)
+    folded = fold_journals(config.ledger) if files.is_local(config.ledger) else Folded()
+    if folded.replies:
+        _LOG.info("%s replies of a run that was cut short are in the ledger", f"{folded.replies:,}")
+    if folded.damaged:
+        _LOG.warning("%s lines of its journals could not be read, and are lost", f"{folded.damaged:,}")
+    checked = check_files(config.ledger)
+    for name, reason in checked.set_aside.items():
+        _LOG.warning("%s is set aside: %s", files.join(config.ledger, name), reason)
+    tasks = published_files(config.output, "tasks", without=config.refresh)
+    examples = published_files(config.output, "examples", without=config.refresh)
+    return Earlier(
+        ledger=checked.found,
+        ledger_replies=checked.replies,
+        tasks=tuple((path, label) for path, label, _ in tasks),
+        examples=tuple((path, label) for path, label, _ in examples),
+        published_examples=sum(rows for _, _, rows in examples),
+        was_mended=bool(folded.replies or folded.damaged or checked.set_aside),
+    )

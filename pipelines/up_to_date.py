@@ -1,0 +1,117 @@
+"""Is there anything to do? A run whose result stands already, complete and unchanged, need not be computed again.
+
+Whatever decides a row enters the key of a run: options, templates, the model and its parameters, the content of task
+files, what other labels hold, Textmint's own code and the libraries that it computes with. So a change of any of them,
+a new version among them, is a run; and what it needs was paid for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.earlier import Earlier
+from pipelines.options import Config
+from transforms import files
+from transforms.identity import stable_hash
+from transforms.llm.base import fingerprint_of
+from transforms.write_dataset import content_digest
+
+KEY: Final = "key"
+"""Under what name the manifest's entry of a label holds the key of its run."""
+
+_NO_MATTER: Final = frozenset(  # options that decide how a run goes, and nothing in a row
+    [
+        "output",
+        "recompute",
+        "retry_rejects",
+        "max_concurrency",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "request_timeout",
+        "max_attempts",
+        "base_url",
+        "vertex_project",
+        "vertex_location",
+        "service_tier",
+    ]
+)
+_BLOCK: Final = 1 << 20
+
+
+def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str:
+    """A checked Config, what earlier runs left, and the versions of what makes the rows -> the run's key.
+
+    Raises:
+      OSError: a task file cannot be read.
+    """
+    return stable_hash(
+        "run",
+        {name: repr(value) for name, value in config.typed.items() if name not in _NO_MATTER},
+        (config.brainstorm_template.name, config.example_template.name, list(config.topics)),
+        fingerprint_of(config.backend),
+        _digest_of_tasks(config.tasks),
+        [(label, path.rpartition("/")[2]) for path, label in (*earlier.tasks, *earlier.examples)],
+        _digest_of_code(),
+        dict(versions),
+    )
+
+
+def is_up_to_date(config: Config, earlier: Earlier, key: str, entry: Mapping[str, Any] | None) -> bool:
+    """A run's key, and what the manifest says of the last run of its label -> whether that run's result would come out
+    again.
+
+    It would not where something was unusual: a request that failed for want of a reply, a file of the data or of the
+    ledger that is gone or changed, replies of a run that was cut short.
+    """
+    if entry is None or config.recompute or config.retry_rejects or entry.get(KEY) != key or earlier.was_mended:
+        return False
+    try:
+        steps = entry["steps"]
+        replies = sum(int(steps[step]["kept"]) for step in ("TaskGenerate", "LLMCall") if "requests" in steps[step])
+        failed = sum(int(step["rejected"].get("request_failed", 0)) for step in steps.values())
+        if failed or not entry["counts"]["examples"] or replies > earlier.ledger_replies:
+            return False
+        return all(_is_as_written(config.output, kind, config.refresh, told) for kind, told in entry["files"].items())
+    except (KeyError, TypeError, ValueError, AttributeError, OSError):
+        return False  # of another version, or mended by hand
+
+
+def _is_as_written(output: str, kind: str, label: str, told: list[dict[str, Any]]) -> bool:
+    """Are the files of a label and dataset just those that the manifest tells of? On a local disk their content is
+    held against the digest in their names; elsewhere that would be a download, so their sizes must do."""
+    found = files.list_files(files.join(output, kind, f"refresh={label}"), "*.parquet")
+    if {file.name: file.bytes for file in found} != {
+        str(file["path"]).rpartition("/")[2]: int(file["bytes"]) for file in told
+    }:
+        return False
+    return not files.is_local(output) or all(
+        file.name.endswith(f"-{content_digest(files.read_file(file.path))}.parquet") for file in found
+    )
+
+
+def _digest_of_tasks(pattern: str | None) -> str:
+    if pattern is None:
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    for match in sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda match: str(match.path)):
+        digest.update(f"{match.path}\0".encode("utf-8", "surrogateescape"))
+        with files.open_file(match.path) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest_of_code() -> str:
+    """-> a digest of every module of ours, so that a change of one is a change of the key."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.blake2b(digest_size=16)
+    for package in ("pipelines", "transforms"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode())
+            digest.update(hashlib.blake2b(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,242 @@
+"""Leases: one run at a time for a label of a dataset folder, wherever the folder is.
+
+    OUTPUT/_leases/NAME.json    who holds it, and until when
+
+A holder renews its lease now and then. One that has expired is taken over; so is, at once, that of a process of this
+machine that is gone. On a local disk the file is locked as well, and the lock goes with the process, however that ends.
+Object stores have no locks: there a new holder writes its lease, waits for a moment and reads it again, so that of two
+that come at the same time the last writer stays; and a run looks once more before it publishes (`require`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from transforms import files
+
+FOLDER: Final = "_leases"
+_LOG = logging.getLogger("textmint")
+_SECONDS: Final = 180.0  # that a lease is good for without being renewed
+_RENEW_SECONDS: Final = 30.0
+SETTLE_SECONDS = 2.0  # between a lease written to an object store and the second look; what a slow write may take
+
+
+class LeaseTakenError(Exception):
+    """Somebody else holds the lease; the message says who, and until when."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who holds it.
+
+    Args:
+      owner: the holder's own name for itself, such as the id of its run.
+      host: its machine.
+      process: its process id there.
+      expires: seconds since 1970.
+    """
+
+    owner: str
+    host: str
+    process: int
+    expires: float
+
+    def __str__(self) -> str:
+        until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.expires))
+        return f"process {self.process} on {self.host}, lease until {until} unless renewed"
+
+
+def path_of(output: str, name: str) -> str:
+    """The dataset folder and what is leased -> the lease's file."""
+    return files.join(output, FOLDER, f"{name}.json")
+
+
+@contextlib.contextmanager
+def hold(output: str, name: str, owner: str) -> Iterator[None]:
+    """While its `with` block runs, nobody else holds the lease.
+
+    Args:
+      output: the dataset folder.
+      name: what is leased.
+      owner: tells this holder from others of the same process.
+
+    Raises:
+      LeaseTakenError: somebody else holds it.
+      OSError: the lease cannot be written.
+    """
+    if files.is_local(output):
+        with _locked(output, name) as descriptor, _renewed(lambda: _overwrite(descriptor, _mine(owner))):
+            yield
+        return
+    path = path_of(output, name)
+    holder = _holder_at(path)
+    if holder is not None:
+        raise LeaseTakenError(str(holder))
+    files.write_file(path, _mine(owner))
+    time.sleep(SETTLE_SECONDS)
+    require(output, name, owner)
+
+    def renew() -> None:
+        require(output, name, owner)
+        files.write_file(path, _mine(owner))
+
+    try:
+        with _renewed(renew, first=False):
+            yield
+    finally:
+        with contextlib.suppress(OSError, LeaseTakenError):
+            require(output, name, owner)
+            files.delete_files([path])
+
+
+def require(output: str, name: str, owner: str) -> None:
+    """Checks that nobody else has taken the lease over meanwhile. One that is gone was taken by nobody.
+
+    Raises:
+      LeaseTakenError: somebody has.
+      OSError: it cannot be read.
+    """
+    try:
+        holder = _parsed(files.read_file(path_of(output, name)))
+    except FileNotFoundError:
+        return
+    if holder is not None and holder.owner != owner:
+        raise LeaseTakenError(str(holder))
+
+
+def holders(output: str) -> dict[str, Lease]:
+    """The dataset folder -> who holds what at this moment, by name."""
+    found = {}
+    for file in files.list_files(files.join(output, FOLDER), "*.json"):
+        holder = _holder_at(file.path)
+        if holder is not None:
+            found[file.name.removesuffix(".json")] = holder
+    return found
+
+
+def _holder_at(path: str) -> Lease | None:
+    """-> who holds the lease; None where it is absent, stale or unreadable."""
+    try:
+        holder = _parsed(files.read_file(path))
+    except FileNotFoundError:
+        return None
+    if holder is None or holder.expires <= time.time():
+        return None
+    return None if holder.host == _host() and not _is_alive(holder.process) else holder
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _mine(owner: str) -> bytes:
+    lease = Lease(owner=owner, host=_host(), process=os.getpid(), expires=time.time() + _SECONDS)
+    return json.dumps(dataclasses.asdict(lease)).encode()
+
+
+def _parsed(content: bytes) -> Lease | None:
+    try:
+        told = json.loads(content)
+        return Lease(
+            owner=str(told["owner"]),
+            host=str(told["host"]),
+            process=int(told["process"]),
+            expires=float(told["expires"]),
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+@contextlib.contextmanager
+def _renewed(renew: Callable[[], None], first: bool = True) -> Iterator[None]:
+    """While its `with` block runs, a thread renews the lease."""
+    ended = threading.Event()
+
+    def now_and_then() -> None:
+        while not ended.wait(_RENEW_SECONDS):
+            try:
+                renew()
+            except LeaseTakenError as error:
+                _LOG.error("another run took this one's lease over (%s); this one will not publish", error)
+                return
+            except Exception as error:  # the next try may go right, and an expired lease is no harm by itself
+                _LOG.warning("the lease could not be renewed: %s", error)
+
+    if first:
+        renew()
+    thread = threading.Thread(target=now_and_then, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=_RENEW_SECONDS)
+
+
+@contextlib.contextmanager
+def _locked(output: str, name: str) -> Iterator[int]:
+    """While its `with` block runs, the lease's file on a local disk is locked; then it is taken away.
+
+    Yields:
+      its descriptor.
+    """
+    path = path_of(output, name)
+    while True:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # a run that ended just now took the folder away
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _parsed(os.pread(lock, 10_000, 0))
+            os.close(lock)
+            raise LeaseTakenError(str(holder or "a process of this machine")) from None
+        if _is_still(path, lock):
+            break
+        os.close(lock)  # its owner ended and took it away between our two calls
+    try:
+        holder = _parsed(os.pread(lock, 10_000, 0))
+        if holder is not None and holder.host != _host() and holder.expires > time.time():
+            raise LeaseTakenError(str(holder))  # of a machine whose locks do not reach this one
+        try:
+            yield lock
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+                os.rmdir(os.path.dirname(path))  # only where nothing else is in it
+    finally:
+        os.close(lock)
+
+
+def _is_still(path: str, lock: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(lock))
+    except FileNotFoundError:
+        return False
+
+
+def _overwrite(descriptor: int, content: bytes) -> None:
+    os.pwrite(descriptor, content, 0)
+    os.ftruncate(descriptor, len(content))

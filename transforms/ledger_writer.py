@@ -1,0 +1,283 @@
+"""Writing the ledger while a run is under way: each process keeps what it pays for, from the moment that it arrives.
+
+On a local disk a reply is appended to a journal, with one system call, before anybody else sees it: SIGKILL loses
+nothing that has arrived. Object stores cannot append; there replies wait in memory for at most 30 seconds or until
+there are 256, and then become a file.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import fcntl
+import itertools
+import os
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+
+from transforms import files
+from transforms.elements import PaidReply
+from transforms.ledger import SCHEMA, journal_line, replies_file
+
+JOURNAL: Final = "_journal"
+_SYNC_SECONDS: Final = 1.0  # that a power cut may cost; SIGKILL costs nothing
+_BATCH_REPLIES: Final = 256
+_BATCH_SECONDS: Final = 30.0
+_TRIES: Final = 4  # to write a file to an object store
+_TRY_AGAIN_SECONDS: Final = (1.0, 4.0, 10.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Where the replies of a run are kept.
+
+    Args:
+      folder: the ledger's, a path or URL.
+      refresh: the label of the run.
+      run_id: names the run's journals; no row depends on it.
+    """
+
+    folder: str
+    refresh: str
+    run_id: str
+
+
+class LedgerWriter(Protocol):
+    """What keeps the replies of one process. Its methods may be called from any thread."""
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Keeps a reply, by column of `ledger.SCHEMA`, `time` in milliseconds.
+
+        Raises:
+          OSError: it, or an earlier one, cannot be kept.
+        """
+
+    def flush(self) -> None:
+        """Waits until all that was appended is where another process finds it.
+
+        Raises:
+          OSError: that cannot be.
+        """
+
+    def close(self) -> None:
+        """Flushes, and lets go. A second call does nothing.
+
+        Raises:
+          OSError: as `flush`.
+        """
+
+
+def open_writer(ledger: Ledger) -> LedgerWriter:
+    """-> what keeps the replies of this process, after it was seen that it can.
+
+    Raises:
+      OSError: nothing can be written there.
+    """
+    return Journal(ledger) if files.is_local(ledger.folder) else ReplyBatches(ledger)
+
+
+def now_ms() -> int:
+    """-> the time, milliseconds since 1970, for the column `time`."""
+    return time.time_ns() // 1_000_000
+
+
+class Journal:
+    """An append-only file of this process. It is locked for as long as its process lives, which tells whoever folds
+    journals into Parquet that it may still grow."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        folder = os.path.join(ledger.folder, JOURNAL)
+        for number in itertools.count():
+            os.makedirs(folder, exist_ok=True)
+            path = os.path.join(folder, f"{ledger.run_id}-{os.getpid()}-{number}.jsonl")
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            except (FileExistsError, FileNotFoundError):  # of an engine before; or the folder was cleared up meanwhile
+                continue
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(path, descriptor):  # nobody folded it in between
+                break
+            os.close(descriptor)
+        self._descriptor = descriptor
+        self._path = path
+        self._size = 0
+        self._lock = threading.Lock()
+        self._failure: OSError | None = None
+        self._unsynced = threading.Event()
+        self._is_closed = threading.Event()
+        self._syncing = threading.Thread(target=self._sync_now_and_then, name="ledger-sync", daemon=True)
+        self._syncing.start()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Writes the reply's line with one system call, before it returns."""
+        line = journal_line(row)
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            written = 0
+            try:
+                while written < len(line):
+                    written += os.write(self._descriptor, line[written:])
+            except OSError:
+                if written:  # half a line would swallow the next one
+                    os.ftruncate(self._descriptor, self._size)
+                raise
+            self._size += written
+        self._unsynced.set()
+
+    def flush(self) -> None:
+        """Nothing to do: a file of this machine shows what was written."""
+
+    def close(self) -> None:
+        """Syncs the file to the disk and unlocks it; one without a line is taken away."""
+        with self._lock:
+            if self._is_closed.is_set():
+                return
+            self._is_closed.set()
+        self._unsynced.set()
+        self._syncing.join()
+        try:
+            if self._size:
+                os.fsync(self._descriptor)
+            else:
+                os.unlink(self._path)
+        finally:
+            os.close(self._descriptor)
+
+    def _sync_now_and_then(self) -> None:
+        while not self._is_closed.wait(_SYNC_SECONDS):
+            self._unsynced.wait()
+            self._unsynced.clear()
+            if not self._is_closed.is_set():
+                try:
+                    os.fsync(self._descriptor)
+                except OSError as error:
+                    self._failure = error
+                    return
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+class ReplyBatches:
+    """Replies gathered in memory, and written as a file of their own on a thread of its own."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._folder = ledger.folder
+        probe = files.join(self._folder, f"_write-test-{ledger.run_id}-{os.getpid()}")
+        files.write_file(probe, b"textmint")
+        files.delete_files([probe])
+        self._rows: collections.deque[tuple[float, Mapping[str, Any]]] = collections.deque()  # and when each came
+        self._changed = threading.Condition()
+        self._appended = 0
+        self._written = 0
+        self._wanted = 0  # of what was appended, how much is to be written at once
+        self._is_closing = False
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._write_batches, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Hands the reply to the writing thread."""
+        with self._changed:
+            self._raise_failure()
+            self._rows.append((time.monotonic(), row))
+            self._appended += 1
+            if len(self._rows) == 1 or len(self._rows) >= _BATCH_REPLIES:
+                self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Has what is there written now, and waits for it."""
+        with self._changed:
+            wanted = self._wanted = self._appended
+            self._changed.notify_all()
+            while self._written < wanted and self._failure is None:
+                self._changed.wait()
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Writes what is there, and ends the thread."""
+        try:
+            if self._thread.is_alive():
+                self.flush()
+        finally:
+            with self._changed:
+                self._is_closing = True
+                self._changed.notify_all()
+            self._thread.join()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _write_batches(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            try:
+                self._write(batch)
+            except OSError as error:
+                failure = error
+            except Exception as error:  # each client of an object store has its own
+                failure = OSError(f"{type(error).__name__}: {error}")
+            else:
+                with self._changed:
+                    for _ in batch:
+                        self._rows.popleft()
+                    self._written += len(batch)
+                    self._changed.notify_all()
+                continue
+            with self._changed:
+                self._failure = failure
+                self._changed.notify_all()
+            return
+
+    def _next_batch(self) -> list[Mapping[str, Any]] | None:
+        with self._changed:
+            while True:
+                left = self._rows[0][0] + _BATCH_SECONDS - time.monotonic() if self._rows else None
+                if left is not None:
+                    if len(self._rows) >= _BATCH_REPLIES or self._written < self._wanted or left <= 0:
+                        return [row for _, row in self._rows]
+                elif self._is_closing:
+                    return None
+                self._changed.wait(left)
+
+    def _write(self, batch: list[Mapping[str, Any]]) -> None:
+        name, content = replies_file(pa.Table.from_pylist(batch, schema=SCHEMA))
+        path = files.join(self._folder, name)
+        for tried in itertools.count():
+            try:
+                files.write_file(path, content)
+                return
+            except Exception:
+                if tried == _TRIES - 1:
+                    raise
+                time.sleep(_TRY_AGAIN_SECONDS[tried])
+
+
+def row_of(
+    reply: PaidReply, *, draft_id: str, kind: str, refresh: str, fingerprint: str, attempt: int, latency_ms: int
+) -> dict[str, Any]:
+    """A reply and what it was paid for -> its row, by column of `ledger.SCHEMA`."""
+    return {
+        "request_id": reply.request_id,
+        "draft_id": draft_id,
+        "kind": kind,
+        "refresh": refresh,
+        "model": reply.model,
+        "fingerprint": fingerprint,
+        "attempt": attempt,
+        "text": reply.text,
+        "finish_reason": reply.finish_reason,
+        "prompt_tokens": reply.prompt_tokens,
+        "output_tokens": reply.output_tokens,
+        "latency_ms": latency_ms,
+        "time": reply.time,
+    }

@@ -1,0 +1,80 @@
+"""ReadLedger: the files of the ledger -> the replies in them that this run can use."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from transforms import files
+from transforms.ledger import LedgerFileError, read_for_join
+from transforms.ledger_files import set_aside
+from transforms.metrics import StepCounters
+
+_LOG = logging.getLogger("textmint")
+_GROUP_BYTES = 16 << 20  # of files read together: about 100 MB unpacked
+_GROUP_FILES = 256
+
+
+def groups_of(found: Sequence[files.FoundFile]) -> list[tuple[str, ...]]:
+    """Files -> their paths in groups that are read together, so that many small files are as good as a few large
+    ones."""
+    groups: list[tuple[str, ...]] = []
+    group: list[str] = []
+    size = 0
+    for file in found:
+        if group and (size + file.bytes > _GROUP_BYTES or len(group) == _GROUP_FILES):
+            groups.append(tuple(group))
+            group, size = [], 0
+        group.append(file.path)
+        size += file.bytes
+    return [*groups, tuple(group)] if group else groups
+
+
+class _Read(beam.DoFn):
+    def __init__(self, kind: str, fingerprint: str) -> None:
+        self._kind = kind
+        self._fingerprint = fingerprint
+        self._counters = StepCounters("ReadLedger")
+
+    def process(self, paths: tuple[str, ...]) -> Iterator[Any]:
+        tables = []
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # set aside by a worker that was given the same group before
+                content = files.read_file(path)
+                try:
+                    tables.append(read_for_join(content, kind=self._kind, fingerprint=self._fingerprint))
+                except LedgerFileError as error:
+                    _LOG.warning("%s is set aside: %s", path, error)
+                    self._counters.add("set_aside")
+                    set_aside(path, str(error))
+        table = pa.concat_tables(tables) if tables else None
+        if table is not None and table.num_rows:
+            self._counters.add("replies", table.num_rows)
+            yield table
+
+
+@dataclasses.dataclass(eq=False)
+class ReadLedger(beam.PTransform):
+    """Pipeline -> Arrow tables of paid replies, as `ledger.read_for_join` gives them. A file that cannot be read to its
+    end is set aside, and the run goes on without it.
+
+    Args:
+      found: the files.
+      kind: of the prompts whose replies are wanted.
+      fingerprint: of the model whose replies are wanted.
+    """
+
+    found: Sequence[files.FoundFile]
+    kind: str
+    fingerprint: str
+
+    def expand(self, pipeline: beam.pvalue.PBegin) -> Any:
+        return (
+            pipeline
+            | "Files" >> beam.Create(groups_of(self.found))
+            | "Read" >> beam.ParDo(_Read(self.kind, self.fingerprint)).with_output_types(Any)
+        )

@@ -1,0 +1,22 @@
+"""Texts of examples: their normal form, by which a text is known again."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from transforms.identity import stable_hash
+from transforms.parsing import clean_text
+
+
+def normalise_text(text: str) -> str:
+    """A text -> its normal form, equal for texts that differ only in case, white space or Unicode form (NFKC;
+    https://unicode.org/reports/tr15/)."""
+    if text.isascii():  # nothing to compose, and case folding is lower case
+        return " ".join(text.lower().split())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean_text(text)).casefold())
+    return " ".join(folded.split())
+
+
+def text_id(text: str) -> str:
+    """A text -> the hash of its normal form."""
+    return stable_hash("text", normalise_text(text))
