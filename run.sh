@@ -3,7 +3,7 @@
 # Kept to bash 3.2, which is what macOS has.
 set -euo pipefail
 
-jobs="generate"                   # commands of the `textmint` program, passed on as they are
+jobs="generate ledger"            # commands of the `textmint` program, passed on as they are
 commands="$jobs test bench help"  # what --help lists
 
 help() {
@@ -16,6 +16,8 @@ the embedded model, no key needed, data in output/. The first run sets up .venv 
 Commands:
   generate   write a dataset; `./run.sh generate --help` explains every option
                ./run.sh generate --examples_per_task=10 --output=out/first
+  ledger     what was paid for, by label and model; with --compact, merge small files
+               ./run.sh ledger --output=out/first
   test       install what the tests need, then run the linters and the tests; with arguments, pytest alone
                ./run.sh test
                ./run.sh test tests/test_run_sh.py -k help

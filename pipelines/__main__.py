@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {"generate": "run the pipeline and write the dataset folder (see generate --help)"}
+COMMANDS = {
+    "generate": "run the pipeline and write the dataset folder (see generate --help)",
+    "ledger": "what was paid for, by label and model; --compact merges small files",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join(COMMANDS)}"
         print(f"{prog}: unknown command {command!r}{hint}", file=sys.stderr)
         return 2
-    from pipelines.run import generate  # only now: importing Beam takes a second
+    if command == "ledger":
+        from pipelines import ledger  # only now: importing Beam takes a second
+
+        return ledger.main(arguments[1:], prog)
+    from pipelines.run import generate
 
     return generate(arguments[1:], prog)
 

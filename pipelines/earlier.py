@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
+from typing import Final
 
 from pipelines.options import Config
-from transforms import files
+from transforms import files, lease
 from transforms.errors import RunFailed
 from transforms.ledger_files import Folded, check_files, fold_journals
 from transforms.write_dataset import finish_publishing, published_files
 
 _LOG = logging.getLogger("textmint")
+_FOLD_TRIES: Final = 25
+_FOLD_SECONDS: Final = 0.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ def look(config: Config) -> Earlier:
 
 def _look(config: Config) -> Earlier:
     finish_publishing(config.output)
-    folded = fold_journals(config.ledger) if files.is_local(config.ledger) else Folded()
+    folded = _fold(config) if files.is_local(config.ledger) else Folded()
     if folded.replies:
         _LOG.info("%s replies of a run that was cut short are in the ledger", f"{folded.replies:,}")
     if folded.damaged:
@@ -72,3 +76,21 @@ def _look(config: Config) -> Earlier:
         published_examples=sum(rows for _, _, rows in examples),
         was_mended=bool(folded.replies or folded.damaged or checked.set_aside),
     )
+
+
+def _fold(config: Config) -> Folded:
+    """Turns the journals of a run that was cut short into files. Its worker processes may outlive it for a moment, so
+    they are waited for; the journals of other labels' runs, which are under way, are not."""
+    total = Folded()
+    for _ in range(_FOLD_TRIES):
+        folded = fold_journals(config.ledger)
+        total = Folded(
+            journals=total.journals + folded.journals,
+            replies=total.replies + folded.replies,
+            damaged=total.damaged + folded.damaged,
+            busy=folded.busy,
+        )
+        if not folded.busy or len(lease.holders(config.output)) > 1:
+            break
+        time.sleep(_FOLD_SECONDS)
+    return total

@@ -50,10 +50,11 @@ _AT_LEAST_ONE: Final = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
+class OptionParser(argparse.ArgumentParser):
     """Says what is wrong in one line, without 300 lines of usage before it."""
 
     def error(self, message: str) -> Any:
+        """Raises an OptionError with the message."""
         raise OptionError(message)
 
 
@@ -274,7 +275,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
       OptionError: with everything that is wrong, a line each.
     """
     flags = [*_config_flags(argv), *argv]
-    parser = _full_parser(_Parser)
+    parser = _full_parser(OptionParser)
     known, unknown = parser.parse_known_args(flags)
     if unknown:
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
@@ -290,7 +291,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
 
 def help_text(prog: str) -> str:
     """-> every option, ours in their groups, then Beam's."""
-    parser = _full_parser(_Parser, prog=prog, description=_DESCRIPTION, add_help=False)
+    parser = _full_parser(OptionParser, prog=prog, description=_DESCRIPTION, add_help=False)
     ours: list[Any] = []
     beam: list[Any] = []
     for group in parser._action_groups:
@@ -346,7 +347,7 @@ def _check_runner(name: str) -> None:
     try:
         create_runner(name)
     except Exception as error:  # an unknown name, or one whose packages are not installed
-        raise OptionError(f"--runner={name}: {_reason(error)}") from None
+        raise OptionError(f"--runner={name}: {reason_of(error)}") from None
 
 
 def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
@@ -361,7 +362,7 @@ def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
 
 def _config_flags(argv: Sequence[str]) -> Iterator[str]:
     """The flags that the file of --config stands for; none where there is no --config."""
-    finder = _Parser(add_help=False, allow_abbrev=False)
+    finder = OptionParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     path = finder.parse_known_args(argv)[0].config
     if path is None:
@@ -415,10 +416,10 @@ def _read_text(option: str, path: str) -> str:
     except UnicodeDecodeError as error:
         raise OptionError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
     except Exception as error:  # each file system raises its own
-        raise OptionError(f"{option} {path}: cannot be read: {_reason(error)}") from None
+        raise OptionError(f"{option} {path}: cannot be read: {reason_of(error)}") from None
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """An exception -> what a person needs of it, in one line."""
     if isinstance(error, BeamIOError) and error.exception_details:
         error = next((e for e in error.exception_details.values() if isinstance(e, BaseException)), error)
@@ -572,7 +573,7 @@ def _check_tasks(pattern: str | None) -> int:
     try:
         found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
     except Exception as error:
-        raise OptionError(f"--tasks {pattern}: cannot be read: {_reason(error)}") from None
+        raise OptionError(f"--tasks {pattern}: cannot be read: {reason_of(error)}") from None
     if not found_files:
         raise OptionError(f"--tasks {pattern}: there is no such file")
     found = 0
@@ -586,7 +587,7 @@ def _check_tasks(pattern: str | None) -> int:
         except TaskFileError as error:
             raise OptionError(f"--tasks {path}: {error}") from None
         except Exception as error:
-            raise OptionError(f"--tasks {path}: cannot be read: {_reason(error)}") from None
+            raise OptionError(f"--tasks {path}: cannot be read: {reason_of(error)}") from None
     if not found:
         raise OptionError(f"--tasks {pattern}: holds no task; write one a line")
     return found
@@ -616,7 +617,7 @@ def _local_output(path: str) -> str:
         for parent in made:
             if parent.is_dir():
                 parent.rmdir()
-        raise OptionError(f"--output {path}: cannot be written: {_reason(error)}; name a folder that can") from None
+        raise OptionError(f"--output {path}: cannot be written: {reason_of(error)}; name a folder that can") from None
     return str(folder)
 
 
@@ -641,7 +642,7 @@ def _remote_output(path: str) -> str:
     if not failure:
         problem = f"no answer within {_REMOTE_SECONDS:.0f} s"
     elif failure[0] is not None:
-        problem = _reason(failure[0])
+        problem = reason_of(failure[0])
     else:
         return output
     raise OptionError(f"--output {path}: cannot be written: {problem}; check the path and your credentials for it")

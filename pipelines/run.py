@@ -26,6 +26,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 
 from pipelines.earlier import Earlier, look
 from pipelines.generate import build
+from pipelines.ledger import COMPACTING
 from pipelines.option_error import OptionError
 from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.progress_line import ProgressLine
@@ -46,8 +47,6 @@ _NOTHING_NEW: Final = (
     "refresh=%s is complete, and nothing has changed that decides a row: there is nothing to do (--recompute runs all "
     "the same)"
 )
-COMPACTING: Final = "compacting"
-"""The lease of whoever merges files of the ledger."""
 _FOLD_TRIES: Final = 10
 _FOLD_SECONDS: Final = 0.2
 
