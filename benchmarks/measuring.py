@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -215,6 +216,7 @@ class Bench:
         rows: int,
         *flags: str,
         in_flight: int = IN_FLIGHT,
+        resumes: bool = False,
         **played: Any,
     ) -> Measured:
         """A program and how much it shall ask -> what came of it.
@@ -223,6 +225,7 @@ class Bench:
           rows: for the programs beside the pipeline one of those that were prepared.
           *flags: more options of the program.
           in_flight: requests at once at most; the naive pipeline has one.
+          resumes: whether the pipeline finds what it left the last time.
           **played: options of the endpoint.
 
         Raises:
@@ -231,7 +234,7 @@ class Bench:
         self._server.reset(**played)
         url = f"{self._server.base_url}/v1" if protocol == "openai" else self._server.base_url
         if system == "pipeline":
-            return self._pipeline(protocol, url, rows, in_flight, flags)
+            return self._pipeline(protocol, url, rows, in_flight, flags, resumes)
         shared = (f"--protocol={protocol}", f"--base_url={url}", f"--prompts={self.prompts(rows)}", f"--rows={rows}")
         if system == "bare":
             ended = self._run("benchmarks.bare", *shared, f"--concurrency={in_flight}", *flags)
@@ -248,8 +251,12 @@ class Bench:
             opened=stats["first_request_monotonic"],
         )
 
-    def _pipeline(self, protocol: Protocol, url: str, rows: int, in_flight: int, flags: Iterable[str]) -> Measured:
+    def _pipeline(
+        self, protocol: Protocol, url: str, rows: int, in_flight: int, flags: Iterable[str], resumes: bool
+    ) -> Measured:
         output = self._folder / "output"
+        if not resumes:
+            shutil.rmtree(output, ignore_errors=True)  # its ledger would answer
         opening = Opening(self._server)
         ended = self._run(
             "pipelines",

@@ -6,7 +6,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.earlier import Earlier
+from pipelines.earlier import NOTHING, Earlier
 from pipelines.options import Config
 from transforms.build_prompt import BuildPrompt
 from transforms.count_elements import CountElements
@@ -26,7 +26,7 @@ from transforms.task_generate import ReadTasks, TaskGenerate, is_task_list, task
 from transforms.write_dataset import Target, WriteDataset
 
 
-def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earlier) -> beam.PCollection[Any]:
+def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earlier = NOTHING) -> beam.PCollection[Any]:
     """An empty pipeline, and what earlier runs left -> the graph on it; its one element is the run's entry in the
     manifest.
 

@@ -103,6 +103,9 @@ def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: 
     kept = {step: counts.get(f"{step}/kept", 0) for step in STEPS}
     lists = kept["TaskGenerate"]
     kept["SampleAttributes"] = kept["Flatten"] * examples_per_task
+    # Verdicts are counted where rows are written, and the rows written must be what they leave; see `discrepancies`.
+    judged = sum(named(counts, "FindDuplicates/rejected.").values())
+    kept["FindDuplicates"] = kept["ParseJSON"] - judged
     entering = {
         "TaskGenerate": lists if task_requests is None else task_requests,
         "Flatten": counts.get("Flatten/in", 0),

@@ -157,7 +157,11 @@ def delete_files(paths: Iterable[str]) -> None:
     for path in paths:
         if is_local(path):
             Path(path).unlink(missing_ok=True)
-        elif FileSystems.exists(path):
+        else:
             remote.append(path)
     if remote:
-        FileSystems.delete(remote)
+        try:
+            FileSystems.delete(remote)
+        except OSError:
+            if any(FileSystems.exists(path) for path in remote):
+                raise

@@ -40,11 +40,13 @@ from apache_beam import typehints
 from apache_beam.io.filesystems import FileSystems
 
 from transforms import lease
-from transforms.accounting import STEPS, discrepancies, step_table
+from transforms.accounting import discrepancies, step_table
 from transforms.elements import Example, Reject, Task, Verdict
 from transforms.errors import RunFailed
 from transforms.files import is_local, join, list_files, list_folders, open_file, read_file, write_file
-from transforms.ledger import shard_of
+from transforms.ledger import FOLDER, shard_of
+from transforms.ledger_files import files_set_aside
+from transforms.metrics import StepCounters
 from transforms.packing import pack, unpack
 from transforms.schema import KINDS, DatasetKind, join_parquet, kind_of, schema_of, sort_key, to_parquet
 
@@ -161,7 +163,7 @@ _VERDICT_ORDER: Final = operator.attrgetter("stage", "reason", "detail")
 
 class _Pack(beam.DoFn):
     """A bucket -> chunks of at most about `shard_bytes`. Examples that a verdict refuses go, by bucket, to the output
-    `REFUSED`, and how many were kept and refused to the output `COUNTS`."""
+    `REFUSED`, and how many there were to the output `COUNTS`."""
 
     REFUSED = "refused"
     COUNTS = "counts"
@@ -171,9 +173,15 @@ class _Pack(beam.DoFn):
         self._schema = schema
         self._shard_bytes = shard_bytes
         self._buckets = buckets
+        self._counters = StepCounters("FindDuplicates")  # its verdicts take effect here
 
     def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
         rows, refused = judge(map(unpack, bucket[1]))
+        if self._kind == "examples":
+            self._counters.add("in", len(rows) + len(refused))
+            self._counters.add("kept", len(rows))
+        for reject in refused:
+            self._counters.outcome(reject)
         if rows:
             content = to_parquet(rows, self._schema)
             slices = min(len(rows), math.ceil(len(content) / self._shard_bytes))
@@ -184,8 +192,6 @@ class _Pack(beam.DoFn):
                     rows=len(part),
                     content=content if slices == 1 else to_parquet(part, self._schema),
                 )
-        if self._kind == "examples":
-            yield beam.pvalue.TaggedOutput(self.COUNTS, (f"{STEPS[-1]}/kept", len(rows)))
         for reject in refused:
             yield beam.pvalue.TaggedOutput(self.REFUSED, (_bucket_of(reject.id, self._buckets), pack(reject)))
             yield beam.pvalue.TaggedOutput(self.COUNTS, (f"{reject.stage}/rejected.{reject.reason}", 1))
@@ -301,7 +307,8 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
 
     Raises:
       RunFailed: the counts do not add up, or no example was kept; then the label keeps the data it had. (Where it had
-        none, a run without examples publishes its rejects, so that they can be looked at.)
+        none, a run without examples publishes its rejects, so that they can be looked at; that is no failure where
+        other labels have it all already.)
     """
     by_kind: dict[str, list[StagedFile]] = {kind: [] for kind in KINDS}
     for file in files:
@@ -321,6 +328,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "counts": {kind: rows[kind] for kind in reversed(KINDS)},
         "steps": table,
+        "ledger": {"set_aside": files_set_aside(join(target.output, FOLDER))},
         "files": {
             kind: [
                 {"path": f"{kind}/{target.label}/{file.name}", "rows": file.rows, "bytes": file.bytes}
@@ -337,7 +345,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
         _publish_local(target, by_kind, entry)
     else:
         _publish_remote(target, by_kind, entry)
-    if not rows["examples"]:
+    if not rows["examples"] and not _is_nothing_new(table):
         raise RunFailed(f"{_no_examples(table)} The rejects are in {FileSystems.join(target.output, 'rejects')}")
     return entry
 
@@ -348,6 +356,11 @@ def _has_examples(target: Target) -> bool:
             if pq.ParquetFile(file).metadata.num_rows:
                 return True
     return False
+
+
+def _is_nothing_new(table: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Was everything that came there already? Then a refresh has found nothing to add, and that is no failure."""
+    return {reason for line in table.values() for reason in line["rejected"]} == {"duplicate"}
 
 
 def _no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
