@@ -20,6 +20,7 @@ RUN = [
     "google-genai>=2.33,<3",  # the oldest that was tried; the service tier and the raw reply need a recent one
     "jinja2>=3.1,<4",
     "json_repair>=0.64,<1",
+    "py3langid>=0.4,<0.5",  # its model travels in its wheel; another model may judge texts differently
     "pyyaml>=6,<7",
     "tqdm>=4.66,<5",
 ]
