@@ -48,7 +48,7 @@ def _stays(text: str, at: int, char: str, kept: list[str]) -> bool:
         return True
     if category[0] == "S" and char not in _MARKUP:
         return True
-    before = text[max(0, at - 2) : at].rstrip()[-1:]  # white space is single here, so what is next to it lies two places away
+    before = text[max(0, at - 2) : at].rstrip()[-1:]  # white space is single here
     after = text[at + 1 : at + 3].lstrip()[:1]
     if char in _MARKUP:
         return char in _COMPARES and text[at + 1 : at + 5].lstrip("<>=~ ")[:1].isdigit()

@@ -76,7 +76,7 @@ REJECTS: Final = pa.schema(
         _column("reason", _STRING, "one of a closed set"),
         _column("detail", _STRING, "one line for a person"),
         _column("can_retry", pa.bool_(), "whether the same request, sent again, has a chance"),
-        _column("raw_reply", _STRING, "what was refused, as it came"),
+        _column("raw_reply", _STRING, "what was refused, as it came; of an example without its reply, its fields"),
         _maybe("task_id", _STRING, "null for a refused brainstorm reply"),
         _maybe("task", _STRING, "null for a refused brainstorm reply"),
         _maybe("topic", _STRING, "null but for what a brainstorm round with a topic brought"),
@@ -92,7 +92,7 @@ REJECTS: Final = pa.schema(
         _maybe("prompt_tokens", _INT, "null where no reply came"),
         _maybe("output_tokens", _INT, "null where no reply came"),
         _maybe("seed", _INT, "null where nothing was asked"),
-        _maybe("attempts", _INT, "requests sent for it; null where nothing was asked"),
+        _maybe("attempts", _INT, "requests sent for it; null where nothing was asked, and for an example"),
     ]
 )
 

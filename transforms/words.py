@@ -13,19 +13,23 @@ from typing import Final
 
 from transforms.parsing import clean_text
 
-_HAN: Final = "々〆〇㐀-䶿一-鿿豈-﫿\U00020000-\U000323af"
-_HIRAGANA: Final = "ぁ-ゟ"
-_KATAKANA: Final = "゠-ヺー-ヿㇰ-ㇿ"  # without the middle dot, which parts words
-_BOPOMOFO: Final = "ㄅ-ㄯㆠ-ㆿ"
-# Thai, Lao, Tibetan, Burmese, Khmer, Tai Le, New Tai Lue, Tai Tham, Balinese, Javanese, and their extensions
-_SOUTH_EAST: Final = "ก-๛ກ-ໟༀ-࿚က-႟ក-៹ᥐ-ᥴᦀ-᧟ᨠ-᪭ᬀ-᭼ꦀ-꧟ꧠ-ꧾꩠ-ꩿ"
+# Ranges are written as code points, since some of their first letters have a twin in another block.
+_HAN: Final = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_HIRAGANA: Final = "\u3041-\u309f"
+_KATAKANA: Final = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # without the middle dot, which parts words
+_BOPOMOFO: Final = "\u3105-\u312f\u31a0-\u31bf"
+# Thai, Lao, Tibetan, Burmese, Khmer, Tai Le, New Tai Lue, Tai Tham, Balinese, Javanese, Burmese extended
+_SOUTH_EAST: Final = (
+    "\u0e01-\u0e5b\u0e81-\u0edf\u0f00-\u0fda\u1000-\u109f\u1780-\u17f9\u1950-\u1974\u1980-\u19df\u1a20-\u1aad"
+    "\u1b00-\u1b7c\ua980-\ua9df\ua9e0-\ua9fe\uaa60-\uaa7f"
+)
 
 _UNSPACED: Final = re.compile(f"[{_HAN}{_HIRAGANA}{_KATAKANA}{_BOPOMOFO}{_SOUTH_EAST}]")
 _IDEOGRAPHIC: Final = re.compile(f"[{_HAN}{_HIRAGANA}{_KATAKANA}{_BOPOMOFO}]")
 _IS_HAN: Final = re.compile(f"[{_HAN}]")
 _IS_KATAKANA: Final = re.compile(f"[{_KATAKANA}]")
 _IS_SOUTH_EAST: Final = re.compile(f"[{_SOUTH_EAST}]")
-_IS_HANGUL: Final = re.compile("[가-힣]")
+_IS_HANGUL: Final = re.compile("[\uac00-\ud7a3]")
 _IS_ARABIC: Final = re.compile("[\u0620-\u06ff]")
 
 # What parts words inside a compound or a line: white space, hyphens, underscores, slashes, apostrophes, middle dots.
@@ -34,7 +38,9 @@ _GAP: Final = re.compile(r"[\s\-_/'’ʼ‐‑–·・\u200c]+")
 
 # Characters without a look of their own: soft hyphen, zero-width space and joiner, direction marks, variation
 # selectors, byte order mark. The zero-width non-joiner parts Persian words, and is a gap.
-_INVISIBLE: Final = re.compile("[\u00ad\u034f\u061c\u180e\u200b\u200d-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
+_INVISIBLE: Final = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b\u200d-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]"
+)
 
 _LEADING_VOWELS: Final = "เแโใไເແໂໃໄ"  # written before the consonant they belong to
 _TRAILING_VOWELS: Final = "ะาำๅະາຳ"  # letters, but never the first of a word
@@ -43,7 +49,7 @@ _BURMESE_CLOSERS: Final = "\u1039\u103a"  # the consonant before ends a syllable
 _ARABIC_ARTICLE: Final = re.compile(r"(?<![^\W_])[وف]?(?:[بك]?ال|لل)$")
 _KOREAN_PARTICLE: Final = re.compile(
     "(?:은|는|이|가|을|를|의|에|에서|에게|께서|으로|로|와|과|도|만|까지|부터|보다|처럼|이나|나|이라는|라는|이라고|라고"
-    "|이다|이며|이고|입니다|이에요|예요|이었다|였다)(?![가-힣])"
+    "|이다|이며|이고|입니다|이에요|예요|이었다|였다)(?![\uac00-\ud7a3])"
 )
 
 THAI_LETTERS_PER_WORD: Final = 3
@@ -152,18 +158,16 @@ def _ends_word(text: str, end: int, needle: str) -> bool:
     return _IS_HANGUL.match(after) is not None and _KOREAN_PARTICLE.match(text, end) is not None
 
 
-def letters_and_digits(text: str) -> int:
-    """A folded text -> how many of its characters tell it from others: letters, digits and vowel signs; in
-    South-East Asian scripts without the signs, of which a syllable there has many."""
-    south_east = is_unspaced(text) and _IS_SOUTH_EAST.search(text) is not None
-    return sum(char.isalnum() if south_east else _is_word(char) for char in text)
+def is_telling(text: str) -> bool:
+    """A folded text, such as a label -> whether it is long enough not to stand in another by chance.
 
-
-def is_han(text: str) -> bool:
-    """Whether a text holds a Chinese character."""
-    return _IS_HAN.search(text) is not None
-
-
-def is_hangul(text: str) -> bool:
-    """Whether a text holds a Korean syllable."""
-    return _IS_HANGUL.search(text) is not None
+    Three letters, digits or vowel signs; two Chinese characters or Korean syllables, of which most words consist.
+    In South-East Asian scripts, where words are not parted, three letters, or four with the signs around them.
+    """
+    letters = sum(map(str.isalnum, text))
+    if text.isascii():
+        return letters >= 3
+    signs = sum(unicodedata.category(char)[0] == "M" for char in text)
+    if _IS_SOUTH_EAST.search(text):
+        return letters >= 3 or letters + signs >= 4
+    return letters + signs >= (2 if _IS_HAN.search(text) or _IS_HANGUL.search(text) else 3)
