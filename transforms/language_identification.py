@@ -49,9 +49,9 @@ worth the risk: a dish, a name or a loan word decides."""
 
 MIN_CONFIDENCE: Final = 0.99
 """Of the identifier, which calibrates it to the length of the text. At 0.99, 71 % of the texts of under 100 characters
-in the measurement above are judged, 92 % of the longer ones, and as many are refused when another language is asked for.
-None was refused wrongly at 0.7 either; the distance is for mixtures, such as a menu in English, full of
-Italian, which is Italian with 0.98."""
+in the measurement above are judged, 92 % of the longer ones, and as many are refused when another language is asked
+for. None was refused wrongly at 0.7 either; the distance is for mixtures, such as a menu in English, full of Italian,
+which is Italian with 0.98."""
 
 _NOT_A_LANGUAGE: Final = "zxx"  # what the identifier says of numbers, markup, code
 

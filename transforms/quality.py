@@ -279,6 +279,14 @@ def _labels(example: Example) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 # --- label in text
+#
+# A label stands in a text where it occurs as whole words, whatever its case (see `words.holds`). That is a leak wherever
+# the label has a meaning, and no more than chance where it has none: any text of a hundred words has an "a" or a "no".
+# So a label is looked for unless it is
+#   - too short to tell (`words.is_telling`): "A", "no", "10", "да", "是", "ดี";
+#   - a word of grammar in the language of the row, or in English (`common_words`): "none", "may", "nein", "いいえ";
+#   - nothing but signs of arithmetic or currency: "+", "$$".
+# Even such a label is refused where it is the whole text, or where the text says "label: no".
 
 _ANNOUNCED: Final = re.compile(
     r"(?:\b(?:label|answer|class|classification|category|sentiment|verdict|prediction|output|antwort|klasse|kategorie"

@@ -24,11 +24,23 @@ _SOUTH_EAST: Final = (
     "\u1b00-\u1b7c\ua980-\ua9df\ua9e0-\ua9fe\uaa60-\uaa7f"
 )
 
+
+def _letters_and_others(ranges: str) -> tuple[list[str], list[str]]:
+    """Ranges of characters -> those that are letters, and the others."""
+    found: tuple[list[str], list[str]] = ([], [])
+    for first, last in zip(ranges[::3], ranges[2::3], strict=True):
+        for char in map(chr, range(ord(first), ord(last) + 1)):
+            found[not char.isalpha()].append(char)
+    return found
+
+
 _UNSPACED: Final = re.compile(f"[{_HAN}{_HIRAGANA}{_KATAKANA}{_BOPOMOFO}{_SOUTH_EAST}]")
 _IDEOGRAPHIC: Final = re.compile(f"[{_HAN}{_HIRAGANA}{_KATAKANA}{_BOPOMOFO}]")
 _IS_HAN: Final = re.compile(f"[{_HAN}]")
 _IS_KATAKANA: Final = re.compile(f"[{_KATAKANA}]")
 _IS_SOUTH_EAST: Final = re.compile(f"[{_SOUTH_EAST}]")
+# A letter of these scripts with the signs, digits and marks behind it.
+_SOUTH_EAST_CLUSTER: Final = re.compile("[{}][{}]*".format(*map("".join, _letters_and_others(_SOUTH_EAST))))
 _IS_HANGUL: Final = re.compile("[\uac00-\ud7a3]")
 _IS_ARABIC: Final = re.compile("[\u0620-\u06ff]")
 
@@ -90,10 +102,7 @@ def count_words(text: str) -> tuple[int, int]:
     ideographs = letters = 0
     if not text.isascii() and _UNSPACED.search(text):
         text, ideographs = _IDEOGRAPHIC.subn(" ", text)
-        rest = _IS_SOUTH_EAST.sub("", text)
-        if len(rest) != len(text):
-            letters = sum(char.isalpha() for char in _IS_SOUTH_EAST.findall(text))
-            text = _IS_SOUTH_EAST.sub(" ", text)
+        text, letters = _SOUTH_EAST_CLUSTER.subn(" ", text)
     words = sum(token.isalnum() or any(map(str.isalnum, token)) for token in text.split())
     words += letters // THAI_LETTERS_PER_WORD
     return words + ideographs // 2, words + ideographs
