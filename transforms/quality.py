@@ -280,7 +280,7 @@ def _labels(example: Example) -> tuple[tuple[str, str], tuple[str, str]]:
 
 # --- label in text
 #
-# A label stands in a text where it occurs as whole words, whatever its case (see `words.holds`). That is a leak wherever
+# A label stands in a text where it occurs as whole words, whatever its case (see `words.holds`). That is a leak where
 # the label has a meaning, and no more than chance where it has none: any text of a hundred words has an "a" or a "no".
 # So a label is looked for unless it is
 #   - too short to tell (`words.is_telling`): "A", "no", "10", "да", "是", "ดี";
