@@ -21,6 +21,7 @@ RUN = [
     "jinja2>=3.1,<4",
     "json_repair>=0.64,<1",
     "msgspec>=0.21,<1",  # MessagePack for what is shuffled
+    "py3langid>=0.4,<0.5",  # its model travels in its wheel; another model may judge texts differently
     "pyyaml>=6,<7",
     "tqdm>=4.66,<5",
 ]

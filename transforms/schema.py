@@ -77,7 +77,7 @@ REJECTS: Final = pa.schema(
         column("reason", _STRING, "one of a closed set"),
         column("detail", _STRING, "one line for a person"),
         column("can_retry", pa.bool_(), "whether the same request, sent again, has a chance"),
-        column("raw_reply", _STRING, "what was refused, as it came"),
+        column("raw_reply", _STRING, "what was refused, as it came; of an example without its reply, its fields"),
         _maybe("task_id", _STRING, "null for a refused brainstorm reply"),
         _maybe("task", _STRING, "null for a refused brainstorm reply"),
         _maybe("topic", _STRING, "null but for what a brainstorm round with a topic brought"),
@@ -96,7 +96,7 @@ REJECTS: Final = pa.schema(
         _maybe(
             "attempts",
             _INT,
-            "replies that came for it, and tries of the request that got none; null where nothing was asked",
+            "replies that came for it, and tries of the request that got none; null where nothing was asked, and for an example",
         ),
     ]
 )

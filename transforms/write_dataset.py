@@ -152,7 +152,12 @@ def judge(elements: Iterable[Row | Verdict]) -> tuple[list[Row], list[Reject]]:
     kept, refused = [], []
     for row in rows:
         if isinstance(row, Example) and row.id in verdicts:
-            refused.append(Reject.of_example(row, verdicts[row.id]))
+            verdict = verdicts[row.id]
+            refused.append(
+                Reject.of_example(
+                    row, stage=verdict.stage, reason=verdict.reason, detail=verdict.detail, can_retry=False
+                )
+            )
         else:
             kept.append(row)
     return kept, refused
