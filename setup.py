@@ -13,6 +13,7 @@ RUN = [
     "apache-beam>=2.77,<3",
     "pyarrow>=18,<26",
     "aiohttp>=3.14,<4",  # the HTTP client of all back ends; google-genai is several times slower over its default one
+    "datasketch>=2,<3",  # from 2 on a sketch can be made of given permutations under a named scheme
     "google-apitools>=0.5.31,<0.6",
     "google-auth-httplib2>=0.2,<0.5",
     "google-cloud-aiplatform>=1.160,<2",
@@ -20,6 +21,7 @@ RUN = [
     "google-genai>=2.33,<3",  # the oldest that was tried; the service tier and the raw reply need a recent one
     "jinja2>=3.1,<4",
     "json_repair>=0.64,<1",
+    "numpy>=1.24,<3",  # Beam and datasketch bring it
     "pyyaml>=6,<7",
     "tqdm>=4.66,<5",
 ]
