@@ -248,7 +248,7 @@ def render_sizes(measured: Sequence[dict[str, Any]]) -> str:
     head = ("texts", "corpus", "seconds", "CPU s", "peak MB", "growth", "found", "sketches held", "texts compared")
     return "\n".join(
         [
-            "TIME AND MEMORY: one process, FnApiRunner; making the texts is in it. growth: of CPU, the power of n log n.",
+            "TIME AND MEMORY: one process, FnApiRunner, making texts included. growth: of CPU, the power of n log n.",
             "  mixed: a tenth are near copies of the text before. alike: all are near copies of one text.",
             "",
             table(head, rows),
