@@ -175,7 +175,7 @@ def test_short_sentences_at_the_threshold_of_tasks() -> None:
 SENTENCES = st.lists(st.sampled_from("abcd"), min_size=0, max_size=9).map(" ".join)
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(st.lists(st.tuples(SENTENCES, st.sampled_from(["", "", "f", "g"])), max_size=25), st.sampled_from([0.5, 0.8]))
 def test_what_is_dropped_is_a_near_copy_and_all_exact_copies_are(
     items: list[tuple[str, str]], threshold: float
@@ -210,8 +210,7 @@ def in_order(elements: Iterable[tuple[str, Twin]]) -> list[tuple[str, Twin]]:
 def test_the_order_of_texts_changes_nothing() -> None:
     first = in_order(find(CROWD).elements)
     assert len(first) > 60
-    for key in ("a", "b"):
-        assert in_order(find(shuffled(CROWD, key)).elements) == first
+    assert in_order(find(shuffled(CROWD)).elements) == first
 
 
 @pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
@@ -234,8 +233,8 @@ def test_others_do_not_change_who_wins() -> None:
 
 
 def test_exact_copies_cost_no_comparison() -> None:
-    ran = find(own(f"{number:05}", " ".join(BASE)) for number in range(2_000))
-    assert len(ran.elements) == 1_999
+    ran = find(own(f"{number:05}", " ".join(BASE)) for number in range(1_000))
+    assert len(ran.elements) == 999
     assert ran.counters == {}
 
 
