@@ -186,6 +186,7 @@ def is_ours(text: str) -> bool:
 # --- hostile values
 
 _JOINERS: Final = "\u200c\u200d"  # invisible, and part of how Persian, Hindi and some emoji are written
+_NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,80}")
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+|~$&@!])")
 _ADDRESS: Final = re.compile(r"(?i)(https?|ftp|mailto|www)([:.])")  # Markdown makes links of bare addresses
 
@@ -195,7 +196,12 @@ def inline(value: object, limit: int = _CELL) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     text = _cut(clean_text(text), limit)
     text = " ".join("".join(_shown(char) for char in text).split())
-    return _ADDRESS.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", text)) or "(empty)"
+    return _ADDRESS.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", text)) or '""'
+
+
+def _name(value: str) -> str:
+    """A name -> Markdown code, where it is made of a name's letters; else as `inline`."""
+    return f"`{value}`" if _NAME.fullmatch(value) else inline(value)
 
 
 def _shown(char: str) -> str:
@@ -246,20 +252,20 @@ def _columns(kind: str, entries: Iterable[Mapping[str, Any]]) -> pa.Schema:
 
 def _configs(kinds: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for kind in kinds:
-        config: dict[str, Any] = {
-            "config_name": kind,
-            "data_files": [{"split": "train", "path": f"{kind}/refresh=*/*.parquet"}],
-        }
         columns = _columns(kind, entries)
         known = all(field.type in _DTYPES for field in columns)
         features = [{"name": field.name, **_DTYPES[field.type]} for field in columns] if known else []
         yield {
-            **config,
+            **_config(kind, kind),
             **({"default": True} if kind == kinds[0] else {}),
             **({"features": features} if features else {}),
         }
         if kind == "triplets":
-            yield {**config, "config_name": TEXTS, "columns": TRIPLETS.names[:3]}
+            yield {**_config(TEXTS, kind), "columns": TRIPLETS.names[:3]}
+
+
+def _config(name: str, kind: str) -> dict[str, Any]:
+    return {"config_name": name, "data_files": [{"split": "train", "path": f"{kind}/refresh=*/*.parquet"}]}
 
 
 def size_category(rows: int) -> str:
@@ -461,13 +467,13 @@ def _making(refreshes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     facts: dict[tuple[str, str], list[str]] = {}
 
     def note(name: str, value: object, label: str) -> None:
-        facts.setdefault((name, inline(value)), []).append(label)
+        facts.setdefault((name, _name(value) if isinstance(value, str) else inline(value)), []).append(label)
 
     for label, entry in refreshes.items():
         if model := entry.get("backend", {}).get("model"):
             note("model", model, label)
         for what, template in entry.get("templates", {}).items():
-            note(f"template: {what}", template, label)
+            note(f"template_{what}", template, label)
         for option, value in shown_options(entry).items():
             if option != "model":
                 note(f"--{option}", value, label)
@@ -475,7 +481,7 @@ def _making(refreshes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             note("textmint", version, label)
     single = len(refreshes) < 2
     lines = [
-        (inline(name), value, *(() if single else (_listed(labels, len(refreshes)),)))
+        (_name(name), value, *(() if single else (_listed(labels, len(refreshes)),)))
         for (name, value), labels in sorted(facts.items(), key=lambda fact: (_fact_order(fact[0][0]), fact[1][0]))
     ]
     yield _table(("what", "value", *(() if single else ("refreshes",))), lines)
@@ -570,7 +576,7 @@ def _rejects(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         return
     order = {step: place for place, step in enumerate(steps)}
     lines = [
-        (inline(step), inline(reason), f"{count:,}", inline(REASONS.get(reason, ""), 400) if reason in REASONS else "")
+        (_name(step), _name(reason), f"{count:,}", REASONS.get(reason, ""))
         for (step, reason), count in sorted(refused.items(), key=lambda item: (order[item[0][0]], -item[1], item[0][1]))
     ]
     yield _table(("step", "reason", "count", "meaning"), _some(lines))
