@@ -1,6 +1,6 @@
 """Trains an embedding model of sentence-transformers on a dataset that Textmint wrote.
 
-    pip install 'textmint[train]'
+    pip install -e '.[train]'
     python examples/train_embeddings.py output --model=intfloat/multilingual-e5-small --steps=200
 
 It reads the config `triplets`, whose `label_id` tells which labels are the same, keeps a tenth of the rows aside, and

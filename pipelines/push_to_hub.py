@@ -56,7 +56,7 @@ def check_push(repo: str, environment: Mapping[str, str] = os.environ) -> None:
     try:
         import huggingface_hub  # noqa: F401  # an extra, and slow to import
     except ImportError:
-        problems.append("--push_to_hub needs huggingface_hub: pip install 'textmint[hub]'")
+        problems.append("--push_to_hub needs huggingface_hub: pip install 'huggingface_hub>=2,<3'")
     if not environment.get(TOKEN_VARIABLE, "").strip():
         problems.append(
             f"--push_to_hub needs a token: export {TOKEN_VARIABLE} with one that may write, from {_TOKENS_PAGE}"

@@ -191,7 +191,7 @@ def test_all_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
         check_push("no name", {"HF_TOKEN": " "})
     name, extra, token = raised.value.problems
     assert "OWNER/NAME" in name
-    assert "pip install 'textmint[hub]'" in extra
+    assert "pip install 'huggingface_hub>=2,<3'" in extra
     assert "export HF_TOKEN" in token
 
 

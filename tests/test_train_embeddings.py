@@ -24,7 +24,7 @@ SCRIPT = ROOT / "examples" / "train_embeddings.py"
 NEEDED = ("torch", "sentence_transformers", "transformers", "accelerate", "datasets")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"not installed: {', '.join(MISSING)}; pip install 'textmint[train]' brings them"
+    bool(MISSING), reason=f"not installed: {', '.join(MISSING)}; pip install -e '.[train]' brings them"
 )
 
 
