@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.localfilesystem import LocalFileSystem
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -201,3 +203,28 @@ def test_a_token_that_the_client_keeps_on_disk_is_not_used(monkeypatch: pytest.M
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(OptionError, match="export HF_TOKEN"):
         check_push("mint/texts", os.environ)
+
+
+class RemoteFileSystem(LocalFileSystem):
+    """Local folders under addresses of another kind: what Beam's file systems do for gs:// and the like."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "remote"
+
+    def open(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> Any:
+        return super().open(path.removeprefix("remote:/"), mime_type, compression_type)
+
+    def exists(self, path: str) -> bool:
+        return bool(super().exists(path.removeprefix("remote:/")))
+
+
+def test_a_folder_on_an_object_store(hub: HubServer, tmp_path: Path) -> None:
+    output = f"remote:/{make_output(tmp_path, base=[FIRST, SECOND])}"
+    push(output, "mint/texts", to(hub))
+    files = hub.repositories["mint/texts"].files
+    assert set(files) == {".gitattributes", "README.md", "manifest.json", FIRST, SECOND}
+    assert files[SECOND] == SECOND.encode() and files["README.md"] == CARD
+    (tmp_path / FIRST).unlink()
+    with pytest.raises(PushFailed, match=f"{output}/{FIRST} cannot be read .*: run `generate`"):
+        push(output, "mint/texts", to(hub))
