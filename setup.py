@@ -27,7 +27,19 @@ RUN = [
     "pyyaml>=6,<7",
     "tqdm>=4.66,<5",
 ]
+# What --push_to_hub needs.
+HUB = ["huggingface_hub>=2,<3"]
+# What examples/train_embeddings.py needs. It is not in requirements.lock: torch is several GB where it comes with CUDA,
+# and which build suits depends on the machine.
+TRAIN = [
+    "accelerate>=1,<2",
+    "datasets>=5,<6",
+    "sentence-transformers>=6,<7",
+    "torch>=2.6,<3",
+]
 TEST = [
+    *HUB,
+    "datasets>=5,<6",  # reads the dataset folder as its users do
     "hypothesis>=6.100,<7",
     "mypy>=2,<3",
     "openai[aiohttp]>=3,<4",  # a real client, to hold the local endpoint of the tests against
@@ -50,6 +62,6 @@ setup(
     package_dir={"": "."},
     package_data={"templates": ["*.jinja2", "topics.txt"]},
     install_requires=RUN,
-    extras_require={"test": TEST},
+    extras_require={"hub": HUB, "train": TRAIN, "test": TEST},
     entry_points={"console_scripts": ["textmint = pipelines.__main__:main"]},
 )

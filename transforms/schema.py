@@ -157,19 +157,19 @@ def to_parquet(rows: Iterable[Example | Task | Reject], schema: pa.Schema) -> by
     sink = io.BytesIO()
     options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROW_GROUP_ROWS}
     table = to_table(sorted(rows, key=sort_key), schema)
+    if not table.num_rows:
+        return join_parquet([], schema)
     pq.write_table(table, sink, sorting_columns=[pq.SortingColumn(0)], **options)
     return sink.getvalue()
 
 
 def join_parquet(files: Sequence[bytes], schema: pa.Schema) -> bytes:
-    """Parquet files whose rows are in order, one after the other -> one file of all of them; an empty one of none.
-    Holds one of them unpacked at a time."""
+    """Parquet files whose rows are in order, one after the other -> one file of all of them; an empty one of none,
+    without any row group (`datasets` cannot read one that has no rows). Holds one of them unpacked at a time."""
     if len(files) == 1:
         return files[0]
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, schema, compression="zstd", sorting_columns=[pq.SortingColumn(0)]) as writer:
         for file in files:
             writer.write_table(pq.read_table(io.BytesIO(file), schema=schema), row_group_size=ROW_GROUP_ROWS)
-        if not files:
-            writer.write_table(schema.empty_table())
     return sink.getvalue()
