@@ -28,8 +28,8 @@ import yaml
 
 from transforms.elements import REASONS
 from transforms.languages import UnknownLanguage, find_language
-from transforms.parsing import clean_text
 from transforms.schema import KINDS, schema_of
+from transforms.texts import clean_text
 from transforms.triplets import TRIPLETS
 
 CARD: Final = "README.md"

@@ -15,6 +15,8 @@ import operator
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeVar
 
+from transforms.labels import label_id
+
 FinishReason = Literal["stop", "length", "content_filter"]
 """Why the model stopped, in the words of the OpenAI chat API: at its own end, at the token limit, or by a filter."""
 
@@ -213,6 +215,16 @@ class Example:
     seed: int
     repairs: tuple[str, ...] = ()  # what the parser had to mend; counted, not written
 
+    @property
+    def label_id(self) -> str:
+        """The id of its label within the task, whatever the spelling."""
+        return label_id(self.task_id, self.label)
+
+    @property
+    def misleading_label_id(self) -> str:
+        """The same of its misleading label."""
+        return label_id(self.task_id, self.misleading_label)
+
 
 @_pickled_fast
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +235,16 @@ class Verdict:
     stage: str  # the step
     reason: str  # one of REASONS
     detail: str  # one short line for a person
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Relabel:
+    """What a step that compares the labels of a task says of one example: it is to have these spellings of them."""
+
+    id: str
+    label: str
+    misleading_label: str
 
 
 @_pickled_fast
@@ -376,6 +398,9 @@ REASONS: Final[Mapping[str, str]] = {
     "too_long": "the task is longer than a task may be",
     "duplicate": "the task or the text was there already, in this or another spelling",
     "over_max_tasks": "the task lies beyond --max_tasks",
+    # FindNearDuplicates
+    "near_duplicate": "the text, or the task, is a near copy of another",
+    "contaminated": "the text is a text of --exclude, or a near copy of one",
     # LLMCall
     "request_failed": "the endpoint gave no reply, whatever was tried",
     # CheckQuality: each is also the name of the check that found it

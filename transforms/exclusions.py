@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.near_duplicates import Text
-from transforms.parsing import clean_text
 from transforms.text_files import decoded_lines, json_lines
+from transforms.texts import clean_text
 
 EXCLUSION_SUFFIXES: Final = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
 TEXT_COLUMN: Final = "text"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from transforms.identity import choices, stable_hash
-from transforms.parsing import clean_text
+from transforms.texts import clean_text
 
 if TYPE_CHECKING:
     from datasketch import MinHash

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.identity import stable_hash
-from transforms.parsing import clean_text
 from transforms.text_files import decoded_lines, json_lines
+from transforms.texts import clean_text
 
 MAX_TASK_CHARS: Final = 2_000
 _TRAILING: Final = ".,;:!?…‥·。、｡､؟،؛۔।॥።՝ "  # what ends a sentence or a clause; not '#' or '+' ("C#", "C++")

@@ -35,21 +35,16 @@ def anchor_of(task: str, input_text: str) -> str:
     return f"Instruct: {task}\nQuery: {input_text}"
 
 
-def to_triplet(example: Example, *, label_id: str, misleading_label_id: str) -> Triplet:
-    """An example -> its training view.
-
-    Args:
-      label_id: names the label within its task, whatever its spelling; equal ids in a batch are false negatives.
-      misleading_label_id: the same of the misleading label.
-    """
+def to_triplet(example: Example) -> Triplet:
+    """An example -> its training view."""
     return Triplet(
         anchor=anchor_of(example.task, example.input_text),
         positive=example.label,
         negative=example.misleading_label,
         id=example.id,
         task_id=example.task_id,
-        label_id=label_id,
-        misleading_label_id=misleading_label_id,
+        label_id=example.label_id,
+        misleading_label_id=example.misleading_label_id,
     )
 
 

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import Final
 
-from transforms.parsing import clean_text
+from transforms.texts import clean_text
 
 # Ranges are written as code points, since some of their first letters have a twin in another block.
 _HAN: Final = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
