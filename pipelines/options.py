@@ -156,7 +156,7 @@ class GenerateOptions(PipelineOptions):
             type=float,
             default=THRESHOLD,
             metavar="X",
-            help="two texts this alike, or more, are near copies: the Jaccard similarity of their runs of three words, or "
+            help="two texts this alike, or more, are near copies: Jaccard similarity of their runs of three words, or "
             "of five characters where words are not spaced",
         )
         quality.add_argument(

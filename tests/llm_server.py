@@ -238,14 +238,31 @@ _PAD = " It went on and on, as such stories do, and nothing else of note happene
 LIST_LENGTH: Final = 20
 
 
-def _example(digest: bytes, reply_bytes: int) -> str:
-    sentences = [
-        f"{_SUBJECTS[digest[at] & 15]} {_VERBS[digest[at] >> 4]} "
-        f"{_PLACES[digest[at + 1] & 15]} {_FEELINGS[digest[at + 1] >> 4]}"
-        for at in (0, 2, 4)
+_WANTED_WORDS = re.compile(r"should be (less than|at least) (\d+) words")
+_WORDS_OF_SENTENCE: Final = 8  # at least; "At 5 a.m." and the like make some longer
+
+
+def _sentences(prompt: str, digest: bytes) -> list[str]:
+    """A prompt and its digest -> sentences of about as many words as it asks for; three where it does not say."""
+    wanted = _WANTED_WORDS.search(prompt)
+    drawn = digest[:6]
+    if wanted is None:
+        count = 3
+    elif wanted[1] == "less than":
+        return [f"{_SUBJECTS[digest[0] & 15]} {_VERBS[digest[0] >> 4]}"]
+    else:
+        count = -(-int(wanted[2]) // _WORDS_OF_SENTENCE)
+        drawn = hashlib.shake_128(digest).digest(2 * count)
+    return [
+        f"{_SUBJECTS[drawn[at] & 15]} {_VERBS[drawn[at] >> 4]} "
+        f"{_PLACES[drawn[at + 1] & 15]} {_FEELINGS[drawn[at + 1] >> 4]}"
+        for at in range(0, 2 * count, 2)
     ]
+
+
+def _example(prompt: str, digest: bytes, reply_bytes: int) -> str:
     # the number keeps texts of different prompts apart even where all the words agree
-    text = f"{'. '.join(sentences)} (no. {int.from_bytes(digest[6:12], 'big')})."
+    text = f"{'. '.join(_sentences(prompt, digest))} (no. {int.from_bytes(digest[6:12], 'big')})."
     right = digest[12] & 15
     wrong = (right + 1 + digest[13] % 15) & 15
     if reply_bytes > 400:
@@ -276,7 +293,7 @@ def reply_text(options: Options, prompt: str, digest: bytes, wrapper: str = "") 
       wrapper: the property that is to hold the list, where a response schema asks for an object.
     """
     if "input_text" in prompt:
-        text = _example(digest, options.reply_bytes)
+        text = _example(prompt, digest, options.reply_bytes)
     elif "python list" in prompt or "rainstorm" in prompt:
         text = _task_list(digest, wrapper)
     else:

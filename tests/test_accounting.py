@@ -102,11 +102,12 @@ COUNTS: Counts = {
     "LLMCall/latency_ms.200": 15,
     "LLMCall/latency_ms.900": 3,
     "ParseJSON/kept": 130,
+    "CheckQuality/kept": 130,
     "ParseJSON/rejected.blocked": 2,
     "ParseJSON/rejected.empty": 5,
     "ParseJSON/repaired.fenced": 12,
 }
-ROWS = {"examples": 130, "tasks": 70, "rejects": 21}
+ROWS = {"examples": 130, "triplets": 130, "tasks": 70, "rejects": 21}
 
 
 def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
@@ -136,8 +137,9 @@ def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
                 **{name.replace("LLMCall", "TaskGenerate"): n for name, n in USED.items()},
             },
         ),
+        ("examples", EXAMPLE, {"CheckQuality/kept": 1}),
         (
-            "examples",
+            "parsed",
             EXAMPLE,
             {"ParseJSON/kept": 1, "ParseJSON/repaired.fenced": 1, "ParseJSON/repaired.trailing_comma": 1},
         ),
@@ -147,6 +149,7 @@ def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
         ("tasks", REJECT, {}),
         ("prompts", REJECT, {}),
         ("replies", REJECT, {}),
+        ("parsed", REJECT, {}),
     ],
 )
 def test_increments(stream: str, element: object, counted: dict[str, int]) -> None:
@@ -189,7 +192,9 @@ def test_table() -> None:
             "throttled_seconds": 2.5,
         },
         "ParseJSON": {"in": 137, "kept": 130, "rejected": {"blocked": 2, "empty": 5}, "repaired": {"fenced": 12}},
+        "CheckQuality": {"in": 130, "kept": 130, "rejected": {}},
         "FindDuplicates": {"in": 130, "kept": 130, "rejected": {}},
+        "FindNearDuplicates": {"in": 130, "kept": 130, "rejected": {}},
     }
     assert tuple(table_of(COUNTS)) == STEPS
 
@@ -198,9 +203,10 @@ def test_verdicts_leave_fewer_rows() -> None:
     counts = {**COUNTS, "FindDuplicates/rejected.duplicate": 4}
     table = table_of(counts)
     assert table["FindDuplicates"] == {"in": 130, "kept": 126, "rejected": {"duplicate": 4}}
-    assert discrepancies(table, {**ROWS, "examples": 126, "rejects": ROWS["rejects"] + 4}) == []
+    assert discrepancies(table, {**ROWS, "examples": 126, "triplets": 126, "rejects": ROWS["rejects"] + 4}) == []
     assert discrepancies(table, ROWS) == [
         "examples: 130 rows written, but 126 counted",
+        "triplets: 130 rows written, but 126 counted",
         f"rejects: {ROWS['rejects']} rows written, but {ROWS['rejects'] + 4} counted",
     ]
 
@@ -277,9 +283,9 @@ def test_an_unknown_reason_is_named() -> None:
 @pytest.mark.parametrize("reason", REASONS)
 def test_every_known_reason_is_known(reason: str) -> None:
     counts = {**COUNTS, "ParseJSON/rejected.blocked": 1, f"ParseJSON/rejected.{reason}": 1}
-    counts["ParseJSON/kept"] = 137 - sum(named(counts, "ParseJSON/rejected.").values())
+    counts["CheckQuality/kept"] = counts["ParseJSON/kept"] = 137 - sum(named(counts, "ParseJSON/rejected.").values())
     rejects = sum(count for name, count in counts.items() if "/rejected." in name)
-    rows = {"tasks": 70, "examples": counts["ParseJSON/kept"], "rejects": rejects}
+    rows = {"tasks": 70, "examples": counts["ParseJSON/kept"], "triplets": counts["ParseJSON/kept"], "rejects": rejects}
     assert discrepancies(table_of(counts), rows) == []
 
 

@@ -27,15 +27,22 @@ from tests.helpers import (
 )
 from transforms.accounting import STEPS
 from transforms.count_elements import CountElements
+from transforms.schema import KINDS
 
 STREAMS: dict[str, list[Any]] = {
     "lists": [make_list("One", "Two", "one", refused=(("wrong_type", "a number", "7"),)), make_list("Three")],
     "tasks": [make_task("One"), make_task("Two"), make_reject("One", reason="duplicate")],
     "prompts": [make_prompt("One"), make_prompt("Two")],
     "replies": [make_reply(make_prompt("One")), make_reply(make_prompt("Two")), make_reject("Two")],
-    "examples": [
+    "parsed": [
         make_example("One", repairs=("fence", "prose")),
         make_example("Two", repairs=("fence",)),
+        make_reject("Two"),
+        make_reject("Two", 1),
+        make_reject("Two", 2, reason="blocked"),
+    ],
+    "examples": [
+        make_example("One"),
         make_reject("Two"),
         make_reject("Two", 1),
         make_reject("Two", 2, reason="blocked"),
@@ -54,6 +61,7 @@ COUNTS = {
     "ParseJSON/kept": 2,
     "ParseJSON/repaired.fence": 2,
     "ParseJSON/repaired.prose": 1,
+    "CheckQuality/kept": 1,
     "ParseJSON/rejected.empty": 2,
     "ParseJSON/rejected.blocked": 1,
 }
@@ -118,7 +126,7 @@ def test_beams_counters_equal_the_manifest(step: str, run: tuple[dict[str, int],
 
 def test_the_manifest_equals_the_rows(run: tuple[dict[str, int], dict[str, Any], Path]) -> None:
     _, entry, folder = run
-    assert entry["counts"] == {kind: len(rows_of(folder, kind)) for kind in ("examples", "tasks", "rejects")}
+    assert entry["counts"] == {kind: len(rows_of(folder, kind)) for kind in KINDS}
     by_step: dict[str, Counter[str]] = {step: Counter() for step in STEPS}
     for row in rows_of(folder, "rejects"):
         by_step[row["stage"]][row["reason"]] += 1

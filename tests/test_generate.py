@@ -51,9 +51,10 @@ from transforms.llm.offline import OfflineBackend
 from transforms.llm_call import LLMCall
 from transforms.parse_json import ParseJSON
 from transforms.sample_attributes import SampleAttributes
-from transforms.schema import schema_of
+from transforms.schema import KINDS, schema_of
 from transforms.task_generate import TaskGenerate
 
+FOLDER = ["README.md", "examples", "ledger", "manifest.json", "rejects", "tasks", "triplets"]
 HOSTILE = [
     "Classify {{ 7*7 }} and {% raw %} by mood",
     "{# gone? #} {{ task.__class__.__mro__ }}",
@@ -214,13 +215,7 @@ def test_defaults(plain: tuple[Path, Done, Path]) -> None:
     assert (line["in"], line["kept"], line["rejected"]) == (5, 5, {})
     assert line["requests"] == {"asked_again": 0, "from_ledger": 0, "retries": 0, "sent": 5}
     assert entry["options"]["seed"] == 42
-    assert sorted(path.name for path in (here / "output").iterdir()) == [
-        "examples",
-        "ledger",
-        "manifest.json",
-        "rejects",
-        "tasks",
-    ]
+    assert sorted(path.name for path in (here / "output").iterdir()) == FOLDER
     assert sorted(path.name for path in here.iterdir()) == ["output", "two"]
 
 
@@ -254,8 +249,8 @@ def test_the_schema_of_the_partitioned_datasets(plain: tuple[Path, Done, Path]) 
             assert (found.type, found.nullable) == (field.type, field.nullable)
             assert not pa.types.is_null(found.type)
     columns = (
-        "id, task_id, task, input_text, label, misleading_label, language, difficulty, clarity, num_words, replica, "
-        "prompt, template, model, finish_reason, prompt_tokens, output_tokens, seed"
+        "id, task_id, task, input_text, label, misleading_label, label_id, misleading_label_id, language, difficulty, clarity, "
+        "num_words, replica, prompt, template, model, finish_reason, prompt_tokens, output_tokens, seed"
     )
     assert schema_of("examples").names == columns.split(", ")
     assert not any(field.nullable for field in schema_of("examples"))
@@ -321,7 +316,7 @@ def test_tasks_come_through_literally(own: tuple[Path, list[str]]) -> None:
     assert {row["task"] for row in rows_of(here / "out", "tasks")} == shown
     for row in rows_of(here / "out", "examples"):
         assert row["prompt"].startswith(f"You have been assigned a text classification task: {row['task']}\n")
-    assert entry_of(here / "out")["counts"] == {"examples": 58, "tasks": 29, "rejects": 0}
+    assert entry_of(here / "out")["counts"] == {"examples": 58, "triplets": 58, "tasks": 29, "rejects": 0}
     assert {(row["source"], row["model"], row["topic"]) for row in rows_of(here / "out", "tasks")} == {
         ("file", None, None)
     }
@@ -558,7 +553,7 @@ def test_a_run_killed_while_it_exchanges_leaves_whole_datasets(
     old = files_of(own[0] / "out")
     now = files_of(killed["exchanging"])
     assert {name for name in old if name.startswith("examples")} <= set(now)
-    assert len(now) == 3
+    assert len(now) == len(KINDS)
     assert ds.dataset(killed["telling"] / "examples", partitioning="hive").to_table().num_rows > 58
 
 
@@ -567,9 +562,9 @@ def test_the_next_run_succeeds_and_cleans_up(moment: str, killed: dict[str, Path
     here, _ = own
     folder = killed[moment]
     ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={folder}", "--examples_per_task=1"))
-    assert entry_of(folder)["counts"] == {"examples": 29, "tasks": 29, "rejects": 0}
-    assert sorted(path.name for path in folder.iterdir()) == ["examples", "ledger", "manifest.json", "rejects", "tasks"]
-    assert len(files_of(folder)) == 3
+    assert entry_of(folder)["counts"] == {"examples": 29, "triplets": 29, "tasks": 29, "rejects": 0}
+    assert sorted(path.name for path in folder.iterdir()) == FOLDER
+    assert len(files_of(folder)) == len(KINDS)
 
 
 def test_a_run_killed_from_outside(own: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -599,7 +594,7 @@ def test_max_tasks(own: tuple[Path, list[str]], tmp_path: Path) -> None:
     tasks = {row["task_id"] for row in rows_of(tmp_path, "tasks")}
     assert tasks < {row["task_id"] for row in rows_of(here / "out", "tasks")}
     assert {row["reason"] for row in rows_of(tmp_path, "rejects")} == {"over_max_tasks"}
-    assert entry_of(tmp_path)["counts"] == {"examples": 12, "tasks": 4, "rejects": 25}
+    assert entry_of(tmp_path)["counts"] == {"examples": 12, "triplets": 12, "tasks": 4, "rejects": 25}
 
 
 def test_own_templates_topics_and_a_config_file(tmp_path: Path) -> None:

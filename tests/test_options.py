@@ -511,27 +511,31 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
     text = capsys.readouterr().out
     assert text == help_text("./run.sh generate")
     assert text.startswith("usage: ./run.sh generate [--option=value ...]\n")
-    places = [text.index(f"\n{title}:\n") for title in ("data", "model", "output")]
+    places = [text.index(f"\n{title}:\n") for title in ("data", "quality", "model", "output")]
     places.append(text.index("\nBeam (every option of Apache Beam passes through):\n"))
     assert places == sorted(places)
-    data, model, output, beam = (text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True))
+    data, quality, model, output, beam = (
+        text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)
+    )
     groups = {
         "data": "tasks task_requests max_tasks examples_per_task language difficulty clarity num_words topics "
         "brainstorm_template example_template seed config",
+        "quality": "checks length_slack max_label_columns language_min_confidence near_duplicate_threshold "
+        "task_near_duplicate_threshold exclude",
         "model": "llm model base_url vertex_project vertex_location vertex_endpoint temperature top_p "
         "max_output_tokens thinking_budget safety_threshold service_tier structured_output max_concurrency "
         "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts retry_rejects "
         "offline_fault_rate",
-        "output": "output refresh recompute keep_raw",
+        "output": "output refresh recompute license push_to_hub keep_raw",
     }
-    for group, names in zip((data, model, output), groups.values(), strict=True):
+    for group, names in zip((data, quality, model, output), groups.values(), strict=True):
         assert re.findall(r"^  --(\w+)", group, re.MULTILINE) == names.split()
     assert {"--runner", "--direct_num_workers", "--temp_location"} <= set(re.findall(r"--\w+", beam))
     assert "(default: 42)" in data
-    assert "(default: None)" not in data + model + output
-    assert max(map(len, (data + model + output).splitlines())) <= 110
+    assert "(default: None)" not in data + quality + model + output
+    assert max(map(len, (data + quality + model + output).splitlines())) <= 110
     own_names = set(GenerateOptions([]).get_all_options()) - set(PipelineOptions([]).get_all_options())
-    assert {name for name in own_names if f"--{name}" not in data + model + output} == set()
+    assert {name for name in own_names if f"--{name}" not in data + quality + model + output} == set()
 
 
 def test_help_writes_nothing(work: Path) -> None:
@@ -565,7 +569,16 @@ def test_target_of_the_users_own_tasks() -> None:
 
 def test_versions() -> None:
     found = versions()
-    assert list(found) == ["python", "textmint", "apache-beam", "pyarrow", "jinja2", "json_repair"]
+    assert list(found) == [
+        "python",
+        "textmint",
+        "apache-beam",
+        "pyarrow",
+        "jinja2",
+        "json_repair",
+        "datasketch",
+        "py3langid",
+    ]
     assert all(re.match(r"\d+\.\d+", found[name]) for name in found if name != "textmint")
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import make_example
+from transforms.labels import label_id
 from transforms.schema import to_table
 from transforms.triplets import TRIPLETS, Triplet, anchor_of, to_triplet
 
@@ -23,7 +24,7 @@ def test_the_view_of_an_example() -> None:
         label="post",
         misleading_label="tax",
     )
-    assert to_triplet(example, label_id="l1", misleading_label_id="l2") == Triplet(
+    assert to_triplet(example) == Triplet(
         # "Instruct: {task_definition} \n Query: {q+}" in section 3.2 of arXiv 2401.00368, spaced as in the code that
         # the authors published with the model (https://huggingface.co/intfloat/e5-mistral-7b-instruct)
         anchor="Instruct: Sort mail by topic\nQuery: My parcel\nis late.",
@@ -31,8 +32,8 @@ def test_the_view_of_an_example() -> None:
         negative="tax",
         id="e1",
         task_id="t1",
-        label_id="l1",
-        misleading_label_id="l2",
+        label_id=label_id("t1", "post"),
+        misleading_label_id=label_id("t1", "tax"),
     )
 
 
@@ -53,7 +54,7 @@ def test_the_columns_are_the_fields_in_an_order_that_losses_understand() -> None
 
 
 def test_rows_fit_the_schema_and_travel_between_processes() -> None:
-    triplet = to_triplet(make_example(), label_id="l1", misleading_label_id="l2")
+    triplet = to_triplet(make_example())
     assert pickle.loads(pickle.dumps(triplet)) == triplet
     table = to_table([triplet], TRIPLETS)
     assert table.to_pylist() == [dataclasses.asdict(triplet)]

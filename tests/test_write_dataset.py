@@ -31,7 +31,8 @@ from tests.helpers import (
 )
 from transforms import write_dataset
 from transforms.elements import Example, Reject, Task
-from transforms.schema import KINDS, schema_of, to_parquet
+from transforms.schema import KINDS, Row, schema_of, to_parquet
+from transforms.triplets import to_triplet
 from transforms.write_dataset import RunFailed, StagedFile, Target, WriteDataset, publish, read_manifest
 
 # --- an object store in memory
@@ -153,11 +154,14 @@ class Data:
             **dict.fromkeys(steps, len(self.tasks)),
             **dict.fromkeys(("BuildPrompt/kept", "LLMCall/kept"), asked),
             "ParseJSON/kept": len(self.examples),
+            "CheckQuality/kept": len(self.examples),
             **({"ParseJSON/rejected.empty": len(self.rejects)} if self.rejects else {}),
         }
 
-    def of(self, kind: str) -> Sequence[Example | Task | Reject]:
-        rows: Sequence[Example | Task | Reject] = getattr(self, kind)
+    def of(self, kind: str) -> Sequence[Row]:
+        if kind == "triplets":
+            return [to_triplet(example) for example in self.examples]
+        rows: Sequence[Row] = getattr(self, kind)
         return rows
 
 
@@ -254,11 +258,12 @@ def test_rows_come_out_as_they_went_in_and_sorted(written: tuple[Path, dict[str,
 def test_the_folder_holds_what_the_manifest_lists_and_nothing_else(written: tuple[Path, dict[str, Any]]) -> None:
     folder, entry = written
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        "README.md",
         "manifest.json",
         *expected_files(entry),
     }
     assert entry == entry_of(folder)
-    assert entry["counts"] == {"examples": 10, "tasks": 4, "rejects": 2}
+    assert entry["counts"] == {"examples": 10, "triplets": 10, "tasks": 4, "rejects": 2}
     assert entry["started"] == "2026-01-01T00:00:00Z"
     for files in entry["files"].values():
         for file in files:
@@ -296,7 +301,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_large_data_comes_in_several_files_with_ranges_of_ids(large: Path) -> None:
-    assert entry_of(large)["counts"] == {"examples": 200, "tasks": 80, "rejects": 40}
+    assert entry_of(large)["counts"] == {"examples": 200, "triplets": 200, "tasks": 80, "rejects": 40}
     assert set(files_of(large)) == expected_files(entry_of(large))
     for kind, key in (("examples", "id"), ("tasks", "task_id")):
         paths = sorted((large / kind / "refresh=base").glob("*.parquet"))
@@ -316,7 +321,7 @@ def test_a_file_a_row_at_most(tmp_path: Path) -> None:
 
 def test_no_stale_file_when_a_run_has_fewer(tmp_path: Path) -> None:
     publish_data(make_target(tmp_path), OLD, parts=3)
-    assert len(files_of(tmp_path)) == 9
+    assert len(files_of(tmp_path)) == 3 * len(KINDS)
     entry = publish_data(make_target(tmp_path, run_id="run-2"), NEW)
     assert set(files_of(tmp_path)) == expected_files(entry)
     assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
@@ -476,7 +481,7 @@ def test_other_labels_are_untouched(tmp_path: Path, label: str) -> None:
     publish_data(make_target(tmp_path, label), NEW)
     publish_data(make_target(tmp_path, label, "run-2"), NEW, parts=2)
     assert files_of(tmp_path, "base") == before
-    assert len(files_of(tmp_path, label)) == 6
+    assert len(files_of(tmp_path, label)) == 2 * len(KINDS)
     assert sorted(read_manifest(str(tmp_path))["refreshes"]) == sorted(["base", label])
     table = ds.dataset(tmp_path / "examples", partitioning="hive").to_table()
     assert table.num_rows == len(OLD.examples) + len(NEW.examples)
@@ -555,7 +560,7 @@ def remote_entry(store: dict[str, bytes], label: str = "base") -> dict[str, Any]
 def test_a_whole_run_on_an_object_store(store: dict[str, bytes], large: Path) -> None:
     (entry,) = run_graph(graph(make_target(BUCKET), LARGE, order="x", shard_bytes=3_000)).elements
     assert {path: store[f"{BUCKET}/{path}"] for path in remote_parquet(store)} == files_of(large)
-    assert set(store) == {f"{BUCKET}/{path}" for path in ("manifest.json", *expected_files(entry))}
+    assert set(store) == {f"{BUCKET}/{path}" for path in ("README.md", "manifest.json", *expected_files(entry))}
     assert read_manifest(BUCKET)["refreshes"]["base"] == entry
 
 
@@ -567,7 +572,7 @@ def test_stale_objects_go_after_the_manifest_came(store: dict[str, bytes]) -> No
     assert remote_parquet(store) == expected_files(entry) | expected_files(remote_entry(store, "other"))
     assert not any("_staging" in path for path in store)
     steps = [line.split(" ")[0] for line in MemFileSystem.log]
-    assert steps == [*["rename"] * 3, "create", *["delete"] * 9]
+    assert steps == [*["rename"] * 4, "create", "create", *["delete"] * 12]  # the manifest, then the card
 
 
 @pytest.mark.parametrize("broken", ["rename", "create manifest.json", "delete"])
