@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import __main__ as bench_command
 from benchmarks import cpu, efficiency, faults
-from benchmarks.measuring import ROOT, Bench, Measured, ProgramFailed, environment, run_program, write_tasks
+from benchmarks.measuring import ROOT, Bench, Ended, Measured, ProgramFailed, environment, run_program, write_tasks
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.table import spread, table
 from tests.llm_server import LlmServer
@@ -279,20 +279,41 @@ class Recorded(Bench):
     def prepare(self, sizes: Any) -> None:
         self.asked = []
 
-    def measure(self, system: Any, protocol: Any, rows: int, *flags: str, in_flight: int = 64, **played: Any) -> Any:
+    def run(self, module: str, *arguments: str, watch: Any = None) -> Any:
+        told = {"replies": 2_000, "met": 2, "seconds": 0.1, "cpu_s": 0.1, "rate": 20_000.0}
+        return Ended(json.dumps(told), 0.1, 100_000_000)
+
+    def measure(
+        self,
+        system: Any,
+        protocol: Any,
+        rows: int,
+        *flags: str,
+        in_flight: int = 64,
+        resumes: bool = False,
+        **played: Any,
+    ) -> Any:
         self.asked.append((system, protocol, rows, flags, in_flight, played))
         bare = system == "bare"
         return measured(rows, cpu_s=rows / 1000 * (1 if bare else 2), stats={"last_reply_monotonic": 51.0 + rows})
 
 
-@pytest.mark.parametrize("only", [("efficiency",), ("cpu",), ("memory",), ("faults",), bench_command.SECTIONS])
+@pytest.mark.parametrize(
+    "only", [("efficiency",), ("cpu",), ("memory",), ("faults",), ("ledger",), bench_command.SECTIONS]
+)
 def test_only_what_is_asked_for_is_measured_and_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, only: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(bench_command, "Bench", Recorded)
     bench_command.run(only, SMALL, lambda line: None)
     out = capsys.readouterr().out
-    words = {"efficiency": "EFFICIENCY", "cpu": "CPU of a row", "memory": "MEMORY", "faults": "FAULTS"}
+    words = {
+        "efficiency": "EFFICIENCY",
+        "cpu": "CPU of a row",
+        "memory": "MEMORY",
+        "faults": "FAULTS",
+        "ledger": "LEDGER",
+    }
     assert {name for name, word in words.items() if word in out} == set(only)
     assert max(map(len, out.splitlines())) <= 120
 

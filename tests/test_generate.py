@@ -249,8 +249,8 @@ def test_the_schema_of_the_partitioned_datasets(plain: tuple[Path, Done, Path]) 
             assert (found.type, found.nullable) == (field.type, field.nullable)
             assert not pa.types.is_null(found.type)
     columns = (
-        "id, task_id, task, input_text, label, misleading_label, label_id, misleading_label_id, language, difficulty, clarity, "
-        "num_words, replica, prompt, template, model, finish_reason, prompt_tokens, output_tokens, seed"
+        "id, task_id, task, input_text, label, misleading_label, label_id, misleading_label_id, language, difficulty, "
+        "clarity, num_words, replica, prompt, template, model, finish_reason, prompt_tokens, output_tokens, seed"
     )
     assert schema_of("examples").names == columns.split(", ")
     assert not any(field.nullable for field in schema_of("examples"))
