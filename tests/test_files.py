@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests import test_write_dataset
-from tests.test_write_dataset import MemFileSystem
+from tests.mem_store import MemFileSystem
 from transforms import files
 from transforms.files import FoundFile
 
-store = test_write_dataset.store
 REMOTE = "mem://bucket/data"
 
 
