@@ -66,7 +66,9 @@ def _look(config: Config) -> Earlier:
     if folded.replies:
         _LOG.info("%s replies of a run that was cut short are in the ledger", f"{folded.replies:,}")
     if folded.damaged:
-        _LOG.warning("%s lines of its journals could not be read, and are lost", f"{folded.damaged:,}")
+        _LOG.warning(
+            "%s lines of its journals could not be read; whole ones are kept in _set_aside", f"{folded.damaged:,}"
+        )
     checked = check_files(config.ledger)
     for name, reason in checked.set_aside.items():
         _LOG.warning("%s is set aside: %s", files.join(config.ledger, name), reason)

@@ -89,7 +89,8 @@ def _compact(output: str, folder: str) -> None:
                 if folded.journals:
                     print(f"{folded.replies:,} replies from {_count(folded.journals, 'journal')} are files now")
                 if folded.damaged:
-                    print(f"{_count(folded.damaged, 'line')} of journals could not be read, and are lost")
+                    lines = _count(folded.damaged, "line")
+                    print(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
             compacted = compact(folder)
     except lease.LeaseTakenError as error:
         raise OptionError(f"--compact: the ledger is being compacted already ({error})") from None

@@ -1,7 +1,7 @@
 """Files: whole files on whatever file system Beam knows, a local disk, gs://, s3:// or another.
 
-On a local disk a file is written under another name and renamed, so that none is ever seen half; object stores show an
-object when all of it is there.
+On a local disk, or another file system with folders, a file is written under another name and renamed, so that none is
+ever seen half; object stores show an object when all of it is there.
 """
 
 from __future__ import annotations
@@ -9,14 +9,37 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
+import functools
+import glob
 import os
-from collections.abc import Iterable
+import socket
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ParamSpec, TypeVar
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+
+def _with_os_errors(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """A function -> the same, which raises an OSError where the client of an object store raises an error of its own:
+    Google's, for one, are no OSErrors, not even where there is no such object."""
+
+    @functools.wraps(function)
+    def wrapped(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        try:
+            return function(*args, **kwargs)
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(" ".join(f"{type(error).__name__}: {error}".split())) from error
+
+    return wrapped
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -34,7 +57,7 @@ class FoundFile:
     @property
     def name(self) -> str:
         """-> the last part of its path."""
-        return self.path.replace("\\", "/").rpartition("/")[2]
+        return self.path.rpartition("/")[2]
 
 
 def is_local(path: str) -> bool:
@@ -47,6 +70,7 @@ def join(folder: str, *names: str) -> str:
     return str(FileSystems.join(folder, *names))
 
 
+@_with_os_errors
 def list_files(folder: str, pattern: str = "*") -> list[FoundFile]:
     """A folder -> the files right in it whose name matches, by path; [] where there is no such folder."""
     if is_local(folder):
@@ -58,10 +82,12 @@ def list_files(folder: str, pattern: str = "*") -> list[FoundFile]:
                         if entry.is_file():
                             found.append(FoundFile(os.path.join(folder, entry.name), entry.stat().st_size))
         return sorted(found)
-    matches = FileSystems.match([FileSystems.join(folder, pattern)])[0].metadata_list
+    # What looks like a pattern in the folder's own name is none.
+    matches = FileSystems.match([FileSystems.join(glob.escape(folder), pattern)])[0].metadata_list
     return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
 
 
+@_with_os_errors
 def list_folders(folder: str, prefix: str) -> list[str]:
     """A folder -> the names of the folders in it that begin so and hold files, sorted."""
     if is_local(folder):
@@ -69,18 +95,21 @@ def list_folders(folder: str, prefix: str) -> list[str]:
             return sorted(entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir())
         return []
     found = set()
-    for match in FileSystems.match([FileSystems.join(folder, f"{prefix}*", "*")])[0].metadata_list:
+    for match in FileSystems.match([FileSystems.join(glob.escape(folder), f"{prefix}*", "*")])[0].metadata_list:
         found.add(str(match.path)[len(folder) :].strip("/").split("/")[0])
     return sorted(found)
 
 
+@_with_os_errors
 def exists(path: str) -> bool:
     """A path or URL -> whether something is there."""
     return bool(FileSystems.exists(path))
 
 
+@_with_os_errors
 def open_file(path: str) -> IO[bytes]:
-    """A path or URL -> the file, open for reading as it is.
+    """A path or URL -> the file, open for reading as it is. What is read from it later may raise what the file system
+    likes.
 
     Raises:
       OSError: it cannot be opened; FileNotFoundError where it is not there.
@@ -89,13 +118,14 @@ def open_file(path: str) -> IO[bytes]:
         return open(path, "rb")
     try:
         file: Any = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    except BeamIOError:
+    except Exception:  # each file system has its own
         if not FileSystems.exists(path):
             raise FileNotFoundError(path) from None
         raise
     return file  # type: ignore[no-any-return]
 
 
+@_with_os_errors
 def read_file(path: str) -> bytes:
     """A path or URL -> the content.
 
@@ -106,6 +136,20 @@ def read_file(path: str) -> bytes:
         return bytes(file.read())
 
 
+@_with_os_errors
+def read_end(path: str, count: int) -> bytes:
+    """A path or URL -> the last bytes of the content, so many of them or all that there are.
+
+    Raises:
+      as `open_file`.
+    """
+    with open_file(path) as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - count))
+        return bytes(file.read())
+
+
+@_with_os_errors
 def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
     """A path or URL and its content -> the file, whole or not at all; one that is there is replaced.
 
@@ -116,12 +160,11 @@ def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
       OSError: it cannot be written; nothing is left of it.
     """
     if not is_local(path):
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            file.write(content)
+        _write_remote(path, content)
         return
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    part = final.with_name(f"_part-{os.getpid()}-{final.name}")
+    part = final.with_name(_part_name())
     try:
         with part.open("wb") as local:
             local.write(content)
@@ -132,8 +175,45 @@ def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    if durable:
+        _sync_folder(final.parent)
 
 
+def _part_name() -> str:
+    """-> a name that nobody else writes to at this moment, for a file that is not yet whole. It does not hold the final
+    name, which may be as long as names can be."""
+    return f"_part-{os.getpid()}-{threading.get_ident()}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """The name of a file is part of its folder, which is to be on the disk too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_remote(path: str, content: bytes) -> None:
+    system: Any = FileSystems.get_filesystem(path)
+    if not system.has_dirs():
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.write(content)
+        return
+    # As HDFS: a file is seen while it grows, and one that is there is not replaced.
+    part = join(path.rpartition("/")[0], f"{_part_name()}-{socket.gethostname()}")
+    try:
+        with FileSystems.create(part, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.write(content)
+        delete_files([path])
+        FileSystems.rename([part], [path])
+    except BaseException:
+        with contextlib.suppress(Exception):
+            delete_files([part])
+        raise
+
+
+@_with_os_errors
 def move_file(source: str, destination: str) -> None:
     """A file -> the same under another name of the same file system.
 
@@ -147,6 +227,7 @@ def move_file(source: str, destination: str) -> None:
         FileSystems.rename([source], [destination])
 
 
+@_with_os_errors
 def delete_files(paths: Iterable[str]) -> None:
     """Files -> gone; those that are not there are no error.
 
@@ -162,6 +243,7 @@ def delete_files(paths: Iterable[str]) -> None:
     if remote:
         try:
             FileSystems.delete(remote)
-        except OSError:
-            if any(FileSystems.exists(path) for path in remote):
-                raise
+        except Exception:  # one was not there; some file systems leave the others then
+            left = [path for path in remote if FileSystems.exists(path)]
+            if left:
+                FileSystems.delete(left)

@@ -75,23 +75,31 @@ def hold(output: str, name: str, owner: str) -> Iterator[None]:
       OSError: the lease cannot be written.
     """
     if files.is_local(output):
-        with _locked(output, name) as descriptor, _renewed(lambda: _overwrite(descriptor, _mine(owner))):
-            yield
+        with _locked(output, name, owner) as descriptor:
+
+            def overwrite() -> None:
+                require(output, name, owner)  # locks of a network's file system may not reach all machines
+                _overwrite(descriptor, _mine(owner))
+
+            os.ftruncate(descriptor, 0)
+            _overwrite(descriptor, _mine(owner))
+            with _renewed(overwrite):
+                yield
         return
     path = path_of(output, name)
     holder = _holder_at(path)
     if holder is not None:
         raise LeaseTakenError(str(holder))
-    files.write_file(path, _mine(owner))
-    time.sleep(SETTLE_SECONDS)
-    require(output, name, owner)
 
     def renew() -> None:
         require(output, name, owner)
         files.write_file(path, _mine(owner))
 
+    files.write_file(path, _mine(owner))
     try:
-        with _renewed(renew, first=False):
+        time.sleep(SETTLE_SECONDS)
+        require(output, name, owner)
+        with _renewed(renew):
             yield
     finally:
         with contextlib.suppress(OSError, LeaseTakenError):
@@ -157,18 +165,20 @@ def _mine(owner: str) -> bytes:
 def _parsed(content: bytes) -> Lease | None:
     try:
         told = json.loads(content)
-        return Lease(
+        lease = Lease(
             owner=str(told["owner"]),
             host=str(told["host"]),
             process=int(told["process"]),
             expires=float(told["expires"]),
         )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        time.gmtime(lease.expires)  # neither endless nor beyond all calendars
+        return lease
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
 @contextlib.contextmanager
-def _renewed(renew: Callable[[], None], first: bool = True) -> Iterator[None]:
+def _renewed(renew: Callable[[], None]) -> Iterator[None]:
     """While its `with` block runs, a thread renews the lease."""
     ended = threading.Event()
 
@@ -182,19 +192,17 @@ def _renewed(renew: Callable[[], None], first: bool = True) -> Iterator[None]:
             except Exception as error:  # the next try may go right, and an expired lease is no harm by itself
                 _LOG.warning("the lease could not be renewed: %s", error)
 
-    if first:
-        renew()
     thread = threading.Thread(target=now_and_then, name="lease", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join(timeout=_RENEW_SECONDS)
+        thread.join()  # a renewal after the end would bring the lease back, or write to a descriptor that is closed
 
 
 @contextlib.contextmanager
-def _locked(output: str, name: str) -> Iterator[int]:
+def _locked(output: str, name: str, owner: str) -> Iterator[int]:
     """While its `with` block runs, the lease's file on a local disk is locked; then it is taken away.
 
     Yields:
@@ -213,6 +221,9 @@ def _locked(output: str, name: str) -> Iterator[int]:
             holder = _parsed(os.pread(lock, 10_000, 0))
             os.close(lock)
             raise LeaseTakenError(str(holder or "a process of this machine")) from None
+        except OSError:
+            os.close(lock)
+            raise
         if _is_still(path, lock):
             break
         os.close(lock)  # its owner ended and took it away between our two calls
@@ -223,7 +234,8 @@ def _locked(output: str, name: str) -> Iterator[int]:
         try:
             yield lock
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, LeaseTakenError):
+                require(output, name, owner)
                 os.unlink(path)
                 os.rmdir(os.path.dirname(path))  # only where nothing else is in it
     finally:
@@ -238,5 +250,5 @@ def _is_still(path: str, lock: int) -> bool:
 
 
 def _overwrite(descriptor: int, content: bytes) -> None:
-    os.pwrite(descriptor, content, 0)
-    os.ftruncate(descriptor, len(content))
+    """With one call, and spaces over what was there: whoever reads at the same moment sees the one or the other."""
+    os.pwrite(descriptor, content.ljust(os.fstat(descriptor).st_size), 0)

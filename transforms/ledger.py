@@ -15,6 +15,8 @@ import collections
 import hashlib
 import io
 import json
+import operator
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, get_args
 
@@ -57,14 +59,19 @@ _JOURNAL_SCHEMA: Final = pa.schema(
     [pa.field(field.name, pa.int64() if field.name == "time" else field.type) for field in SCHEMA]
 )
 _TYPES: Final[Mapping[str, type]] = {field.name: int if field.type == pa.int64() else str for field in _JOURNAL_SCHEMA}
+FIRST_BY: Final = ["text", "model", "finish_reason", "prompt_tokens", "output_tokens"]
+"""What decides which of two replies to one request counts, where their time does not: all that reaches a row."""
 _JOINED: Final = ["request_id", *(name for name in PaidReply.__slots__ if name not in ("request_id", "time")), "time"]
 _WORDS: Final = ["kind", "refresh", "model", "fingerprint", "finish_reason"]  # few values, so a dictionary pays
 _encode: Final = msgspec.json.Encoder().encode
 _FINISH_REASONS: Final = frozenset(get_args(FinishReason))
 _ROW_GROUP_ROWS: Final = 32_768
+FOOTER_BYTES: Final = 1 << 16
+"""Of a file: its end, which holds its footer if it has no more than some fifty row groups."""
 _ID_CHARS: Final = 32  # `identity.stable_hash`
 _PREFIX_CHARS: Final = 8
 _INT64: Final = 1 << 63
+_NAME: Final = re.compile(r"replies-([0-9a-f]{20})\.parquet")
 
 
 class LedgerFileError(ValueError):
@@ -91,6 +98,7 @@ def read_journal(lines: bytes) -> tuple[pa.Table, int]:
             parse_options=pyarrow.json.ParseOptions(explicit_schema=_JOURNAL_SCHEMA, unexpected_field_behavior="error"),
         )
         if not any(name.null_count for name in table.columns) and lines.endswith(b"\n"):
+            table.validate(full=True)  # Arrow reads bytes that are no UTF-8 as they are
             return _cast(table), 0
     except pa.ArrowException:
         pass
@@ -107,7 +115,7 @@ def read_journal(lines: bytes) -> tuple[pa.Table, int]:
 
 def _journal_row(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict) or row.keys() != _TYPES.keys():
@@ -141,12 +149,30 @@ def _cast(table: pa.Table) -> pa.Table:
 def replies_file(table: pa.Table) -> tuple[str, bytes]:
     """A table of SCHEMA -> a file's name and content. The name is a digest of the content, so that writing it again
     changes nothing. Rows are sorted by kind and draft, so that a reader of one kind skips the rest."""
-    ordered = table.sort_by([("kind", "ascending"), ("draft_id", "ascending"), ("attempt", "ascending")])
+    by = [(name, "ascending") for name in ("kind", "draft_id", "attempt")]
+    ordered = table.replace_schema_metadata(SCHEMA.metadata).sort_by(by)
     sink = io.BytesIO()
     options: dict[str, Any] = {"compression": "zstd", "row_group_size": _ROW_GROUP_ROWS, "use_dictionary": _WORDS}
     pq.write_table(ordered, sink, **options)
     content = sink.getvalue()
-    return f"replies-{hashlib.blake2b(content, digest_size=10).hexdigest()}.parquet", content
+    return f"replies-{_digest(content)}.parquet", content
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=10).hexdigest()
+
+
+def _is_what_was_written(content: bytes, name: str) -> bool:
+    """The content of a file and its name -> True where its name says that it is whole; False where its name, which is
+    none of ours, says nothing.
+
+    Raises:
+      LedgerFileError: its name says that it has changed.
+    """
+    told = _NAME.fullmatch(name)
+    if told is not None and told[1] != _digest(content):
+        raise LedgerFileError("cut short or damaged: its content is not what was written under its name")
+    return told is not None
 
 
 def check_schema(file: pq.ParquetFile) -> None:
@@ -157,6 +183,8 @@ def check_schema(file: pq.ParquetFile) -> None:
     """
     schema = file.schema_arrow
     metadata = schema.metadata or {}
+    if len(schema.names) > len(set(schema.names)):
+        raise LedgerFileError("not of a ledger: it has several columns of one name")
     lacking = [name for name in SCHEMA.names if name not in schema.names]
     if _VERSION_KEY not in metadata and len(lacking) == len(SCHEMA):
         raise LedgerFileError(f"not of a ledger: its columns are {', '.join(schema.names)[:200] or 'none'}")
@@ -173,41 +201,48 @@ def check_schema(file: pq.ParquetFile) -> None:
         raise LedgerFileError(f"of another version of the ledger: {version[:20]}, where {VERSION.decode()} is meant")
 
 
-def open_replies(content: Any) -> pq.ParquetFile:
-    """The content of a file, or a file that is open -> the Parquet file.
+def open_replies(content: bytes) -> pq.ParquetFile:
+    """The content of a file -> the Parquet file. Its last `FOOTER_BYTES` will do to see its schema and count its rows,
+    mostly.
 
     Raises:
       LedgerFileError: it is none, or not of a ledger.
     """
-    source = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
-        file = pq.ParquetFile(source)
-    except (pa.ArrowException, OSError) as error:
+        file = pq.ParquetFile(io.BytesIO(content))
+        check_schema(file)
+    except LedgerFileError:
+        raise
+    except Exception as error:  # Arrow has others than its own, as where a name is no UTF-8
         raise LedgerFileError(f"no Parquet file, or cut short ({_first_line(error)})") from None
-    check_schema(file)
     return file
 
 
-def read_replies(content: bytes, columns: Sequence[str] = SCHEMA.names, **wanted: str) -> pa.Table:
+def read_replies(content: bytes, columns: Sequence[str] = SCHEMA.names, *, name: str = "", **wanted: str) -> pa.Table:
     """The content of a file of the ledger -> a table of some of its columns.
 
     Args:
       columns: which.
+      name: of the file; where it is one that `replies_file` gave, it tells whether the content is what was written.
       **wanted: the value that a column is to have, such as kind="example"; other rows are left out.
 
     Raises:
-      LedgerFileError: it cannot be read to its end, or is not of a ledger.
+      LedgerFileError: it cannot be read to its end, is not what was written, or is not of a ledger.
     """
+    is_whole = _is_what_was_written(content, name)
     file = open_replies(content)
     read = list(dict.fromkeys([*columns, *wanted]))
     tables = []
     try:
         for group in range(file.num_row_groups):
-            if _may_hold(file.metadata.row_group(group), file.schema_arrow.names, wanted):
+            # Damaged statistics end the process, in Arrow 25.
+            if not is_whole or _may_hold(file.metadata.row_group(group), wanted):
                 table = file.read_row_group(group, columns=read)
                 table.validate(full=True)
                 tables.append(_only(table, wanted).select(columns))
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:
+        if is_whole and isinstance(error, MemoryError):
+            raise  # which says nothing of the file
         raise LedgerFileError(f"damaged ({_first_line(error)})") from None
     found = pa.schema([SCHEMA.field(name) for name in columns])
     # Nullable or described otherwise is no matter; a null is.
@@ -218,11 +253,14 @@ def read_replies(content: bytes, columns: Sequence[str] = SCHEMA.names, **wanted
     return pa.concat_tables([pa.table(table.columns, schema=found) for table in tables] or [found.empty_table()])
 
 
-def _may_hold(group: Any, names: Sequence[str], wanted: Mapping[str, str]) -> bool:
-    for name, value in wanted.items():
-        statistics = group.column(names.index(name)).statistics
-        if statistics is not None and statistics.has_min_max and not statistics.min <= value <= statistics.max:
-            return False
+def _may_hold(group: Any, wanted: Mapping[str, str]) -> bool:
+    for number in range(group.num_columns):
+        column_ = group.column(number)
+        value = wanted.get(column_.path_in_schema)
+        if value is not None:
+            statistics = column_.statistics
+            if statistics is not None and statistics.has_min_max and not statistics.min <= value <= statistics.max:
+                return False
     return True
 
 
@@ -241,14 +279,17 @@ def _first_line(error: BaseException) -> str:
 # --- the join
 
 
-def read_for_join(content: bytes, *, kind: str, fingerprint: str) -> pa.Table:
+def read_for_join(content: bytes, *, kind: str, fingerprint: str, name: str = "") -> pa.Table:
     """The content of a file of the ledger -> the replies to prompts of one kind by one model, with the columns that
     `split_by_shard` and `paid_replies` need.
+
+    Args:
+      name: as for `read_replies`.
 
     Raises:
       as `read_replies`.
     """
-    return read_replies(content, ["draft_id", *_JOINED], kind=kind, fingerprint=fingerprint)
+    return read_replies(content, ["draft_id", *_JOINED], name=name, kind=kind, fingerprint=fingerprint)
 
 
 def shard_of(element_id: str, shards: int) -> int:
@@ -303,6 +344,9 @@ def unpack_table(packed: bytes) -> pa.Table:
         return reader.read_all()
 
 
+_rank: Final = operator.attrgetter("time", *FIRST_BY)
+
+
 def paid_replies(tables: Iterable[pa.Table], wanted: Set[str]) -> dict[str, tuple[PaidReply, ...]]:
     """Replies of a shard, and the ids of what is asked for in it -> the replies to each, the earliest where a request
     has several, by request_id."""
@@ -322,6 +366,6 @@ def paid_replies(tables: Iterable[pa.Table], wanted: Set[str]) -> dict[str, tupl
             if reply.finish_reason not in _FINISH_REASONS:
                 continue
             known = found[draft_id].get(reply.request_id)
-            if known is None or (reply.time, reply.text) < (known.time, known.text):
+            if known is None or _rank(reply) < _rank(known):
                 found[draft_id][reply.request_id] = reply
     return {draft_id: tuple(by_id[key] for key in sorted(by_id)) for draft_id, by_id in found.items()}

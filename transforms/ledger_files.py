@@ -7,6 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ import pyarrow.compute as pc
 
 from transforms import files
 from transforms.ledger import (
+    FIRST_BY,
+    FOOTER_BYTES,
     SCHEMA,
     LedgerFileError,
     open_replies,
@@ -26,9 +29,11 @@ from transforms.ledger import (
     replies_file,
 )
 from transforms.ledger_writer import JOURNAL
+from transforms.parsing import clean_text
 
 SET_ASIDE: Final = "_set_aside"
 _REASON: Final = ".reason.txt"
+_NAME_BYTES: Final = 255  # that a file's name may have on most disks
 _BLOCK_BYTES: Final = 16 << 20  # of a journal, read at once
 _FILE_BYTES: Final = 64 << 20  # of replies unpacked: about 16 MB as Parquet
 _SMALL_BYTES: Final = 8 << 20  # of a file: compacting leaves larger ones as they are
@@ -82,8 +87,11 @@ def _rows_or_problem(path: str) -> int | str:
     if not path.endswith(".parquet"):
         return "no Parquet file by its name"
     try:
-        with files.open_file(path) as file:
-            return int(open_replies(file).metadata.num_rows)
+        end = files.read_end(path, FOOTER_BYTES)
+        footer = int.from_bytes(end[-8:-4], "little") + 8  # its length and "PAR1" end the file
+        if footer > len(end) == FOOTER_BYTES:
+            end = files.read_end(path, footer)
+        return int(open_replies(end).metadata.num_rows)
     except FileNotFoundError:  # merged by somebody at this moment
         return 0
     except LedgerFileError as error:
@@ -97,21 +105,38 @@ def set_aside(path: str, reason: str) -> None:
     Raises:
       OSError: it cannot be moved.
     """
-    folder, _, name = path.rpartition("/")
+    _set_aside(path.rpartition("/")[0], path, reason)
+
+
+def _set_aside(folder: str, path: str, reason: str) -> None:
+    name = path.rpartition("/")[2]
     aside = files.join(folder, SET_ASIDE, name)
+    told = files.join(folder, SET_ASIDE, _reason_name(name))
     try:
-        files.write_file(aside + _REASON, f"{reason}\n".encode())
+        files.write_file(told, f"{clean_text(reason)}\n".encode())
         files.move_file(path, aside)
     except OSError:
         if files.exists(path):
             raise
+        if not files.exists(aside):  # it was not set aside by somebody else: it is merged, or deleted
+            files.delete_files([told])
+
+
+def _reason_name(name: str) -> str:
+    """The name of a file -> that of its reason."""
+    encoded = os.fsencode(name)
+    if len(encoded) + len(_REASON) > _NAME_BYTES:
+        cut = encoded[: _NAME_BYTES // 2].decode("utf-8", "ignore")
+        name = f"{cut}-{hashlib.blake2b(encoded, digest_size=10).hexdigest()}"
+    return name + _REASON
 
 
 def files_set_aside(folder: str) -> dict[str, str]:
     """The ledger's folder -> the name of every file that was ever set aside, and why."""
     found = {}
     for file in files.list_files(files.join(folder, SET_ASIDE), f"*{_REASON}"):
-        found[file.name.removesuffix(_REASON)] = files.read_file(file.path).decode("utf-8", "replace").strip()
+        name = clean_text(file.name.removesuffix(_REASON))  # a name on a disk can be any bytes
+        found[name] = files.read_file(file.path).decode("utf-8", "replace").strip()
     return found
 
 
@@ -125,7 +150,8 @@ class Folded:
     Args:
       journals: folded, and taken away.
       replies: that were in them.
-      damaged: lines that could not be read.
+      damaged: lines that could not be read. A journal in which one of them is whole, and so was written by another
+        version, or is broken, is set aside and not taken away.
       busy: the names of journals of a process that lives, left as they are.
     """
 
@@ -161,26 +187,38 @@ class _Fold:
         self._folder = folder
         self._tables: list[pa.Table] = []
         self._bytes = 0
-        self._read: list[tuple[str, int]] = []  # path and descriptor of journals read to their end
+        self._read: list[tuple[str, int, int]] = []  # journals read to their end: path, descriptor, whole lines damaged
         self.folded = Folded()
 
     def take(self, path: str) -> None:
         descriptor = _lock(path)
         if descriptor is None:
+            if not os.path.exists(path):  # somebody else has just folded it
+                return
             self.folded = dataclasses.replace(self.folded, busy=(*self.folded.busy, os.path.basename(path)))
             return
+        try:
+            damaged = self._take(descriptor)
+        except BaseException:
+            os.close(descriptor)  # and unlocked
+            raise
+        self._read.append((path, descriptor, damaged))
+
+    def _take(self, descriptor: int) -> int:
+        whole = 0
         with open(os.dup(descriptor), "rb") as file:
-            for table, damaged in _tables_of(file):
+            for table, damaged, is_half in _tables_of(file):
                 self.folded = dataclasses.replace(
                     self.folded,
                     replies=self.folded.replies + table.num_rows,
                     damaged=self.folded.damaged + damaged,
                 )
+                whole += 0 if is_half else damaged
                 self._tables.append(table)
                 self._bytes += table.nbytes
                 if self._bytes >= _FILE_BYTES:
                     self.write()
-        self._read.append((path, descriptor))
+        return whole
 
     def write(self) -> None:
         table = pa.concat_tables([SCHEMA.empty_table(), *self._tables])
@@ -188,16 +226,19 @@ class _Fold:
             name, content = replies_file(table)
             files.write_file(os.path.join(self._folder, name), content, durable=True)
         self._tables, self._bytes = [], 0
-        for path, descriptor in self._read:
-            os.unlink(path)
+        while self._read:
+            path, descriptor, damaged = self._read[-1]
+            if damaged:
+                _set_aside(self._folder, path, f"{damaged} of its lines cannot be read; the others are in the ledger")
+            else:
+                files.delete_files([path])
+            self._read.pop()
             os.close(descriptor)
-        self.folded = dataclasses.replace(self.folded, journals=self.folded.journals + len(self._read))
-        self._read = []
+            self.folded = dataclasses.replace(self.folded, journals=self.folded.journals + 1)
 
     def let_go(self) -> None:
-        for _, descriptor in self._read:
-            os.close(descriptor)
-        self._read = []
+        while self._read:
+            os.close(self._read.pop()[1])
 
 
 def _lock(path: str) -> int | None:
@@ -216,17 +257,19 @@ def _lock(path: str) -> int | None:
     return None
 
 
-def _tables_of(file: Any) -> Iterator[tuple[pa.Table, int]]:
+def _tables_of(file: Any) -> Iterator[tuple[pa.Table, int, bool]]:
+    """A journal -> tables of its replies, with how many lines cannot be read, and whether that is the half line at its
+    end."""
     rest = b""
     while block := file.read(_BLOCK_BYTES):
         head, newline, tail = block.rpartition(b"\n")
         if newline:
-            yield read_journal(rest + head + newline)
+            yield *read_journal(rest + head + newline), False
             rest = tail
         else:
             rest += block
     if rest:
-        yield read_journal(rest)
+        yield *read_journal(rest), True
 
 
 # --- merging
@@ -261,7 +304,7 @@ def compact(folder: str) -> Compacted:
     size = 0
     for file in [file for file in found if file.bytes < _SMALL_BYTES]:
         try:
-            table = read_replies(files.read_file(file.path))
+            table = read_replies(files.read_file(file.path), name=file.name)
         except LedgerFileError as error:
             set_aside(file.path, str(error))
             continue
@@ -282,15 +325,15 @@ def _merge(folder: str, group: Sequence[tuple[str, pa.Table]]) -> int:
     name, content = replies_file(kept)
     path = files.join(folder, name)
     files.write_file(path, content, durable=True)
-    if read_replies(files.read_file(path)).num_rows != kept.num_rows:
+    if files.read_file(path) != content:
         raise OSError(f"{path} does not hold what was written to it")
     files.delete_files(old for old, _ in group if old.rpartition("/")[2] != name)
     return int(table.num_rows - kept.num_rows)
 
 
 def first_of_each(table: pa.Table) -> pa.Table:
-    """Replies -> the earliest to each request, ties by text: the one that a run takes."""
-    ordered = table.sort_by([("request_id", "ascending"), ("time", "ascending"), ("text", "ascending")])
+    """Replies -> the earliest to each request: the one that a run takes, see `ledger.paid_replies`."""
+    ordered = table.sort_by([(name, "ascending") for name in ("request_id", "time", *FIRST_BY)])
     if ordered.num_rows < 2:
         return ordered
     ids = pa.concat_arrays(ordered["request_id"].chunks)
@@ -343,23 +386,25 @@ def contents(folder: str) -> Contents:
     Raises:
       OSError: a file cannot be read.
     """
-    found = check_files(folder).found
+    found = list(check_files(folder).found)
     held: dict[tuple[str, str], Held] = collections.defaultdict(Held)
     columns = ["refresh", "model", "prompt_tokens", "output_tokens"]
-    for file in found:
+    for file in tuple(found):
         try:
-            table = read_replies(files.read_file(file.path), columns)
+            table = read_replies(files.read_file(file.path), columns, name=file.name)
         except FileNotFoundError:
+            found.remove(file)
             continue
         except LedgerFileError as error:
             set_aside(file.path, str(error))
+            found.remove(file)
             continue
         _add(held, table, is_file=True)
     waiting = 0
     if files.is_local(folder):
         for journal in files.list_files(os.path.join(folder, JOURNAL), "*.jsonl"):
             with contextlib.suppress(FileNotFoundError), Path(journal.path).open("rb") as lines:
-                for table, _ in _tables_of(lines):
+                for table, _, _ in _tables_of(lines):
                     waiting += table.num_rows
                     _add(held, table.select(columns), is_file=False)
     return Contents(dict(held), len(found), sum(file.bytes for file in found), waiting, files_set_aside(folder))

@@ -8,10 +8,12 @@ there are 256, and then become a file.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import fcntl
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -25,10 +27,12 @@ from transforms.ledger import SCHEMA, journal_line, replies_file
 
 JOURNAL: Final = "_journal"
 _SYNC_SECONDS: Final = 1.0  # that a power cut may cost; SIGKILL costs nothing
+_ROOM_BYTES: Final = 1 << 16  # that there must be on a disk, for some tens of replies
 _BATCH_REPLIES: Final = 256
 _BATCH_SECONDS: Final = 30.0
 _TRIES: Final = 4  # to write a file to an object store
 _TRY_AGAIN_SECONDS: Final = (1.0, 4.0, 10.0)
+_CLOSED: Final = "it is closed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +102,16 @@ class Journal:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             except (FileExistsError, FileNotFoundError):  # of an engine before; or the folder was cleared up meanwhile
                 continue
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_at(path, descriptor):  # nobody folded it in between
-                break
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if _is_at(path, descriptor):  # nobody folded it in between
+                    _try_to_write(descriptor)
+                    break
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                os.close(descriptor)
+                raise
             os.close(descriptor)
         self._descriptor = descriptor
         self._path = path
@@ -116,8 +127,9 @@ class Journal:
         """Writes the reply's line with one system call, before it returns."""
         line = journal_line(row)
         with self._lock:
-            if self._failure is not None:
-                raise self._failure
+            if self._is_closed.is_set():  # its descriptor may be that of another file by now
+                raise OSError(_CLOSED)
+            self._raise_failure()
             written = 0
             try:
                 while written < len(line):
@@ -130,7 +142,8 @@ class Journal:
         self._unsynced.set()
 
     def flush(self) -> None:
-        """Nothing to do: a file of this machine shows what was written."""
+        """Nothing to wait for: a file of this machine shows what was written."""
+        self._raise_failure()
 
     def close(self) -> None:
         """Syncs the file to the disk and unlocks it; one without a line is taken away."""
@@ -144,9 +157,14 @@ class Journal:
             if self._size:
                 os.fsync(self._descriptor)
             else:
-                os.unlink(self._path)
+                files.delete_files([self._path])
         finally:
             os.close(self._descriptor)
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _sync_now_and_then(self) -> None:
         while not self._is_closed.wait(_SYNC_SECONDS):
@@ -158,6 +176,14 @@ class Journal:
                 except OSError as error:
                     self._failure = error
                     return
+
+
+def _try_to_write(descriptor: int) -> None:
+    """A full disk takes new files, if they are empty."""
+    room = b"\n" * _ROOM_BYTES
+    while room:
+        room = room[os.write(descriptor, room) :]
+    os.ftruncate(descriptor, 0)
 
 
 def _is_at(path: str, descriptor: int) -> bool:
@@ -172,7 +198,8 @@ class ReplyBatches:
 
     def __init__(self, ledger: Ledger) -> None:
         self._folder = ledger.folder
-        probe = files.join(self._folder, f"_write-test-{ledger.run_id}-{os.getpid()}")
+        # Workers in containers often have the same process id, and stores refuse many writes of one object.
+        probe = files.join(self._folder, f"_write-test-{ledger.run_id}-{socket.gethostname()}-{os.getpid()}")
         files.write_file(probe, b"textmint")
         files.delete_files([probe])
         self._rows: collections.deque[tuple[float, Mapping[str, Any]]] = collections.deque()  # and when each came
@@ -189,6 +216,8 @@ class ReplyBatches:
         """Hands the reply to the writing thread."""
         with self._changed:
             self._raise_failure()
+            if self._is_closing:  # nobody would write it
+                raise OSError(_CLOSED)
             self._rows.append((time.monotonic(), row))
             self._appended += 1
             if len(self._rows) == 1 or len(self._rows) >= _BATCH_REPLIES:
@@ -205,14 +234,13 @@ class ReplyBatches:
 
     def close(self) -> None:
         """Writes what is there, and ends the thread."""
-        try:
-            if self._thread.is_alive():
-                self.flush()
-        finally:
-            with self._changed:
-                self._is_closing = True
-                self._changed.notify_all()
-            self._thread.join()
+        with self._changed:
+            is_first = not self._is_closing
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        if is_first:
+            self._raise_failure()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -243,7 +271,8 @@ class ReplyBatches:
             while True:
                 left = self._rows[0][0] + _BATCH_SECONDS - time.monotonic() if self._rows else None
                 if left is not None:
-                    if len(self._rows) >= _BATCH_REPLIES or self._written < self._wanted or left <= 0:
+                    is_wanted = self._is_closing or self._written < self._wanted
+                    if is_wanted or len(self._rows) >= _BATCH_REPLIES or left <= 0:
                         return [row for _, row in self._rows]
                 elif self._is_closing:
                     return None

@@ -46,7 +46,8 @@ class _Read(beam.DoFn):
             with contextlib.suppress(FileNotFoundError):  # set aside by a worker that was given the same group before
                 content = files.read_file(path)
                 try:
-                    tables.append(read_for_join(content, kind=self._kind, fingerprint=self._fingerprint))
+                    name = path.rpartition("/")[2]
+                    tables.append(read_for_join(content, kind=self._kind, fingerprint=self._fingerprint, name=name))
                 except LedgerFileError as error:
                     _LOG.warning("%s is set aside: %s", path, error)
                     self._counters.add("set_aside")

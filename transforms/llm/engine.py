@@ -50,6 +50,7 @@ _REFUSALS: Final = 100  # of one request, while others are answered; then it has
 _PROBES: Final = 3  # prompts that an endpoint may refuse before it is the options' fault
 _RECENT: Final = 200  # requests of which more than half may not fail for good
 _CHARACTERS_PER_TOKEN: Final = 4
+_MOST_TOKENS: Final = 1 << 40  # that an endpoint is believed; sums of counts stay far below 2**63
 _PATIENCE_OF_PROBE: Final = 60.0  # seconds of Retry-After; nobody should look at a run that has not begun for longer
 _CLOSING_SECONDS: Final = 5.0  # for what is in flight to end, and again for connections
 LAUNCHER: Final = "TEXTMINT_LAUNCHER"
@@ -301,7 +302,7 @@ class Engine:
         answer: Answer | None = None
         error: RequestError | None = None
         try:
-            answer = await self._answer(job.request)
+            answer = _storable(await self._answer(job.request))
         except RequestError as raised:
             error = raised
         except (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt) as raised:
@@ -326,24 +327,21 @@ class Engine:
         if answer is not None:
             self._answers += 1
             self._is_open = True
-            answer = self._kept(job.request, answer, now - started)
+            self._keep(job.request, answer, now - started)
             self._finish(job, Done(job.token, answer, None, job.sent, now - started))
         elif error is not None:
             self._handle(job, error, now)
         self._pump()
 
-    def _kept(self, request: Request, answer: Answer, latency: float) -> Answer:
-        """An answer, as it came -> the same as it can be stored, after it is in the ledger. It is handed out even where
-        the ledger cannot be written, which ends the run all the same."""
-        text, model = clean_text(answer.text), clean_text(answer.model)
-        if text is not answer.text or model is not answer.model:
-            answer = dataclasses.replace(answer, text=text, model=model)
+    def _keep(self, request: Request, answer: Answer, latency: float) -> None:
+        """Puts an answer into the ledger, before it is handed out. It is handed out even where the ledger cannot be
+        written, which ends the run all the same."""
         if self._writer is not None and self._ledger is not None:
             reply = PaidReply(
                 request_id=request.request_id,
-                text=text,
+                text=answer.text,
                 finish_reason=answer.finish_reason,
-                model=model,
+                model=answer.model,
                 prompt_tokens=answer.prompt_tokens,
                 output_tokens=answer.output_tokens,
                 time=now_ms(),
@@ -359,9 +357,8 @@ class Engine:
             )
             try:
                 self._writer.append(row)
-            except OSError as error:
+            except Exception as error:  # whatever it is, the element must not be lost
                 self._give_up(_unwritable(self._ledger, error))
-        return answer
 
     async def _answer(self, request: Request) -> Answer:
         if self._session is None:
@@ -463,6 +460,15 @@ class Engine:
         job.done.put(Done(job.token, None, self._doom, job.sent, 0.0))
 
 
+def _storable(answer: Answer) -> Answer:
+    """An answer, as it came -> the same as it can be stored: clean text, and counts that a column can hold."""
+    text, model = clean_text(answer.text), clean_text(answer.model)
+    prompt, output = min(answer.prompt_tokens, _MOST_TOKENS), min(answer.output_tokens, _MOST_TOKENS)
+    if (text, model, prompt, output) == (answer.text, answer.model, answer.prompt_tokens, answer.output_tokens):
+        return answer
+    return dataclasses.replace(answer, text=text, model=model, prompt_tokens=prompt, output_tokens=output)
+
+
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -473,8 +479,8 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _unwritable(ledger: Ledger, error: OSError) -> Doomed:
-    reason = " ".join((error.strerror or str(error)).split())
+def _unwritable(ledger: Ledger, error: Exception) -> Doomed:
+    reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
     return Doomed(
         f"the ledger {ledger.folder} cannot be written: {reason}",
         "what was paid for before is kept; make room or mend the folder, then run the same command again",
