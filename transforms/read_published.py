@@ -23,19 +23,24 @@ def published_rows(kind: DatasetKind, content: bytes, label: str) -> Iterator[Pu
     Raises:
       ValueError: it is no file of that dataset.
     """
-    columns = ["task_id"] if kind == "tasks" else ["id", "input_text"]
     try:
-        for batch in pq.ParquetFile(io.BytesIO(content)).iter_batches(columns=columns):
+        file = pq.ParquetFile(io.BytesIO(content))
+        for batch in file.iter_batches(columns=["task_id"] if kind == "tasks" else ["id", "input_text"]):
             if kind == "tasks":
-                for task_id in batch.column("task_id").to_pylist():
+                for task_id in _strings(batch, "task_id"):
                     yield task_id, task_id, label
             else:
-                for id_, text in zip(
-                    batch.column("id").to_pylist(), batch.column("input_text").to_pylist(), strict=True
-                ):
+                for id_, text in zip(_strings(batch, "id"), _strings(batch, "input_text"), strict=True):
                     yield text_id(text), id_, label
-    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, AttributeError, TypeError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def _strings(batch: pa.RecordBatch, name: str) -> list[str]:
+    values: list[str] = batch.column(name).to_pylist()
+    if not all(type(value) is str for value in values):  # a file that somebody else wrote
+        raise ValueError(f"{name} holds what is no string")
+    return values
 
 
 class _Read(beam.DoFn):
@@ -46,6 +51,10 @@ class _Read(beam.DoFn):
         path, label = found
         try:
             yield from published_rows(self._kind, files.read_file(path), label)
+        except FileNotFoundError:
+            raise RunFailed(
+                f"{path} is gone: refresh={label} was published anew meanwhile; run the same command again"
+            ) from None
         except (ValueError, OSError) as error:
             raise RunFailed(
                 f"{path}, which refresh={label} published, cannot be read ({error}); "
