@@ -88,7 +88,10 @@ ROWS = [
 RAINS = sorted(row.id for row in ROWS[20:23])
 HALF = sorted(row.id for row in ROWS[24:26])
 IN_THIS_RUN = by_id(
-    [*(verdict(id_, f"the same text as {RAINS[0]}") for id_ in RAINS[1:]), verdict(HALF[1], f"the same text as {HALF[0]}")]
+    [
+        *(verdict(id_, f"the same text as {RAINS[0]}") for id_ in RAINS[1:]),
+        verdict(HALF[1], f"the same text as {HALF[0]}"),
+    ]
 )
 
 
