@@ -70,7 +70,13 @@ class NextStep:
 
 
 def next_step(
-    prompt: Prompt, fingerprint: str, is_readable: IsReadable, parse_attempts: int, retry_rejects: bool = False
+    prompt: Prompt,
+    fingerprint: str,
+    is_readable: IsReadable,
+    parse_attempts: int,
+    retry_rejects: bool = False,
+    *,
+    first: int = 0,
 ) -> NextStep:
     """A prompt with what the ledger has for it -> the reply to take, or the attempt to ask for.
 
@@ -82,24 +88,26 @@ def next_step(
       is_readable: as for `LLMCall`.
       parse_attempts: as for `LLMCall`.
       retry_rejects: as for `LLMCall`.
+      first: the attempt to begin with; this run has asked for those before. Where nothing more may be asked for, and
+        the ledger has nothing either, the attempt is not below the attempts.
     """
     if not prompt.subject.paid:
-        return NextStep(None, "", 0, parse_attempts, 0)
+        return NextStep(None, "", first, parse_attempts, 0)
     paid = {reply.request_id: reply for reply in prompt.subject.paid}
     answer: Answer | None = None
     request_id = ""
-    attempt = 0
+    attempt = first
     while (reply := paid.get(request_id_of(prompt, fingerprint, attempt))) is not None:
         answer, request_id = _answer_of(reply), reply.request_id
         attempt += 1
         if is_final(prompt, answer, is_readable):
-            return NextStep(answer, request_id, attempt - 1, attempt, attempt)
+            return NextStep(answer, request_id, attempt - 1, attempt, attempt - first)
     attempts = max(parse_attempts, attempt)
     if attempt == attempts and retry_rejects:
         attempts += parse_attempts
-    if attempt < attempts:
-        return NextStep(None, "", attempt, attempts, attempt)
-    return NextStep(answer, request_id, attempt - 1, attempts, attempt)
+    if attempt < attempts or answer is None:
+        return NextStep(None, "", attempt, attempts, attempt - first)
+    return NextStep(answer, request_id, attempt - 1, attempts, attempt - first)
 
 
 def is_final(prompt: Prompt, answer: Answer, is_readable: IsReadable) -> bool:
@@ -201,15 +209,20 @@ class _Call(beam.DoFn):
         asked = done.token
         usage = asked.usage + self._usage(done)
         answer = done.answer
-        attempt = asked.request.attempt
-        is_last = attempt + 1 >= asked.attempts
-        if answer is not None and not is_last and not is_final(asked.prompt, answer, self._is_readable):
-            usage = dataclasses.replace(usage, asked_again=usage.asked_again + 1)
-            self._counters.add("requests.asked_again")
-            self._ask(asked.prompt, attempt + 1, asked.attempts, usage, asked.timestamp, asked.windows)
-            return
+        attempt, request_id = asked.request.attempt, asked.request.request_id
+        if answer is not None and not is_final(asked.prompt, answer, self._is_readable):
+            # The ledger may have a later reply: a file with the one that was just asked for can be lost.
+            step = next_step(asked.prompt, self._fingerprint, self._is_readable, asked.attempts, first=attempt + 1)
+            usage = dataclasses.replace(usage, from_ledger=usage.from_ledger + step.from_ledger)
+            if step.answer is not None:
+                answer, attempt, request_id = step.answer, step.attempt, step.request_id
+            elif step.attempt < step.attempts:
+                usage = dataclasses.replace(usage, asked_again=usage.asked_again + 1)
+                self._counters.add("requests.asked_again")
+                self._ask(asked.prompt, step.attempt, step.attempts, usage, asked.timestamp, asked.windows)
+                return
         if answer is not None:
-            result: Reply | Reject = _reply(asked.prompt, asked.request.request_id, answer, attempt, usage)
+            result: Reply | Reject = _reply(asked.prompt, request_id, answer, attempt, usage)
         else:
             result = self._failed(asked, done, usage)
         yield WindowedValue(self._ended(result), asked.timestamp, asked.windows)
