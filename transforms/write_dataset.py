@@ -389,26 +389,53 @@ def _publish_local(target: Target, by_kind: Mapping[str, list[StagedFile]], entr
     _exchange_all(target, names, entry)
 
 
-def finish_publishing(output: str) -> None:
+def finish_publishing(output: str, *, held: str = "") -> None:
     """The dataset folder -> the same, where a run was killed while it published: what it had begun is done. Nothing
-    happens in a folder on an object store, whose manifest says which files count."""
+    happens in a folder on an object store, whose manifest says which files count.
+
+    Args:
+      held: the label whose lease the caller holds. Another label is left alone where a run of it is under way: that
+        one may be publishing at this moment, and two that exchange the same folders would undo each other's work.
+
+    Raises:
+      OSError: a file or folder cannot be moved.
+    """
     if not is_local(output):
         return
-    for plan in sorted(Path(output, STAGING).glob(f"*/*/{_PLAN}")):
-        try:
-            begun = json.loads(plan.read_text(encoding="utf-8"))
-            target = Target(
-                output=output,
-                refresh=str(begun["refresh"]),
-                run_id=plan.parent.name,
-                task_requests=None,
-                examples_per_task=1,
-                description={},
-            )
-            names: dict[str, list[str]] = {kind: [str(name) for name in begun["names"][kind]] for kind in KINDS}
-            _exchange_all(target, names, begun["entry"])
-        except (ValueError, KeyError, TypeError):
-            continue  # not one of ours
+    for plan in sorted(Path(output, STAGING).glob(f"{_HIVE}*/*/{_PLAN}")):
+        refresh = plan.parent.parent.name.removeprefix(_HIVE)
+        with contextlib.ExitStack() as stack:
+            if refresh != held:
+                try:
+                    stack.enter_context(lease.hold(output, f"{_HIVE}{refresh}", f"completing-{os.getpid()}"))
+                except lease.LeaseTakenError:
+                    continue
+            _finish(output, refresh, plan)
+
+
+def _finish(output: str, refresh: str, plan: Path) -> None:
+    target = Target(
+        output=output, refresh=refresh, run_id=plan.parent.name, task_requests=None, examples_per_task=1, description={}
+    )
+    try:
+        begun = json.loads(plan.read_text(encoding="utf-8"))
+        names: dict[str, list[str]] = {kind: [str(name) for name in begun["names"][kind]] for kind in KINDS}
+        entry = dict(begun["entry"])
+    except FileNotFoundError:
+        return  # its own run has come to its end meanwhile
+    except (ValueError, KeyError, TypeError):
+        return  # not one of ours
+    if all(_is_there(target, kind, names[kind]) for kind in KINDS):
+        _exchange_all(target, names, entry)
+
+
+def _is_there(target: Target, kind: str, names: Iterable[str]) -> bool:
+    """Are the files of a dataset in their place, or ready to be put there? Where somebody has tidied up since, there is
+    nothing to complete."""
+    return any(
+        set(names) <= {Path(path).name for path in _files_in(folder)}
+        for folder in (join(target.staging, kind), join(target.output, kind, target.label))
+    )
 
 
 def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Mapping[str, Any]) -> None:
@@ -482,20 +509,26 @@ def _refreshes(output: str) -> dict[str, Any]:
 def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tuple[str, str, int]]:
     """The dataset folder -> (path, label, rows) of each published file of a dataset, but for those of one label. On an
     object store the manifest says which files count; rows are a guess where it does not tell them."""
-    told = {
-        file["path"]: int(file["rows"])
-        for entry in _refreshes(output).values()
-        for file in entry.get("files", {}).get(kind, ())
-    }
+    told = _rows_told(output, kind)
     found = []
     for folder in list_folders(join(output, kind), _HIVE):
         if folder == f"{_HIVE}{without}":
             continue
         for file in list_files(join(output, kind, folder), "*.parquet"):
             name = f"{kind}/{folder}/{file.name}"
-            if name in told or not told or is_local(output):
+            if not file.name.startswith(("_", ".")) and (name in told or not told or is_local(output)):
                 found.append((file.path, folder.removeprefix(_HIVE), told.get(name, file.bytes // _ROW_BYTES)))
     return found
+
+
+def _rows_told(output: str, kind: DatasetKind) -> dict[str, int]:
+    """The dataset folder -> the rows of each file of a dataset, as the manifest tells; what it tells otherwise than we
+    would is left out."""
+    told = {}
+    for entry in _refreshes(output).values():
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            told.update({str(file["path"]): int(file["rows"]) for file in entry["files"][kind]})
+    return told
 
 
 def _manifest_with(target: Target, entry: Mapping[str, Any]) -> str:
