@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,3 +24,15 @@ logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it logs a traceba
 # The machine may be busy with other tests; a slow example is no fault.
 settings.register_profile("textmint", deadline=None)
 settings.load_profile("textmint")
+
+
+@pytest.fixture
+def store() -> Iterator[dict[str, bytes]]:
+    """An object store in memory, mem://..., empty: path -> content."""
+    from tests.mem_store import MemFileSystem  # imports Beam, which not every test needs
+
+    for each in (MemFileSystem.objects, MemFileSystem.broken, MemFileSystem.log):
+        each.clear()
+    yield MemFileSystem.objects
+    for each in (MemFileSystem.objects, MemFileSystem.broken):
+        each.clear()

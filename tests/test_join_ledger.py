@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import make_draft, make_reject, make_seed, run_step, shuffled
@@ -158,6 +158,7 @@ PAID = st.lists(
 )
 
 
+@settings(max_examples=40)  # a Parquet file is written for each part
 @given(PAID, st.integers(1, 3), st.randoms(use_true_random=False))
 def test_of_several_replies_to_a_request_the_earliest_counts_in_any_order(
     paid: list[tuple[int, PaidReply]], parts: int, chance: Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers import Ran, make_draft, run_graph
-from tests.test_write_dataset import MemFileSystem
 from transforms import files
 from transforms.elements import PaidReply
 from transforms.files import FoundFile
@@ -72,10 +71,8 @@ def drafts_in(ran: Ran) -> list[str]:
 
 
 @pytest.fixture(params=["disk", "store"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    MemFileSystem.objects.clear()
-    yield str(tmp_path) if request.param == "disk" else "mem://bucket/data/ledger"
-    MemFileSystem.objects.clear()
+def folder(request: pytest.FixtureRequest, tmp_path: Path, store: dict[str, bytes]) -> str:
+    return str(tmp_path) if request.param == "disk" else "mem://bucket/data/ledger"
 
 
 # --- groups

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers import Ran, make_example, make_task, run_graph
-from tests.test_write_dataset import MemFileSystem
 from transforms.errors import RunFailed
 from transforms.read_published import Published, ReadPublished, published_rows
 from transforms.schema import DatasetKind, schema_of, to_parquet
@@ -32,13 +30,6 @@ def parquet(**columns: Any) -> bytes:
 
 def read(kind: DatasetKind, *found: tuple[str, str]) -> Ran:
     return run_graph(lambda pipeline: pipeline | ReadPublished(kind, found))
-
-
-@pytest.fixture
-def store() -> Iterator[dict[str, bytes]]:
-    MemFileSystem.objects.clear()
-    yield MemFileSystem.objects
-    MemFileSystem.objects.clear()
 
 
 def test_examples_by_their_text() -> None:

@@ -29,7 +29,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -432,9 +432,15 @@ def _finish(output: str, refresh: str, plan: Path) -> None:
 def _is_there(target: Target, kind: str, names: Iterable[str]) -> bool:
     """Are the files of a dataset in their place, or ready to be put there? Where somebody has tidied up since, there is
     nothing to complete."""
-    return any(
-        set(names) <= {Path(path).name for path in _files_in(folder)}
-        for folder in (join(target.staging, kind), join(target.output, kind, target.label))
+    staged = {Path(path).name for path in _files_in(join(target.staging, kind))}
+    return set(names) <= staged or _holds(join(target.output, kind, target.label), set(names))
+
+
+def _holds(folder: str, names: Set[str]) -> bool:
+    """Are just these files in a folder on a local disk, each with the content that its name tells?"""
+    found = list_files(folder, "*.parquet")
+    return {file.name for file in found} == names and all(
+        file.name.endswith(f"-{content_digest(read_file(file.path))}.parquet") for file in found
     )
 
 
@@ -443,7 +449,7 @@ def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Map
     for kind in KINDS:
         staged, final = Path(target.staging, kind), Path(target.output, kind, target.label)
         wanted = set(names[kind])
-        if {Path(path).name for path in _files_in(str(final))} == wanted:
+        if _holds(str(final), wanted):
             continue  # the same content is there already, of an earlier run or an earlier try at this bundle
         for left_over in set(staged.iterdir()) - {staged / name for name in wanted}:
             left_over.unlink()
@@ -474,9 +480,9 @@ def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], ent
     stale: list[str] = []
     for kind in KINDS:
         final = FileSystems.join(target.output, kind, target.label)
-        there = _files_in(final)
+        there = {file.path: file.bytes for file in list_files(final, "*.parquet")}
         wanted = {FileSystems.join(final, file.name): file for file in by_kind[kind]}
-        missing = [path for path in wanted if path not in there]
+        missing = [path for path, file in wanted.items() if there.get(path) != file.bytes]
         if missing:
             sources = [FileSystems.join(target.staging, kind, wanted[path].name) for path in missing]
             FileSystems.rename(sources, missing)
