@@ -272,8 +272,8 @@ ASK, TAKE = "ask", "take"
         # the first can be read
         ({0: GOOD}, 2, False, TAKE, 0, 1),
         ({0: GOOD}, 2, True, TAKE, 0, 1),
-        ({0: GOOD, 1: GOOD}, 2, False, TAKE, 0, 1),
-        ({0: GOOD, 1: BAD}, 2, True, TAKE, 0, 1),
+        ({0: GOOD, 1: GOOD}, 2, False, TAKE, 0, 2),
+        ({0: GOOD, 1: BAD}, 2, True, TAKE, 0, 2),
         # the first cannot, and the second is missing
         ({0: BAD}, 2, False, ASK, 1, 2),
         ({0: BAD}, 2, True, ASK, 1, 2),
@@ -293,7 +293,7 @@ ASK, TAKE = "ask", "take"
         ({0: "filtered"}, 2, False, TAKE, 0, 1),
         ({0: "filtered"}, 2, True, TAKE, 0, 1),
         ({0: BAD, 1: "filtered"}, 2, True, TAKE, 1, 2),
-        ({0: BAD, 1: "filtered", 2: GOOD}, 2, True, TAKE, 1, 2),
+        ({0: BAD, 1: "filtered", 2: GOOD}, 2, True, TAKE, 1, 3),
         # another number of attempts: more pays for the difference, fewer takes what there is
         ({0: BAD, 1: BAD}, 3, False, ASK, 2, 3),
         ({0: BAD, 1: BAD}, 3, True, ASK, 2, 3),
@@ -318,7 +318,54 @@ def test_what_becomes_of_a_prompt_by_what_was_paid_for_it(
         assert step.answer is not None
         assert (step.answer.text, step.answer.model) == (paid[attempt], "echo-0")
         assert step.request_id == request_id_of(prompt, PRINT, attempt)
-        assert step.from_ledger == attempt + 1
+        assert step.from_ledger == len(paid)
+
+
+def says_so_twice(prompt: Prompt, answer: Answer) -> bool:
+    return answer.text.count("bees") > 1
+
+
+BEST = "bees, bees"
+
+
+@pytest.mark.parametrize(
+    ("paid", "retry_rejects", "what", "attempt", "attempts"),
+    [
+        # what can be read is enough, unless what is not wanted is to be retried
+        ({0: GOOD}, False, TAKE, 0, 1),
+        ({0: GOOD}, True, ASK, 1, 2),
+        ({0: BAD, 1: GOOD}, False, TAKE, 1, 2),
+        ({0: BAD, 1: GOOD}, True, ASK, 2, 4),
+        ({0: BEST}, True, TAKE, 0, 1),
+        ({0: "filtered"}, True, TAKE, 0, 1),
+        # what a retry brought counts afterwards, and what it did not bring changes nothing
+        ({0: GOOD, 1: BEST}, False, TAKE, 1, 2),
+        ({0: GOOD, 1: BEST}, True, TAKE, 1, 2),
+        ({0: GOOD, 1: BAD}, False, TAKE, 0, 2),
+        ({0: GOOD, 1: GOOD, 2: BAD}, False, TAKE, 0, 3),
+    ],
+)
+def test_what_is_wanted_is_more_than_what_can_be_read(
+    paid: dict[int, str], retry_rejects: bool, what: str, attempt: int, attempts: int
+) -> None:
+    prompt = with_replies(PROMPTS[0], paid)
+    step = next_step(prompt, PRINT, says_bees, 2, retry_rejects, says_so_twice)
+    assert (step.attempt, step.attempts, step.answer is None) == (attempt, attempts, what == ASK)
+    if step.answer is not None:
+        assert step.answer.text == paid[attempt]
+
+
+def test_a_retry_that_brings_nothing_better_gives_what_a_run_without_it_gives() -> None:
+    """Else its rejects would change back with the next run."""
+    backend, bees = Echo("nothing better"), make_prompt("Sort ants")
+    paid = with_replies(bees, {0: GOOD})
+    (retried,) = run_step(LLMCall(backend, says_bees, retry_rejects=True, is_wanted=says_so_twice), [paid], Prompt).of(
+        Reply
+    )
+    assert list(_seen["nothing better"].requests) == [request_id_of(bees, PRINT, 1)]
+    plain = with_replies(bees, {0: GOOD, 1: "echo: Do: Sort ants #0"})
+    (again,) = run_step(LLMCall(backend, says_bees, is_wanted=says_so_twice), [plain], Prompt).of(Reply)
+    assert (retried.text, retried.attempts, retried.request_id) == (again.text, again.attempts, again.request_id)
 
 
 def test_another_model_prompt_or_draft_pays_anew() -> None:
@@ -436,4 +483,4 @@ def test_a_reply_whose_forerunner_was_lost_is_not_paid_for_twice(
     assert (reply.text, reply.attempts) == (text, attempts)
     assert reply.request_id == request_id_of(ants, PRINT, attempts - 1)
     assert reply.usage.requests == len(asked)
-    assert reply.usage.from_ledger == attempts - len(asked)
+    assert reply.usage.from_ledger == len(paid)

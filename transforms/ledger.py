@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, get_args
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,6 +59,7 @@ _JOURNAL_SCHEMA: Final = pa.schema(
 _TYPES: Final[Mapping[str, type]] = {field.name: int if field.type == pa.int64() else str for field in _JOURNAL_SCHEMA}
 _JOINED: Final = ["request_id", *(name for name in PaidReply.__slots__ if name not in ("request_id", "time")), "time"]
 _WORDS: Final = ["kind", "refresh", "model", "fingerprint", "finish_reason"]  # few values, so a dictionary pays
+_encode: Final = msgspec.json.Encoder().encode
 _FINISH_REASONS: Final = frozenset(get_args(FinishReason))
 _ROW_GROUP_ROWS: Final = 32_768
 _ID_CHARS: Final = 32  # `identity.stable_hash`
@@ -74,7 +76,7 @@ class LedgerFileError(ValueError):
 
 def journal_line(row: Mapping[str, Any]) -> bytes:
     """A reply, by column of SCHEMA and `time` in milliseconds -> its line. Its strings hold no lone surrogates."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return _encode(row) + b"\n"
 
 
 def read_journal(lines: bytes) -> tuple[pa.Table, int]:
