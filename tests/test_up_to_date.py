@@ -27,7 +27,15 @@ VERSIONS = {"python": "3.11.9", "pyarrow": "25.0"}
 
 # Options that a run may change without changing a row: how it goes, where to, and who answers under the same name.
 NO_MATTER = {
-    *("output", "recompute", "retry_rejects", "max_concurrency", "requests_per_minute", "tokens_per_minute"),
+    *(
+        "output",
+        "push_to_hub",
+        "recompute",
+        "retry_rejects",
+        "max_concurrency",
+        "requests_per_minute",
+        "tokens_per_minute",
+    ),
     *("request_timeout", "max_attempts", "base_url", "vertex_project", "vertex_location", "service_tier"),
 }
 FLAGS = ("--task_requests=2", "--seed=8", "--offline_fault_rate=0.3")

@@ -34,7 +34,8 @@ from tests.helpers import (
 from tests.mem_store import MemFileSystem
 from transforms import lease, write_dataset
 from transforms.elements import Example, Reject, Task, Verdict
-from transforms.schema import KINDS, schema_of, to_parquet
+from transforms.schema import KINDS, Row, schema_of, to_parquet
+from transforms.triplets import to_triplet
 from transforms.write_dataset import (
     RunFailed,
     StagedFile,
@@ -66,11 +67,14 @@ class Data:
             **dict.fromkeys(steps, len(self.tasks)),
             **dict.fromkeys(("BuildPrompt/kept", "LLMCall/kept"), asked),
             "ParseJSON/kept": len(self.examples),
+            "CheckQuality/kept": len(self.examples),
             **({"ParseJSON/rejected.empty": len(self.rejects)} if self.rejects else {}),
         }
 
-    def of(self, kind: str) -> Sequence[Example | Task | Reject]:
-        rows: Sequence[Example | Task | Reject] = getattr(self, kind)
+    def of(self, kind: str) -> Sequence[Row]:
+        if kind == "triplets":
+            return [to_triplet(example) for example in self.examples]
+        rows: Sequence[Row] = getattr(self, kind)
         return rows
 
 
@@ -177,11 +181,12 @@ def test_rows_come_out_as_they_went_in_and_sorted(written: tuple[Path, dict[str,
 def test_the_folder_holds_what_the_manifest_lists_and_nothing_else(written: tuple[Path, dict[str, Any]]) -> None:
     folder, entry = written
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        "README.md",
         "manifest.json",
         *expected_files(entry),
     }
     assert entry == entry_of(folder)
-    assert entry["counts"] == {"examples": 10, "tasks": 4, "rejects": 2}
+    assert entry["counts"] == {"examples": 10, "triplets": 10, "tasks": 4, "rejects": 2}
     assert entry["started"] == "2026-01-01T00:00:00Z"
     for files in entry["files"].values():
         for file in files:
@@ -219,7 +224,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_large_data_comes_in_several_files_with_ranges_of_ids(large: Path) -> None:
-    assert entry_of(large)["counts"] == {"examples": 200, "tasks": 80, "rejects": 40}
+    assert entry_of(large)["counts"] == {"examples": 200, "triplets": 200, "tasks": 80, "rejects": 40}
     assert set(files_of(large)) == expected_files(entry_of(large))
     for kind, key in (("examples", "id"), ("tasks", "task_id")):
         paths = sorted((large / kind / "refresh=base").glob("*.parquet"))
@@ -239,7 +244,7 @@ def test_a_file_a_row_at_most(tmp_path: Path) -> None:
 
 def test_no_stale_file_when_a_run_has_fewer(tmp_path: Path) -> None:
     publish_data(make_target(tmp_path), OLD, parts=3)
-    assert len(files_of(tmp_path)) == 9
+    assert len(files_of(tmp_path)) == 3 * len(KINDS)
     entry = publish_data(make_target(tmp_path, run_id="run-2"), NEW)
     assert set(files_of(tmp_path)) == expected_files(entry)
     assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
@@ -297,7 +302,7 @@ def test_what_a_verdict_refuses_is_a_reject_that_tells_all_of_it(judged: tuple[P
 
 def test_the_counts_add_up_with_verdicts(judged: tuple[Path, dict[str, Any]]) -> None:
     _, entry = judged
-    assert entry["counts"] == {"examples": 7, "tasks": 4, "rejects": 5}
+    assert entry["counts"] == {"examples": 7, "triplets": 7, "tasks": 4, "rejects": 5}
     assert entry["steps"]["FindDuplicates"] == {"in": 10, "kept": 7, "rejected": {"duplicate": 3}}
 
 
@@ -527,7 +532,7 @@ def test_what_a_run_began_to_publish_is_completed_whichever_label_it_has(
     for label in ("base", "other"):
         assert set(files_of(tmp_path, label)) == expected_files(entry_of(tmp_path, label))
         assert len(rows_of(tmp_path, "examples", label)) == len(NEW.examples)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["examples", "manifest.json", "rejects", "tasks"]
+    assert not {"_leases", "_staging"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_what_a_run_is_publishing_at_this_moment_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -658,6 +663,19 @@ def test_a_manifest_that_was_mended_by_hand_hides_no_file(
         assert rows > 0  # a guess
 
 
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_an_entry_that_was_mended_by_hand_stops_no_other_label(
+    manifest: str, tmp_path: Path, store: dict[str, bytes]
+) -> None:
+    for output in (str(tmp_path), BUCKET):
+        publish_data(make_target(output), OLD)
+    (tmp_path / "manifest.json").write_text(manifest)
+    store[f"{BUCKET}/manifest.json"] = manifest.encode()
+    for output in (str(tmp_path), BUCKET):
+        entry = publish_data(make_target(output, "other"), NEW)
+        assert read_manifest(output) == {"refreshes": {"other": entry}}
+
+
 def test_on_a_store_the_manifest_says_which_files_count(store: dict[str, bytes]) -> None:
     publish_data(make_target(BUCKET), OLD)
     publish_data(make_target(BUCKET, "other"), NEW)
@@ -677,7 +695,7 @@ def test_other_labels_are_untouched(tmp_path: Path, label: str) -> None:
     publish_data(make_target(tmp_path, label), NEW)
     publish_data(make_target(tmp_path, label, "run-2"), NEW, parts=2)
     assert files_of(tmp_path, "base") == before
-    assert len(files_of(tmp_path, label)) == 6
+    assert len(files_of(tmp_path, label)) == 2 * len(KINDS)
     assert sorted(read_manifest(str(tmp_path))["refreshes"]) == sorted(["base", label])
     table = ds.dataset(tmp_path / "examples", partitioning="hive").to_table()
     assert table.num_rows == len(OLD.examples) + len(NEW.examples)
@@ -756,7 +774,7 @@ def remote_entry(store: dict[str, bytes], label: str = "base") -> dict[str, Any]
 def test_a_whole_run_on_an_object_store(store: dict[str, bytes], large: Path) -> None:
     (entry,) = run_graph(graph(make_target(BUCKET), LARGE, order="x", shard_bytes=3_000)).elements
     assert {path: store[f"{BUCKET}/{path}"] for path in remote_parquet(store)} == files_of(large)
-    assert set(store) == {f"{BUCKET}/{path}" for path in ("manifest.json", *expected_files(entry))}
+    assert set(store) == {f"{BUCKET}/{path}" for path in ("README.md", "manifest.json", *expected_files(entry))}
     assert read_manifest(BUCKET)["refreshes"]["base"] == entry
 
 
@@ -768,7 +786,7 @@ def test_stale_objects_go_after_the_manifest_came(store: dict[str, bytes]) -> No
     assert remote_parquet(store) == expected_files(entry) | expected_files(remote_entry(store, "other"))
     assert not any("_staging" in path for path in store)
     steps = [line.split(" ")[0] for line in MemFileSystem.log]
-    assert steps == [*["rename"] * 3, "create", *["delete"] * 9]
+    assert steps == [*["rename"] * 4, "create", "create", *["delete"] * 12]  # the manifest, then the card
 
 
 @pytest.mark.parametrize("broken", ["rename", "create manifest.json", "delete"])

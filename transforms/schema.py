@@ -130,6 +130,8 @@ def kind_of(element: object) -> DatasetKind | None:
     """An element -> the dataset it is a row of; None for another element."""
     if isinstance(element, Example):
         return "examples"
+    if isinstance(element, Triplet):
+        return "triplets"
     if isinstance(element, Task):
         return "tasks"
     return "rejects" if isinstance(element, Reject) else None

@@ -555,18 +555,29 @@ def read_manifest(output: str) -> dict[str, Any]:
 
 
 def _refreshes(output: str) -> dict[str, Any]:
-    """The dataset folder -> the manifest's entries; {} where it is not ours, or was cut short by a full disk: the data
-    is what counts."""
+    """The dataset folder -> the manifest's entries; {} where it is not ours, or was cut short by a full disk, and
+    without those that somebody has mended into another form: the data is what counts."""
     try:
-        return dict(read_manifest(output)["refreshes"])
-    except (ValueError, KeyError, TypeError):
+        refreshes = dict(read_manifest(output)["refreshes"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
+    return {label: entry for label, entry in refreshes.items() if _is_entry(entry)}
+
+
+def _is_entry(entry: Any) -> bool:
+    try:
+        files = [file for listed in entry["files"].values() for file in listed]
+        return all(type(file["path"]) is str and type(file["rows"]) is int for file in files)
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tuple[str, str, int]]:
     """The dataset folder -> (path, label, rows) of each published file of a dataset, but for those of one label. On an
     object store the manifest says which files count; rows are a guess where it does not tell them."""
-    told = _rows_told(output, kind)
+    told: dict[str, int] = {
+        file["path"]: file["rows"] for entry in _refreshes(output).values() for file in entry["files"].get(kind, ())
+    }
     found = []
     for folder in list_folders(join(output, kind), _HIVE):
         if folder == f"{_HIVE}{without}":
@@ -576,16 +587,6 @@ def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tup
             if not file.name.startswith(("_", ".")) and (name in told or not told or is_local(output)):
                 found.append((file.path, folder.removeprefix(_HIVE), told.get(name, file.bytes // _ROW_BYTES)))
     return found
-
-
-def _rows_told(output: str, kind: DatasetKind) -> dict[str, int]:
-    """The dataset folder -> the rows of each file of a dataset, as the manifest tells; what it tells otherwise than we
-    would is left out."""
-    told = {}
-    for entry in _refreshes(output).values():
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-            told.update({str(file["path"]): int(file["rows"]) for file in entry["files"][kind]})
-    return told
 
 
 def _manifest_with(target: Target, entry: Mapping[str, Any]) -> str:
