@@ -61,7 +61,7 @@ def look(config: Config) -> Earlier:
 
 
 def _look(config: Config) -> Earlier:
-    finish_publishing(config.output)
+    finish_publishing(config.output, held=config.refresh)
     folded = _fold(config) if files.is_local(config.ledger) else Folded()
     if folded.replies:
         _LOG.info("%s replies of a run that was cut short are in the ledger", f"{folded.replies:,}")

@@ -68,6 +68,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _output(path: str) -> str:
+    if not path.strip():
+        raise OptionError("--output is empty; name a folder")
     output = path.rstrip("/") if "://" in path else os.path.abspath(os.path.expanduser(path))
     try:
         found = files.list_files(files.join(output, FOLDER)) or files.list_folders(files.join(output, FOLDER), "_")
@@ -87,7 +89,7 @@ def _compact(output: str, folder: str) -> None:
             if files.is_local(folder):
                 folded = fold_journals(folder)
                 if folded.journals:
-                    print(f"{folded.replies:,} replies from {_count(folded.journals, 'journal')} are files now")
+                    print(f"{_replies(folded.replies)} from {_count(folded.journals, 'journal')}: now in files")
                 if folded.damaged:
                     lines = _count(folded.damaged, "line")
                     print(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
@@ -102,7 +104,7 @@ def report(held: Contents, output: str) -> str:
     """What a ledger holds -> a table of it, and what else a person should know."""
     rows = [
         (
-            *key,
+            *map(_shown, key),
             *(f"{number:,}" for number in (of.replies, of.prompt_tokens, of.output_tokens, of.files)),
         )
         for key, of in sorted(held.held.items())
@@ -113,7 +115,7 @@ def report(held: Contents, output: str) -> str:
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
     replies = sum(of.replies for of in held.held.values())
     lines = [
-        f"{output}/{FOLDER}: {replies:,} replies in {_count(held.files, 'file')} ({held.bytes / _MEGABYTE:.1f} MB)",
+        f"{output}/{FOLDER}: {_replies(replies)} in {_count(held.files, 'file')} ({held.bytes / _MEGABYTE:.1f} MB)",
         "",
         *("  " + _line(row, widths) for row in (_COLUMNS, *rows)),
     ]
@@ -121,7 +123,7 @@ def report(held: Contents, output: str) -> str:
         lines += ["", f"{held.journals:,} of them wait in journals, of a run that is under way or was cut short"]
     if held.set_aside:
         lines += ["", f"{_count(len(held.set_aside), 'file')} set aside:"]
-        lines += [f"  {name}: {reason}" for name, reason in sorted(held.set_aside.items())]
+        lines += [f"  {_shown(name)}: {_shown(reason)}" for name, reason in sorted(held.set_aside.items())]
     return "\n".join(lines)
 
 
@@ -134,6 +136,15 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
         for at, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()
+
+
+def _shown(name: str) -> str:
+    """A name, such as an endpoint gives itself -> the same as it can stand in a table on a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+
+
+def _replies(number: int) -> str:
+    return f"{number:,} {'reply' if number == 1 else 'replies'}"
 
 
 def _count(number: int, what: str) -> str:

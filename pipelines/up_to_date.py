@@ -19,6 +19,7 @@ from pipelines.options import Config
 from transforms import files
 from transforms.identity import stable_hash
 from transforms.llm.base import fingerprint_of
+from transforms.schema import KINDS, DatasetKind
 from transforms.write_dataset import content_digest
 
 KEY: Final = "key"
@@ -69,23 +70,27 @@ def is_up_to_date(config: Config, earlier: Earlier, key: str, entry: Mapping[str
     It would not where something was unusual: a request that failed for want of a reply, a file of the data or of the
     ledger that is gone or changed, replies of a run that was cut short.
     """
-    if entry is None or config.recompute or config.retry_rejects or entry.get(KEY) != key or earlier.was_mended:
+    if entry is None or config.recompute or config.retry_rejects or earlier.was_mended:
         return False
     try:
+        if entry[KEY] != key:
+            return False
         steps = entry["steps"]
-        replies = sum(int(steps[step]["kept"]) for step in ("TaskGenerate", "LLMCall") if "requests" in steps[step])
+        asked = [step["requests"] for step in steps.values() if "requests" in step]
+        replies = sum(int(told["from_ledger"]) + int(told["sent"]) - int(told["retries"]) for told in asked)
         failed = sum(int(step["rejected"].get("request_failed", 0)) for step in steps.values())
         if failed or not entry["counts"]["examples"] or replies > earlier.ledger_replies:
             return False
-        return all(_is_as_written(config.output, kind, config.refresh, told) for kind, told in entry["files"].items())
+        return all(_is_as_written(config.output, kind, config.refresh, entry["files"][kind]) for kind in KINDS)
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
         return False  # of another version, or mended by hand
 
 
-def _is_as_written(output: str, kind: str, label: str, told: list[dict[str, Any]]) -> bool:
+def _is_as_written(output: str, kind: DatasetKind, label: str, told: list[dict[str, Any]]) -> bool:
     """Are the files of a label and dataset just those that the manifest tells of? On a local disk their content is
     held against the digest in their names; elsewhere that would be a download, so their sizes must do."""
     found = files.list_files(files.join(output, kind, f"refresh={label}"), "*.parquet")
+    found = [file for file in found if not file.name.startswith(("_", "."))]  # which readers skip
     if {file.name: file.bytes for file in found} != {
         str(file["path"]).rpartition("/")[2]: int(file["bytes"]) for file in told
     }:

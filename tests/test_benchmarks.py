@@ -298,9 +298,7 @@ class Recorded(Bench):
         return measured(rows, cpu_s=rows / 1000 * (1 if bare else 2), stats={"last_reply_monotonic": 51.0 + rows})
 
 
-@pytest.mark.parametrize(
-    "only", [*((name,) for name in bench_command.SECTIONS), bench_command.SECTIONS]
-)
+@pytest.mark.parametrize("only", [*((name,) for name in bench_command.SECTIONS), bench_command.SECTIONS])
 def test_only_what_is_asked_for_is_measured_and_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, only: tuple[str, ...]
 ) -> None:

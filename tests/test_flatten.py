@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from tests.helpers import Ran, make_list, make_reject, make_task, run_step, shuffled, tally
 from transforms.elements import REASONS, Reject, Task, TaskList
 from transforms.flatten import Flatten, first_of, rank, split_list
-from transforms.tasks import MAX_TASK_CHARS
+from transforms.tasks import MAX_TASK_CHARS, task_id
 
 LISTS = [
     make_list("Sort bees by mood.", "sort  BEES by mood", "Rank caf\u00e9s", round_=2, topic="b"),
@@ -127,6 +129,86 @@ def test_nothing_in_nothing_out(max_tasks: int | None) -> None:
     with TestPipeline("FnApiRunner") as pipeline:
         empty = pipeline | beam.Create([]).with_output_types(TaskList)
         assert_that(empty | Flatten(max_tasks), equal_to([]))
+
+
+# --- tasks that other labels have
+
+
+@dataclasses.dataclass(eq=False)
+class Publish(beam.PTransform):
+    rows: list[tuple[str, str, str]]
+
+    def expand(self, pipeline: beam.pvalue.PBegin) -> Any:
+        return pipeline | beam.Create(self.rows).with_output_types(tuple[str, str, str])
+
+
+def published(**labels: str) -> Publish:
+    """Labels and the task that each has."""
+    return Publish([(task_id(text), task_id(text), label) for label, text in labels.items()])
+
+
+def test_a_task_of_another_label_is_not_repeated() -> None:
+    others = published(two="sort bees by MOOD", one="Sort bees by mood", three="Nobody brings this")
+    ran = run_step(Flatten(published=others), [*LISTS, PASSED], TaskList)
+    assert {task.task for task in ran.of(Task)} == set(KEPT) - {"SORT BEES BY MOOD!"}
+    details = {reject.raw_reply: reject.detail for reject in ran.of(Reject) if reject.task == reject.raw_reply}
+    for text in ("SORT BEES BY MOOD!", "Sort bees by mood.", "sort BEES by mood"):
+        assert details[text] == "refresh=one has this task"
+    assert details["tell frogs from toads"] == "the same task as 'Tell frogs from toads'"
+    assert len(ran.elements) == 14
+    assert len({reject.id for reject in ran.of(Reject)}) == len(ran.of(Reject))
+    assert ran.counters["Flatten/in"] == 13
+    assert ran.counters["Flatten/kept"] == 3
+    assert ran.counters["Flatten/rejected.duplicate"] == 6
+
+
+def test_no_order_decides_with_other_labels() -> None:
+    def ran(rows: list[tuple[str, str, str]], lists: list[TaskList | Reject]) -> list[str]:
+        return in_order(run_step(Flatten(2, published=Publish(rows)), lists, TaskList).elements)
+
+    rows = published(two="Sort bees by mood", one="Sort bees by mood", three="Grade eggs").rows
+    assert ran(rows, [*LISTS, PASSED]) == ran(shuffled(rows), shuffled([*LISTS, PASSED], "x"))
+
+
+def test_tasks_of_other_labels_do_not_count_against_max_tasks() -> None:
+    ran = run_step(Flatten(2, published=published(one="One")), [make_list("One", "Two", "Three")], TaskList)
+    assert {task.task for task in ran.of(Task)} == {"Two", "Three"}
+    assert dict(tally(ran.of(Reject))) == {"duplicate": 1}
+
+
+def test_where_other_labels_have_all_of_it_nothing_is_kept() -> None:
+    for max_tasks in (None, 3):
+        ran = run_step(Flatten(max_tasks, published=published(one="One")), [make_list("One", "one.")], TaskList)
+        assert ran.of(Task) == []
+        assert dict(tally(ran.of(Reject))) == {"duplicate": 2}
+        assert ran.counters.get("Flatten/kept", 0) == 0
+
+
+def test_what_only_other_labels_have_is_no_element() -> None:
+    assert list(first_of(["one", "two"])) == []
+    assert run_step(Flatten(published=published(one="One")), [], TaskList).elements == []
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["Sort bees", "sort bees", "SORT BEES."]), st.integers(0, 2)), max_size=5),
+    st.lists(st.sampled_from(["b", "a", "c"]), max_size=3),
+    st.randoms(use_true_random=False),
+)
+def test_every_task_of_a_group_is_one_element_in_any_order(
+    items: list[tuple[str, int]], labels: list[str], chance: Any
+) -> None:
+    group: list[Task | str] = [*(make_task(text, round_) for text, round_ in items), *labels]
+    answer = list(first_of(list(group)))
+    chance.shuffle(group)
+    assert list(first_of(iter(group))) == answer
+    assert len(answer) == len(items)
+    kept = [element for element in answer if isinstance(element, Task)]
+    assert len(kept) == (1 if items and not labels else 0)
+    for reject in answer[len(kept) :]:
+        assert isinstance(reject, Reject)
+        assert reject.reason == "duplicate"
+        if labels:
+            assert reject.detail == f"refresh={min(labels)} has this task"
 
 
 TEXTS = st.one_of(

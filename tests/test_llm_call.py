@@ -7,14 +7,22 @@ import collections
 import dataclasses
 import threading
 from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
 
 from tests.helpers import Ran, make_brainstorm_prompt, make_draft, make_prompt, make_reject, run_step, shuffled
-from transforms.elements import Prompt, Reject, Reply, Usage
+from transforms import llm_call
+from transforms.elements import FinishReason, PaidReply, Prompt, Reject, Reply, Usage, with_paid
 from transforms.identity import Part
+from transforms.ledger import paid_replies, read_for_join
+from transforms.ledger_files import fold_journals, ledger_files
+from transforms.ledger_writer import Ledger
 from transforms.llm.base import Answer, Refused, Request
-from transforms.llm.engine import Settings
+from transforms.llm.engine import Settings, close_engines
 from transforms.llm.limiter import Limits
-from transforms.llm_call import LLMCall, fingerprint_of, request_for
+from transforms.llm_call import LLMCall, NextStep, fingerprint_of, next_step, request_for, request_id_of
 
 THREADS = ("--direct_num_workers=4", "--direct_running_mode=multi_threading")
 PROMPTS = [make_prompt("Sort bees", n) for n in range(60)]
@@ -224,3 +232,255 @@ def test_what_a_request_shows_the_back_end() -> None:
     assert make_draft("Sort bees").task == request.variables["task"]
     listed = request_for(make_brainstorm_prompt(), fingerprint_of(Echo("shows")))
     assert (listed.kind, dict(listed.variables)) == ("task_list", {"topic": "bees"})
+
+
+# --- what the ledger has is not asked for again
+
+
+PRINT = fingerprint_of(Echo("any"))
+GOOD, BAD = "bees", "ants"  # to `says_bees`
+
+
+def with_replies(prompt: Prompt, replies: Mapping[int, str], fingerprint: str = PRINT) -> Prompt:
+    """A prompt, and by attempt what was replied to it, "filtered" where a filter stopped it -> the same with it."""
+    paid = []
+    for attempt, text in replies.items():
+        finish: FinishReason = "content_filter" if text == "filtered" else "stop"
+        paid.append(
+            PaidReply(
+                request_id=request_id_of(prompt, fingerprint, attempt),
+                text=text,
+                finish_reason=finish,
+                model="echo-0",
+                prompt_tokens=1,
+                output_tokens=2,
+                time=attempt,
+            )
+        )
+    return dataclasses.replace(prompt, subject=with_paid(prompt.subject, tuple(paid)))
+
+
+ASK, TAKE = "ask", "take"
+
+
+@pytest.mark.parametrize(
+    ("paid", "parse_attempts", "retry_rejects", "what", "attempt", "attempts"),
+    [
+        # nothing is paid for
+        ({}, 2, False, ASK, 0, 2),
+        ({}, 2, True, ASK, 0, 2),
+        # the first can be read
+        ({0: GOOD}, 2, False, TAKE, 0, 1),
+        ({0: GOOD}, 2, True, TAKE, 0, 1),
+        ({0: GOOD, 1: GOOD}, 2, False, TAKE, 0, 2),
+        ({0: GOOD, 1: BAD}, 2, True, TAKE, 0, 2),
+        # the first cannot, and the second is missing
+        ({0: BAD}, 2, False, ASK, 1, 2),
+        ({0: BAD}, 2, True, ASK, 1, 2),
+        # the second can be read
+        ({0: BAD, 1: GOOD}, 2, False, TAKE, 1, 2),
+        ({0: BAD, 1: GOOD}, 2, True, TAKE, 1, 2),
+        # neither can: the last one is for the reject, unless rejects are to be retried
+        ({0: BAD, 1: BAD}, 2, False, TAKE, 1, 2),
+        ({0: BAD, 1: BAD}, 2, True, ASK, 2, 4),
+        ({0: BAD, 1: BAD, 2: BAD}, 2, True, ASK, 3, 5),
+        ({0: BAD, 1: BAD, 2: BAD, 3: BAD}, 2, True, ASK, 4, 6),
+        # what a retry brought counts afterwards without the flag
+        ({0: BAD, 1: BAD, 2: BAD}, 2, False, TAKE, 2, 3),
+        ({0: BAD, 1: BAD, 2: BAD, 3: GOOD}, 2, False, TAKE, 3, 4),
+        ({0: BAD, 1: BAD, 2: BAD, 3: GOOD}, 2, True, TAKE, 3, 4),
+        # what a filter withheld is never asked for again
+        ({0: "filtered"}, 2, False, TAKE, 0, 1),
+        ({0: "filtered"}, 2, True, TAKE, 0, 1),
+        ({0: BAD, 1: "filtered"}, 2, True, TAKE, 1, 2),
+        ({0: BAD, 1: "filtered", 2: GOOD}, 2, True, TAKE, 1, 3),
+        # another number of attempts: more pays for the difference, fewer takes what there is
+        ({0: BAD, 1: BAD}, 3, False, ASK, 2, 3),
+        ({0: BAD, 1: BAD}, 3, True, ASK, 2, 3),
+        ({0: BAD, 1: BAD}, 1, False, TAKE, 1, 2),
+        ({0: BAD, 1: GOOD}, 1, False, TAKE, 1, 2),
+        ({0: BAD, 1: BAD}, 1, True, ASK, 2, 3),
+        ({0: BAD}, 1, False, TAKE, 0, 1),
+        # one before is missing: it comes first, as it would have without a ledger
+        ({1: GOOD}, 2, False, ASK, 0, 2),
+        ({0: BAD, 2: GOOD}, 2, False, ASK, 1, 2),
+    ],
+)
+def test_what_becomes_of_a_prompt_by_what_was_paid_for_it(
+    paid: dict[int, str], parse_attempts: int, retry_rejects: bool, what: str, attempt: int, attempts: int
+) -> None:
+    prompt = with_replies(PROMPTS[0], paid)
+    step = next_step(prompt, PRINT, says_bees, parse_attempts, retry_rejects)
+    assert (step.attempt, step.attempts) == (attempt, attempts)
+    if what == ASK:
+        assert (step.answer, step.request_id, step.from_ledger) == (None, "", attempt)
+    else:
+        assert step.answer is not None
+        assert (step.answer.text, step.answer.model) == (paid[attempt], "echo-0")
+        assert step.request_id == request_id_of(prompt, PRINT, attempt)
+        assert step.from_ledger == len(paid)
+
+
+def says_so_twice(prompt: Prompt, answer: Answer) -> bool:
+    return answer.text.count("bees") > 1
+
+
+BEST = "bees, bees"
+
+
+@pytest.mark.parametrize(
+    ("paid", "retry_rejects", "what", "attempt", "attempts"),
+    [
+        # what can be read is enough, unless what is not wanted is to be retried
+        ({0: GOOD}, False, TAKE, 0, 1),
+        ({0: GOOD}, True, ASK, 1, 2),
+        ({0: BAD, 1: GOOD}, False, TAKE, 1, 2),
+        ({0: BAD, 1: GOOD}, True, ASK, 2, 4),
+        ({0: BEST}, True, TAKE, 0, 1),
+        ({0: "filtered"}, True, TAKE, 0, 1),
+        # what a retry brought counts afterwards, and what it did not bring changes nothing
+        ({0: GOOD, 1: BEST}, False, TAKE, 1, 2),
+        ({0: GOOD, 1: BEST}, True, TAKE, 1, 2),
+        ({0: GOOD, 1: BAD}, False, TAKE, 0, 2),
+        ({0: GOOD, 1: GOOD, 2: BAD}, False, TAKE, 0, 3),
+    ],
+)
+def test_what_is_wanted_is_more_than_what_can_be_read(
+    paid: dict[int, str], retry_rejects: bool, what: str, attempt: int, attempts: int
+) -> None:
+    prompt = with_replies(PROMPTS[0], paid)
+    step = next_step(prompt, PRINT, says_bees, 2, retry_rejects, says_so_twice)
+    assert (step.attempt, step.attempts, step.answer is None) == (attempt, attempts, what == ASK)
+    if step.answer is not None:
+        assert step.answer.text == paid[attempt]
+
+
+def test_a_retry_that_brings_nothing_better_gives_what_a_run_without_it_gives() -> None:
+    """Else its rejects would change back with the next run."""
+    backend, bees = Echo("nothing better"), make_prompt("Sort ants")
+    paid = with_replies(bees, {0: GOOD})
+    (retried,) = run_step(LLMCall(backend, says_bees, retry_rejects=True, is_wanted=says_so_twice), [paid], Prompt).of(
+        Reply
+    )
+    assert list(_seen["nothing better"].requests) == [request_id_of(bees, PRINT, 1)]
+    plain = with_replies(bees, {0: GOOD, 1: "echo: Do: Sort ants #0"})
+    (again,) = run_step(LLMCall(backend, says_bees, is_wanted=says_so_twice), [plain], Prompt).of(Reply)
+    assert (retried.text, retried.attempts, retried.request_id) == (again.text, again.attempts, again.request_id)
+
+
+def test_another_model_prompt_or_draft_pays_anew() -> None:
+    nothing = NextStep(None, "", 0, 2, 0)
+    paid = with_replies(PROMPTS[0], {0: GOOD, 1: GOOD})
+    assert next_step(paid, PRINT, says_bees, 2) != nothing
+    assert next_step(paid, fingerprint_of(Echo("any", temperature=0.5)), says_bees, 2, True) == nothing
+    assert next_step(dataclasses.replace(paid, text="Other words"), PRINT, says_bees, 2) == nothing
+    other = dataclasses.replace(PROMPTS[1], subject=with_paid(PROMPTS[1].subject, paid.subject.paid))
+    assert next_step(other, PRINT, says_bees, 2) == nothing
+
+
+def test_the_order_of_what_was_paid_decides_nothing() -> None:
+    prompt = with_replies(PROMPTS[0], {0: BAD, 1: BAD, 2: GOOD})
+    steps = set()
+    for paid in (prompt.subject.paid, prompt.subject.paid[::-1]):
+        again = dataclasses.replace(prompt, subject=with_paid(prompt.subject, paid))
+        steps.add(next_step(again, PRINT, says_bees, 2))
+    assert len(steps) == 1
+
+
+def call_again(name: str, *prompts: Prompt, retry_rejects: bool = False, parse_attempts: int = 2) -> Ran:
+    step = LLMCall(Echo(name), says_bees, parse_attempts=parse_attempts, retry_rejects=retry_rejects)
+    return run_step(step, prompts, Prompt)
+
+
+def test_a_paid_prompt_makes_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one, a run that has nothing to ask would open a client, and fail where there is no key any more."""
+
+    def no_engine(*_: object) -> None:
+        raise AssertionError("an engine was made")
+
+    monkeypatch.setattr(llm_call, "engine_for", no_engine)
+    paid = [with_replies(PROMPTS[0], {0: GOOD}), with_replies(PROMPTS[1], {0: BAD, 1: BAD})]
+    ran = call_again("no engine", *paid)
+    assert sorted((reply.text, reply.attempts, reply.usage) for reply in ran.of(Reply)) == [
+        (BAD, 2, Usage(from_ledger=2)),
+        (GOOD, 1, Usage(from_ledger=1)),
+    ]
+    assert ran.counters == {"LLMCall/in": 2, "LLMCall/kept": 2, "LLMCall/requests.from_ledger": 3}
+    assert not _seen["no engine"].requests
+
+
+def test_a_paid_reply_is_as_it_was_the_first_time(tmp_path: Path) -> None:
+    """All but what it took. So a run that asks nothing gives the rows of the one that paid."""
+    ledger = Ledger(folder=str(tmp_path / "ledger"), refresh="base", run_id="r")
+    prompts = [*PROMPTS[:5], make_prompt("cut bees"), make_prompt("Sort ants"), make_brainstorm_prompt()]
+    settings = Settings(max_attempts=1)
+    first = run_step(LLMCall(Echo("kept"), says_bees, settings=settings, ledger=ledger), prompts, Prompt)
+    close_engines()
+    fold_journals(ledger.folder)
+    contents = [Path(file.path).read_bytes() for file in ledger_files(ledger.folder)]
+    paid: dict[str, tuple[PaidReply, ...]] = {}
+    for kind in ("example", "task_list"):
+        tables: list[pa.Table] = [read_for_join(content, kind=kind, fingerprint=PRINT) for content in contents]
+        paid.update(paid_replies(tables, {prompt.prompt_id for prompt in prompts}))
+    again = call_again(
+        "asks nothing",
+        *(dataclasses.replace(prompt, subject=with_paid(prompt.subject, paid[prompt.prompt_id])) for prompt in prompts),
+    )
+    assert not _seen["asks nothing"].requests
+    assert again.counters["LLMCall/requests.from_ledger"] == sum(_seen["kept"].requests.values()) == 10
+
+    def without_usage(ran: Ran) -> list[str]:
+        return sorted(repr(dataclasses.replace(element, usage=Usage())) for element in ran.elements)
+
+    assert without_usage(again) == without_usage(first)
+
+
+def test_what_is_missing_is_asked_for_and_counted_apart() -> None:
+    ants = make_prompt("Sort ants")
+    ran = call_again("partly", with_replies(ants, {0: BAD}), PROMPTS[0])
+    replies = {reply.prompt.text: reply for reply in ran.of(Reply)}
+    reply = replies[ants.text]
+    assert (reply.attempts, reply.request_id) == (2, request_id_of(ants, PRINT, 1))
+    assert (reply.usage.from_ledger, reply.usage.requests, reply.usage.asked_again) == (1, 1, 0)
+    assert reply.usage.output_tokens == 3  # of the reply that this run paid for
+    assert replies[PROMPTS[0].text].usage.from_ledger == 0
+    assert ran.counters["LLMCall/requests.from_ledger"] == 1
+    assert set(_seen["partly"].requests) == {request_id_of(ants, PRINT, 1), request_id_of(PROMPTS[0], PRINT, 0)}
+
+
+def test_rejects_that_are_retried_are_asked_as_often_again() -> None:
+    ants = make_prompt("Sort ants")
+    (reply,) = call_again("retried", with_replies(ants, {0: BAD, 1: BAD}), retry_rejects=True).of(Reply)
+    assert (reply.attempts, reply.usage.from_ledger, reply.usage.requests) == (4, 2, 2)
+    assert set(_seen["retried"].requests) == {request_id_of(ants, PRINT, attempt) for attempt in (2, 3)}
+    bees = with_replies(PROMPTS[0], {0: BAD, 1: BAD})
+    (reply,) = call_again("retried well", bees, retry_rejects=True).of(Reply)
+    assert (reply.attempts, reply.usage.requests) == (3, 1)
+    (reply,) = call_again("not retried", bees).of(Reply)
+    assert (reply.text, reply.attempts, reply.usage.requests) == (BAD, 2, 0)
+    assert not _seen["not retried"].requests
+
+
+@pytest.mark.parametrize(
+    ("paid", "text", "attempts", "asked"),
+    [
+        ({1: GOOD}, GOOD, 2, [0]),
+        ({1: BAD}, BAD, 2, [0]),
+        ({1: "filtered", 2: GOOD}, "filtered", 2, [0]),
+        ({1: BAD, 2: GOOD}, GOOD, 3, [0]),
+        ({0: BAD, 2: GOOD}, GOOD, 3, [1]),
+        ({2: GOOD}, GOOD, 3, [0, 1]),
+    ],
+)
+def test_a_reply_whose_forerunner_was_lost_is_not_paid_for_twice(
+    paid: dict[int, str], text: str, attempts: int, asked: list[int]
+) -> None:
+    """Files of the ledger can be damaged and set aside; then a first reply is gone and the second is still there."""
+    ants = make_prompt("Sort ants")
+    name = f"forerunner {paid}"
+    (reply,) = call_again(name, with_replies(ants, paid)).of(Reply)
+    assert sorted(_seen[name].requests) == sorted(request_id_of(ants, PRINT, attempt) for attempt in asked)
+    assert (reply.text, reply.attempts) == (text, attempts)
+    assert reply.request_id == request_id_of(ants, PRINT, attempts - 1)
+    assert reply.usage.requests == len(asked)
+    assert reply.usage.from_ledger == len(paid)

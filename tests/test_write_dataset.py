@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.testing.test_pipeline import TestPipeline
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.helpers import (
     entry_of,
@@ -29,11 +32,21 @@ from tests.helpers import (
     shuffled,
 )
 from tests.mem_store import MemFileSystem
-from transforms import write_dataset
-from transforms.elements import Example, Reject, Task
+from transforms import lease, write_dataset
+from transforms.elements import Example, Reject, Task, Verdict
 from transforms.schema import KINDS, Row, schema_of, to_parquet
 from transforms.triplets import to_triplet
-from transforms.write_dataset import RunFailed, StagedFile, Target, WriteDataset, publish, read_manifest
+from transforms.write_dataset import (
+    RunFailed,
+    StagedFile,
+    Target,
+    WriteDataset,
+    finish_publishing,
+    judge,
+    publish,
+    published_files,
+    read_manifest,
+)
 
 # --- data
 
@@ -113,17 +126,27 @@ def publish_data(target: Target, data: Data, parts: int = 1) -> dict[str, Any]:
     return publish(target, stage(target, data, parts), data.counts)
 
 
-def graph(target: Target, data: Data, *, order: str = "", shard_bytes: int = 1 << 27, keep_raw: bool = False) -> Any:
-    """The step with its three streams, as a function that puts it on a pipeline."""
+def graph(
+    target: Target,
+    data: Data,
+    *,
+    verdicts: Sequence[Verdict] | None = None,
+    order: str = "",
+    shard_bytes: int = 1 << 27,
+    keep_raw: bool = False,
+    expected_rows: int = 2_000,
+) -> Any:
+    """The step with its streams, as a function that puts it on a pipeline."""
 
     def build(pipeline: beam.Pipeline) -> Any:
-        streams = {
+        streams: dict[str, Sequence[Any]] = {
             "examples": shuffled([*data.examples, *data.rejects], order),
             "tasks": shuffled([*data.tasks, *data.rejects], order),  # rejects ride along in every stream
             "counts": sorted(data.counts.items()),
+            **({} if verdicts is None else {"verdicts": shuffled(verdicts, order)}),
         }
         created = {name: pipeline | name >> beam.Create(elements) for name, elements in streams.items()}
-        return created | WriteDataset(target, keep_raw, shard_bytes)
+        return created | WriteDataset(target, keep_raw, shard_bytes, expected_rows)
 
     return build
 
@@ -236,6 +259,115 @@ def test_raw_replies_when_kept_and_a_dataset_without_rows(tmp_path: Path) -> Non
     assert table.num_rows == 0
     assert not any(pa.types.is_null(field.type) for field in table.schema)
     assert table.schema.names == [*schema_of("rejects").names, "refresh"]
+
+
+# --- verdicts
+
+
+def verdict(example: Example, detail: str = "the same text as x") -> Verdict:
+    return Verdict(id=example.id, stage="FindDuplicates", reason="duplicate", detail=detail)
+
+
+NOBODY = Verdict(id="0" * 32, stage="FindDuplicates", reason="duplicate", detail="of a run before")
+REFUSED = OLD.examples[2:5]
+VERDICTS = [*map(verdict, REFUSED), NOBODY, verdict(REFUSED[0], "a smaller detail")]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("judged")
+    (entry,) = run_graph(graph(make_target(folder), OLD, verdicts=VERDICTS)).elements
+    return folder, entry
+
+
+def test_what_a_verdict_refuses_is_a_reject_that_tells_all_of_it(judged: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = judged
+    refused = {example.id: example for example in REFUSED}
+    assert [row["id"] for row in rows_of(folder, "examples")] == sorted(
+        example.id for example in OLD.examples if example.id not in refused
+    )
+    rows = [row for row in rows_of(folder, "rejects") if row["stage"] == "FindDuplicates"]
+    assert {row["id"] for row in rows} == set(refused)
+    for row in rows:
+        example = refused[row["id"]]
+        assert (row["reason"], row["can_retry"]) == ("duplicate", False)
+        assert row["detail"] == ("a smaller detail" if example is REFUSED[0] else "the same text as x")
+        assert json.loads(row["raw_reply"]) == {
+            name: getattr(example, name) for name in ("input_text", "label", "misleading_label")
+        }
+        for name in ("task_id", "task", "language", "replica", "prompt", "template", "model", "seed", "output_tokens"):
+            assert row[name] == getattr(example, name)
+    assert len(rows_of(folder, "rejects")) == len(OLD.rejects) + len(REFUSED)
+
+
+def test_the_counts_add_up_with_verdicts(judged: tuple[Path, dict[str, Any]]) -> None:
+    _, entry = judged
+    assert entry["counts"] == {"examples": 7, "triplets": 7, "tasks": 4, "rejects": 5}
+    assert entry["steps"]["FindDuplicates"] == {"in": 10, "kept": 7, "rejected": {"duplicate": 3}}
+
+
+@pytest.mark.parametrize(("order", "expected_rows"), [("x", 2_000), ("y", 20_000)])
+def test_no_order_and_no_guess_changes_a_file(
+    order: str, expected_rows: int, judged: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """In how many pieces rows are sorted must not show: the guess may be another one in the next run."""
+    build = graph(make_target(tmp_path), OLD, verdicts=VERDICTS, order=order, expected_rows=expected_rows)
+    assert run_graph(build).elements[0]["counts"]["examples"] == 7
+    there, before = files_of(tmp_path), files_of(judged[0])
+    if expected_rows == 2_000:
+        assert there == before
+    else:
+        for kind in KINDS:
+            assert rows_of(tmp_path, kind) == rows_of(judged[0], kind)
+
+
+def test_verdicts_on_nothing_that_is_there_change_no_file(written: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    verdicts = [NOBODY, dataclasses.replace(NOBODY, id=OLD.rejects[0].id)]
+    run_graph(graph(make_target(tmp_path), OLD, verdicts=verdicts))
+    assert files_of(tmp_path) == files_of(written[0])
+
+
+def test_a_run_whose_every_example_is_refused(tmp_path: Path) -> None:
+    """What the label had stays: it is the same run over, or something is wrong with it."""
+    publish_data(make_target(tmp_path), NEW)
+    before = files_of(tmp_path)
+    build = graph(make_target(tmp_path, run_id="run-2"), OLD, verdicts=[*map(verdict, OLD.examples)])
+    with pytest.raises(RunFailed, match=r"not one example was kept \(10 FindDuplicates duplicate, 2 ParseJSON empty\)"):
+        run_graph(build)
+    assert files_of(tmp_path) == before
+
+
+JUDGED = st.lists(
+    st.builds(
+        Verdict,
+        id=st.sampled_from([example.id for example in OLD.examples[:4]] + ["0" * 32]),
+        stage=st.sampled_from(["CheckQuality", "FindDuplicates"]),
+        reason=st.sampled_from(["duplicate", "empty"]),
+        detail=st.sampled_from(["a", "b"]),
+    ),
+    max_size=8,
+)
+
+
+@given(JUDGED, st.randoms(use_true_random=False))
+def test_the_smallest_of_several_verdicts_speaks_in_any_order(verdicts: list[Verdict], chance: Any) -> None:
+    elements = [*OLD.examples[:6], *verdicts]
+    chance.shuffle(elements)
+    kept, refused = judge(elements)
+    assert sorted([row.id for row in (*kept, *refused)]) == sorted(row.id for row in OLD.examples[:6])  # type: ignore[union-attr]
+    assert [row.id for row in kept] == sorted(row.id for row in kept)  # type: ignore[union-attr]
+    assert [row.id for row in refused] == sorted(row.id for row in refused)
+    for reject in refused:
+        of_it = [(one.stage, one.reason, one.detail) for one in verdicts if one.id == reject.id]
+        assert (reject.stage, reject.reason, reject.detail) == min(of_it)
+    assert not {one.id for one in verdicts} & {row.id for row in kept}  # type: ignore[union-attr]
+
+
+def test_a_verdict_is_on_examples_only() -> None:
+    reject = dataclasses.replace(OLD.rejects[0], id=OLD.examples[0].id)
+    kept, refused = judge([verdict(OLD.examples[0]), reject, OLD.tasks[0]])
+    assert sorted(map(repr, kept)) == sorted(map(repr, [reject, OLD.tasks[0]]))
+    assert refused == []
 
 
 # --- runs that fail
@@ -372,6 +504,188 @@ def test_a_publish_that_stopped_half_way_can_be_done_again(tmp_path: Path, monke
     assert set(files_of(tmp_path)) == expected_files(entry)
     assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
     assert not (tmp_path / "_staging").exists()
+
+
+def begin_publishing(folder: Path, label: str, data: Data, monkeypatch: pytest.MonkeyPatch) -> Target:
+    """A run that is killed after it has written down what it is about to publish."""
+    target = make_target(folder, label, "run-2")
+    staged = stage(target, data)
+
+    def stops(*_: Any) -> None:
+        raise OSError("the power went")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(write_dataset, "_exchange", stops)
+        with pytest.raises(OSError, match="the power went"):
+            publish(target, staged, data.counts)
+    return target
+
+
+def test_what_a_run_began_to_publish_is_completed_whichever_label_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in ("base", "other"):
+        publish_data(make_target(tmp_path, label), OLD)
+        begin_publishing(tmp_path, label, NEW, monkeypatch)
+    with lease.hold(str(tmp_path), "refresh=base", "we"):
+        finish_publishing(str(tmp_path), held="base")
+    for label in ("base", "other"):
+        assert set(files_of(tmp_path, label)) == expected_files(entry_of(tmp_path, label))
+        assert len(rows_of(tmp_path, "examples", label)) == len(NEW.examples)
+    assert not {"_leases", "_staging"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_what_a_run_is_publishing_at_this_moment_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else both would exchange the same folders, and the second exchange would put the old data back."""
+    publish_data(make_target(tmp_path, "other"), OLD)
+    target = begin_publishing(tmp_path, "other", NEW, monkeypatch)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with lease.hold(str(tmp_path), target.label, target.run_id):
+        finish_publishing(str(tmp_path), held="base")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    finish_publishing(str(tmp_path), held="base")
+    assert len(rows_of(tmp_path, "examples", "other")) == len(NEW.examples)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_somebody_took_away_is_not_published(
+    kind: str, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan whose files are gone must neither stop every later run nor publish less than it says."""
+    publish_data(make_target(tmp_path), OLD)
+    target = begin_publishing(tmp_path, "base", NEW, monkeypatch)
+    before, manifest = files_of(tmp_path), (tmp_path / "manifest.json").read_bytes()
+    for path in Path(target.staging, kind).iterdir():
+        path.unlink()
+    if whole:
+        Path(target.staging, kind).rmdir()
+    finish_publishing(str(tmp_path), held="base")
+    assert files_of(tmp_path) == before
+    assert (tmp_path / "manifest.json").read_bytes() == manifest
+    entry = publish_data(make_target(tmp_path, run_id="run-3"), NEW)
+    assert set(files_of(tmp_path)) == expected_files(entry)
+    assert not (tmp_path / "_staging").exists()
+
+
+def test_a_damaged_file_is_replaced_by_one_of_the_same_name(tmp_path: Path) -> None:
+    """Its name holds the digest of what was once written, which is what a run that computes it again will write."""
+    publish_data(make_target(tmp_path), OLD)
+    before = files_of(tmp_path)
+    (path,) = (tmp_path / "examples" / "refresh=base").iterdir()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    publish_data(make_target(tmp_path, run_id="run-2"), OLD)
+    assert files_of(tmp_path) == before
+    assert not (tmp_path / "_staging").exists()
+
+
+def test_a_plan_whose_data_was_damaged_since_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published, but the plan is still there: the run was killed while it cleared up."""
+    target = make_target(tmp_path)
+    staged = stage(target, OLD)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+        publish(target, staged, OLD.counts)
+    (path,) = (tmp_path / "examples" / "refresh=base").iterdir()
+    path.write_bytes(b"damaged")
+    finish_publishing(str(tmp_path), held="base")
+    assert path.read_bytes() == b"damaged"  # there is nothing to mend it with
+    publish_data(make_target(tmp_path, run_id="run-2"), OLD)
+    assert len(rows_of(tmp_path, "examples")) == len(OLD.examples)
+
+
+def test_a_plan_speaks_for_the_label_of_its_own_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for label in ("base", "other"):
+        publish_data(make_target(tmp_path, label), OLD)
+    plan = Path(begin_publishing(tmp_path, "base", NEW, monkeypatch).staging, "publish.json")
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "refresh": "other"}))
+    before = files_of(tmp_path, "other")
+    finish_publishing(str(tmp_path), held="base")
+    assert files_of(tmp_path, "other") == before
+    assert len(rows_of(tmp_path, "examples", "base")) == len(NEW.examples)
+
+
+# --- what other labels have published
+
+
+def test_files_of_other_labels(tmp_path: Path) -> None:
+    assert published_files(str(tmp_path), "examples", without="base") == []
+    publish_data(make_target(tmp_path), OLD)
+    publish_data(make_target(tmp_path, "base.2"), OLD, parts=2)
+    publish_data(make_target(tmp_path, "other"), NEW)
+    found = published_files(str(tmp_path), "examples", without="base")
+    assert [(label, rows) for _, label, rows in found] == [("base.2", 5), ("base.2", 5), ("other", 13)]
+    assert {str(Path(path).relative_to(tmp_path)) for path, _, _ in found} == {
+        path for path in files_of(tmp_path) if path.startswith(("examples/refresh=base.2/", "examples/refresh=other/"))
+    }
+    assert [label for _, label, _ in published_files(str(tmp_path), "tasks", without="other")] == [
+        "base",
+        *["base.2"] * 2,
+    ]
+
+
+def test_what_readers_skip_is_no_published_file(tmp_path: Path) -> None:
+    """A Mac leaves `._name` files on other disks; a copy that is under way has a name of its own."""
+    publish_data(make_target(tmp_path), OLD)
+    (path,) = (tmp_path / "examples" / "refresh=base").iterdir()
+    for name in (f"._{path.name}", "_part-1-x.parquet", ".hidden.parquet", "notes.txt"):
+        path.with_name(name).write_bytes(b"no table")
+    assert [found for found, _, _ in published_files(str(tmp_path), "examples", without="new")] == [str(path)]
+
+
+MANIFESTS = [
+    "",
+    "[]",
+    '{"refreshes": []}',
+    '{"refreshes": {"base": 3}}',
+    '{"refreshes": {"base": "x"}}',
+    '{"refreshes": {"base": {}}}',
+    '{"refreshes": {"base": {"files": []}}}',
+    '{"refreshes": {"base": {"files": {"examples": 3}}}}',
+    '{"refreshes": {"base": {"files": {"examples": ["x", 3, null]}}}}',
+    '{"refreshes": {"base": {"files": {"examples": [{"path": "x"}]}}}}',
+    '{"refreshes": {"base": {"files": {"examples": [{"path": [], "rows": "many"}]}}}}',
+]
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_a_manifest_that_was_mended_by_hand_hides_no_file(
+    manifest: str, tmp_path: Path, store: dict[str, bytes]
+) -> None:
+    for output in (str(tmp_path), BUCKET):
+        publish_data(make_target(output), OLD)
+    (tmp_path / "manifest.json").write_text(manifest)
+    store[f"{BUCKET}/manifest.json"] = manifest.encode()
+    for output in (str(tmp_path), BUCKET):
+        ((path, label, rows),) = published_files(output, "examples", without="new")
+        assert path.startswith(f"{output}/examples/refresh=base/part-")
+        assert label == "base"
+        assert rows > 0  # a guess
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_an_entry_that_was_mended_by_hand_stops_no_other_label(
+    manifest: str, tmp_path: Path, store: dict[str, bytes]
+) -> None:
+    for output in (str(tmp_path), BUCKET):
+        publish_data(make_target(output), OLD)
+    (tmp_path / "manifest.json").write_text(manifest)
+    store[f"{BUCKET}/manifest.json"] = manifest.encode()
+    for output in (str(tmp_path), BUCKET):
+        entry = publish_data(make_target(output, "other"), NEW)
+        assert read_manifest(output) == {"refreshes": {"other": entry}}
+
+
+def test_on_a_store_the_manifest_says_which_files_count(store: dict[str, bytes]) -> None:
+    publish_data(make_target(BUCKET), OLD)
+    publish_data(make_target(BUCKET, "other"), NEW)
+    store[f"{BUCKET}/examples/refresh=other/part-00000-of-00001-0.parquet"] = b"of a run that did not come to its end"
+    ((path, label, rows),) = published_files(BUCKET, "examples", without="base")
+    assert (path.removeprefix(f"{BUCKET}/"), label, rows) == (
+        remote_entry(store, "other")["files"]["examples"][0]["path"],
+        "other",
+        len(NEW.examples),
+    )
 
 
 @pytest.mark.parametrize("label", ["second", "0", "007", "2026-11-23", "v1.2_x-Y", "a..b", "base.old", "A" * 64])

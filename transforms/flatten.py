@@ -60,8 +60,15 @@ def first_of(found: Iterable[Task | str]) -> Iterator[Task | Reject]:
     Args:
       found: the tasks, and among them the labels of other refreshes that have it.
     """
-    labels = sorted(label for label in found if isinstance(label, str))
-    ordered = sorted((task for task in found if isinstance(task, Task)), key=_precedence)
+    labels: list[str] = []
+    ordered: list[Task] = []
+    for one in found:
+        if isinstance(one, str):
+            labels.append(one)
+        else:
+            ordered.append(one)
+    labels.sort()
+    ordered.sort(key=_precedence)
     if not labels:
         yield from ordered[:1]
     first = 0 if labels else 1
@@ -117,7 +124,7 @@ class _Deduplicate(beam.DoFn):
         self._counters = StepCounters(_STEP)
 
     def process(self, group: tuple[str, Iterable[Any]]) -> Iterator[Any]:
-        for task in first_of(list(group[1])):
+        for task in first_of(group[1]):
             if self._count_kept or isinstance(task, Reject):
                 self._counters.outcome(task)
             yield task if isinstance(task, Reject) else beam.pvalue.TaggedOutput(self.FIRST, task)

@@ -10,7 +10,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import progress
 from transforms.attributes import ATTRIBUTES
-from transforms.elements import Draft, PaidReply, Prompt, Reject, Reply, Usage
+from transforms.elements import Draft, PaidReply, Prompt, Reject, Reply, Usage, with_paid
 from transforms.errors import RunFailed
 from transforms.identity import stable_hash
 from transforms.ledger_writer import Ledger
@@ -76,6 +76,8 @@ def next_step(
     parse_attempts: int,
     retry_rejects: bool = False,
     is_wanted: IsReadable | None = None,
+    *,
+    attempts: int | None = None,
 ) -> NextStep:
     """A prompt with what the ledger has for it -> the reply to take, or the attempt to ask for.
 
@@ -89,6 +91,7 @@ def next_step(
       parse_attempts: as for `LLMCall`.
       retry_rejects: as for `LLMCall`.
       is_wanted: as for `LLMCall`; None: whatever can be read.
+      attempts: how many may be asked for, where that is settled; None: it follows from what there is.
     """
     if not prompt.subject.paid:
         return NextStep(None, "", 0, parse_attempts, 0)
@@ -96,19 +99,33 @@ def next_step(
     found: list[tuple[Answer, str]] = []
     while (reply := paid.get(request_id_of(prompt, fingerprint, len(found)))) is not None:
         found.append((_answer_of(reply), reply.request_id))
-    final = [at for at, (answer, _) in enumerate(found) if is_final(prompt, answer, is_readable)]
-    if final and (is_wanted is not None) and (retry_rejects or len(found) > 1):
-        wanted = [at for at in final if _is_wanted(prompt, found[at][0], is_wanted)]
-        if wanted or retry_rejects:
-            final = wanted
-    if final:
-        return NextStep(*found[final[0]], final[0], len(found), len(found))
-    attempts = max(parse_attempts, len(found))
-    if len(found) == attempts and retry_rejects:
-        attempts += parse_attempts
-    if len(found) < attempts:
-        return NextStep(None, "", len(found), attempts, len(found))
-    return NextStep(*found[-1], len(found) - 1, attempts, len(found))
+    readable = [at for at, (answer, _) in enumerate(found) if is_final(prompt, answer, is_readable)]
+    wanted = readable
+    if is_wanted is not None and (retry_rejects or len(found) > 1):
+        wanted = [at for at in readable if _is_wanted(prompt, found[at][0], is_wanted)]
+    if not wanted and (retry_rejects or not readable):
+        if attempts is None:
+            attempts = max(parse_attempts, len(found))
+            if len(found) == attempts and retry_rejects:
+                attempts += parse_attempts
+        if len(found) < attempts:
+            return NextStep(None, "", len(found), attempts, len(found))
+    taken = (wanted or readable or [len(found) - 1])[0]
+    return NextStep(*found[taken], taken, len(found), len(found))
+
+
+def with_reply(prompt: Prompt, request_id: str, answer: Answer) -> Prompt:
+    """A prompt, and a reply that has just come for it -> the same, as if the ledger had had it."""
+    reply = PaidReply(
+        request_id=request_id,
+        text=answer.text,
+        finish_reason=answer.finish_reason,
+        model=answer.model,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+        time=0,
+    )
+    return dataclasses.replace(prompt, subject=with_paid(prompt.subject, (*prompt.subject.paid, reply)))
 
 
 def _is_wanted(prompt: Prompt, answer: Answer, is_wanted: IsReadable) -> bool:
@@ -138,6 +155,7 @@ class _Asked:
     prompt: Prompt
     request: Request
     attempts: int  # how many replies may be asked for
+    came: int  # how many came before this one, in this run
     usage: Usage
     timestamp: Any
     windows: tuple[Any, ...]
@@ -178,14 +196,12 @@ class _Call(beam.DoFn):
             return
         if self._is_step:
             self._counters.add("in")
-        step = next_step(
-            prompt, self._fingerprint, self._is_readable, self._parse_attempts, self._retry_rejects, self._is_wanted
-        )
+        step = self._next_step(prompt)
         usage = Usage(from_ledger=step.from_ledger)
         if step.answer is not None:
             yield self._ended(_reply(prompt, step.request_id, step.answer, step.attempt, usage))
             return
-        self._ask(prompt, step.attempt, step.attempts, usage, timestamp, (window,))
+        self._ask(prompt, step, 0, usage, timestamp, (window,))
         # Twice the window: while this thread hands a reply on, the engine has as many more to send.
         while self._out >= self._ahead or not self._done.empty():
             yield from self._next()
@@ -201,12 +217,13 @@ class _Call(beam.DoFn):
                 raise _run_failed(error) from None
 
     def _ask(
-        self, prompt: Prompt, attempt: int, attempts: int, usage: Usage, timestamp: Any, windows: tuple[Any, ...]
+        self, prompt: Prompt, step: NextStep, came: int, usage: Usage, timestamp: Any, windows: tuple[Any, ...]
     ) -> None:
         if self._engine is None:
             self._engine = engine_for(self._backend, self._settings, self._ledger)
-        request = request_for(prompt, self._fingerprint, attempt)
-        self._engine.submit(request, _Asked(prompt, request, attempts, usage, timestamp, windows), self._done)
+        request = request_for(prompt, self._fingerprint, step.attempt)
+        asked = _Asked(prompt, request, step.attempts, came, usage, timestamp, windows)
+        self._engine.submit(request, asked, self._done)
         self._out += 1
 
     def _next(self) -> Iterator[WindowedValue]:
@@ -217,19 +234,36 @@ class _Call(beam.DoFn):
             raise _run_failed(done.error)
         asked = done.token
         usage = asked.usage + self._usage(done)
-        answer = done.answer
-        attempt = asked.request.attempt
-        is_last = attempt + 1 >= asked.attempts
-        if answer is not None and not is_last and not self._is_enough(asked.prompt, answer):
-            usage = dataclasses.replace(usage, asked_again=usage.asked_again + 1)
-            self._counters.add("requests.asked_again")
-            self._ask(asked.prompt, attempt + 1, asked.attempts, usage, asked.timestamp, asked.windows)
-            return
+        prompt, answer = asked.prompt, done.answer
+        request_id, attempt = asked.request.request_id, asked.request.attempt
+        if answer is not None and (prompt.subject.paid or not self._is_enough(prompt, answer)):
+            # Where an earlier reply was lost with its file, the ledger may have the next one.
+            prompt = with_reply(prompt, request_id, answer)
+            step = self._next_step(prompt, asked.attempts)
+            came = asked.came + 1
+            usage = dataclasses.replace(usage, from_ledger=step.from_ledger - came)
+            if step.answer is None:
+                usage = dataclasses.replace(usage, asked_again=usage.asked_again + 1)
+                self._counters.add("requests.asked_again")
+                self._ask(prompt, step, came, usage, asked.timestamp, asked.windows)
+                return
+            answer, request_id, attempt = step.answer, step.request_id, step.attempt
         if answer is not None:
-            result: Reply | Reject = _reply(asked.prompt, asked.request.request_id, answer, attempt, usage)
+            result: Reply | Reject = _reply(prompt, request_id, answer, attempt, usage)
         else:
             result = self._failed(asked, done, usage)
         yield WindowedValue(self._ended(result), asked.timestamp, asked.windows)
+
+    def _next_step(self, prompt: Prompt, attempts: int | None = None) -> NextStep:
+        return next_step(
+            prompt,
+            self._fingerprint,
+            self._is_readable,
+            self._parse_attempts,
+            self._retry_rejects,
+            self._is_wanted,
+            attempts=attempts,
+        )
 
     def _is_enough(self, prompt: Prompt, answer: Answer) -> bool:
         if not is_final(prompt, answer, self._is_readable):

@@ -44,9 +44,16 @@ def _ids_and_texts(kind: DatasetKind, content: bytes) -> Iterator[tuple[str, str
     columns = ["task_id", "task"] if kind == "tasks" else ["id", "input_text"]
     try:
         for batch in pq.ParquetFile(io.BytesIO(content)).iter_batches(columns=columns):
-            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
-    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, AttributeError, TypeError) as error:
+            yield from zip(*(_strings(batch, name) for name in columns), strict=True)
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def _strings(batch: pa.RecordBatch, name: str) -> list[str]:
+    values: list[str] = batch.column(name).to_pylist()
+    if not all(type(value) is str for value in values):  # a file that somebody else wrote
+        raise ValueError(f"{name} holds what is no string")
+    return values
 
 
 class _Read(beam.DoFn):
@@ -58,6 +65,10 @@ class _Read(beam.DoFn):
         path, label = found
         try:
             yield from self._rows(self._kind, files.read_file(path), label)
+        except FileNotFoundError:
+            raise RunFailed(
+                f"{path} is gone: refresh={label} was published anew meanwhile; run the same command again"
+            ) from None
         except (ValueError, OSError) as error:
             raise RunFailed(
                 f"{path}, which refresh={label} published, cannot be read ({error}); "

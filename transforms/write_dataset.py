@@ -29,7 +29,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -419,26 +419,59 @@ def _publish_local(target: Target, by_kind: Mapping[str, list[StagedFile]], entr
     _exchange_all(target, names, entry)
 
 
-def finish_publishing(output: str) -> None:
+def finish_publishing(output: str, *, held: str = "") -> None:
     """The dataset folder -> the same, where a run was killed while it published: what it had begun is done. Nothing
-    happens in a folder on an object store, whose manifest says which files count."""
+    happens in a folder on an object store, whose manifest says which files count.
+
+    Args:
+      held: the label whose lease the caller holds. Another label is left alone where a run of it is under way: that
+        one may be publishing at this moment, and two that exchange the same folders would undo each other's work.
+
+    Raises:
+      OSError: a file or folder cannot be moved.
+    """
     if not is_local(output):
         return
-    for plan in sorted(Path(output, STAGING).glob(f"*/*/{_PLAN}")):
-        try:
-            begun = json.loads(plan.read_text(encoding="utf-8"))
-            target = Target(
-                output=output,
-                refresh=str(begun["refresh"]),
-                run_id=plan.parent.name,
-                task_requests=None,
-                examples_per_task=1,
-                description={},
-            )
-            names: dict[str, list[str]] = {kind: [str(name) for name in begun["names"][kind]] for kind in KINDS}
-            _exchange_all(target, names, begun["entry"])
-        except (ValueError, KeyError, TypeError):
-            continue  # not one of ours
+    for plan in sorted(Path(output, STAGING).glob(f"{_HIVE}*/*/{_PLAN}")):
+        refresh = plan.parent.parent.name.removeprefix(_HIVE)
+        with contextlib.ExitStack() as stack:
+            if refresh != held:
+                try:
+                    stack.enter_context(lease.hold(output, f"{_HIVE}{refresh}", f"completing-{os.getpid()}"))
+                except lease.LeaseTakenError:
+                    continue
+            _finish(output, refresh, plan)
+
+
+def _finish(output: str, refresh: str, plan: Path) -> None:
+    target = Target(
+        output=output, refresh=refresh, run_id=plan.parent.name, task_requests=None, examples_per_task=1, description={}
+    )
+    try:
+        begun = json.loads(plan.read_text(encoding="utf-8"))
+        names: dict[str, list[str]] = {kind: [str(name) for name in begun["names"][kind]] for kind in KINDS}
+        entry = dict(begun["entry"])
+    except FileNotFoundError:
+        return  # its own run has come to its end meanwhile
+    except (ValueError, KeyError, TypeError):
+        return  # not one of ours
+    if all(_is_there(target, kind, names[kind]) for kind in KINDS):
+        _exchange_all(target, names, entry)
+
+
+def _is_there(target: Target, kind: str, names: Iterable[str]) -> bool:
+    """Are the files of a dataset in their place, or ready to be put there? Where somebody has tidied up since, there is
+    nothing to complete."""
+    staged = {Path(path).name for path in _files_in(join(target.staging, kind))}
+    return set(names) <= staged or _holds(join(target.output, kind, target.label), set(names))
+
+
+def _holds(folder: str, names: Set[str]) -> bool:
+    """Are just these files in a folder on a local disk, each with the content that its name tells?"""
+    found = list_files(folder, "*.parquet")
+    return {file.name for file in found} == names and all(
+        file.name.endswith(f"-{content_digest(read_file(file.path))}.parquet") for file in found
+    )
 
 
 def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Mapping[str, Any]) -> None:
@@ -446,7 +479,7 @@ def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Map
     for kind in KINDS:
         staged, final = Path(target.staging, kind), Path(target.output, kind, target.label)
         wanted = set(names[kind])
-        if {Path(path).name for path in _files_in(str(final))} == wanted:
+        if _holds(str(final), wanted):
             continue  # the same content is there already, of an earlier run or an earlier try at this bundle
         for left_over in set(staged.iterdir()) - {staged / name for name in wanted}:
             left_over.unlink()
@@ -497,9 +530,9 @@ def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], ent
     stale: list[str] = []
     for kind in KINDS:
         final = FileSystems.join(target.output, kind, target.label)
-        there = _files_in(final)
+        there = {file.path: file.bytes for file in list_files(final, "*.parquet")}
         wanted = {FileSystems.join(final, file.name): file for file in by_kind[kind]}
-        missing = [path for path in wanted if path not in there]
+        missing = [path for path, file in wanted.items() if there.get(path) != file.bytes]
         if missing:
             sources = [FileSystems.join(target.staging, kind, wanted[path].name) for path in missing]
             FileSystems.rename(sources, missing)
@@ -522,21 +555,28 @@ def read_manifest(output: str) -> dict[str, Any]:
 
 
 def _refreshes(output: str) -> dict[str, Any]:
-    """The dataset folder -> the manifest's entries; {} where it is not ours, or was cut short by a full disk: the data
-    is what counts."""
+    """The dataset folder -> the manifest's entries; {} where it is not ours, or was cut short by a full disk, and
+    without those that somebody has mended into another form: the data is what counts."""
     try:
-        return dict(read_manifest(output)["refreshes"])
-    except (ValueError, KeyError, TypeError):
+        refreshes = dict(read_manifest(output)["refreshes"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
+    return {label: entry for label, entry in refreshes.items() if _is_entry(entry)}
+
+
+def _is_entry(entry: Any) -> bool:
+    try:
+        files = [file for listed in entry["files"].values() for file in listed]
+        return all(type(file["path"]) is str and type(file["rows"]) is int for file in files)
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tuple[str, str, int]]:
     """The dataset folder -> (path, label, rows) of each published file of a dataset, but for those of one label. On an
     object store the manifest says which files count; rows are a guess where it does not tell them."""
-    told = {
-        file["path"]: int(file["rows"])
-        for entry in _refreshes(output).values()
-        for file in entry.get("files", {}).get(kind, ())
+    told: dict[str, int] = {
+        file["path"]: file["rows"] for entry in _refreshes(output).values() for file in entry["files"].get(kind, ())
     }
     found = []
     for folder in list_folders(join(output, kind), _HIVE):
@@ -544,7 +584,7 @@ def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tup
             continue
         for file in list_files(join(output, kind, folder), "*.parquet"):
             name = f"{kind}/{folder}/{file.name}"
-            if name in told or not told or is_local(output):
+            if not file.name.startswith(("_", ".")) and (name in told or not told or is_local(output)):
                 found.append((file.path, folder.removeprefix(_HIVE), told.get(name, file.bytes // _ROW_BYTES)))
     return found
 

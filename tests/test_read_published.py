@@ -1,0 +1,121 @@
+"""ReadPublished: every task and example that other refreshes hold is known, or the run stops."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.helpers import Ran, make_example, make_task, run_graph
+from transforms.errors import RunFailed
+from transforms.read_published import Published, ReadPublished, published_rows
+from transforms.schema import DatasetKind, schema_of, to_parquet
+from transforms.texts import text_id
+
+EXAMPLES = [make_example("Sort bees", n) for n in range(5)]
+TASKS = [make_task("Sort bees"), make_task("Sort ants")]
+EXAMPLES_FILE = to_parquet(EXAMPLES, schema_of("examples"))
+TASKS_FILE = to_parquet(TASKS, schema_of("tasks"))
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def read(kind: DatasetKind, *found: tuple[str, str]) -> Ran:
+    return run_graph(lambda pipeline: pipeline | ReadPublished(kind, found))
+
+
+def test_examples_by_their_text() -> None:
+    assert list(published_rows("examples", EXAMPLES_FILE, "one")) == [
+        (text_id(example.input_text), example.id, "one") for example in sorted(EXAMPLES, key=lambda row: row.id)
+    ]
+
+
+def test_tasks_by_their_id() -> None:
+    ids = sorted(task.task_id for task in TASKS)
+    assert list(published_rows("tasks", TASKS_FILE, "one")) == [(id_, id_, "one") for id_ in ids]
+
+
+def test_a_file_without_rows() -> None:
+    assert list(published_rows("examples", to_parquet([], schema_of("examples")), "one")) == []
+
+
+def test_a_file_that_another_program_wrote_anew() -> None:
+    """Other columns besides, text as a dictionary or with long offsets: what it says is what counts."""
+    text = pa.array(["It rains.", "It rains."]).dictionary_encode()
+    content = parquet(note=[1, 2], input_text=text, id=pa.array(["a", "b"], pa.large_string()))
+    assert list(published_rows("examples", content, "one")) == [
+        (text_id("It rains."), "a", "one"),
+        (text_id("It rains."), "b", "one"),
+    ]
+
+
+BAD: dict[str, tuple[DatasetKind, bytes]] = {
+    "empty": ("tasks", b""),
+    "no Parquet": ("tasks", b"hello, this is text and no table"),
+    "cut short": ("examples", EXAMPLES_FILE[:-20]),
+    "without the column": ("examples", TASKS_FILE),
+    "a null text": ("examples", parquet(id=["a"], input_text=pa.array([None], pa.string()))),
+    "a null id": ("examples", parquet(id=pa.array([None], pa.string()), input_text=["It rains."])),
+    "numbers for ids": ("examples", parquet(id=[7], input_text=["It rains."])),
+    "numbers for texts": ("examples", parquet(id=["a"], input_text=[7])),
+    "a null task": ("tasks", parquet(task_id=pa.array(["a", None]))),
+    "numbers for tasks": ("tasks", parquet(task_id=[1, 2])),
+    "no UTF-8": ("examples", parquet(id=["a"], input_text=pa.array([b"\xff\xfe"]).view(pa.string()))),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_such_file_is_told(name: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        list(published_rows(*BAD[name], "one"))
+    assert str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_page_is_told_or_read_but_ends_nothing_else() -> None:
+    """Parquet has no checksums of its own here, so some damage reads as other text."""
+    refused = 0
+    for place in range(4, len(EXAMPLES_FILE) - 8, 97):
+        damaged = bytearray(EXAMPLES_FILE)
+        damaged[place] ^= 0xFF
+        try:
+            rows: list[Published] = list(published_rows("examples", bytes(damaged), "one"))
+        except ValueError:
+            refused += 1
+        else:
+            assert all(isinstance(part, str) for row in rows for part in row)
+    assert refused > 5
+
+
+def test_files_of_several_labels(tmp_path: Path, store: dict[str, bytes]) -> None:
+    (tmp_path / "a.parquet").write_bytes(EXAMPLES_FILE)
+    store["mem://bucket/b.parquet"] = to_parquet(EXAMPLES[:1], schema_of("examples"))
+    ran = read("examples", (str(tmp_path / "a.parquet"), "one"), ("mem://bucket/b.parquet", "two"))
+    assert sorted(ran.elements) == sorted(
+        [
+            *((text_id(example.input_text), example.id, "one") for example in EXAMPLES),
+            (text_id(EXAMPLES[0].input_text), EXAMPLES[0].id, "two"),
+        ]
+    )
+
+
+def test_a_run_stops_where_it_cannot_know_what_is_published(tmp_path: Path) -> None:
+    path = tmp_path / "bad.parquet"
+    path.write_bytes(BAD["numbers for tasks"][1])
+    with pytest.raises(RunFailed, match=r"bad\.parquet, which refresh=one published, cannot be read \(task_id holds"):
+        read("tasks", (str(path), "one"))
+
+
+@pytest.mark.parametrize("path", ["{tmp_path}/gone.parquet", "mem://bucket/gone.parquet"])
+def test_a_file_that_was_replaced_meanwhile(path: str, tmp_path: Path, store: dict[str, bytes]) -> None:
+    """Another run may publish another label while this one is under way; nothing is broken then."""
+    with pytest.raises(RunFailed, match="refresh=one was published anew meanwhile; run the same command again"):
+        read("tasks", (path.format(tmp_path=tmp_path), "one"))
