@@ -13,6 +13,7 @@ RUN = [
     "apache-beam>=2.77,<3",
     "pyarrow>=18,<26",
     "aiohttp>=3.14,<4",  # the HTTP client of all back ends; google-genai is several times slower over its default one
+    "datasketch>=2,<3",  # from 2 on a sketch can be made of given permutations under a named scheme
     "google-apitools>=0.5.31,<0.6",
     "google-auth-httplib2>=0.2,<0.5",
     "google-cloud-aiplatform>=1.160,<2",
@@ -21,10 +22,24 @@ RUN = [
     "jinja2>=3.1,<4",
     "json_repair>=0.64,<1",
     "msgspec>=0.21,<1",  # MessagePack for what is shuffled
+    "numpy>=1.24,<3",  # Beam and datasketch bring it
+    "py3langid>=0.4,<0.5",  # its model travels in its wheel; another model may judge texts differently
     "pyyaml>=6,<7",
     "tqdm>=4.66,<5",
 ]
+# What --push_to_hub needs.
+HUB = ["huggingface_hub>=2,<3"]
+# What examples/train_embeddings.py needs. It is not in requirements.lock: torch is several GB where it comes with CUDA,
+# and which build suits depends on the machine.
+TRAIN = [
+    "accelerate>=1,<2",
+    "datasets>=5,<6",
+    "sentence-transformers>=6,<7",
+    "torch>=2.6,<3",
+]
 TEST = [
+    *HUB,
+    "datasets>=5,<6",  # reads the dataset folder as its users do
     "hypothesis>=6.100,<7",
     "mypy>=2,<3",
     "openai[aiohttp]>=3,<4",  # a real client, to hold the local endpoint of the tests against
@@ -47,6 +62,6 @@ setup(
     package_dir={"": "."},
     package_data={"templates": ["*.jinja2", "topics.txt"]},
     install_requires=RUN,
-    extras_require={"test": TEST},
+    extras_require={"hub": HUB, "train": TRAIN, "test": TEST},
     entry_points={"console_scripts": ["textmint = pipelines.__main__:main"]},
 )

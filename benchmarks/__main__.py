@@ -14,12 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from benchmarks import cpu, efficiency, faults
+from benchmarks import cpu, efficiency, faults, ledger
 from benchmarks.measuring import Bench, ProgramFailed
 from benchmarks.sizes import FULL, QUICK, Sizes
 from tests.llm_server import LlmServer
 
-SECTIONS: Final = ("efficiency", "cpu", "memory", "faults")
+SECTIONS: Final = ("efficiency", "cpu", "memory", "ledger", "faults")
 _PACKAGES: Final = ("apache-beam", "aiohttp", "google-genai", "openai", "pyarrow")
 _HIGH_LOAD: Final = 0.25  # of a core; a tenth of it shows in the ratios
 
@@ -63,6 +63,8 @@ def run(sections: Sequence[str], sizes: Sizes, say: Callable[[str], object]) -> 
                 _show(cpu.render_cpu(costs))
             if "memory" in sections:
                 _show(cpu.render_memory(costs))
+        if "ledger" in sections:
+            _show(ledger.render(*ledger.measure(bench, sizes)))
         if "faults" in sections:
             _show(faults.render(faults.measure(bench, sizes)))
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from typing import Any, Final, Literal
 from tests.llm_server import LlmServer
 
 Protocol = Literal["openai", "gemini"]
-System = Literal["bare", "pipeline", "naive"]
+System = Literal["bare", "pipeline", "naive", "without_ledger"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 EXAMPLES_PER_TASK: Final = 20
@@ -195,14 +196,14 @@ class Bench:
 
     def __init__(self, server: LlmServer, folder: Path, say: Callable[[str], object]) -> None:
         self._server = server
-        self._folder = folder
+        self.folder = folder
         self._env = environment(os.environ)
         self.say = say
 
     def prepare(self, sizes: Iterable[int]) -> None:
         """Numbers of rows -> the prompts of each, written; it also brings what is imported into the machine's cache."""
         tasks = [str(self._tasks(rows)) for rows in sorted(sizes)]
-        self._run("benchmarks.prompts", f"--examples_per_task={EXAMPLES_PER_TASK}", f"--model={MODEL}", *tasks)
+        self.run("benchmarks.prompts", f"--examples_per_task={EXAMPLES_PER_TASK}", f"--model={MODEL}", *tasks)
 
     def prompts(self, rows: int) -> Path:
         """A number of rows that was prepared -> the file of its prompts."""
@@ -215,6 +216,7 @@ class Bench:
         rows: int,
         *flags: str,
         in_flight: int = IN_FLIGHT,
+        resumes: bool = False,
         **played: Any,
     ) -> Measured:
         """A program and how much it shall ask -> what came of it.
@@ -223,6 +225,7 @@ class Bench:
           rows: for the programs beside the pipeline one of those that were prepared.
           *flags: more options of the program.
           in_flight: requests at once at most; the naive pipeline has one.
+          resumes: whether the pipeline finds what it left the last time.
           **played: options of the endpoint.
 
         Raises:
@@ -230,13 +233,14 @@ class Bench:
         """
         self._server.reset(**played)
         url = f"{self._server.base_url}/v1" if protocol == "openai" else self._server.base_url
-        if system == "pipeline":
-            return self._pipeline(protocol, url, rows, in_flight, flags)
+        if system in ("pipeline", "without_ledger"):
+            module = "pipelines" if system == "pipeline" else "benchmarks.without_ledger"
+            return self._pipeline(module, protocol, url, rows, in_flight, flags, resumes)
         shared = (f"--protocol={protocol}", f"--base_url={url}", f"--prompts={self.prompts(rows)}", f"--rows={rows}")
         if system == "bare":
-            ended = self._run("benchmarks.bare", *shared, f"--concurrency={in_flight}", *flags)
+            ended = self.run("benchmarks.bare", *shared, f"--concurrency={in_flight}", *flags)
         else:
-            ended = self._run("benchmarks.naive_beam", *shared, f"--output={self._folder / 'naive.jsonl'}", *flags)
+            ended = self.run("benchmarks.naive_beam", *shared, f"--output={self.folder / 'naive.jsonl'}", *flags)
         kept = json.loads(ended.out.splitlines()[-1])["kept"]
         stats = self._server.stats()
         return Measured(
@@ -248,11 +252,15 @@ class Bench:
             opened=stats["first_request_monotonic"],
         )
 
-    def _pipeline(self, protocol: Protocol, url: str, rows: int, in_flight: int, flags: Iterable[str]) -> Measured:
-        output = self._folder / "output"
+    def _pipeline(
+        self, module: str, protocol: Protocol, url: str, rows: int, in_flight: int, flags: Iterable[str], resumes: bool
+    ) -> Measured:
+        output = self.folder / "output"
+        if not resumes:
+            shutil.rmtree(output, ignore_errors=True)  # its ledger would answer
         opening = Opening(self._server)
-        ended = self._run(
-            "pipelines",
+        ended = self.run(
+            module,
             "generate",
             f"--llm={protocol}",
             f"--base_url={url}",
@@ -278,11 +286,19 @@ class Bench:
         )
 
     def _tasks(self, rows: int) -> Path:
-        path = self._folder / f"tasks-{rows}.txt"
+        path = self.folder / f"tasks-{rows}.txt"
         if not path.exists():
             write_tasks(path, rows)
         return path
 
-    def _run(self, module: str, *arguments: str, watch: Callable[[], object] = lambda: None) -> Ended:
+    def run(self, module: str, *arguments: str, watch: Callable[[], object] = lambda: None) -> Ended:
+        """A module that can be run and its arguments -> what it printed and took.
+
+        Args:
+          watch: called every 10 ms while it runs.
+
+        Raises:
+          ProgramFailed: it ended with an error.
+        """
         command = [sys.executable, "-m", module, *arguments]
-        return run_program(command, cwd=self._folder, env=self._env, log=self._folder / "log.txt", watch=watch)
+        return run_program(command, cwd=self.folder, env=self._env, log=self.folder / "log.txt", watch=watch)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from transforms.shard_elements import ShardElements, shards_for
 
 from pipelines.options import parse
 from transforms.build_prompt import BuildPrompt
 from transforms.elements import Prompt
 from transforms.flatten import Flatten
+from transforms.join_ledger import JoinLedger, shards_for
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 from transforms.sample_attributes import SampleAttributes
 from transforms.task_generate import ReadTasks
@@ -51,7 +51,7 @@ def append_prompts(tasks: Path, examples_per_task: int, path: Path) -> None:
             | ReadTasks(str(tasks))
             | Flatten(None, config.seed)
             | SampleAttributes(examples_per_task, config.attributes, config.seed)
-            | ShardElements(shards_for(config.expected_examples))
+            | JoinLedger(shards=shards_for(config.expected_examples))
             | BuildPrompt(config.example_template)
             | beam.ParDo(Append(str(path)))
         )

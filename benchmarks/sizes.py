@@ -21,6 +21,9 @@ class Sizes:
     limited_seconds: int  # that an endpoint with a cap on its rate is asked for
     hanging_rows: int
     request_timeout: int  # seconds, with the hanging ones
+    ledger_rows: int
+    ledger_replies: int  # that are read at once
+    ledger_runs: int
     efficiency_runs: int
     cpu_runs: int
     fault_runs: int
@@ -28,7 +31,7 @@ class Sizes:
     @property
     def beside(self) -> set[int]:
         """-> the numbers of rows that a program beside the pipeline is to ask for."""
-        return {*(rows for rows, _ in self.loads), *self.cpu_rows, *self.naive_rows, self.faulty_rows}
+        return {*(rows for rows, _ in self.loads), *self.cpu_rows, *self.naive_rows, self.faulty_rows, self.ledger_rows}
 
 
 FULL: Final = Sizes(
@@ -41,6 +44,9 @@ FULL: Final = Sizes(
     limited_seconds=60,
     hanging_rows=500,
     request_timeout=3,
+    ledger_rows=16_000,
+    ledger_replies=1_000_000,
+    ledger_runs=5,
     efficiency_runs=3,
     cpu_runs=2,
     fault_runs=3,
@@ -57,6 +63,9 @@ QUICK: Final = Sizes(
     limited_seconds=2,
     hanging_rows=100,
     request_timeout=1,
+    ledger_rows=400,
+    ledger_replies=20_000,
+    ledger_runs=1,
     efficiency_runs=1,
     cpu_runs=1,
     fault_runs=1,

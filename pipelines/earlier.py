@@ -39,6 +39,10 @@ class Earlier:
     was_mended: bool = False
 
 
+NOTHING: Final = Earlier()
+"""What a folder holds that no run has written to."""
+
+
 def look(config: Config) -> Earlier:
     """A checked Config, whose label no other run writes to -> what its run builds on. On a local disk, what a run that
     was killed left half done is completed: its publication, and its journals of replies.

@@ -4,6 +4,7 @@ paid for or written."""
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import glob
@@ -24,12 +25,17 @@ from apache_beam.runners.runner import create_runner
 
 from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS, backend_of
 from pipelines.option_error import OptionError
+from pipelines.push_to_hub import check_push
 from transforms import files, lease, ledger
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
+from transforms.exclusions import ExclusionFileError, read_exclusions
+from transforms.judging import CONTAMINATED, DUPLICATE_CHECKS
 from transforms.llm.base import Backend
 from transforms.llm.engine import Settings
 from transforms.llm.limiter import Limits
+from transforms.near_duplicates import LEAST_THRESHOLD, TASK_THRESHOLD, THRESHOLD
 from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES, PromptTemplate, TemplateError
+from transforms.quality import CHECKS, Checks, parse_checks
 from transforms.schema import KINDS
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
 from transforms.write_dataset import MANIFEST, STAGING
@@ -39,6 +45,8 @@ LOCAL_RUNNER: Final = "FnApiRunner"
 without a timeout; a laptop behind a firewall would hang."""
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CHECKS: Final = Checks()
+_LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,39}")
 _INT64: Final = 1 << 63
 _AT_LEAST_ONE: Final = (
     "task_requests",
@@ -112,6 +120,58 @@ class GenerateOptions(PipelineOptions):
         )
         data.add_argument("--seed", type=int, default=42, metavar="N", help="another seed, other data")
         data.add_argument("--config", metavar="FILE", help="read options from a YAML file; flags win over it")
+
+        quality = parser.add_argument_group("quality")
+        quality.add_argument(
+            "--checks",
+            default="all",
+            metavar="LIST",
+            help="what an example must pass: all, none, or names joined by commas: "
+            f"{', '.join((*CHECKS, *DUPLICATE_CHECKS))}. What is refused becomes a reject whose reason is the check's "
+            "name",
+        )
+        quality.add_argument(
+            "--length_slack",
+            type=float,
+            default=_CHECKS.length_slack,
+            metavar="X",
+            help="refuse a text this many times shorter or longer than num_words asks for; models count badly",
+        )
+        quality.add_argument(
+            "--max_label_columns",
+            type=int,
+            default=_CHECKS.max_label_columns,
+            metavar="N",
+            help="widest label; an East Asian character counts two",
+        )
+        quality.add_argument(
+            "--language_min_confidence",
+            type=float,
+            default=_CHECKS.language_min_confidence,
+            metavar="X",
+            help="how sure the identifier must be to refuse a text for its language; below it nothing is said",
+        )
+        quality.add_argument(
+            "--near_duplicate_threshold",
+            type=float,
+            default=THRESHOLD,
+            metavar="X",
+            help="two texts this alike, or more, are near copies: the Jaccard similarity of their runs of three words, or "
+            "of five characters where words are not spaced",
+        )
+        quality.add_argument(
+            "--task_near_duplicate_threshold",
+            type=float,
+            default=TASK_THRESHOLD,
+            metavar="X",
+            help="the same for tasks, where one word can make another task",
+        )
+        quality.add_argument(
+            "--exclude",
+            metavar="PATTERN",
+            help="texts that no example may share, such as the test splits of a benchmark: a file or pattern; .txt (a "
+            "text a line), .jsonl or .parquet (column `text`, or all that hold strings), or .gz of these",
+        )
 
         model = parser.add_argument_group("model")
         model.add_argument(
@@ -219,6 +279,16 @@ class GenerateOptions(PipelineOptions):
             help="run even where the label's data is complete and nothing has changed that decides a row; it pays for "
             "nothing twice all the same",
         )
+        output.add_argument(
+            "--license",
+            metavar="ID",
+            help="the license that the dataset card names, such as cc-by-4.0 (default: unknown)",
+        )
+        output.add_argument(
+            "--push_to_hub",
+            metavar="OWNER/NAME",
+            help="upload the dataset when it is complete, with HF_TOKEN from the environment; needs the extra `hub`",
+        )
         output.add_argument("--keep_raw", action="store_true", help="keep each reply as it came, in column raw_reply")
 
 
@@ -231,6 +301,9 @@ class Config:
       tasks: pattern of the user's files; None: tasks are brainstormed.
       topics: of the brainstorm rounds, in the order of their file; () for none.
       expected_tasks: a guess where tasks are brainstormed, else how many the files hold.
+      checks: of one example by itself.
+      duplicate_checks: those that compare examples, of `judging.DUPLICATE_CHECKS`.
+      exclude: pattern of the files of excluded texts; None: there are none.
       typed: the options as given and defaulted, for the manifest.
     """
 
@@ -251,6 +324,12 @@ class Config:
     parse_attempts: int
     retry_rejects: bool
     recompute: bool
+    checks: Checks
+    duplicate_checks: tuple[str, ...]
+    near_duplicate_threshold: float
+    task_near_duplicate_threshold: float
+    exclude: str | None
+    push_to_hub: str | None
     expected_tasks: int
     typed: Mapping[str, Any]
 
@@ -295,7 +374,7 @@ def help_text(prog: str) -> str:
     ours: list[Any] = []
     beam: list[Any] = []
     for group in parser._action_groups:
-        (ours if group.title in ("data", "model", "output") else beam).append(group)
+        (ours if group.title in ("data", "quality", "model", "output") else beam).append(group)
     formatter = parser._get_formatter()
     formatter.add_text(parser.description)
     for group in [*ours, *beam]:
@@ -447,6 +526,9 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     example = check(lambda: _template(typed, "example_template", "classify", EXAMPLE_VARIABLES))
     topics = check(lambda: _topics(typed["topics"]))
     given_tasks = check(lambda: _check_tasks(typed["tasks"]))
+    checks = check(lambda: _checks(typed))
+    check(lambda: _check_exclusions(typed))
+    check(lambda: _check_push(typed))
     backend: Any = check(lambda: backend_of(typed, cloud)) if can_sample else None  # it would say the same again
     if problems:
         raise OptionError(*problems)
@@ -467,6 +549,9 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
             request_timeout=typed["request_timeout"],
             max_attempts=typed["max_attempts"],
         ),
+        checks=checks[0],
+        duplicate_checks=checks[1],
+        exclude=as_pattern(typed["exclude"]) if typed["exclude"] else None,
         expected_tasks=given_tasks or typed["task_requests"] * _TASKS_PER_REQUEST,
         typed=typed,
         tasks=as_pattern(typed["tasks"]) if typed["tasks"] else None,
@@ -482,6 +567,9 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
                 "parse_attempts",
                 "retry_rejects",
                 "recompute",
+                "near_duplicate_threshold",
+                "task_near_duplicate_threshold",
+                "push_to_hub",
             )
         },
     )
@@ -520,6 +608,61 @@ def _check_numbers(typed: Mapping[str, Any]) -> None:
         )
     if problems:
         raise OptionError(*problems)
+
+
+def _checks(typed: Mapping[str, Any]) -> tuple[Checks, tuple[str, ...]]:
+    problems = []
+    for name in ("near_duplicate_threshold", "task_near_duplicate_threshold"):
+        if not LEAST_THRESHOLD <= typed[name] <= 1:
+            problems.append(f"--{name} is {typed[name]}; it must be from {LEAST_THRESHOLD} to 1")
+    names: tuple[str, ...] = ()
+    checks = _CHECKS
+    try:
+        names = parse_checks(typed["checks"], known=(*CHECKS, *DUPLICATE_CHECKS))
+    except ValueError as error:
+        problems.append(f"--checks: {error}")
+    try:
+        settings = {name: typed[name] for name in ("length_slack", "max_label_columns", "language_min_confidence")}
+        checks = Checks(names=tuple(name for name in names if name in CHECKS), **settings)
+    except ValueError as error:
+        problems.append(f"--{error}")
+    if problems:
+        raise OptionError(*problems)
+    if typed["llm"] == "offline":  # its author writes English, whatever language is asked for
+        checks = checks.without("wrong_language")
+    return checks, tuple(name for name in names if name in DUPLICATE_CHECKS)
+
+
+def _check_exclusions(typed: Mapping[str, Any]) -> None:
+    """Reads the excluded texts once from end to end, holding one at a time."""
+    pattern = typed["exclude"]
+    if pattern is None:
+        return
+    with contextlib.suppress(ValueError):  # which is told with the other checks
+        if CONTAMINATED not in parse_checks(typed["checks"], known=(*CHECKS, *DUPLICATE_CHECKS)):
+            raise OptionError(f"--exclude {pattern}: --checks={typed['checks']} leaves {CONTAMINATED} out; add it")
+    try:
+        found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
+    except Exception as error:
+        raise OptionError(f"--exclude {pattern}: cannot be read: {reason_of(error)}") from None
+    if not found_files:
+        raise OptionError(f"--exclude {pattern}: there is no such file")
+    for metadata in found_files:
+        try:
+            with FileSystems.open(metadata.path) as file:
+                for _ in read_exclusions(file, metadata.path):
+                    pass
+        except ExclusionFileError as error:
+            raise OptionError(f"--exclude {metadata.path}: {error}") from None
+        except Exception as error:
+            raise OptionError(f"--exclude {metadata.path}: cannot be read: {reason_of(error)}") from None
+
+
+def _check_push(typed: Mapping[str, Any]) -> None:
+    if typed["push_to_hub"] is not None:
+        check_push(typed["push_to_hub"], os.environ)
+    if typed["license"] is not None and not _LICENSE.fullmatch(typed["license"]):
+        raise OptionError(f"--license is {typed['license']!r}; name one by its identifier, such as cc-by-4.0")
 
 
 def _attributes(typed: Mapping[str, Any]) -> Attributes:

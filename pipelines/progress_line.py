@@ -62,6 +62,7 @@ class ProgressLine:
         if self._shown:
             self._folder = tempfile.TemporaryDirectory(prefix="textmint-progress-")
             os.environ[progress.VARIABLE] = self._folder.name
+            progress.flush()  # a run before, in this process, may have ended amid a bundle
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self

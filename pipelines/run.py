@@ -30,6 +30,7 @@ from pipelines.ledger import COMPACTING
 from pipelines.option_error import OptionError
 from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.progress_line import ProgressLine
+from pipelines.push_to_hub import PushFailed, push
 from pipelines.signals import ending_on_signals
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
 from pipelines.worker_output import kept_aside
@@ -87,10 +88,16 @@ def generate(argv: Sequence[str], prog: str) -> int:
                     finally:
                         close_engines()
                         fold_when_ended(config.ledger, target.run_id)
+                if config.push_to_hub:
+                    address = push(config.output, config.push_to_hub)
+                    _LOG.info("pushed to %s", address)
         except OptionError as error:
             for problem in error.problems:
                 print(f"{prog}: {problem}", file=sys.stderr)
             return 2
+        except PushFailed as error:
+            print(f"{prog}: the data is in {config.typed['output']}, but was not pushed: {error}", file=sys.stderr)
+            return 1
         except (Exception, KeyboardInterrupt) as error:
             if signals or isinstance(error, KeyboardInterrupt):
                 ended_by = signal.Signals(signals[0]) if signals else signal.SIGINT
@@ -206,7 +213,7 @@ def target_of(config: Config) -> Target:
 
 def versions() -> dict[str, str]:
     """-> the versions of what made the rows."""
-    packages = ("textmint", "apache-beam", "pyarrow", "jinja2", "json_repair")
+    packages = ("textmint", "apache-beam", "pyarrow", "jinja2", "json_repair", "datasketch", "py3langid")
     found = {}
     for package in packages:
         try:

@@ -27,6 +27,7 @@ KEY: Final = "key"
 _NO_MATTER: Final = frozenset(  # options that decide how a run goes, and nothing in a row
     [
         "output",
+        "push_to_hub",
         "recompute",
         "retry_rejects",
         "max_concurrency",
@@ -47,14 +48,14 @@ def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str
     """A checked Config, what earlier runs left, and the versions of what makes the rows -> the run's key.
 
     Raises:
-      OSError: a task file cannot be read.
+      OSError: a file of tasks or of excluded texts cannot be read.
     """
     return stable_hash(
         "run",
         {name: repr(value) for name, value in config.typed.items() if name not in _NO_MATTER},
         (config.brainstorm_template.name, config.example_template.name, list(config.topics)),
         fingerprint_of(config.backend),
-        _digest_of_tasks(config.tasks),
+        [_digest_of_files(pattern) for pattern in (config.tasks, config.exclude)],
         [(label, path.rpartition("/")[2]) for path, label in (*earlier.tasks, *earlier.examples)],
         _digest_of_code(),
         dict(versions),
@@ -94,7 +95,7 @@ def _is_as_written(output: str, kind: str, label: str, told: list[dict[str, Any]
     )
 
 
-def _digest_of_tasks(pattern: str | None) -> str:
+def _digest_of_files(pattern: str | None) -> str:
     if pattern is None:
         return ""
     digest = hashlib.blake2b(digest_size=16)

@@ -19,6 +19,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), *(path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(ROOT))]
 )
 
+# huggingface_hub reads these when it is imported. It would tell its home which tools are about, and upload by a
+# protocol of its own that the Hub of the tests does not play.
+os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+
 logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it logs a traceback for every failure a test provokes
 
 # The machine may be busy with other tests; a slow example is no fault.

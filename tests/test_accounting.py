@@ -183,14 +183,26 @@ def test_table() -> None:
             "in": 140,
             "kept": 137,
             "rejected": {"request_failed": 3},
-            "requests": {"asked_again": 1, "retries": 4, "sent": 145},
+            "requests": {"asked_again": 1, "from_ledger": 0, "retries": 4, "sent": 145},
             "tokens": {"output": 2_740, "prompt": 1_370},
             "latency_ms": {"p50": 100, "p90": 200, "p99": 900},
             "throttled_seconds": 2.5,
         },
         "ParseJSON": {"in": 137, "kept": 130, "rejected": {"blocked": 2, "empty": 5}, "repaired": {"fenced": 12}},
+        "FindDuplicates": {"in": 130, "kept": 130, "rejected": {}},
     }
     assert tuple(table_of(COUNTS)) == STEPS
+
+
+def test_verdicts_leave_fewer_rows() -> None:
+    counts = {**COUNTS, "FindDuplicates/rejected.duplicate": 4}
+    table = table_of(counts)
+    assert table["FindDuplicates"] == {"in": 130, "kept": 126, "rejected": {"duplicate": 4}}
+    assert discrepancies(table, {**ROWS, "examples": 126, "rejects": ROWS["rejects"] + 4}) == []
+    assert discrepancies(table, ROWS) == [
+        "examples: 130 rows written, but 126 counted",
+        f"rejects: {ROWS['rejects']} rows written, but {ROWS['rejects'] + 4} counted",
+    ]
 
 
 def test_table_of_the_users_own_tasks() -> None:

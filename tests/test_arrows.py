@@ -14,13 +14,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Things that may import Beam, each with its reason.
-BEAM_IN_THINGS = {"transforms.metrics": "wraps Beam's counters for the steps"}
+BEAM_IN_THINGS = {
+    "transforms.metrics": "wraps Beam's counters for the steps",
+    "transforms.files": "opens files on whatever file system Beam knows",
+}
 
 # Files whose second public PTransform is the same step from another source.
 MORE_TRANSFORMS = {"transforms.task_generate": {"ReadTasks"}}
 
 # One module at most may import each of these: how a vendor is called stands in one place.
-VENDORS = ("google.genai", "openai", "google.cloud.aiplatform", "vertexai", "anthropic", "httpx")
+VENDORS = ("google.genai", "openai", "google.cloud.aiplatform", "vertexai", "anthropic", "httpx", "huggingface_hub")
 
 # What would make a row depend on chance, on the moment or on the process, or would run data.
 FORBIDDEN_MODULES = [
@@ -42,6 +45,10 @@ FORBIDDEN_CALLS = ("eval", "exec", "compile", "hash", "__import__", "literal_eva
 ALLOWED = {
     ("pipelines.run", "secrets"): "the name of the staging folder; no row depends on it",
     ("pipelines.run", "time"): "when the run was started, for the manifest",
+    ("pipelines.earlier", "time"): "how long worker processes of a killed run are waited for",
+    ("pipelines.ledger", "secrets"): "the name of a holder of a lease; no row depends on it",
+    ("transforms.lease", "time"): "when a lease ends",
+    ("transforms.ledger_writer", "time"): "when a reply came, for the ledger, and when a batch is due",
     ("transforms.write_dataset", "time"): "how long the run took, for the manifest",
     ("pipelines.progress_line", "time"): "the rate that a person is shown",
     ("transforms.progress", "time"): "how often a worker tells how far it is",

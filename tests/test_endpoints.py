@@ -22,7 +22,6 @@ import apache_beam as beam
 import google.auth
 import google.oauth2.credentials
 import pytest
-from transforms.shard_elements import ShardElements
 
 from pipelines.generate import build, llm_call
 from pipelines.options import parse
@@ -31,6 +30,7 @@ from tests.helpers import Done, entry_of, files_of, finish, rows_of, run_main, s
 from tests.llm_server import LlmServer
 from transforms.build_prompt import BuildPrompt
 from transforms.flatten import Flatten
+from transforms.join_ledger import JoinLedger
 from transforms.parse_json import is_example
 from transforms.sample_attributes import SampleAttributes
 from transforms.task_generate import ReadTasks
@@ -67,15 +67,15 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(google.auth, "default", lambda *_, **__: (credentials, "p1"))
 
 
-def _up_to_the_model(pipeline: beam.Pipeline, config: Any, target: Any) -> Any:
+def _up_to_the_model(pipeline: beam.Pipeline, config: Any, target: Any, _: Any) -> Any:
     return (
         pipeline
         | ReadTasks(config.tasks)
         | Flatten(config.max_tasks, config.seed)
         | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
-        | ShardElements()
+        | JoinLedger()
         | BuildPrompt(config.example_template)
-        | llm_call(config, is_example)
+        | llm_call(config, target, is_example)
     )
 
 
@@ -172,8 +172,8 @@ def test_a_whole_run(play: Play, llm: str, caplog: pytest.LogCaptureFixture, cap
     assert 4 <= stats["max_in_flight"] <= 16
     # and the manifest says the same
     asked, listed = play.step(), play.step("TaskGenerate")
-    assert asked["requests"] == {"sent": 80, "retries": 0, "asked_again": 0}
-    assert listed["requests"] == {"sent": 2, "retries": 0, "asked_again": 0}
+    assert asked["requests"] == {"sent": 80, "retries": 0, "asked_again": 0, "from_ledger": 0}
+    assert listed["requests"] == {"sent": 2, "retries": 0, "asked_again": 0, "from_ledger": 0}
     assert asked["tokens"] == {name: sum(row[f"{name}_tokens"] for row in rows) for name in ("prompt", "output")}
     assert min(asked["tokens"].values()) > 80
     for step in (asked, listed):

@@ -212,10 +212,11 @@ def test_defaults(plain: tuple[Path, Done, Path]) -> None:
     assert counts["rejects"] == 0
     line = entry["steps"]["TaskGenerate"]
     assert (line["in"], line["kept"], line["rejected"]) == (5, 5, {})
-    assert line["requests"] == {"asked_again": 0, "retries": 0, "sent": 5}
+    assert line["requests"] == {"asked_again": 0, "from_ledger": 0, "retries": 0, "sent": 5}
     assert entry["options"]["seed"] == 42
     assert sorted(path.name for path in (here / "output").iterdir()) == [
         "examples",
+        "ledger",
         "manifest.json",
         "rejects",
         "tasks",
@@ -492,7 +493,7 @@ name, nth = "generate", 30
 """,
     "writing": """
 from transforms import write_dataset as Where
-name, nth = "_write", 2
+name, nth = "write_file", 2
 """,
     "publishing": """
 from transforms import write_dataset as Where
@@ -567,7 +568,7 @@ def test_the_next_run_succeeds_and_cleans_up(moment: str, killed: dict[str, Path
     folder = killed[moment]
     ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={folder}", "--examples_per_task=1"))
     assert entry_of(folder)["counts"] == {"examples": 29, "tasks": 29, "rejects": 0}
-    assert sorted(path.name for path in folder.iterdir()) == ["examples", "manifest.json", "rejects", "tasks"]
+    assert sorted(path.name for path in folder.iterdir()) == ["examples", "ledger", "manifest.json", "rejects", "tasks"]
     assert len(files_of(folder)) == 3
 
 

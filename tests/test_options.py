@@ -520,8 +520,9 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
         "brainstorm_template example_template seed config",
         "model": "llm model base_url vertex_project vertex_location vertex_endpoint temperature top_p "
         "max_output_tokens thinking_budget safety_threshold service_tier structured_output max_concurrency "
-        "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts offline_fault_rate",
-        "output": "output refresh keep_raw",
+        "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts retry_rejects "
+        "offline_fault_rate",
+        "output": "output refresh recompute keep_raw",
     }
     for group, names in zip((data, model, output), groups.values(), strict=True):
         assert re.findall(r"^  --(\w+)", group, re.MULTILINE) == names.split()

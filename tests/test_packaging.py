@@ -112,6 +112,7 @@ def test_the_lock_has_every_requirement_within_its_range(
     requirements: list[Requirement], python: str, system: str
 ) -> None:
     versions = locked(python, system)
+    requirements = [requirement for requirement in requirements if requirement.marker != Marker('extra == "train"')]
     names = {requirement.name for requirement in requirements}
     assert {"apache-beam", "pyarrow", "google-genai", "openai", "pytest"} <= names
     for requirement in requirements:
@@ -126,7 +127,21 @@ def test_requirements_of_a_run_have_an_upper_bound(requirements: list[Requiremen
             operators = {specifier.operator for specifier in requirement.specifier}
             assert operators == {">=", "<"}, requirement
         else:
-            assert requirement.marker == Marker('extra == "test"')
+            assert requirement.marker in [Marker(f'extra == "{extra}"') for extra in ("hub", "train", "test")]
+
+
+def test_what_users_install_by_name_has_an_upper_bound_too(requirements: list[Requirement]) -> None:
+    for extra, names in {
+        "hub": {"huggingface_hub"},
+        "train": {"accelerate", "datasets", "sentence-transformers", "torch"},
+    }.items():
+        found = {
+            requirement.name: requirement.specifier
+            for requirement in requirements
+            if requirement.marker == Marker(f'extra == "{extra}"')
+        }
+        assert found.keys() == names
+        assert all({part.operator for part in specifier} == {">=", "<"} for specifier in found.values())
 
 
 def test_the_lock_says_how_it_is_made_and_names_no_machine() -> None:

@@ -65,6 +65,7 @@ def test_the_first_count_shows_at_once_and_later_ones_not_too_often(
 
 
 def test_another_run_in_the_same_process_begins_at_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress.flush()  # ends the bundle of whatever came before
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(progress.VARIABLE, str(tmp_path / name))

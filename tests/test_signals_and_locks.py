@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipelines.label_lock import label_lock
 
+from pipelines.ledger import COMPACTING
 from pipelines.option_error import OptionError
+from pipelines.run import held
 from tests.helpers import ROOT, entry_of, files_of, rows_of, run_main
 from tests.llm_server import LlmServer
+from transforms import lease
 from transforms.write_dataset import STAGING, Target, finish_publishing
 
 
@@ -28,28 +30,47 @@ def target_in(folder: Path, refresh: str = "base") -> Target:
 
 
 def test_one_run_at_a_time_for_a_label(tmp_path: Path) -> None:
-    with label_lock(target_in(tmp_path)):
-        with pytest.raises(OptionError, match="another run of this label is writing"), label_lock(target_in(tmp_path)):
+    with held(target_in(tmp_path)):
+        told = r"another run of this label is writing to .*\(process [0-9]+ on "
+        with pytest.raises(OptionError, match=told), held(target_in(tmp_path)):
             pass
-        with label_lock(target_in(tmp_path, "other")):
+        with held(target_in(tmp_path, "other")):
             pass
-    with label_lock(target_in(tmp_path)):
+    with held(target_in(tmp_path)):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
+def test_a_second_run_of_a_label_is_refused_before_it_asks_anything(tmp_path: Path) -> None:
+    with LlmServer() as server, held(target_in(tmp_path)):
+        done = run_main(
+            "generate", "--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", f"--output={tmp_path}"
+        )
+        assert server.stats()["requests"] == 0
+    assert done.code == 2
+    assert "--refresh=base: another run of this label is writing to" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_no_run_starts_while_the_ledger_is_compacted(tmp_path: Path) -> None:
+    with lease.hold(str(tmp_path), COMPACTING, "somebody"):
+        done = run_main("generate", f"--output={tmp_path}")
+    assert done.code == 2
+    assert "its ledger is being compacted at this moment" in done.err
+
+
+def test_a_lease_goes_with_its_process(tmp_path: Path) -> None:
     code = f"""
 import os, signal
-from tests.test_signals_and_locks import target_in, label_lock
+from tests.test_signals_and_locks import target_in, held
 from pathlib import Path
-with label_lock(target_in(Path({str(tmp_path)!r}))):
+with held(target_in(Path({str(tmp_path)!r}))):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert run.returncode == -signal.SIGKILL
-    assert (tmp_path / STAGING / "refresh=base.lock").exists()
-    with label_lock(target_in(tmp_path)):
+    assert (tmp_path / lease.FOLDER / "refresh=base.json").exists()
+    with held(target_in(tmp_path)):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -116,7 +137,7 @@ def test_a_run_killed_between_two_exchanges_is_completed(exchanges: int, earlier
     told = entry_of(folder)
     assert told["options"]["seed"] == 7
     listed = {file["path"] for files in told["files"].values() for file in files}
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*.parquet") if STAGING not in path.parts}
+    there = set(files_of(folder))
     assert there == listed
     assert {row["task_id"] for row in rows_of(folder, "examples")} <= {r["task_id"] for r in rows_of(folder, "tasks")}
     before = files_of(folder)

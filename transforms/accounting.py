@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -11,7 +12,13 @@ from transforms.elements import REASONS, Example, Prompt, Reject, Reply, Task, T
 Counts = Mapping[str, int]
 """`Step/name` -> how many, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
 
-STEPS: Final = ("TaskGenerate", "Flatten", "SampleAttributes", "BuildPrompt", "LLMCall", "ParseJSON", "FindDuplicates")
+JUDGES: Final = ("FindDuplicates", "FindNearDuplicates")
+"""The steps whose verdicts are carried out, and counted, where rows are written; in the order in which they count."""
+
+STEPS: Final = (
+    *("TaskGenerate", "Flatten", "SampleAttributes", "BuildPrompt", "LLMCall", "ParseJSON", "CheckQuality"),
+    *JUDGES,
+)
 _REQUESTS: Final = ("sent", "retries", "asked_again", "from_ledger")
 _TOKENS: Final = ("prompt", "output")
 
@@ -21,7 +28,7 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
     graph, so it is counted there only, in the stream `examples`.
 
     Args:
-      stream: the name that the graph gives the stream: lists, tasks, prompts, replies or examples.
+      stream: the name that the graph gives the stream: lists, tasks, prompts, replies, parsed or examples.
       element: an element of it.
 
     Raises:
@@ -46,6 +53,8 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
         yield "LLMCall/kept", 1
         yield from _used("LLMCall", element.usage)
     elif stream == "examples" and isinstance(element, Example):
+        yield "CheckQuality/kept", 1
+    elif stream == "parsed" and isinstance(element, Example):
         yield "ParseJSON/kept", 1
         for repair in element.repairs:
             yield f"ParseJSON/repaired.{repair}", 1
@@ -103,6 +112,9 @@ def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: 
     kept = {step: counts.get(f"{step}/kept", 0) for step in STEPS}
     lists = kept["TaskGenerate"]
     kept["SampleAttributes"] = kept["Flatten"] * examples_per_task
+    # Verdicts are counted where rows are written, and the rows written must be what they leave; see `discrepancies`.
+    for before, judge in itertools.pairwise(("CheckQuality", *JUDGES)):
+        kept[judge] = kept[before] - sum(named(counts, f"{judge}/rejected.").values())
     entering = {
         "TaskGenerate": lists if task_requests is None else task_requests,
         "Flatten": counts.get("Flatten/in", 0),
@@ -110,7 +122,9 @@ def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: 
         "BuildPrompt": kept["SampleAttributes"],
         "LLMCall": kept["BuildPrompt"],
         "ParseJSON": kept["LLMCall"],
-        "FindDuplicates": kept["ParseJSON"],
+        "CheckQuality": kept["ParseJSON"],
+        "FindDuplicates": kept["CheckQuality"],
+        "FindNearDuplicates": kept["FindDuplicates"],
     }
     table: dict[str, dict[str, Any]] = {}
     for step in STEPS:
@@ -147,6 +161,7 @@ def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int
     all_rejected = sum(sum(line["rejected"].values()) for line in table.values())
     for kind, counted in {
         "examples": table[STEPS[-1]]["kept"],
+        "triplets": table[STEPS[-1]]["kept"],
         "tasks": table["Flatten"]["kept"],
         "rejects": all_rejected,
     }.items():

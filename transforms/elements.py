@@ -15,6 +15,8 @@ import operator
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeVar
 
+from transforms.labels import label_id
+
 FinishReason = Literal["stop", "length", "content_filter"]
 """Why the model stopped, in the words of the OpenAI chat API: at its own end, at the token limit, or by a filter."""
 
@@ -213,6 +215,16 @@ class Example:
     seed: int
     repairs: tuple[str, ...] = ()  # what the parser had to mend; counted, not written
 
+    @property
+    def label_id(self) -> str:
+        """The id of its label within the task, whatever the spelling."""
+        return label_id(self.task_id, self.label)
+
+    @property
+    def misleading_label_id(self) -> str:
+        """The same of its misleading label."""
+        return label_id(self.task_id, self.misleading_label)
+
 
 @_pickled_fast
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +235,16 @@ class Verdict:
     stage: str  # the step
     reason: str  # one of REASONS
     detail: str  # one short line for a person
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Relabel:
+    """What a step that compares the labels of a task says of one example: it is to have these spellings of them."""
+
+    id: str
+    label: str
+    misleading_label: str
 
 
 @_pickled_fast
@@ -333,21 +355,32 @@ class Reject:
         )
 
     @classmethod
-    def of_example(cls, example: Example, verdict: Verdict) -> Reject:
-        """An example that was read and is not wanted. Its fields stand in `raw_reply`, as the JSON they came in."""
-        fields = {name: getattr(example, name) for name in ("input_text", "label", "misleading_label")}
-        known = (
-            *("task_id", "task", "language", "difficulty", "clarity", "num_words", "replica", "prompt", "template"),
-            *("model", "finish_reason", "prompt_tokens", "output_tokens", "seed"),
-        )
+    def of_example(cls, example: Example, *, stage: str, reason: str, detail: str, can_retry: bool) -> Reject:
+        """An example that could be read, but is not wanted. Where the reply was not kept, `raw_reply` holds the three
+        fields that were read from it, as JSON."""
+        fields = ("input_text", "label", "misleading_label")
+        read = json.dumps({name: getattr(example, name) for name in fields}, ensure_ascii=False)
         return cls(
             id=example.id,
-            stage=verdict.stage,
-            reason=verdict.reason,
-            detail=verdict.detail,
-            can_retry=False,
-            raw_reply=json.dumps(fields, ensure_ascii=False),
-            **{name: getattr(example, name) for name in known},
+            stage=stage,
+            reason=reason,
+            detail=detail,
+            can_retry=can_retry,
+            raw_reply=example.raw_reply or read,
+            task_id=example.task_id,
+            task=example.task,
+            language=example.language,
+            difficulty=example.difficulty,
+            clarity=example.clarity,
+            num_words=example.num_words,
+            replica=example.replica,
+            prompt=example.prompt,
+            template=example.template,
+            model=example.model,
+            finish_reason=example.finish_reason,
+            prompt_tokens=example.prompt_tokens,
+            output_tokens=example.output_tokens,
+            seed=example.seed,
         )
 
 
@@ -365,7 +398,18 @@ REASONS: Final[Mapping[str, str]] = {
     "too_long": "the task is longer than a task may be",
     "duplicate": "the task or the text was there already, in this or another spelling",
     "over_max_tasks": "the task lies beyond --max_tasks",
+    # FindNearDuplicates
+    "near_duplicate": "the text, or the task, is a near copy of another",
+    "contaminated": "the text is a text of --exclude, or a near copy of one",
     # LLMCall
     "request_failed": "the endpoint gave no reply, whatever was tried",
+    # CheckQuality: each is also the name of the check that found it
+    "placeholder": "the text is empty, or stands in the place of one: [input_text], N/A, lorem ipsum",
+    "echo": "the text repeats the task, or a part of the prompt",
+    "labels_equal": "the label and the misleading label differ in case, spacing or punctuation at most",
+    "label_too_long": "a label is too long to be one",
+    "label_in_text": "the label or the misleading label stands in the text",
+    "wrong_length": "the text is far shorter or longer than asked for",
+    "wrong_language": "the text is in another language than asked for",
 }
 """The closed set of reasons, each with its meaning. A Reject with another reason fails the run."""

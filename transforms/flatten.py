@@ -9,9 +9,11 @@ from apache_beam import typehints
 
 from transforms.elements import Reject, Task, TaskList
 from transforms.identity import stable_hash
+from transforms.judging import describe, task_id_of, text_of_task
 from transforms.metrics import StepCounters
-from transforms.parsing import clean_text
+from transforms.near_duplicates import Twin
 from transforms.tasks import MAX_TASK_CHARS, normalise_task, task_id, tidy_task
+from transforms.texts import clean_text
 
 _STEP = "Flatten"
 Rank = tuple[int, str]
@@ -142,6 +144,45 @@ class _TakeUpTo(beam.DoFn):
         yield result
 
 
+class _DropNearCopies(beam.DoFn):
+    """A task, with its twin if it has one -> its reject, or the task itself in the output `KEPT`."""
+
+    KEPT = "kept"
+
+    def __init__(self, count_kept: bool) -> None:
+        self._count_kept = count_kept
+        self._counters = StepCounters(_STEP)
+
+    def process(self, group: tuple[str, Iterable[Any]]) -> Iterator[Any]:
+        found = list(group[1])
+        task = next(value for value in found if isinstance(value, Task))
+        twins = sorted(value for value in found if isinstance(value, str))
+        if twins:
+            reject = Reject.of_task(
+                task,
+                id=stable_hash("near_duplicate_task", task.task_id),
+                stage=_STEP,
+                reason="near_duplicate",
+                detail=twins[0],
+                raw=task.task,
+            )
+            self._counters.outcome(reject)
+            yield reject
+        else:
+            if self._count_kept:
+                self._counters.outcome(task)
+            yield beam.pvalue.TaggedOutput(self.KEPT, task)
+
+
+def _by_task_id(task: Task) -> tuple[str, Any]:
+    return task.task_id, task
+
+
+def _twin_by_task_id(found: tuple[str, Twin]) -> tuple[str, Any]:
+    id_, twin = found
+    return task_id_of(id_), describe(dataclasses.replace(twin, id=task_id_of(twin.id)))
+
+
 def _label_by_task_id(published: tuple[str, str, str]) -> tuple[str, Any]:
     task_id, _, label = published
     return task_id, label
@@ -157,11 +198,14 @@ class Flatten(beam.PTransform):
       seed: decides which, together with the tasks themselves.
       published: a `PTransform` from the pipeline to the tasks that other refreshes have, as `ReadPublished` gives them;
         None: there are none.
+      near_copies: a `PTransform` from the texts of tasks to those that are near copies, each with its twin, as
+        `FindNearDuplicates` gives them; None: they stay.
     """
 
     max_tasks: int | None = None
     seed: int = 42
     published: beam.PTransform | None = None
+    near_copies: beam.PTransform | None = None
 
     def expand(self, lists: beam.PCollection[TaskList | Reject]) -> beam.PCollection[Task | Reject]:
         refused, keyed = lists | "Split" >> beam.ParDo(_Split()).with_outputs(_Split.TASKS, main="refused")
@@ -171,16 +215,36 @@ class Flatten(beam.PTransform):
                 lists.pipeline | "Published" >> self.published | "KeyLabelByTaskId" >> beam.Map(_label_by_task_id)
             )
             keyed = (keyed, published) | "WithPublished" >> beam.Flatten()
-        deduplicate = beam.ParDo(_Deduplicate(self.max_tasks is None))
+        deduplicate = beam.ParDo(_Deduplicate(self.max_tasks is None and self.near_copies is None))
         repeated, kept = (
             keyed
             | "GroupByTaskId" >> beam.GroupByKey()
             | "Deduplicate" >> deduplicate.with_outputs(_Deduplicate.FIRST, main="repeated")
         )
+        refused_later = []
+        if self.near_copies is not None:
+            dropped, kept = self._without_near_copies(kept, self.near_copies)
+            refused_later.append(dropped)
         if self.max_tasks is not None:
             ranks = kept | "Rank" >> beam.Map(rank, self.seed)
             taken = beam.pvalue.AsSingleton(ranks | "Smallest" >> beam.combiners.Top.Smallest(self.max_tasks))
             kept = kept | "TakeUpTo" >> beam.ParDo(_TakeUpTo(self.max_tasks, self.seed), taken)
-        together = (refused, repeated, kept) | "Together" >> beam.Flatten()
+        together = (refused, repeated, *refused_later, kept) | "Together" >> beam.Flatten()
         together.element_type = typehints.Union[Task, Reject]
         return together
+
+    def _without_near_copies(
+        self, tasks: beam.PCollection[Task], near_copies: beam.PTransform
+    ) -> tuple[beam.PCollection[Any], ...]:
+        tasks.element_type = Task
+        twins = tasks | "TextsOfTasks" >> beam.Map(text_of_task) | "NearCopies" >> near_copies
+        keyed_twins = twins | "KeyTwins" >> beam.Map(_twin_by_task_id)
+        keyed_tasks = tasks | "KeyTasks" >> beam.Map(_by_task_id)
+        drop = beam.ParDo(_DropNearCopies(self.max_tasks is None)).with_outputs(_DropNearCopies.KEPT, main="dropped")
+        found = (
+            (keyed_tasks, keyed_twins)
+            | "TasksAndTwins" >> beam.Flatten()
+            | "GroupTwins" >> beam.GroupByKey()
+            | "DropNearCopies" >> drop
+        )
+        return found.dropped, found[_DropNearCopies.KEPT]

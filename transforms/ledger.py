@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, get_args
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,6 +63,7 @@ FIRST_BY: Final = ["text", "model", "finish_reason", "prompt_tokens", "output_to
 """What decides which of two replies to one request counts, where their time does not: all that reaches a row."""
 _JOINED: Final = ["request_id", *(name for name in PaidReply.__slots__ if name not in ("request_id", "time")), "time"]
 _WORDS: Final = ["kind", "refresh", "model", "fingerprint", "finish_reason"]  # few values, so a dictionary pays
+_encode: Final = msgspec.json.Encoder().encode
 _FINISH_REASONS: Final = frozenset(get_args(FinishReason))
 _ROW_GROUP_ROWS: Final = 32_768
 FOOTER_BYTES: Final = 1 << 16
@@ -81,7 +83,7 @@ class LedgerFileError(ValueError):
 
 def journal_line(row: Mapping[str, Any]) -> bytes:
     """A reply, by column of SCHEMA and `time` in milliseconds -> its line. Its strings hold no lone surrogates."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return _encode(row) + b"\n"
 
 
 def read_journal(lines: bytes) -> tuple[pa.Table, int]:

@@ -70,36 +70,50 @@ class NextStep:
 
 
 def next_step(
-    prompt: Prompt, fingerprint: str, is_readable: IsReadable, parse_attempts: int, retry_rejects: bool = False
+    prompt: Prompt,
+    fingerprint: str,
+    is_readable: IsReadable,
+    parse_attempts: int,
+    retry_rejects: bool = False,
+    is_wanted: IsReadable | None = None,
 ) -> NextStep:
     """A prompt with what the ledger has for it -> the reply to take, or the attempt to ask for.
 
-    Replies count in the order of their attempts, up to the first that is missing; the first that can be read is taken.
-    Where none can, the next attempt is asked for if there may be one; else the last reply is taken, for its reject.
+    Replies count in the order of their attempts, up to the first that is missing. The first that is wanted is taken, or
+    else the first that can be read. Where none can, the next attempt is asked for if there may be one; else the last
+    reply is taken, for its reject.
 
     Args:
       fingerprint: of the model that is asked.
       is_readable: as for `LLMCall`.
       parse_attempts: as for `LLMCall`.
       retry_rejects: as for `LLMCall`.
+      is_wanted: as for `LLMCall`; None: whatever can be read.
     """
     if not prompt.subject.paid:
         return NextStep(None, "", 0, parse_attempts, 0)
     paid = {reply.request_id: reply for reply in prompt.subject.paid}
-    answer: Answer | None = None
-    request_id = ""
-    attempt = 0
-    while (reply := paid.get(request_id_of(prompt, fingerprint, attempt))) is not None:
-        answer, request_id = _answer_of(reply), reply.request_id
-        attempt += 1
-        if is_final(prompt, answer, is_readable):
-            return NextStep(answer, request_id, attempt - 1, attempt, attempt)
-    attempts = max(parse_attempts, attempt)
-    if attempt == attempts and retry_rejects:
+    found: list[tuple[Answer, str]] = []
+    while (reply := paid.get(request_id_of(prompt, fingerprint, len(found)))) is not None:
+        found.append((_answer_of(reply), reply.request_id))
+    final = [at for at, (answer, _) in enumerate(found) if is_final(prompt, answer, is_readable)]
+    if final and (is_wanted is not None) and (retry_rejects or len(found) > 1):
+        wanted = [at for at in final if _is_wanted(prompt, found[at][0], is_wanted)]
+        if wanted or retry_rejects:
+            final = wanted
+    if final:
+        return NextStep(*found[final[0]], final[0], len(found), len(found))
+    attempts = max(parse_attempts, len(found))
+    if len(found) == attempts and retry_rejects:
         attempts += parse_attempts
-    if attempt < attempts:
-        return NextStep(None, "", attempt, attempts, attempt)
-    return NextStep(answer, request_id, attempt - 1, attempts, attempt)
+    if len(found) < attempts:
+        return NextStep(None, "", len(found), attempts, len(found))
+    return NextStep(*found[-1], len(found) - 1, attempts, len(found))
+
+
+def _is_wanted(prompt: Prompt, answer: Answer, is_wanted: IsReadable) -> bool:
+    """What a filter withheld is wanted too: it is no use to ask again."""
+    return answer.finish_reason == "content_filter" or is_wanted(prompt, answer)
 
 
 def is_final(prompt: Prompt, answer: Answer, is_readable: IsReadable) -> bool:
@@ -140,6 +154,7 @@ class _Call(beam.DoFn):
         self._parse_attempts = call.parse_attempts
         self._ledger = call.ledger
         self._retry_rejects = call.retry_rejects
+        self._is_wanted = call.is_wanted
         self._counters = StepCounters(call.stage)
         self._is_step = call.stage == "LLMCall"  # inside another step, that one counts what went in and came out
         self._engine: Engine | None
@@ -163,7 +178,9 @@ class _Call(beam.DoFn):
             return
         if self._is_step:
             self._counters.add("in")
-        step = next_step(prompt, self._fingerprint, self._is_readable, self._parse_attempts, self._retry_rejects)
+        step = next_step(
+            prompt, self._fingerprint, self._is_readable, self._parse_attempts, self._retry_rejects, self._is_wanted
+        )
         usage = Usage(from_ledger=step.from_ledger)
         if step.answer is not None:
             yield self._ended(_reply(prompt, step.request_id, step.answer, step.attempt, usage))
@@ -203,7 +220,7 @@ class _Call(beam.DoFn):
         answer = done.answer
         attempt = asked.request.attempt
         is_last = attempt + 1 >= asked.attempts
-        if answer is not None and not is_last and not is_final(asked.prompt, answer, self._is_readable):
+        if answer is not None and not is_last and not self._is_enough(asked.prompt, answer):
             usage = dataclasses.replace(usage, asked_again=usage.asked_again + 1)
             self._counters.add("requests.asked_again")
             self._ask(asked.prompt, attempt + 1, asked.attempts, usage, asked.timestamp, asked.windows)
@@ -213,6 +230,11 @@ class _Call(beam.DoFn):
         else:
             result = self._failed(asked, done, usage)
         yield WindowedValue(self._ended(result), asked.timestamp, asked.windows)
+
+    def _is_enough(self, prompt: Prompt, answer: Answer) -> bool:
+        if not is_final(prompt, answer, self._is_readable):
+            return False
+        return not self._retry_rejects or self._is_wanted is None or _is_wanted(prompt, answer, self._is_wanted)
 
     def _ended(self, result: Reply | Reject) -> Reply | Reject:
         """A result -> the same, counted."""
@@ -300,7 +322,9 @@ class LLMCall(beam.PTransform):
       settings: how requests are sent.
       parse_attempts: how many times a prompt is asked at most because its reply could not be read.
       ledger: where every reply is kept; None: nowhere.
-      retry_rejects: whether a prompt none of whose replies could be read is asked again, `parse_attempts` times more.
+      retry_rejects: whether a prompt none of whose replies is wanted is asked again, `parse_attempts` times more.
+      is_wanted: whether an answer that can be read is also wanted, as `is_readable`; None: all are. One that is not is
+        taken all the same, for its reject, unless `retry_rejects` asks for another.
 
     Raises:
       RunFailed: while it runs, when no request can be answered (a wrong key, model or URL), most fail, or the ledger
@@ -314,6 +338,7 @@ class LLMCall(beam.PTransform):
     parse_attempts: int = 2
     ledger: Ledger | None = None
     retry_rejects: bool = False
+    is_wanted: IsReadable | None = None
 
     def expand(self, prompts: beam.PCollection[Prompt | Reject]) -> beam.PCollection[Reply | Reject]:
         return prompts | "Call" >> beam.ParDo(_Call(self))

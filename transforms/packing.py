@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from transforms.elements import Draft, Example, PaidReply, Prompt, Reject, Task, TaskSeed, Usage, Verdict
+from transforms.elements import Draft, Example, PaidReply, Prompt, Reject, Relabel, Task, TaskSeed, Usage, Verdict
 
-_CLASSES: Final[tuple[type, ...]] = (TaskSeed, Task, Draft, Prompt, Example, Reject, Usage, PaidReply, Verdict)
+_CLASSES: Final[tuple[type, ...]] = (TaskSeed, Task, Draft, Prompt, Example, Reject, Usage, PaidReply, Verdict, Relabel)
 _NUMBER: Final = {cls: number for number, cls in enumerate(_CLASSES)}
 _FIELDS: Final = {cls: [(field.name, str(field.type)) for field in dataclasses.fields(cls)] for cls in _CLASSES}
 _VALUES: Final = {cls: operator.attrgetter(*(name for name, _ in fields)) for cls, fields in _FIELDS.items()}

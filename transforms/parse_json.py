@@ -10,7 +10,8 @@ from transforms import progress
 from transforms.elements import Draft, Example, Prompt, Reject, Reply
 from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
-from transforms.parsing import Refusal, clean_text, parse_object
+from transforms.parsing import Refusal, parse_object
+from transforms.texts import clean_text
 
 _STEP = "ParseJSON"
 _parsed = functools.lru_cache(maxsize=16)(parse_object)  # LLMCall has just asked whether the same reply can be read

@@ -31,6 +31,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import json_repair
 
 from transforms.elements import FinishReason
+from transforms.texts import clean_text
 
 T = TypeVar("T")
 
@@ -106,18 +107,6 @@ class Refusal:
 
     reason: str  # one of elements.REASONS
     detail: str  # one printable line for a person, at most 200 characters
-
-
-def clean_text(text: str) -> str:
-    """Any text -> the text as it can be stored: surrogate pairs joined, lone surrogates replaced by U+FFFD.
-
-    Python strings, and JSON escapes, can hold lone surrogates; UTF-8, hence Parquet, cannot.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def parse_object(

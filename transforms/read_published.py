@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 
 from transforms import files
 from transforms.errors import RunFailed
+from transforms.judging import source_of
+from transforms.near_duplicates import Text
 from transforms.schema import DatasetKind
 from transforms.texts import text_id
 
@@ -23,29 +26,38 @@ def published_rows(kind: DatasetKind, content: bytes, label: str) -> Iterator[Pu
     Raises:
       ValueError: it is no file of that dataset.
     """
-    columns = ["task_id"] if kind == "tasks" else ["id", "input_text"]
+    for id_, text in _ids_and_texts(kind, content):
+        yield (id_ if kind == "tasks" else text_id(text)), id_, label
+
+
+def published_texts(kind: DatasetKind, content: bytes, label: str) -> Iterator[Text]:
+    """The content of a published file -> the text of each of its rows.
+
+    Raises:
+      ValueError: it is no file of that dataset.
+    """
+    for id_, text in _ids_and_texts(kind, content):
+        yield Text(id=id_, text=text, source=source_of(label))
+
+
+def _ids_and_texts(kind: DatasetKind, content: bytes) -> Iterator[tuple[str, str]]:
+    columns = ["task_id", "task"] if kind == "tasks" else ["id", "input_text"]
     try:
         for batch in pq.ParquetFile(io.BytesIO(content)).iter_batches(columns=columns):
-            if kind == "tasks":
-                for task_id in batch.column("task_id").to_pylist():
-                    yield task_id, task_id, label
-            else:
-                for id_, text in zip(
-                    batch.column("id").to_pylist(), batch.column("input_text").to_pylist(), strict=True
-                ):
-                    yield text_id(text), id_, label
+            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, AttributeError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from None
 
 
 class _Read(beam.DoFn):
-    def __init__(self, kind: DatasetKind) -> None:
+    def __init__(self, kind: DatasetKind, as_texts: bool) -> None:
         self._kind = kind
+        self._rows = published_texts if as_texts else published_rows
 
-    def process(self, found: tuple[str, str]) -> Iterator[Published]:
+    def process(self, found: tuple[str, str]) -> Iterator[Any]:
         path, label = found
         try:
-            yield from published_rows(self._kind, files.read_file(path), label)
+            yield from self._rows(self._kind, files.read_file(path), label)
         except (ValueError, OSError) as error:
             raise RunFailed(
                 f"{path}, which refresh={label} published, cannot be read ({error}); "
@@ -55,11 +67,12 @@ class _Read(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class ReadPublished(beam.PTransform):
-    """Pipeline -> `Published`, for each task or example that other refreshes hold.
+    """Pipeline -> `Published`, or Text, for each task or example that other refreshes hold.
 
     Args:
       kind: tasks or examples.
       found: the path of each file, and the label it belongs to.
+      as_texts: whether the texts themselves are wanted.
 
     Raises:
       RunFailed: while it runs, when a file cannot be read: what is in it might come again.
@@ -67,10 +80,12 @@ class ReadPublished(beam.PTransform):
 
     kind: DatasetKind
     found: Sequence[tuple[str, str]]
+    as_texts: bool = False
 
-    def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[Published]:
+    def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[Any]:
+        read = beam.ParDo(_Read(self.kind, self.as_texts))
         return (
             pipeline
             | "Files" >> beam.Create(list(self.found)).with_output_types(tuple[str, str])
-            | "Read" >> beam.ParDo(_Read(self.kind))
+            | "Read" >> read.with_output_types(Text if self.as_texts else Published)
         )

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.elements import Example, Reject, Task
+from transforms.triplets import TRIPLETS, Triplet
 
-DatasetKind = Literal["examples", "tasks", "rejects"]
-KINDS: Final[tuple[DatasetKind, ...]] = ("rejects", "tasks", "examples")
+Row = Example | Triplet | Task | Reject
+DatasetKind = Literal["examples", "triplets", "tasks", "rejects"]
+KINDS: Final[tuple[DatasetKind, ...]] = ("rejects", "tasks", "triplets", "examples")
 """The datasets of a folder, in the order in which they are published: the one that counts comes last."""
 
 _STRING: Final = pa.string()
@@ -43,6 +45,8 @@ EXAMPLES: Final = pa.schema(
         column("input_text", _STRING, "the text to classify"),
         column("label", _STRING, "its correct label"),
         column("misleading_label", _STRING, "a label that is valid for the task but wrong here: a hard negative"),
+        column("label_id", _STRING, "hash of task_id and the normalised label; rows that share it are no negatives"),
+        column("misleading_label_id", _STRING, "the same of the misleading label, to compare with label_id"),
         column("language", _STRING, "the language asked for"),
         column("difficulty", _STRING, "the education asked for"),
         column("clarity", _STRING, "the clarity asked for"),
@@ -77,7 +81,7 @@ REJECTS: Final = pa.schema(
         column("reason", _STRING, "one of a closed set"),
         column("detail", _STRING, "one line for a person"),
         column("can_retry", pa.bool_(), "whether the same request, sent again, has a chance"),
-        column("raw_reply", _STRING, "what was refused, as it came"),
+        column("raw_reply", _STRING, "what was refused, as it came; of an example without its reply, its fields"),
         _maybe("task_id", _STRING, "null for a refused brainstorm reply"),
         _maybe("task", _STRING, "null for a refused brainstorm reply"),
         _maybe("topic", _STRING, "null but for what a brainstorm round with a topic brought"),
@@ -96,7 +100,7 @@ REJECTS: Final = pa.schema(
         _maybe(
             "attempts",
             _INT,
-            "replies that came for it, and tries of the request that got none; null where nothing was asked",
+            "replies that came for it, and tries of the request that got none; null where that is not known",
         ),
     ]
 )
@@ -110,10 +114,10 @@ def schema_of(kind: DatasetKind, *, keep_raw: bool = False) -> pa.Schema:
     """
     if kind == "examples":
         return EXAMPLES.insert(EXAMPLES.get_field_index("seed"), _RAW_REPLY) if keep_raw else EXAMPLES
-    return {"tasks": TASKS, "rejects": REJECTS}[kind]
+    return {"triplets": TRIPLETS, "tasks": TASKS, "rejects": REJECTS}[kind]
 
 
-def sort_key(row: Example | Task | Reject) -> tuple[str, str, str]:
+def sort_key(row: Row) -> tuple[str, str, str]:
     """A row -> its place in a file: by id, then by what tells rows of one id apart."""
     if isinstance(row, Task):
         return row.task_id, "", ""
@@ -131,7 +135,7 @@ def kind_of(element: object) -> DatasetKind | None:
     return "rejects" if isinstance(element, Reject) else None
 
 
-def to_table(rows: Sequence[Example | Task | Reject], schema: pa.Schema) -> pa.Table:
+def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """Rows -> a table with exactly the schema's columns.
 
     Raises:
@@ -148,7 +152,7 @@ def to_table(rows: Sequence[Example | Task | Reject], schema: pa.Schema) -> pa.T
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def to_parquet(rows: Iterable[Example | Task | Reject], schema: pa.Schema) -> bytes:
+def to_parquet(rows: Iterable[Row], schema: pa.Schema) -> bytes:
     """Rows in any order -> a Parquet file: sorted by id, zstd, the same bytes for the same rows.
 
     Raises:
@@ -157,19 +161,23 @@ def to_parquet(rows: Iterable[Example | Task | Reject], schema: pa.Schema) -> by
     sink = io.BytesIO()
     options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROW_GROUP_ROWS}
     table = to_table(sorted(rows, key=sort_key), schema)
-    pq.write_table(table, sink, sorting_columns=[pq.SortingColumn(0)], **options)
+    if not table.num_rows:
+        return join_parquet([], schema)
+    pq.write_table(table, sink, sorting_columns=_sorting(schema), **options)
     return sink.getvalue()
 
 
+def _sorting(schema: pa.Schema) -> list[pq.SortingColumn]:
+    return [pq.SortingColumn(max(0, schema.get_field_index("id")))]  # tasks have none, and their task_id comes first
+
+
 def join_parquet(files: Sequence[bytes], schema: pa.Schema) -> bytes:
-    """Parquet files whose rows are in order, one after the other -> one file of all of them; an empty one of none.
-    Holds one of them unpacked at a time."""
+    """Parquet files whose rows are in order, one after the other -> one file of all of them; an empty one of none,
+    without any row group (`datasets` cannot read one that has no rows). Holds one of them unpacked at a time."""
     if len(files) == 1:
         return files[0]
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, schema, compression="zstd", sorting_columns=[pq.SortingColumn(0)]) as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd", sorting_columns=_sorting(schema)) as writer:
         for file in files:
             writer.write_table(pq.read_table(io.BytesIO(file), schema=schema), row_group_size=ROW_GROUP_ROWS)
-        if not files:
-            writer.write_table(schema.empty_table())
     return sink.getvalue()

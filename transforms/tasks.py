@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Final
@@ -11,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.identity import stable_hash
-from transforms.parsing import clean_text
+from transforms.text_files import decoded_lines, json_lines
+from transforms.texts import clean_text
 
 MAX_TASK_CHARS: Final = 2_000
 _TRAILING: Final = ".,;:!?…‥·。、｡､؟،؛۔।॥።՝ "  # what ends a sentence or a clause; not '#' or '+' ("C#", "C++")
@@ -52,8 +52,9 @@ def read_tasks(file: IO[bytes], path: str) -> Iterator[str]:
         no string, blank or longer than MAX_TASK_CHARS. The message begins with the line or row.
     """
     name = path.lower().removesuffix(".gz")
+    tasks: Iterator[tuple[str, object]]
     if name.endswith(".txt"):
-        tasks = _read_lines(file)
+        tasks = decoded_lines(file, TaskFileError)
     elif name.endswith(".jsonl"):
         tasks = _read_jsonl(file)
     elif name.endswith(".parquet"):
@@ -72,28 +73,8 @@ def read_tasks(file: IO[bytes], path: str) -> Iterator[str]:
         yield task
 
 
-def _decoded_lines(file: IO[bytes]) -> Iterator[tuple[str, str]]:
-    for number, raw in enumerate(iter(file.readline, b""), start=1):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise TaskFileError(f"line {number}: not UTF-8 ({error.reason} at byte {error.start})") from None
-        if "\0" in line:
-            raise TaskFileError(f"line {number}: holds a NUL character; is it UTF-16? Text must be UTF-8")
-        if line.strip():
-            yield f"line {number}", line
-
-
-def _read_lines(file: IO[bytes]) -> Iterator[tuple[str, object]]:
-    yield from _decoded_lines(file)
-
-
 def _read_jsonl(file: IO[bytes]) -> Iterator[tuple[str, object]]:
-    for where, line in _decoded_lines(file):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise TaskFileError(f"{where}: no JSON ({error})") from None
+    for where, row in json_lines(file, TaskFileError):
         if not isinstance(row, dict) or "task" not in row:
             raise TaskFileError(f"{where}: no JSON object with a key 'task'")
         yield where, row["task"]

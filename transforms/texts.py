@@ -1,11 +1,22 @@
-"""Texts of examples: their normal form, by which a text is known again."""
+"""Texts: made fit to be stored, and their normal form, by which a text is known again."""
 
 from __future__ import annotations
 
 import unicodedata
 
 from transforms.identity import stable_hash
-from transforms.parsing import clean_text
+
+
+def clean_text(text: str) -> str:
+    """Any text -> the text as it can be stored: surrogate pairs joined, lone surrogates replaced by U+FFFD.
+
+    Python strings, and JSON escapes, can hold lone surrogates; UTF-8, hence Parquet, cannot.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def normalise_text(text: str) -> str:

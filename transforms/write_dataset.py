@@ -29,7 +29,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,13 +40,17 @@ from apache_beam import typehints
 from apache_beam.io.filesystems import FileSystems
 
 from transforms import lease
-from transforms.accounting import STEPS, discrepancies, step_table
-from transforms.elements import Example, Reject, Task, Verdict
+from transforms.accounting import JUDGES, STEPS, discrepancies, named, step_table
+from transforms.dataset_card import CARD, COUNTED, Statistics, dataset_card, is_ours
+from transforms.elements import Example, Reject, Relabel, Task, Verdict
 from transforms.errors import RunFailed
 from transforms.files import is_local, join, list_files, list_folders, open_file, read_file, write_file
-from transforms.ledger import shard_of
+from transforms.ledger import FOLDER, shard_of
+from transforms.ledger_files import files_set_aside
+from transforms.metrics import StepCounters
 from transforms.packing import pack, unpack
 from transforms.schema import KINDS, DatasetKind, join_parquet, kind_of, schema_of, sort_key, to_parquet
+from transforms.triplets import TRIPLETS, to_triplet
 
 Row = Example | Task | Reject
 SHARD_BYTES: Final = 128 << 20
@@ -55,6 +59,9 @@ STAGING: Final = "_staging"
 MANIFEST: Final = "manifest.json"
 _PLAN: Final = "publish.json"
 _HIVE: Final = "refresh="
+EXAMPLES: Final = "Examples"
+"""Under what name the counts hold how many examples have which attributes."""
+_SAMPLES: Final = 50  # rows that the card picks two of
 _ROW_BYTES: Final = 300  # of a published file, compressed
 
 
@@ -122,8 +129,8 @@ class _AssignBucket(beam.DoFn):
         self._kind = kind
         self._buckets = buckets
 
-    def process(self, row: Row | Verdict) -> Iterator[tuple[str, bytes]]:
-        if isinstance(row, Verdict) or kind_of(row) == self._kind:
+    def process(self, row: Row | Verdict | Relabel) -> Iterator[tuple[str, bytes]]:
+        if isinstance(row, (Verdict, Relabel)) or kind_of(row) == self._kind:
             yield _bucket_of(row.task_id if isinstance(row, Task) else row.id, self._buckets), pack(row)
 
 
@@ -131,38 +138,53 @@ def _bucket_of(row_id: str, buckets: int) -> str:
     return f"{shard_of(row_id, buckets):05d}"
 
 
-def judge(elements: Iterable[Row | Verdict]) -> tuple[list[Row], list[Reject]]:
-    """Rows, and verdicts on some of them -> the rows that are kept, and a reject for each other; both sorted.
+def judge(elements: Iterable[Row | Verdict | Relabel]) -> tuple[list[Row], list[Reject]]:
+    """Rows, and what steps that compare them say of some -> the rows that are kept, their labels in the spelling that
+    their task agrees on, and a reject for each other; both sorted.
 
-    Where several steps refuse an example, the smallest stage, reason and detail speak for them.
+    Where several steps refuse an example, the first of them in the order of the graph speaks for all, or the smallest
+    reason and detail of one step.
     """
     rows: list[Row] = []
     verdicts: dict[str, Verdict] = {}
+    relabels: dict[str, Relabel] = {}
     for element in elements:
         if isinstance(element, Verdict):
             known = verdicts.setdefault(element.id, element)
-            verdicts[element.id] = min(known, element, key=_VERDICT_ORDER)
+            verdicts[element.id] = min(known, element, key=_precedence)
+        elif isinstance(element, Relabel):
+            relabels[element.id] = element
         else:
             rows.append(element)
     rows.sort(key=sort_key)
-    if not verdicts:
+    if not verdicts and not relabels:
         return rows, []
-    kept, refused = [], []
+    kept: list[Row] = []
+    refused: list[Reject] = []
     for row in rows:
-        if isinstance(row, Example) and row.id in verdicts:
-            refused.append(Reject.of_example(row, verdicts[row.id]))
+        if isinstance(row, Example) and row.id in relabels:
+            new = relabels[row.id]
+            row = dataclasses.replace(row, label=new.label, misleading_label=new.misleading_label)
+        verdict = verdicts.get(row.id) if isinstance(row, Example) else None
+        if isinstance(row, Example) and verdict is not None:
+            told = {"stage": verdict.stage, "reason": verdict.reason, "detail": verdict.detail}
+            refused.append(Reject.of_example(row, can_retry=False, **told))
         else:
             kept.append(row)
     return kept, refused
 
 
-_VERDICT_ORDER: Final = operator.attrgetter("stage", "reason", "detail")
+def _precedence(verdict: Verdict) -> tuple[int, str, str, str]:
+    place = STEPS.index(verdict.stage) if verdict.stage in STEPS else len(STEPS)
+    return place, verdict.stage, verdict.reason, verdict.detail
 
 
 class _Pack(beam.DoFn):
-    """A bucket -> chunks of at most about `shard_bytes`. Examples that a verdict refuses go, by bucket, to the output
-    `REFUSED`, and how many were kept and refused to the output `COUNTS`."""
+    """A bucket -> chunks of at most about `shard_bytes`. Of examples there also come their triplets, in the output
+    `TRIPLETS`; those that a verdict refuses, by bucket, in the output `REFUSED`; and in the output `COUNTS` how many
+    were refused, and how many of those kept have which attributes."""
 
+    TRIPLETS = "triplets"
     REFUSED = "refused"
     COUNTS = "counts"
 
@@ -171,24 +193,49 @@ class _Pack(beam.DoFn):
         self._schema = schema
         self._shard_bytes = shard_bytes
         self._buckets = buckets
+        self._counters = {stage: StepCounters(stage) for stage in JUDGES}  # their verdicts take effect here
 
     def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
         rows, refused = judge(map(unpack, bucket[1]))
-        if rows:
-            content = to_parquet(rows, self._schema)
-            slices = min(len(rows), math.ceil(len(content) / self._shard_bytes))
-            for index in range(slices):
-                part = rows[len(rows) * index // slices : len(rows) * (index + 1) // slices]
-                yield _Chunk(
-                    place=(int(bucket[0]), index),
-                    rows=len(part),
-                    content=content if slices == 1 else to_parquet(part, self._schema),
-                )
+        yield from self._chunks(bucket[0], rows, self._schema)
         if self._kind == "examples":
-            yield beam.pvalue.TaggedOutput(self.COUNTS, (f"{STEPS[-1]}/kept", len(rows)))
-        for reject in refused:
-            yield beam.pvalue.TaggedOutput(self.REFUSED, (_bucket_of(reject.id, self._buckets), pack(reject)))
-            yield beam.pvalue.TaggedOutput(self.COUNTS, (f"{reject.stage}/rejected.{reject.reason}", 1))
+            examples = [row for row in rows if isinstance(row, Example)]
+            for chunk in self._chunks(bucket[0], [to_triplet(example) for example in examples], TRIPLETS):
+                yield beam.pvalue.TaggedOutput(self.TRIPLETS, chunk)
+            for name, count in self._count(examples, refused).items():
+                yield beam.pvalue.TaggedOutput(self.COUNTS, (name, count))
+            for reject in refused:
+                yield beam.pvalue.TaggedOutput(self.REFUSED, (_bucket_of(reject.id, self._buckets), pack(reject)))
+
+    def _chunks(self, bucket: str, rows: Sequence[Any], schema: pa.Schema) -> Iterator[_Chunk]:
+        if not rows:
+            return
+        content = to_parquet(rows, schema)
+        slices = min(len(rows), math.ceil(len(content) / self._shard_bytes))
+        for index in range(slices):
+            part = rows[len(rows) * index // slices : len(rows) * (index + 1) // slices]
+            yield _Chunk(
+                place=(int(bucket), index),
+                rows=len(part),
+                content=content if slices == 1 else to_parquet(part, schema),
+            )
+
+    def _count(self, examples: Sequence[Example], refused: Sequence[Reject]) -> Mapping[str, int]:
+        counts: collections.Counter[str] = collections.Counter()
+        counts.update(f"{reject.stage}/rejected.{reject.reason}" for reject in refused)
+        for column in COUNTED:
+            values = map(operator.attrgetter(column), examples)
+            for value, count in collections.Counter(values).items():
+                counts[f"{EXAMPLES}/{column}.{value}"] = count
+        left = len(examples) + len(refused)
+        for stage, counters in self._counters.items():
+            counters.add("in", left)
+            of_stage = [reject for reject in refused if reject.stage == stage]
+            for reject in of_stage:
+                counters.outcome(reject)
+            left -= len(of_stage)
+            counters.add("kept", left)
+        return counts
 
 
 def _size_of(chunk: _Chunk) -> _Size:
@@ -255,41 +302,29 @@ def content_digest(content: bytes) -> str:
 
 @dataclasses.dataclass(eq=False)
 class _WriteFiles(beam.PTransform):
-    """Rows by bucket -> StagedFile: sorted files of about `shard_bytes` in the run's staging folder; what verdicts
-    refused, by bucket; and counts. Rows are shuffled once; what moves after that is compressed."""
+    """Chunks -> StagedFile: files of about `shard_bytes` in the run's staging folder, neighbours together."""
 
     kind: DatasetKind
     target: Target
-    keep_raw: bool
+    schema: pa.Schema
     shard_bytes: int
-    buckets: int
 
-    def expand(self, rows: Any) -> Any:
-        schema = schema_of(self.kind, keep_raw=self.keep_raw)
-        pack_rows = beam.ParDo(_Pack(self.kind, schema, self.shard_bytes, self.buckets))
-        chunks, refused, counts = (
-            rows
-            | "GroupByBucket" >> beam.GroupByKey()
-            | "Pack" >> pack_rows.with_outputs(_Pack.REFUSED, _Pack.COUNTS, main="chunks")
-        )
-        refused.element_type = typehints.KV[str, bytes]
-        counts.element_type = typehints.KV[str, int]
+    def expand(self, chunks: Any) -> Any:
         sizes = beam.pvalue.AsList(chunks | "SizeOf" >> beam.Map(_size_of))
         assigned = chunks | "AssignFile" >> beam.ParDo(_AssignFile(self.shard_bytes), sizes).with_output_types(
             tuple[str, Any]
         )
         empty = (
-            rows.pipeline
+            chunks.pipeline
             | "Once" >> beam.Impulse()
             | "EmptyFile" >> beam.ParDo(_EmptyFile(), sizes).with_output_types(tuple[str, Any])
         )
-        files = (
+        return (
             (assigned, empty)
             | "Together" >> beam.Flatten()
             | "GroupByFile" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(_WriteFile(self.kind, self.target, schema)).with_output_types(StagedFile)
+            | "Write" >> beam.ParDo(_WriteFile(self.kind, self.target, self.schema)).with_output_types(StagedFile)
         )
-        return files, refused, counts
 
 
 # --- publishing
@@ -301,7 +336,8 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
 
     Raises:
       RunFailed: the counts do not add up, or no example was kept; then the label keeps the data it had. (Where it had
-        none, a run without examples publishes its rejects, so that they can be looked at.)
+        none, a run without examples publishes its rejects, so that they can be looked at; that is no failure where
+        other labels have it all already.)
     """
     by_kind: dict[str, list[StagedFile]] = {kind: [] for kind in KINDS}
     for file in files:
@@ -321,6 +357,8 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "counts": {kind: rows[kind] for kind in reversed(KINDS)},
         "steps": table,
+        "statistics": Statistics.of_counts(named(counts, f"{EXAMPLES}/")).to_json(),
+        "ledger": {"set_aside": files_set_aside(join(target.output, FOLDER))},
         "files": {
             kind: [
                 {"path": f"{kind}/{target.label}/{file.name}", "rows": file.rows, "bytes": file.bytes}
@@ -337,7 +375,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
         _publish_local(target, by_kind, entry)
     else:
         _publish_remote(target, by_kind, entry)
-    if not rows["examples"]:
+    if not rows["examples"] and not _is_nothing_new(table):
         raise RunFailed(f"{_no_examples(table)} The rejects are in {FileSystems.join(target.output, 'rejects')}")
     return entry
 
@@ -348,6 +386,11 @@ def _has_examples(target: Target) -> bool:
             if pq.ParquetFile(file).metadata.num_rows:
                 return True
     return False
+
+
+def _is_nothing_new(table: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Was everything that came there already? Then a refresh has found nothing to add, and that is no failure."""
+    return {reason for line in table.values() for reason in line["rejected"]} == {"duplicate"}
 
 
 def _no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
@@ -414,9 +457,29 @@ def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Map
             staged.rename(final)
     with _manifest_locked(target.output):
         write_file(str(Path(target.output, MANIFEST)), _manifest_with(target, entry).encode(), durable=True)
+        _write_card(target)
     shutil.rmtree(Path(target.output, STAGING, target.label), ignore_errors=True)
     with contextlib.suppress(OSError):  # another label is being written at this moment
         Path(target.output, STAGING).rmdir()
+
+
+def _write_card(target: Target) -> None:
+    """Writes the dataset card, unless somebody has made it their own."""
+    path = join(target.output, CARD)
+    try:
+        if not is_ours(read_file(path).decode("utf-8", "replace")):
+            return
+    except FileNotFoundError:
+        pass
+    manifest = read_manifest(target.output)
+    samples: list[dict[str, Any]] = []
+    for label in sorted(manifest["refreshes"]):
+        for file in manifest["refreshes"][label]["files"].get("examples", ()):
+            if file["rows"] and not samples:
+                with open_file(join(target.output, file["path"])) as opened:
+                    samples = next(pq.ParquetFile(opened).iter_batches(batch_size=_SAMPLES)).to_pylist()
+    license_ = str(manifest["refreshes"][target.refresh].get("options", {}).get("license") or "unknown")
+    write_file(path, dataset_card(manifest, samples, license=license_).encode())
 
 
 @contextlib.contextmanager
@@ -442,6 +505,7 @@ def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], ent
             FileSystems.rename(sources, missing)
         stale += [path for path in there if path not in wanted]
     write_file(join(target.output, MANIFEST), _manifest_with(target, entry).encode())
+    _write_card(target)
     staged = FileSystems.match([FileSystems.join(target.output, STAGING, target.label, "**")])[0].metadata_list
     if doomed := stale + [metadata.path for metadata in staged]:
         FileSystems.delete(doomed)
@@ -525,11 +589,12 @@ class _Publish(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class WriteDataset(beam.PTransform):
-    """{"examples": Example or Reject, "verdicts": Verdict, "tasks": Task or Reject, "counts": (name, count)} -> one
-    element, the run's entry in the manifest, once everything is published.
+    """{"examples": Example or Reject, "verdicts": Verdict or Relabel, "tasks": Task or Reject, "counts": (name, count)}
+    -> one element, the run's entry in the manifest, once everything is published.
 
     The rejects written are those of the stream `examples`, to whose end all of them ride along, and the examples that a
-    verdict refuses. `verdicts` may be left out.
+    verdict refuses. Rows are shuffled once, and meet the verdicts there; what moves after that is compressed. The
+    verdicts may be left out.
 
     Args:
       target: where to, and what the manifest says of the run.
@@ -545,24 +610,35 @@ class WriteDataset(beam.PTransform):
     expected_rows: int = BUCKET_ROWS
 
     def expand(self, streams: Mapping[str, Any]) -> Any:
-        pair = tuple[str, bytes]
         buckets = max(1, math.ceil(self.expected_rows / BUCKET_ROWS))
 
         def assigned(kind: DatasetKind, stream: str) -> Any:
-            assign = beam.ParDo(_AssignBucket(kind, buckets)).with_output_types(pair)
+            assign = beam.ParDo(_AssignBucket(kind, buckets)).with_output_types(tuple[str, bytes])
             return streams[stream] | f"Assign{kind.title()}From{stream.title()}" >> assign
 
-        def write(kind: DatasetKind, *rows: Any) -> Any:
+        def packed(kind: DatasetKind, *rows: Any) -> Any:
             together = rows[0] if len(rows) == 1 else rows | f"All{kind.title()}" >> beam.Flatten()
-            return together | f"Write{kind.title()}" >> _WriteFiles(
-                kind, self.target, self.keep_raw, self.shard_bytes, buckets
+            do = beam.ParDo(_Pack(kind, self._schema(kind), self.shard_bytes, buckets))
+            return (
+                together
+                | f"Group{kind.title()}" >> beam.GroupByKey()
+                | f"Pack{kind.title()}" >> do.with_outputs(_Pack.TRIPLETS, _Pack.REFUSED, _Pack.COUNTS, main="chunks")
             )
 
         verdicts = [assigned("examples", "verdicts")] if "verdicts" in streams else []
-        examples, refused, judged = write("examples", assigned("examples", "examples"), *verdicts)
-        rejects, _, _ = write("rejects", assigned("rejects", "examples"), refused)
-        tasks, _, _ = write("tasks", assigned("tasks", "tasks"))
-        files = (rejects, tasks, examples) | "AllFiles" >> beam.Flatten()
+        chunks, triplets, refused, counts = packed("examples", assigned("examples", "examples"), *verdicts)
+        refused.element_type = typehints.KV[str, bytes]
+        counts.element_type = typehints.KV[str, int]
+        by_kind: dict[DatasetKind, Any] = {
+            "rejects": packed("rejects", assigned("rejects", "examples"), refused).chunks,
+            "tasks": packed("tasks", assigned("tasks", "tasks")).chunks,
+            "triplets": triplets,
+            "examples": chunks,
+        }
+        files = [
+            of_kind | f"Write{kind.title()}" >> _WriteFiles(kind, self.target, self._schema(kind), self.shard_bytes)
+            for kind, of_kind in by_kind.items()
+        ] | "AllFiles" >> beam.Flatten()
         return (
             streams["counts"].pipeline
             | "Once" >> beam.Impulse()
@@ -571,6 +647,9 @@ class WriteDataset(beam.PTransform):
                 _Publish(self.target),
                 beam.pvalue.AsList(files),
                 beam.pvalue.AsDict(streams["counts"]),
-                beam.pvalue.AsDict(judged | "SumJudged" >> beam.CombinePerKey(sum)),
+                beam.pvalue.AsDict(counts | "SumJudged" >> beam.CombinePerKey(sum)),
             )
         )
+
+    def _schema(self, kind: DatasetKind) -> pa.Schema:
+        return schema_of(kind, keep_raw=self.keep_raw)

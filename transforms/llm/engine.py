@@ -38,7 +38,7 @@ from transforms.llm.base import (
     fingerprint_of,
 )
 from transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
-from transforms.parsing import clean_text
+from transforms.texts import clean_text
 
 Token = TypeVar("Token")
 _LOG = logging.getLogger("textmint")

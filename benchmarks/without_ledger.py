@@ -1,0 +1,35 @@
+"""The pipeline with a ledger that keeps nothing, to see what keeping costs: `python -m benchmarks.without_ledger
+generate --option=value ...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.__main__ import main
+from transforms.ledger_writer import Ledger, LedgerWriter
+from transforms.llm import engine
+
+
+class Nothing:
+    """Keeps no reply."""
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Forgets it."""
+
+    def flush(self) -> None:
+        """Has nothing to wait for."""
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+def open_nothing(ledger: Ledger) -> LedgerWriter:
+    """-> what stands in for `ledger_writer.open_writer`."""
+    return Nothing()
+
+
+if __name__ == "__main__":
+    engine.open_writer = open_nothing
+    sys.exit(main(sys.argv[1:]))

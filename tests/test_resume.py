@@ -1,0 +1,332 @@
+"""Runs that go on where another was killed, and refreshes that add to each other: nothing is paid for twice, and the
+data is what it would have been."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.helpers import ROOT, Done, entry_of, files_of, rows_of, run_main, shipped_template
+from tests.llm_server import LlmServer
+from transforms.texts import normalise_text
+
+ROWS = 2_000
+IN_FLIGHT = 16
+TWO = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LlmServer]:
+    with LlmServer() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tasks") / "tasks.txt"
+    path.write_text("".join(f"Classify letters of drawer {number} by topic\n" for number in range(ROWS)))
+    return path
+
+
+def flags(server: LlmServer, output: Path, *more: str) -> list[str]:
+    """-> the options of a run in which each prompt is another, so that the endpoint can tell what it is paid for."""
+    url = f"{server.base_url}/v1"
+    shared = ["--llm=openai", "--model=m", f"--base_url={url}", f"--max_concurrency={IN_FLIGHT}"]
+    return ["generate", *shared, "--examples_per_task=1", f"--output={output}", *more]
+
+
+def generate(server: LlmServer, output: Path, *more: str) -> Done:
+    done = run_main(*flags(server, output, *more))
+    assert done.code == 0, done.err
+    return done
+
+
+def started(server: LlmServer, output: Path, *more: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines", *flags(server, output, *more)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def killed_after(answers: int, server: LlmServer, output: Path, *more: str) -> None:
+    """A run of which nothing but the launcher is killed, once the endpoint has given so many answers."""
+    run = started(server, output, *more)
+    deadline = time.monotonic() + 60
+    while server.stats()["answered"] < answers and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_three_times_a_run_pays_twice_for_no_more_than_was_in_flight(
+    workers: int, server: LlmServer, tasks: Path, tmp_path: Path
+) -> None:
+    more = [f"--tasks={tasks}", *(TWO if workers == 2 else [])]
+    server.reset(latency_median_ms=5)
+    generate(server, tmp_path / "whole", *more)
+    whole = server.stats()
+    server.reset(latency_median_ms=5)
+    for answers in (150, 700, 1_300):
+        killed_after(answers, server, tmp_path / "cut", *more)
+        shown = [path for path in (tmp_path / "cut").rglob("*") if path.suffix == ".parquet"]
+        assert {path.parent.name for path in shown} <= {"ledger"}  # nothing under the dataset's names
+        for path in shown:
+            pq.read_table(path)  # and what the ledger shows is whole
+    generate(server, tmp_path / "cut", *more)
+    cut = server.stats()
+    # paid is what the endpoint delivered; what was on its way when the process died may have been delivered too
+    assert 0 <= cut["answered"] - whole["answered"] <= 3 * workers * IN_FLIGHT
+    assert cut["paid_twice"] - whole["paid_twice"] <= 3 * workers * IN_FLIGHT
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+    names = {path.name for path in (tmp_path / "cut").iterdir()}
+    assert names == {"examples", "tasks", "rejects", "ledger", "manifest.json"}
+    assert not list((tmp_path / "cut" / "ledger").glob("_*"))
+
+
+def test_a_finished_run_asks_for_nothing_again(server: LlmServer, tmp_path: Path) -> None:
+    server.reset(rate_bad_reply=0.1)
+    more = ["--task_requests=3", "--examples_per_task=2"]
+    generate(server, tmp_path, *more)
+    before, asked = files_of(tmp_path), server.stats()["requests"]
+    for flag in ([], ["--recompute"], ["--recompute", *TWO], ["--recompute", "--keep_raw"]):
+        generate(server, tmp_path, *more, *flag)
+        assert server.stats()["requests"] == asked
+        if "--keep_raw" not in flag:
+            assert files_of(tmp_path) == before
+    steps = entry_of(tmp_path)["steps"]
+    assert sum(steps[step]["requests"]["from_ledger"] for step in ("TaskGenerate", "LLMCall")) == asked
+    assert steps["LLMCall"]["requests"]["sent"] == 0
+    assert steps["LLMCall"]["tokens"] == {"prompt": 0, "output": 0}
+    assert all(row["raw_reply"] for row in rows_of(tmp_path, "examples"))
+
+
+def test_more_is_paid_for_by_the_difference(server: LlmServer, tmp_path: Path) -> None:
+    server.reset()
+    generate(server, tmp_path, "--task_requests=2")
+    counted = server.stats()["requests"]
+    assert counted == 2 + 40
+
+    def added(*more: str) -> int:
+        nonlocal counted
+        generate(server, tmp_path, *more)
+        before, counted = counted, server.stats()["requests"]
+        return int(counted - before)
+
+    assert added("--task_requests=2", "--examples_per_task=3") == 80
+    assert added("--task_requests=3", "--examples_per_task=3") == 1 + 60
+    assert added("--task_requests=1") == 0
+    assert added("--task_requests=1", "--temperature=0.5") == 1 + 20
+    assert added("--task_requests=1", "--model=other") == 1 + 20
+    assert added("--task_requests=1", "--model=other", "--max_concurrency=3", "--request_timeout=9") == 0
+    template = tmp_path / "mine.jinja2"
+    template.write_text(f"{shipped_template('classify').text}\nThank you.\n")
+    assert added("--task_requests=1", f"--example_template={template}") == 20
+    assert added("--task_requests=1") == 0
+
+
+def test_rejects_are_asked_for_again_only_on_demand(server: LlmServer, tasks: Path, tmp_path: Path) -> None:
+    more = [f"--tasks={tasks}", "--max_tasks=60", "--parse_attempts=1"]
+    server.reset(rate_bad_reply=0.3, rate_blocked=0.1)
+    generate(server, tmp_path, *more)
+    rejects = [row for row in rows_of(tmp_path, "rejects") if row["stage"] == "ParseJSON"]
+    again = sum(row["can_retry"] for row in rejects)
+    assert 3 < again < len(rejects)
+    first = {row["id"] for row in rows_of(tmp_path, "examples")}
+    server.reset()
+    generate(server, tmp_path, *more)
+    assert server.stats()["requests"] == 0
+    generate(server, tmp_path, *more, "--retry_rejects")
+    assert server.stats()["requests"] == again
+    second = {row["id"] for row in rows_of(tmp_path, "examples")}
+    assert second == first | {row["id"] for row in rejects if row["can_retry"]}
+    generate(server, tmp_path, *more, "--recompute")
+    assert server.stats()["requests"] == again
+    assert {row["id"] for row in rows_of(tmp_path, "examples")} == second
+
+
+def test_what_got_no_reply_is_asked_for_again(server: LlmServer, tasks: Path, tmp_path: Path) -> None:
+    more = [f"--tasks={tasks}", "--max_tasks=300", "--max_attempts=1"]
+    server.reset(fail_always=r"drawer \d*7 ", fail_always_status=500)
+    generate(server, tmp_path, *more)
+    failed = {row["id"] for row in rows_of(tmp_path, "rejects") if row["reason"] == "request_failed"}
+    assert 10 < len(failed) < 100
+    server.reset()
+    generate(server, tmp_path, *more)
+    assert server.stats()["requests"] == len(failed)
+    assert failed < {row["id"] for row in rows_of(tmp_path, "examples")}
+    assert rows_of(tmp_path, "rejects") == [row for row in rows_of(tmp_path, "rejects") if row["stage"] == "Flatten"]
+
+
+def texts_and_ids(folder: Path, labels: list[str]) -> tuple[list[str], list[str], list[str]]:
+    rows = [row for label in labels for row in rows_of(folder, "examples", label)]
+    tasks = [row["task_id"] for label in labels for row in rows_of(folder, "tasks", label)]
+    return [normalise_text(row["input_text"]) for row in rows], [row["id"] for row in rows], tasks
+
+
+def test_refreshes_add_to_each_other(server: LlmServer, tmp_path: Path) -> None:
+    labels = ["2026-11-22", "2026-11-23", "2026-11-24"]
+    server.reset()
+    for label in labels:
+        generate(server, tmp_path, "--task_requests=12", f"--refresh={label}")
+    for values in texts_and_ids(tmp_path, labels):
+        assert len(values) == len(set(values)) > 600
+    before, asked = files_of(tmp_path), server.stats()["requests"]
+    for label, flag in ((labels[2], []), (labels[2], ["--recompute"]), (labels[0], ["--recompute"])):
+        generate(server, tmp_path, "--task_requests=12", f"--refresh={label}", *flag)
+        assert server.stats()["requests"] == asked
+        assert files_of(tmp_path) == before
+
+
+def test_a_text_of_another_refresh_is_a_duplicate_that_names_it(tmp_path: Path) -> None:
+    flags = ["--task_requests=30", "--num_words=less than 10", "--examples_per_task=4", f"--output={tmp_path}"]
+    for label in ("a", "b"):
+        assert run_main("generate", f"--refresh={label}", *flags).code == 0
+    ids = {row["id"]: normalise_text(row["input_text"]) for row in rows_of(tmp_path, "examples", "a")}
+    found = 0
+    for row in rows_of(tmp_path, "rejects", "b"):
+        if row["stage"] == "FindDuplicates" and "of refresh=a" in row["detail"]:
+            found += 1
+            stands = row["detail"].split(" of refresh=a")[0].split()[-1]
+            assert ids[stands] in normalise_text(row["raw_reply"])
+    assert found > 3
+
+
+def test_a_refresh_that_finds_nothing_new_is_no_failure(tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.txt"
+    tasks.write_text("Sort bees by mood\n")
+    flags = ["generate", f"--tasks={tasks}", f"--output={tmp_path / 'out'}"]
+    assert run_main(*flags, "--refresh=1").code == 0
+    done = run_main(*flags, "--refresh=2")
+    assert done.code == 0, done.err
+    assert "0 examples of 0 tasks" in done.out
+    tasks.write_text("Sort bees by mood\nSort bees by hive\n")
+    assert run_main(*flags, "--refresh=3").code == 0
+    assert [row["task"] for row in rows_of(tmp_path / "out", "tasks", "3")] == ["Sort bees by hive"]
+
+
+# --- a ledger in trouble
+
+
+def test_broken_and_foreign_files_are_named_and_set_aside(server: LlmServer, tmp_path: Path) -> None:
+    server.reset()
+    generate(server, tmp_path, "--task_requests=2")
+    before = files_of(tmp_path)
+    (own,) = (tmp_path / "ledger").glob("*.parquet")
+    (tmp_path / "ledger" / "cut.parquet").write_bytes(own.read_bytes()[:-100])
+    (tmp_path / "ledger" / "notes.txt").write_text("mine")
+    (tmp_path / "ledger" / "rows.parquet").write_bytes(
+        next((tmp_path / "examples" / "refresh=base").iterdir()).read_bytes()
+    )
+    older = pq.read_table(own).drop_columns(["latency_ms"])
+    pq.write_table(older, tmp_path / "ledger" / "older.parquet")
+    asked = server.stats()["requests"]
+    done = generate(server, tmp_path, "--task_requests=2")
+    assert server.stats()["requests"] == asked
+    for name in ("cut.parquet", "notes.txt", "rows.parquet", "older.parquet"):
+        assert f"{name} is set aside: " in done.err
+        assert (tmp_path / "ledger" / "_set_aside" / name).exists()
+    assert "it lacks latency_ms" in done.err
+    assert files_of(tmp_path) == before
+    assert set(entry_of(tmp_path)["ledger"]["set_aside"]) == {
+        "cut.parquet",
+        "notes.txt",
+        "rows.parquet",
+        "older.parquet",
+    }
+
+
+def test_a_ledger_that_lost_a_file_pays_for_that_file_only(server: LlmServer, tmp_path: Path) -> None:
+    server.reset()
+    generate(server, tmp_path, "--task_requests=1")
+    generate(server, tmp_path, "--task_requests=3")
+    before = files_of(tmp_path)
+    largest = max((tmp_path / "ledger").glob("*.parquet"), key=lambda path: path.stat().st_size)
+    lost = pq.read_metadata(largest).num_rows
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    asked = server.stats()["requests"]
+    generate(server, tmp_path, "--task_requests=3")
+    assert server.stats()["requests"] - asked == lost
+    assert files_of(tmp_path) == before
+
+
+def test_a_ledger_that_cannot_be_written_is_told_before_anything_is_paid_for(server: LlmServer, tmp_path: Path) -> None:
+    server.reset()
+    (tmp_path / "ledger").write_text("a file in its place")
+    done = run_main(*flags(server, tmp_path))
+    assert done.code == 2
+    assert server.stats()["requests"] == 0
+    assert len(done.err.splitlines()) == 1
+
+
+def limited(bytes_: int) -> Any:
+    """-> what makes the files of a child process end at so many bytes, as a full disk would."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, bytes_))
+
+    return limit
+
+
+def test_a_disk_that_gets_full_stops_the_run_and_keeps_what_fits(
+    server: LlmServer, tasks: Path, tmp_path: Path
+) -> None:
+    server.reset()
+    limit = 200_000
+    more = [f"--tasks={tasks}", "--max_tasks=1000"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pipelines", *flags(server, tmp_path, *more)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        preexec_fn=limited(limit),
+    )
+    assert run.returncode == 1
+    told = [line for line in run.stderr.splitlines() if "the run failed" in line]
+    assert len(told) == 1
+    assert f"the ledger {tmp_path / 'ledger'} cannot be written: File too large" in told[0]
+    assert "Traceback" not in run.stderr
+    paid = server.stats()["answered"]
+    kept = sum(pq.read_metadata(path).num_rows for path in (tmp_path / "ledger").glob("*.parquet"))
+    assert kept > 100
+    assert paid - kept <= 2 * IN_FLIGHT
+    generate(server, tmp_path, *more)
+    assert server.stats()["answered"] - 1_000 <= 2 * IN_FLIGHT
+
+
+@contextlib.contextmanager
+def running(server: LlmServer, output: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    run = started(server, output, *more)
+    try:
+        while not server.stats()["requests"] and run.poll() is None:
+            time.sleep(0.01)
+        yield run
+    finally:
+        run.kill()
+        run.wait()
+
+
+def test_two_runs_of_a_label_at_a_time(server: LlmServer, tasks: Path, tmp_path: Path) -> None:
+    server.reset(latency_median_ms=200)
+    with running(server, tmp_path, f"--tasks={tasks}") as run:
+        done = run_main(*flags(server, tmp_path, f"--tasks={tasks}"))
+        assert done.code == 2
+        assert f"another run of this label is writing to {tmp_path} (process {run.pid} on " in done.err
+        done = run_main("ledger", f"--output={tmp_path}", "--compact")
+        assert done.code == 2
+        assert "a run of refresh=base is under way" in done.err
+        assert run.poll() is None

@@ -1,0 +1,50 @@
+"""CheckQuality: examples that are no good -> rejects that say why."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from transforms.elements import Example, Reject
+from transforms.metrics import StepCounters
+from transforms.quality import Checks, find_fault
+
+_STEP = "CheckQuality"
+
+
+def check_example(example: Example, checks: Checks) -> Example | Reject:
+    """An example -> the same, or why it is no good."""
+    fault = find_fault(example, checks)
+    if fault is None:
+        return example
+    # asked again, a model may well write a better one
+    return Reject.of_example(example, stage=_STEP, reason=fault.reason, detail=fault.detail, can_retry=True)
+
+
+class _Check(beam.DoFn):
+    def __init__(self, checks: Checks) -> None:
+        self._checks = checks
+        self._counters = StepCounters(_STEP)
+
+    def process(self, example: Example | Reject) -> Iterator[Example | Reject]:
+        if isinstance(example, Reject):
+            yield example
+            return
+        self._counters.add("in")
+        result = check_example(example, self._checks)
+        self._counters.outcome(result)
+        yield result
+
+
+@dataclasses.dataclass(eq=False)
+class CheckQuality(beam.PTransform):
+    """Example -> Example, or a Reject with the reason. Rejects pass through.
+
+    Args:
+      checks: which checks are made, and their thresholds.
+    """
+
+    checks: Checks = dataclasses.field(default_factory=Checks)
+
+    def expand(self, examples: beam.PCollection[Example | Reject]) -> beam.PCollection[Example | Reject]:
+        return examples | "Check" >> beam.ParDo(_Check(self.checks))

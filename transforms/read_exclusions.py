@@ -1,0 +1,43 @@
+"""ReadExclusions: files of texts that no example may share -> these texts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+from apache_beam.io import fileio
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.exclusions import read_exclusions
+from transforms.near_duplicates import Text
+
+
+class _ReadFile(beam.DoFn):
+    def process(self, metadata: FileMetadata) -> Iterator[Text]:
+        with FileSystems.open(metadata.path, compression_type=CompressionTypes.AUTO) as file:
+            yield from read_exclusions(file, metadata.path)
+
+
+@dataclasses.dataclass(eq=False)
+class ReadExclusions(beam.PTransform):
+    """Pipeline -> Text, each with its file's path as source, to stand beside the texts of the run before
+    `FindNearDuplicates`.
+
+    Args:
+      pattern: a path or pattern that Beam's FileSystems open; see `exclusions.read_exclusions` for the formats.
+
+    Raises:
+      ExclusionFileError: while it runs, when a file cannot be used.
+    """
+
+    pattern: str
+
+    def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[Text]:
+        return (
+            pipeline
+            | "Match" >> fileio.MatchFiles(self.pattern)
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> beam.ParDo(_ReadFile())
+        )
