@@ -29,7 +29,7 @@ from transforms.ledger import (
     replies_file,
 )
 from transforms.ledger_writer import JOURNAL
-from transforms.parsing import clean_text
+from transforms.texts import clean_text
 
 SET_ASIDE: Final = "_set_aside"
 _REASON: Final = ".reason.txt"
