@@ -253,10 +253,10 @@ def test_it_is_renewed(output: str) -> None:
 
 
 def test_without_renewing_it_expires(store: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "_SECONDS", 0.3)
     with contextlib.suppress(LeaseTakenError), hold(REMOTE, "base", "me"):
         assert is_taken(REMOTE) is not None
-        time.sleep(0.06)
+        time.sleep(0.31)
         assert holders(REMOTE) == {}
         with hold(REMOTE, "base", "other"), pytest.raises(LeaseTakenError):
             require(REMOTE, "base", "me")
