@@ -210,7 +210,7 @@ def test_lines_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     out = ok(ledger(tmp_path, "--compact")).splitlines()
     assert out[:2] == [
         "1 reply from 1 journal: now in files",
-        "1 line of journals that could not be read: lost",
+        "1 line of journals could not be read; whole ones are kept in _set_aside",
     ]
     assert replies_in(tmp_path) == ["reply 1"]
 
