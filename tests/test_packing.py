@@ -141,7 +141,9 @@ def test_another_class_is_refused(stranger: Any) -> None:
         pack(stranger)
 
 
-@pytest.mark.parametrize("stranger", [make_list("Sort bees"), b"bytes", {1, 2}, object()], ids=lambda thing: type(thing).__name__)
+@pytest.mark.parametrize(
+    "stranger", [make_list("Sort bees"), b"bytes", {1, 2}, object()], ids=lambda thing: type(thing).__name__
+)
 def test_another_class_inside_is_refused(stranger: Any) -> None:
     with pytest.raises(KeyError):
         pack(dataclasses.replace(make_prompt(), subject=stranger))

@@ -62,7 +62,7 @@ class FoundFile:
 
 def is_local(path: str) -> bool:
     """A path or URL -> whether it lies on a disk of this machine."""
-    return isinstance(FileSystems.get_filesystem(path), LocalFileSystem)
+    return type(FileSystems.get_filesystem(path)) is LocalFileSystem
 
 
 def join(folder: str, *names: str) -> str:
