@@ -520,8 +520,8 @@ def write_example(task: str, difficulty: str, clarity: str, num_words: str, key:
 
 
 def label_set(task: str) -> list[str]:
-    """A task -> its labels, 2 to 20: exactly its own of the author's tasks, of others those that the task lists, or else
-    those of the nearest scheme by shared words."""
+    """A task -> its labels, 2 to 20: of the author's tasks exactly its own, of others those that the task lists, or
+    else those of the nearest scheme by shared words."""
     plan = _plan(task[:2000])
     if plan.options:
         return [_spelled_out(option.label) for option in plan.options]
