@@ -62,7 +62,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         assert arguments[1] is Ellipsis
         return st.lists(values_of(arguments[0]), max_size=4).map(tuple)
     if hint in PACKED:
-        return elements_of(hint)
+        return st.deferred(lambda: elements_of(hint))  # it is not spelled out where a strategy is shown
     return {str: TEXTS, int: st.integers(), bool: st.booleans(), types.NoneType: st.none()}[hint]
 
 
