@@ -200,7 +200,8 @@ run_tests() {
     "$py" -m ruff check . || status=1
     "$py" -m ruff format --check . || status=1
     "$py" -m mypy --strict pipelines transforms || status=1
-    "$py" -m pytest || status=$?
+    # A process a core; the tests of a file share their set-up, so they stay together.
+    "$py" -m pytest -n auto --dist loadfile || status=$?
     exit "$status"
 }
 

@@ -45,6 +45,7 @@ TEST = [
     "openai[aiohttp]>=3,<4",  # a real client, to hold the local endpoint of the tests against
     "packaging>=24",
     "pytest>=9,<10",
+    "pytest-xdist>=3.6,<4",  # a process a core: half of the time on two
     "ruff>=0.17,<0.18",  # a newer minor release may format differently
     "setuptools>=77",  # builds the wheel that the tests look into
     "types-PyYAML",

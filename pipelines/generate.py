@@ -17,12 +17,14 @@ from transforms.elements import Kind
 from transforms.flatten import Flatten
 from transforms.join_ledger import JoinLedger, shards_for
 from transforms.ledger_writer import Ledger
-from transforms.llm.base import fingerprint_of
+from transforms.llm.base import Backend, fingerprint_of
 from transforms.llm_call import IsReadable, LLMCall
 from transforms.parse_json import ParseJSON, is_example
+from transforms.plan_labels import PlanLabels, is_label_set
 from transforms.read_ledger import ReadLedger
 from transforms.sample_attributes import SampleAttributes
 from transforms.task_generate import ReadTasks, TaskGenerate, is_task_list, task_seeds
+from transforms.verify_labels import VerifyLabels, is_choice
 from transforms.write_dataset import Target, WriteDataset
 
 
@@ -34,20 +36,23 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earl
     """
     lists = pipeline | ReadTasks(config.tasks) if config.tasks else brainstorm(pipeline, config, target, earlier)
     tasks = lists | Flatten(config.max_tasks, config.seed, published(earlier, "tasks"), near_tasks(config, earlier))
+    planned = tasks | plan_labels(config, target, earlier) if config.plans_labels else tasks
     prompts = (
-        tasks
+        planned
         | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
-        | JoinLedger(paid_for(config, earlier, "example"), shards_for(config.expected_examples))
+        | JoinLedger(paid_for(config, earlier, config.example_kind), shards_for(config.expected_examples))
         | BuildPrompt(config.example_template)
     )
     replies = prompts | llm_call(config, target, is_example, is_wanted=Wanted(config.checks))
     parsed = replies | ParseJSON(config.keep_raw)
-    examples = parsed | CheckQuality(config.checks)
+    checked = parsed | CheckQuality(config.checks)
+    examples = checked | verify_labels(config, target, earlier) if config.verify_backend else checked
     verdicts = verdicts_on(examples, config, earlier)
 
     streams = {"lists": lists, "tasks": tasks, "prompts": prompts, "replies": replies, "parsed": parsed}
-    counts = {**streams, "examples": examples} | CountElements()
-    return {"examples": examples, "verdicts": verdicts, "tasks": tasks, "counts": counts} | WriteDataset(
+    rows = {"examples": examples, **({"label_sets": planned} if config.plans_labels else {})}
+    counts = {**streams, "checked": checked, **rows} | CountElements()
+    return {**rows, "verdicts": verdicts, "tasks": tasks, "counts": counts} | WriteDataset(
         target, config.keep_raw, expected_rows=config.expected_examples
     )
 
@@ -63,9 +68,29 @@ def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, earlier:
     )
 
 
-def paid_for(config: Config, earlier: Earlier, kind: Kind) -> ReadLedger | None:
+def plan_labels(config: Config, target: Target, earlier: Earlier) -> PlanLabels:
+    """-> the step that asks for the labels of each task."""
+    return PlanLabels(
+        config.label_set_template,
+        JoinLedger(paid_for(config, earlier, "label_set"), shards_for(config.expected_tasks)),
+        llm_call(config, target, is_label_set, stage="PlanLabels"),
+        config.seed,
+    )
+
+
+def verify_labels(config: Config, target: Target, earlier: Earlier) -> VerifyLabels:
+    """-> the step that asks which of its labels fits an example."""
+    backend = config.verify_backend
+    return VerifyLabels(
+        config.verify_template,
+        JoinLedger(paid_for(config, earlier, "choice", backend), shards_for(config.expected_examples)),
+        llm_call(config, target, is_choice, stage="VerifyLabels", backend=backend),
+    )
+
+
+def paid_for(config: Config, earlier: Earlier, kind: Kind, backend: Backend | None = None) -> ReadLedger | None:
     """-> what reads the replies that this run can use, to prompts of one kind, if there is a ledger."""
-    return ReadLedger(earlier.ledger, kind, fingerprint_of(config.backend)) if earlier.ledger else None
+    return ReadLedger(earlier.ledger, kind, fingerprint_of(backend or config.backend)) if earlier.ledger else None
 
 
 def llm_call(
@@ -74,10 +99,11 @@ def llm_call(
     is_readable: IsReadable,
     stage: str = "LLMCall",
     is_wanted: IsReadable | None = None,
+    backend: Backend | None = None,
 ) -> LLMCall:
-    """-> the step that asks the model, the same for every kind of prompt."""
+    """-> the step that asks a model, the same for every kind of prompt."""
     return LLMCall(
-        config.backend,
+        backend or config.backend,
         is_readable,
         stage,
         config.settings,

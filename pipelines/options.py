@@ -28,13 +28,21 @@ from pipelines.option_error import OptionError
 from pipelines.push_to_hub import check_push
 from transforms import files, lease, ledger
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
+from transforms.elements import Kind
 from transforms.exclusions import ExclusionFileError, read_exclusions
 from transforms.judging import CONTAMINATED, DUPLICATE_CHECKS
 from transforms.llm.base import Backend
 from transforms.llm.engine import Settings
 from transforms.llm.limiter import Limits
 from transforms.near_duplicates import LEAST_THRESHOLD, TASK_THRESHOLD, THRESHOLD
-from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES, PromptTemplate, TemplateError
+from transforms.prompt_template import (
+    BRAINSTORM_VARIABLES,
+    EXAMPLE_VARIABLES,
+    PLANNED_VARIABLES,
+    PromptTemplate,
+    TemplateError,
+    Variables,
+)
 from transforms.quality import CHECKS, Checks, parse_checks
 from transforms.schema import KINDS
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
@@ -45,6 +53,8 @@ LOCAL_RUNNER: Final = "FnApiRunner"
 without a timeout; a laptop behind a firewall would hang."""
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LABELS: Final = "--labels"
+_LABEL_PLAN: Final = "--label_plan"  # what it is called inside, see `_own_labels`
 _CHECKS: Final = Checks()
 _LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,39}")
 _INT64: Final = 1 << 63
@@ -118,6 +128,13 @@ class GenerateOptions(PipelineOptions):
             metavar="FILE",
             help=f"your own Jinja template; variables: {', '.join(EXAMPLE_VARIABLES)}",
         )
+        data.add_argument(
+            _LABEL_PLAN,
+            default="free",
+            metavar="HOW",
+            help="free: the model chooses the labels of each text, as in the paper; planned: it is asked once a task "
+            "for 2 to 20 labels, which are spread evenly over the task's examples",
+        )
         data.add_argument("--seed", type=int, default=42, metavar="N", help="another seed, other data")
         data.add_argument("--config", metavar="FILE", help="read options from a YAML file; flags win over it")
 
@@ -165,6 +182,17 @@ class GenerateOptions(PipelineOptions):
             default=TASK_THRESHOLD,
             metavar="X",
             help="the same for tasks, where one word can make another task",
+        )
+        quality.add_argument(
+            "--verify",
+            action="store_true",
+            help="ask which of its two labels fits each text; where the answer is not the label, the row is rejected "
+            "as label_disputed. One more request an example",
+        )
+        quality.add_argument(
+            "--verify_model",
+            metavar="NAME",
+            help="the model that --verify asks, of the same --llm and endpoint (default: --model)",
         )
         quality.add_argument(
             "--exclude",
@@ -301,6 +329,8 @@ class Config:
       tasks: pattern of the user's files; None: tasks are brainstormed.
       topics: of the brainstorm rounds, in the order of their file; () for none.
       expected_tasks: a guess where tasks are brainstormed, else how many the files hold.
+      plans_labels: whether each task is asked for its labels.
+      verify_backend: who verifies labels; None: nobody.
       checks: of one example by itself.
       duplicate_checks: those that compare examples, of `judging.DUPLICATE_CHECKS`.
       exclude: pattern of the files of excluded texts; None: there are none.
@@ -324,6 +354,10 @@ class Config:
     parse_attempts: int
     retry_rejects: bool
     recompute: bool
+    plans_labels: bool
+    label_set_template: PromptTemplate
+    verify_backend: Backend | None
+    verify_template: PromptTemplate
     checks: Checks
     duplicate_checks: tuple[str, ...]
     near_duplicate_threshold: float
@@ -337,6 +371,16 @@ class Config:
     def expected_examples(self) -> int:
         """-> a guess at the number of examples; it decides how work is divided, and nothing in a row."""
         return min(self.expected_tasks, self.max_tasks or self.expected_tasks) * self.examples_per_task
+
+    @property
+    def example_kind(self) -> Kind:
+        """-> what the prompts of examples ask for."""
+        return "planned_example" if self.plans_labels else "example"
+
+    @property
+    def optional_steps(self) -> tuple[str, ...]:
+        """-> which of `accounting.OPTIONAL` the graph has."""
+        return ("PlanLabels",) * self.plans_labels + ("VerifyLabels",) * (self.verify_backend is not None)
 
     @property
     def ledger(self) -> str:
@@ -353,7 +397,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     Raises:
       OptionError: with everything that is wrong, a line each.
     """
-    flags = [*_config_flags(argv), *argv]
+    flags = list(_own_labels([*_config_flags(argv), *argv]))
     parser = _full_parser(OptionParser)
     known, unknown = parser.parse_known_args(flags)
     if unknown:
@@ -384,7 +428,8 @@ def help_text(prog: str) -> str:
             )
             formatter.add_arguments(group._group_actions)
             formatter.end_section()
-    return f"usage: {prog} [--option=value ...]\n\n{formatter.format_help()}"
+    text = formatter.format_help().replace(_LABEL_PLAN, _LABELS.ljust(len(_LABEL_PLAN)), 1)
+    return f"usage: {prog} [--option=value ...]\n\n{text}"
 
 
 _DESCRIPTION: Final = (
@@ -523,13 +568,16 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     can_sample = check(lambda: _check_sampling(typed))
     attributes = check(lambda: _attributes(typed))
     brainstorm = check(lambda: _template(typed, "brainstorm_template", "brainstorm", BRAINSTORM_VARIABLES))
-    example = check(lambda: _template(typed, "example_template", "classify", EXAMPLE_VARIABLES))
+    plans = bool(check(lambda: _plans_labels(typed)))
+    stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", EXAMPLE_VARIABLES)
+    example = check(lambda: _template(typed, "example_template", stem, variables))
     topics = check(lambda: _topics(typed["topics"]))
     given_tasks = check(lambda: _check_tasks(typed["tasks"]))
     checks = check(lambda: _checks(typed))
     check(lambda: _check_exclusions(typed))
     check(lambda: _check_push(typed))
     backend: Any = check(lambda: backend_of(typed, cloud)) if can_sample else None  # it would say the same again
+    verify_backend: Any = check(lambda: _verify_backend(typed, cloud, backend)) if backend else None
     if problems:
         raise OptionError(*problems)
     output = _output(typed["output"])
@@ -549,6 +597,10 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
             request_timeout=typed["request_timeout"],
             max_attempts=typed["max_attempts"],
         ),
+        plans_labels=plans,
+        label_set_template=_shipped_template("label_set"),
+        verify_backend=verify_backend,
+        verify_template=_shipped_template("verify"),
         checks=checks[0],
         duplicate_checks=checks[1],
         exclude=as_pattern(typed["exclude"]) if typed["exclude"] else None,
@@ -673,12 +725,47 @@ def _attributes(typed: Mapping[str, Any]) -> Attributes:
         raise OptionError(str(error)) from None
 
 
-def _template(
-    typed: Mapping[str, Any], option: str, shipped: str, variables: Mapping[str, str | None]
-) -> PromptTemplate:
+def _own_labels(flags: Sequence[str]) -> Iterator[str]:
+    """Flags -> the same with our `--labels` under the name that the parser has for it. Beam has an option of that name
+    too, for the labels of a Dataflow job: `--labels=key=value`, `--labels={...}`, or `--label`."""
+    words = iter(flags)
+    for flag in words:
+        name, equals, value = flag.partition("=")
+        if name == _LABELS and not equals:
+            value = next(words, "")
+        if name == _LABELS and "=" not in value and not value.startswith("{"):
+            yield f"{_LABEL_PLAN}={value}"
+        elif name == _LABELS:
+            yield f"{name}={value}"
+        else:
+            yield flag
+
+
+def _plans_labels(typed: Mapping[str, Any]) -> bool:
+    how = typed["label_plan"]
+    if how not in ("free", "planned"):
+        near = difflib.get_close_matches(how, ("free", "planned"), n=1)
+        hint = f": did you mean {near[0]}?" if near else ";"
+        raise OptionError(f"{_LABELS}={how} is not known{hint} There are free, planned, and key=value for Dataflow.")
+    return bool(how == "planned")
+
+
+def _verify_backend(typed: Mapping[str, Any], cloud: GoogleCloudOptions, backend: Backend) -> Backend | None:
+    if typed["verify_model"] is None:
+        return backend if typed["verify"] else None
+    if not typed["verify"]:
+        raise OptionError("--verify_model without --verify: add it, or leave both out")
+    return backend_of({**typed, "model": typed["verify_model"]}, cloud)
+
+
+def _shipped_template(stem: str) -> PromptTemplate:
+    return PromptTemplate(stem, (resources.files("templates") / f"{stem}.jinja2").read_text("utf-8"))
+
+
+def _template(typed: Mapping[str, Any], option: str, shipped: str, variables: Variables) -> PromptTemplate:
     path = typed[option]
     if path is None:
-        return PromptTemplate(shipped, (resources.files("templates") / f"{shipped}.jinja2").read_text("utf-8"))
+        return _shipped_template(shipped)
     template = PromptTemplate(Path(path).name.split(".")[0], _read_text(f"--{option}", path))
     samples = [variables]
     if option == "brainstorm_template" and typed["topics"] == "none":

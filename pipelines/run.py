@@ -200,6 +200,7 @@ def target_of(config: Config) -> Target:
         run_id=f"{time.strftime('%Y%m%dT%H%M%SZ', started)}-{secrets.token_hex(4)}",
         task_requests=None if config.tasks else config.task_requests,
         examples_per_task=config.examples_per_task,
+        optional=config.optional_steps,
         description={
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             "options": dict(config.typed),

@@ -54,8 +54,17 @@ def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str
     return stable_hash(
         "run",
         {name: repr(value) for name, value in config.typed.items() if name not in _NO_MATTER},
-        (config.brainstorm_template.name, config.example_template.name, list(config.topics)),
-        fingerprint_of(config.backend),
+        [
+            template.name
+            for template in (
+                config.brainstorm_template,
+                config.example_template,
+                config.label_set_template,
+                config.verify_template,
+            )
+        ],
+        list(config.topics),
+        [fingerprint_of(backend) if backend else "" for backend in (config.backend, config.verify_backend)],
         [_digest_of_files(pattern) for pattern in (config.tasks, config.exclude)],
         [(label, path.rpartition("/")[2]) for path, label in (*earlier.tasks, *earlier.examples)],
         _digest_of_code(),

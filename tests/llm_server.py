@@ -234,6 +234,14 @@ _ASPECTS = (
     "the legal field", "the skill it calls for", "the stage of the process", "the kind of mistake",
     "the time it speaks of", "the main argument", "the style",
 )  # fmt: skip
+# what tells this project's prompts apart; each stands in the template of its name, and in no other
+_ASKS_FOR_LABELS = "list the labels that texts are given"
+_ASKS_FOR_PLANNED = "a text whose correct label is"
+_ASKS_FOR_CHOICE = "Which of the two labels"
+_WANTED = re.compile(_ASKS_FOR_PLANNED + r' "(.*)"\.')
+_OFFERED = re.compile(r"\n- (.*)\n- (.*)\n\n" + _ASKS_FOR_CHOICE)
+_SIGNED = re.compile(r"\(no\. (\d+)\)")
+_WRONG_CHOICES = 16  # of 256 choices, so many are wrong
 _PAD = " It went on and on, as such stories do, and nothing else of note happened that day."
 LIST_LENGTH: Final = 20
 
@@ -260,15 +268,45 @@ def _sentences(prompt: str, digest: bytes) -> list[str]:
     ]
 
 
-def _example(prompt: str, digest: bytes, reply_bytes: int) -> str:
-    # the number keeps texts of different prompts apart even where all the words agree
-    text = f"{'. '.join(_sentences(prompt, digest))} (no. {int.from_bytes(digest[6:12], 'big')})."
+def _example(prompt: str, digest: bytes, reply_bytes: int, wanted: str | None = None) -> str:
     right = digest[12] & 15
     wrong = (right + 1 + digest[13] % 15) & 15
+    label = _LABELS[right] if wanted is None else wanted
+    # The number keeps texts of different prompts apart even where all the words agree. It ends in the mark of the
+    # label, for `_choice`.
+    text = f"{'. '.join(_sentences(prompt, digest))} (no. {int.from_bytes(digest[6:12], 'big') << 16 | _mark(label)})."
     if reply_bytes > 400:
         text += _PAD * ((reply_bytes - 400) // len(_PAD) + 1)
-    fields = {"input_text": text, "label": _LABELS[right], "misleading_label": _LABELS[wrong]}
+    fields = {"input_text": text}
+    if wanted is None:
+        fields |= {"label": label, "misleading_label": _LABELS[wrong]}
     return json.dumps(fields, ensure_ascii=False)
+
+
+def _mark(label: str) -> int:
+    """A label -> the 16 bits that the number of a text of that label ends in."""
+    folded = "".join(filter(str.isalnum, label.casefold()))
+    return int.from_bytes(hashlib.blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=2).digest(), "big")
+
+
+def _label_set(digest: bytes, wrapper: str) -> str:
+    """2 to 16 labels, in an order that the digest decides."""
+    first, step = digest[12] & 15, 2 * digest[13] + 1
+    labels = [_LABELS[(first + step * turn) & 15] for turn in range(2 + digest[14] % 15)]
+    return json.dumps({wrapper: labels} if wrapper else labels)
+
+
+def _choice(prompt: str, digest: bytes) -> str:
+    """One of the two labels that the prompt offers: of a text that this endpoint wrote the one whose mark its number
+    ends in, but for one choice in 16, which is wrong; of other texts, one by hash."""
+    found = _OFFERED.search(prompt)
+    if found is None:
+        return json.dumps({"label": "none"})
+    signed = _SIGNED.search(prompt)
+    marks = [_mark(label) for label in found.groups()]
+    mark = int(signed[1]) & 0xFFFF if signed else -1
+    at = marks.index(mark) ^ (digest[15] < _WRONG_CHOICES) if mark in marks else digest[14] & 1
+    return json.dumps({"label": found[1 + at]}, ensure_ascii=False)
 
 
 def _task_list(digest: bytes, wrapper: str) -> str:
@@ -284,15 +322,23 @@ def _task_list(digest: bytes, wrapper: str) -> str:
 
 
 def reply_text(options: Options, prompt: str, digest: bytes, wrapper: str = "") -> str:
-    """A prompt -> the text of a good reply: an example (JSON), a list of 20 distinct tasks, or one sentence.
+    """A prompt -> the text of a good reply: an example (JSON), a list of 20 distinct tasks, a list of labels, a
+    text of a label that was asked for, a choice between two labels, or one sentence.
 
     Args:
       options: `reply_bytes` is read, in bytes.
-      prompt: `input_text` in it asks for an example; `python list` or `brainstorm` for a list.
+      prompt: `input_text` in it asks for an example; `python list` or `brainstorm` for a list; the templates of the
+        label sets, of planned labels and of the choices are known by a phrase.
       digest: of `prompt_digest`.
       wrapper: the property that is to hold the list, where a response schema asks for an object.
     """
-    if "input_text" in prompt:
+    if _ASKS_FOR_CHOICE in prompt:
+        text = _choice(prompt, digest)
+    elif _ASKS_FOR_LABELS in prompt:
+        text = _label_set(digest, wrapper)
+    elif _ASKS_FOR_PLANNED in prompt and (wanted := _WANTED.search(prompt)):
+        text = _example(prompt, digest, options.reply_bytes, wanted[1])
+    elif "input_text" in prompt:
         text = _example(prompt, digest, options.reply_bytes)
     elif "python list" in prompt or "rainstorm" in prompt:
         text = _task_list(digest, wrapper)

@@ -230,6 +230,14 @@ def test_a_list_of_tasks_is_a_list(server: LlmServer) -> None:
     assert config["responseMimeType"] == "application/json"
 
 
+def test_a_set_of_labels_is_a_list_and_a_choice_an_object(server: LlmServer) -> None:
+    assert gemini.response_schema("label_set") == gemini.response_schema("task_list")
+    label = {"type": "STRING"}
+    assert gemini.response_schema("choice")["properties"] == {"label": label}
+    asked = request(kind="label_set", text="Your mission is to list the labels that texts are given in this task.")
+    assert 2 <= len(json.loads(answered(backend_of(server), asked).text)) <= 16
+
+
 @pytest.mark.parametrize("tier", [None, "standard", "flex", "priority"])
 def test_vertex(server: LlmServer, stand_in: google.auth.credentials.AnonymousCredentials, tier: str | None) -> None:
     server.reset(require_key=TOKEN)

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 from transforms.elements import Kind
 from transforms.identity import choices, stable_hash
+from transforms.label_choice import read_choice
+from transforms.label_sets import clean_labels
 from transforms.llm import offline, offline_author, offline_domains
 from transforms.llm.base import Answer, Backend, Request
+from transforms.parsing import Refusal, parse_object, parse_string_list
 
 DIFFICULTIES = ("high school", "college", "PhD")
 CLARITIES = ("clear", "understandable with some effort", "ambiguous")
@@ -496,3 +499,116 @@ def test_replies_to_lists() -> None:
     assert all(a.text.startswith("1. ") and a.text.count("\n") >= 17 for a in _all("task_list", form="numbered"))
     assert all(a.text.startswith("- ") and a.text.count("\n") >= 17 for a in _all("task_list", form="bulleted"))
     assert all(a.text.startswith(("['", '["')) for a in _all("task_list", form="python_list"))
+
+
+# ------------------------------------------------------------------------------------------------ planned labels
+
+
+def test_every_task_has_labels(tasks: list[str]) -> None:
+    for task in (*tasks[::7], "", "x", "Décide si le texte parle de chats", "Sort articles by topic", "a" * 5_000):
+        labels = offline_author.label_set(task)
+        assert clean_labels(labels) == tuple(labels), task
+        assert 2 <= len(labels) <= 20
+    assert offline_author.label_set("Tell whether a review is positive, negative or neutral") == [
+        "positive",
+        "negative",
+        "neutral",
+    ]
+    assert offline_author.label_set("Grade essays as A, B or C") == ["class A", "class B", "class C"]
+
+
+def test_the_labels_of_its_tasks_are_those_of_its_examples(tasks: list[str]) -> None:
+    for task in tasks[::40]:
+        labels = offline_author.label_set(task)
+        written = [
+            offline_author.write_example(task, "college", "clear", "at least 10", f"{task} {n}") for n in range(10)
+        ]
+        assert {example["label"].removeprefix("class ") for example in written} <= {
+            label.removeprefix("class ") for label in labels
+        }
+
+
+@pytest.mark.parametrize(("difficulty", "clarity", "num_words"), ATTRIBUTES)
+def test_a_planned_text_is_as_long_as_asked_for_and_names_no_label(
+    tasks: list[str], difficulty: str, clarity: str, num_words: str
+) -> None:
+    for task in (*tasks[::200], "Sort articles by topic", "Tell spam from ham", "Label as quick or slow"):
+        labels = offline_author.label_set(task)
+        for label, misleading in zip(labels, (*labels[1:], labels[0]), strict=True):
+            text = offline_author.write_planned(
+                task, label, misleading, difficulty, clarity, num_words, f"{task} {label}"
+            )
+            _check({"input_text": text, "label": label, "misleading_label": misleading}, num_words)
+
+
+def test_any_labels_get_a_text() -> None:
+    for label, misleading in (("zorp", "blint"), ("the", "a"), ("", ""), ("x" * 9_000, "y"), ("\ud83d", "賛成")):
+        text = offline_author.write_planned("Sort things", label, misleading, "", "", "at least 10", "key")
+        assert text == offline_author.write_planned("Sort things", label, misleading, "", "", "at least 10", "key")
+        assert text.strip()
+
+
+def _planned_request(key: str) -> Request:
+    labels = {"label": "negative", "misleading_label": "positive"}
+    return _request("planned_example", key, **{**_example_request(key).variables, **labels})
+
+
+def _choice_request(key: str) -> Request:
+    labels = ("negative", "positive") if int(key) % 2 else ("positive", "negative")
+    return _request("choice", key, first=labels[0], second=labels[1], label="negative")
+
+
+def test_a_planned_reply_holds_the_text_alone() -> None:
+    for key in map(str, range(20)):
+        assert list(json.loads(offline.answer(_planned_request(key)).text)) == ["input_text"]
+
+
+def test_choices_are_right_without_faults_whatever_the_order() -> None:
+    texts = {offline.answer(_choice_request(str(key))).text for key in range(40)}
+    assert [json.loads(text) for text in texts] == [{"label": "negative"}]
+    unknown = offline.answer(_request("choice", "k", first="a", second="b"))
+    assert json.loads(unknown.text) == {"label": "a"}
+
+
+def test_faults_and_forms_of_choices_are_read_as_what_they_are() -> None:
+    refusals = {
+        "empty": "empty",
+        "blocked": "blocked",
+        "truncated": "truncated",
+        "prose": "not_json",
+        "wrong_shape": "wrong_shape",
+    }
+    seen = collections.Counter[str]()
+    for request in (_choice_request(str(key)) for key in range(400)):
+        answer = offline.answer(request, 0.5)
+        fault, form = offline.fault_of(request, 0.5), offline.form_of(request, 0.5)
+        found = read_choice(answer.text, answer.finish_reason, request.variables["first"], request.variables["second"])
+        if isinstance(found, Refusal):
+            assert fault is not None and found.reason == refusals[fault]
+        else:
+            wanted = {"wrong_label": "positive", "no_label": None}.get(fault or "", "negative")
+            assert found.label == wanted, (fault, form, answer.text)
+        seen[fault or f"form {form}"] += 1
+    assert set(seen) == {*offline.CHOICE_FAULTS, *(f"form {form}" for form in (*offline.CHOICE_FORMS, None))}
+    assert 160 <= sum(seen[fault] for fault in offline.CHOICE_FAULTS) <= 240  # of 400, 200 expected: 4 deviations
+
+
+def test_faults_of_label_sets_and_planned_texts_are_read_as_what_they_are() -> None:
+    list_reasons = {"empty": "empty", "blocked": "blocked", "prose": "not_json", "wrong_shape": "wrong_shape"}
+    seen = set()
+    for key in map(str, range(300)):
+        request = _request("label_set", key, task="Tell whether a review is positive, negative or neutral")
+        answer = offline.answer(request, 0.5)
+        fault = offline.fault_of(request, 0.5)
+        parsed = parse_string_list(answer.text, answer.finish_reason)
+        if isinstance(parsed, Refusal):
+            assert fault is not None and parsed.reason == list_reasons[fault]
+        else:
+            assert len(clean_labels(parsed.value)) == (1 if fault == "too_few_labels" else 3), (fault, answer.text)
+        seen.add(fault)
+        planned = _planned_request(key)
+        reply, fault = offline.answer(planned, 0.5), offline.fault_of(planned, 0.5)
+        text = parse_object(reply.text, reply.finish_reason, ("input_text",))
+        assert isinstance(text, Refusal) == (fault is not None), (fault, reply.text)
+        seen.add(fault)
+    assert seen == {*offline.LABEL_SET_FAULTS, *offline.EXAMPLE_FAULTS, None}

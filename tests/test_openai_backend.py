@@ -16,13 +16,14 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.llm_server import LlmServer
+from transforms.elements import Kind
 from transforms.llm import openai as ours
 from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, RequestError, Session, Throttled, Transient
 from transforms.llm.openai import OpenAIBackend
@@ -297,6 +298,10 @@ def test_the_vendors_package_is_not_shadowed() -> None:
 
 def test_structures() -> None:
     assert list(json_schema("example")["properties"]) == ["input_text", "label", "misleading_label"]
+    assert list(json_schema("planned_example")["properties"]) == ["input_text"]
+    assert list(json_schema("choice")["properties"]) == ["label"]
+    assert json_schema("label_set")["properties"] == {"labels": {"type": "array", "items": {"type": "string"}}}
+    assert set(STRUCTURE_NAMES) == set(get_args(Kind))
     for kind, name in STRUCTURE_NAMES.items():
         schema = json_schema(kind)
         assert schema["required"] == list(schema["properties"]) and schema["additionalProperties"] is False

@@ -13,10 +13,37 @@ from hypothesis import strategies as st
 
 from tests.helpers import make_draft, make_example, make_list, make_prompt, make_reject, make_seed, make_task
 from transforms import elements
-from transforms.elements import Draft, Example, PaidReply, Prompt, Reject, Reply, Task, TaskSeed, Usage, Verdict
+from transforms.elements import (
+    Choice,
+    Draft,
+    Example,
+    LabelSet,
+    LabelSetSeed,
+    PaidReply,
+    Prompt,
+    Reject,
+    Reply,
+    Task,
+    TaskSeed,
+    Usage,
+    Verdict,
+)
 from transforms.packing import pack, unpack
 
-PACKED = (TaskSeed, Task, Draft, Prompt, Example, Reject, Usage, PaidReply, Verdict)
+PACKED = (
+    TaskSeed,
+    Task,
+    Draft,
+    Prompt,
+    Example,
+    Reject,
+    Usage,
+    PaidReply,
+    Verdict,
+    LabelSetSeed,
+    LabelSet,
+    Choice,
+)
 
 # Any code point, lone surrogates among them: a reply in JSON can hold them.
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=40) | st.sampled_from(
@@ -35,7 +62,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         assert arguments[1] is Ellipsis
         return st.lists(values_of(arguments[0]), max_size=4).map(tuple)
     if hint in PACKED:
-        return elements_of(hint)
+        return st.deferred(lambda: elements_of(hint))  # it is not spelled out where a strategy is shown
     return {str: TEXTS, int: st.integers(), bool: st.booleans(), types.NoneType: st.none()}[hint]
 
 

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
-from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES, PromptTemplate, TemplateError
+from transforms.prompt_template import (
+    BRAINSTORM_VARIABLES,
+    EXAMPLE_VARIABLES,
+    LABEL_SET_VARIABLES,
+    PLANNED_VARIABLES,
+    VERIFY_VARIABLES,
+    PromptTemplate,
+    TemplateError,
+    Variables,
+)
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
@@ -90,9 +99,36 @@ def test_any_says_nothing_of_length() -> None:
     assert not re.search(r"\bwords?\b|\bany\b", prompt)
 
 
-@pytest.mark.parametrize(("stem", "variables"), [("brainstorm", BRAINSTORM_VARIABLES), ("classify", EXAMPLE_VARIABLES)])
-def test_shipped_templates_pass_the_check(stem: str, variables: dict[str, str | None]) -> None:
-    shipped(stem).check(variables)
+SHIPPED: dict[str, Variables] = {
+    "brainstorm": BRAINSTORM_VARIABLES,
+    "classify": EXAMPLE_VARIABLES,
+    "label_set": LABEL_SET_VARIABLES,
+    "classify_planned": PLANNED_VARIABLES,
+    "verify": VERIFY_VARIABLES,
+}
+
+
+@pytest.mark.parametrize("stem", SHIPPED)
+def test_shipped_templates_pass_the_check_and_use_all_they_are_given(stem: str) -> None:
+    shipped(stem).check(SHIPPED[stem])
+    text = shipped(stem).render(SHIPPED[stem])
+    for value in SHIPPED[stem].values():
+        for part in (value,) if isinstance(value, str) else value or ():
+            assert part in text
+    assert {path.stem for path in TEMPLATES.glob("*.jinja2")} == set(SHIPPED)
+
+
+def test_a_planned_template_can_use_the_labels_as_a_list() -> None:
+    template = own("{{ labels | join(', ') }}: {{ label }}, not {{ misleading_label }}")
+    template.check(PLANNED_VARIABLES)
+    assert template.render(PLANNED_VARIABLES) == "invoices, deliveries, returns: deliveries, not returns"
+    assert "unknown variable 'labels'" in complaint("{{ labels }}")  # of a free draft
+
+
+def test_a_planned_prompt_without_a_length_says_nothing_of_it() -> None:
+    prompt = shipped("classify_planned").render({**PLANNED_VARIABLES, "num_words": ANY})
+    assert "should be diverse" in prompt
+    assert not re.search(r"\bwords?\b|\bany\b", prompt)
 
 
 def test_every_attribute_shows_in_the_prompt() -> None:

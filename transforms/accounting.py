@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from transforms.elements import REASONS, Example, Prompt, Reject, Reply, Task, TaskList, Usage
+from transforms.elements import REASONS, Example, LabelSet, Prompt, Reject, Reply, Task, TaskList, Usage
 
 Counts = Mapping[str, int]
 """`Step/name` -> how many, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
@@ -16,9 +16,21 @@ JUDGES: Final = ("FindDuplicates", "FindNearDuplicates")
 """The steps whose verdicts are carried out, and counted, where rows are written; in the order in which they count."""
 
 STEPS: Final = (
-    *("TaskGenerate", "Flatten", "SampleAttributes", "BuildPrompt", "LLMCall", "ParseJSON", "CheckQuality"),
-    *JUDGES,
+    *("TaskGenerate", "Flatten", "PlanLabels", "SampleAttributes", "BuildPrompt", "LLMCall", "ParseJSON"),
+    *("CheckQuality", "VerifyLabels", *JUDGES),
 )
+
+OPTIONAL: Final = ("PlanLabels", "VerifyLabels")
+"""The steps that a run may do without."""
+
+_ASKS: Final[Mapping[str, str]] = {
+    "lists": "TaskGenerate",
+    "label_sets": "PlanLabels",
+    "replies": "LLMCall",
+    "examples": "VerifyLabels",
+}
+"""Stream -> the step that asks the model at its end."""
+
 _REQUESTS: Final = ("sent", "retries", "asked_again", "from_ledger")
 _TOKENS: Final = ("prompt", "output")
 
@@ -28,7 +40,8 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
     graph, so it is counted there only, in the stream `examples`.
 
     Args:
-      stream: the name that the graph gives the stream: lists, tasks, prompts, replies, parsed or examples.
+      stream: the name that the graph gives the stream: lists, tasks, label_sets, prompts, replies, parsed, checked or
+        examples.
       element: an element of it.
 
     Raises:
@@ -37,7 +50,7 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
     if isinstance(element, Reject):
         if stream == "examples":
             yield f"{element.stage}/rejected.{element.reason}", 1
-        elif element.usage and (stream, element.stage) in {("lists", "TaskGenerate"), ("replies", "LLMCall")}:
+        if element.usage and _ASKS.get(stream) == element.stage:
             yield from _used(element.stage, element.usage)
         return
     if stream == "lists" and isinstance(element, TaskList):
@@ -52,8 +65,16 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
     elif stream == "replies" and isinstance(element, Reply):
         yield "LLMCall/kept", 1
         yield from _used("LLMCall", element.usage)
-    elif stream == "examples" and isinstance(element, Example):
+    elif stream == "label_sets" and isinstance(element, LabelSet):
+        yield "PlanLabels/kept", 1
+        if element.usage:
+            yield from _used("PlanLabels", element.usage)
+    elif stream == "checked" and isinstance(element, Example):
         yield "CheckQuality/kept", 1
+    elif stream == "examples" and isinstance(element, Example):
+        if element.verified is not None:
+            yield "VerifyLabels/kept", 1
+            yield from _used("VerifyLabels", element.verified)
     elif stream == "parsed" and isinstance(element, Example):
         yield "ParseJSON/kept", 1
         for repair in element.repairs:
@@ -101,33 +122,32 @@ def percentiles(buckets: Mapping[str, int], which: tuple[int, ...] = (50, 90, 99
     return found
 
 
-def step_table(counts: Counts, *, task_requests: int | None, examples_per_task: int) -> dict[str, dict[str, Any]]:
+def step_table(
+    counts: Counts, *, task_requests: int | None, examples_per_task: int, optional: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
     """Counts -> for each step, in the order of the graph, what went in, was kept and was rejected.
 
     Args:
       counts: as counted over the graph's streams.
       task_requests: brainstorm prompts that were to be sent; None where tasks came from files.
       examples_per_task: drafts made of each task.
+      optional: which of OPTIONAL there were.
     """
-    kept = {step: counts.get(f"{step}/kept", 0) for step in STEPS}
-    lists = kept["TaskGenerate"]
-    kept["SampleAttributes"] = kept["Flatten"] * examples_per_task
-    # Verdicts are counted where rows are written, and the rows written must be what they leave; see `discrepancies`.
-    for before, judge in itertools.pairwise(("CheckQuality", *JUDGES)):
-        kept[judge] = kept[before] - sum(named(counts, f"{judge}/rejected.").values())
+    steps = [step for step in STEPS if step not in OPTIONAL or step in optional]
+    kept = {step: counts.get(f"{step}/kept", 0) for step in steps}
     entering = {
-        "TaskGenerate": lists if task_requests is None else task_requests,
+        "TaskGenerate": kept["TaskGenerate"] if task_requests is None else task_requests,
         "Flatten": counts.get("Flatten/in", 0),
-        "SampleAttributes": kept["Flatten"],
-        "BuildPrompt": kept["SampleAttributes"],
-        "LLMCall": kept["BuildPrompt"],
-        "ParseJSON": kept["LLMCall"],
-        "CheckQuality": kept["ParseJSON"],
-        "FindDuplicates": kept["CheckQuality"],
-        "FindNearDuplicates": kept["FindDuplicates"],
     }
+    for before, step in itertools.pairwise(steps[1:]):
+        entering[step] = kept[before]
+        if step == "SampleAttributes":
+            kept[step] = kept[before] * examples_per_task
+        elif step in JUDGES:
+            # Counted where rows are written, and the rows written must be what is left; see `discrepancies`.
+            kept[step] = kept[before] - sum(named(counts, f"{step}/rejected.").values())
     table: dict[str, dict[str, Any]] = {}
-    for step in STEPS:
+    for step in steps:
         table[step] = {"in": entering[step], "kept": kept[step], "rejected": named(counts, f"{step}/rejected.")}
         if repaired := named(counts, f"{step}/repaired."):
             table[step]["repaired"] = repaired
@@ -163,6 +183,7 @@ def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int
         "examples": table[STEPS[-1]]["kept"],
         "triplets": table[STEPS[-1]]["kept"],
         "tasks": table["Flatten"]["kept"],
+        "label_sets": table.get("PlanLabels", {}).get("kept", 0),
         "rejects": all_rejected,
     }.items():
         if rows.get(kind, 0) != counted:

@@ -14,11 +14,17 @@ _STEP = "BuildPrompt"
 
 
 def example_prompt(draft: Draft, template: PromptTemplate) -> Prompt:
-    """A draft -> the prompt that asks for its example."""
+    """A draft -> the prompt that asks for its example; where its labels are planned, for a text of that label."""
+    variables: dict[str, str | tuple[str, ...] | None] = {"task": draft.task}
+    for name in ATTRIBUTES:
+        variables[name] = getattr(draft, name)
+    is_planned = draft.label is not None
+    if is_planned:
+        variables |= {"label": draft.label, "misleading_label": draft.misleading_label, "labels": draft.labels}
     return Prompt(
-        kind="example",
+        kind="planned_example" if is_planned else "example",
         subject=draft,
-        text=template.render({"task": draft.task, **{name: getattr(draft, name) for name in ATTRIBUTES}}),
+        text=template.render(variables),
         template=template.name,
     )
 
@@ -42,7 +48,8 @@ class BuildPrompt(beam.PTransform):
     """Draft -> Prompt. Rejects pass through.
 
     Args:
-      template: the example prompt; its variables are `prompt_template.EXAMPLE_VARIABLES`.
+      template: the example prompt; its variables are `prompt_template.EXAMPLE_VARIABLES`, of drafts with planned
+        labels `PLANNED_VARIABLES`.
     """
 
     template: PromptTemplate

@@ -136,7 +136,7 @@ SHOWN_OPTIONS: Final = (
     "difficulty",
     "clarity",
     "num_words",
-    "labels",
+    "label_plan",
     "checks",
     "near_duplicate_threshold",
     "task_near_duplicate_threshold",

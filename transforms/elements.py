@@ -4,6 +4,9 @@ processes (registered as Beam rows they would arrive as anonymous named tuples).
     TaskSeed -> TaskList -> Task -> Draft -> Prompt -> Reply -> Example
                           any step may answer with a Reject instead
 
+With planned labels, Task -> LabelSetSeed -> Prompt -> Reply -> LabelSet -> Draft; with verification,
+Example -> Choice -> Prompt -> Reply -> Example.
+
 Everything that a row needs to be explained rides along. No field holds a clock's time.
 """
 
@@ -20,7 +23,7 @@ from transforms.labels import label_id
 FinishReason = Literal["stop", "length", "content_filter"]
 """Why the model stopped, in the words of the OpenAI chat API: at its own end, at the token limit, or by a filter."""
 
-Kind = Literal["task_list", "example"]
+Kind = Literal["task_list", "label_set", "example", "planned_example", "choice"]
 """What a prompt asks for. It tells a back end which structure to ask of the model."""
 
 
@@ -142,14 +145,56 @@ class Draft:
     difficulty: str
     clarity: str
     num_words: str
+    label: str | None = None  # the label that its text is to have; None: the model chooses both
+    misleading_label: str | None = None
+    labels: tuple[str, ...] = ()  # all of the task's, where they are planned
     paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
 
 
-Subject = TaskSeed | Draft
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSetSeed:
+    """The label set of one task, that is to be asked for."""
+
+    label_set_id: str  # hash(task_id, seed)
+    task_id: str
+    task: str
+    topic: str | None
+    seed: int
+    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An example whose label is to be verified: a choice between its two labels, in an order that tells nothing."""
+
+    choice_id: str  # hash(id of the example)
+    example: Example
+    first: str
+    second: str
+    seed: int
+    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+
+
+Subject = TaskSeed | LabelSetSeed | Draft | Choice
+"""What a prompt can be sent for."""
+
+_SUBJECT_IDS: Final[Mapping[type, Any]] = {
+    TaskSeed: operator.attrgetter("seed_id"),
+    LabelSetSeed: operator.attrgetter("label_set_id"),
+    Draft: operator.attrgetter("draft_id"),
+    Choice: operator.attrgetter("choice_id"),
+}
+
+
+def subject_id(subject: Subject) -> str:
+    """What a prompt is sent for -> its id, by which the ledger knows what was paid for it."""
+    return _SUBJECT_IDS[type(subject)](subject)  # type: ignore[no-any-return]
 
 
 def with_paid(subject: Subject, paid: tuple[PaidReply, ...]) -> Subject:
-    """A seed or draft, and what the ledger has for it -> the same with it. It does what `dataclasses.replace` would, in
+    """A subject, and what the ledger has for it -> the same with it. It does what `dataclasses.replace` would, in
     a fifth of the time."""
     cls = type(subject)
     changed = object.__new__(cls)
@@ -169,8 +214,8 @@ class Prompt:
 
     @property
     def prompt_id(self) -> str:
-        """The id of what the prompt asks for: a draft's, or a brainstorm round's."""
-        return self.subject.draft_id if isinstance(self.subject, Draft) else self.subject.seed_id
+        """The id of what the prompt asks for: a draft's, a brainstorm round's, ..."""
+        return subject_id(self.subject)
 
 
 @_pickled_fast
@@ -214,6 +259,8 @@ class Example:
     raw_reply: str
     seed: int
     repairs: tuple[str, ...] = ()  # what the parser had to mend; counted, not written
+    # what it took to verify its label; counted, not written
+    verified: Usage | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def label_id(self) -> str:
@@ -224,6 +271,23 @@ class Example:
     def misleading_label_id(self) -> str:
         """The same of its misleading label."""
         return label_id(self.task_id, self.misleading_label)
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSet:
+    """The labels of one task. The columns are described in `schema.LABEL_SETS`."""
+
+    task_id: str
+    task: str
+    labels: tuple[str, ...]  # 2 to 20, no two of the same normal form, in the order of the reply
+    label_ids: tuple[str, ...]  # of each label, see `labels.label_id`
+    model: str
+    template: str
+    prompt_tokens: int
+    output_tokens: int
+    seed: int
+    usage: Usage | None = dataclasses.field(default=None, compare=False, repr=False)  # counted, not written
 
 
 @_pickled_fast
@@ -309,18 +373,22 @@ class Reject:
         attempts: int,
         usage: Usage,
     ) -> Reject:
-        """A prompt that was not answered."""
+        """A prompt that was not answered. Of a label set it is the task that is refused, of a choice the example."""
         subject = prompt.subject
-        known: dict[str, Any] = (
-            {"topic": subject.topic}
-            if isinstance(subject, TaskSeed)
-            else {
-                name: getattr(subject, name)
+        known: dict[str, Any]
+        if isinstance(subject, TaskSeed):
+            id_, known = subject.seed_id, {"topic": subject.topic}
+        elif isinstance(subject, LabelSetSeed):
+            id_, known = subject.task_id, {name: getattr(subject, name) for name in ("task_id", "task", "topic")}
+        else:
+            id_ = subject.draft_id if isinstance(subject, Draft) else subject.example.id
+            source = subject if isinstance(subject, Draft) else subject.example
+            known = {
+                name: getattr(source, name)
                 for name in ("task_id", "task", "language", "difficulty", "clarity", "num_words", "replica")
             }
-        )
         return cls(
-            id=prompt.prompt_id,
+            id=id_,
             stage=stage,
             reason=reason,
             detail=detail,
@@ -401,6 +469,8 @@ REASONS: Final[Mapping[str, str]] = {
     # FindNearDuplicates
     "near_duplicate": "the text, or the task, is a near copy of another",
     "contaminated": "the text is a text of --exclude, or a near copy of one",
+    # PlanLabels
+    "too_few_labels": "the reply names less than two labels that differ and are no longer than a label may be",
     # LLMCall
     "request_failed": "the endpoint gave no reply, whatever was tried",
     # CheckQuality: each is also the name of the check that found it
@@ -411,5 +481,7 @@ REASONS: Final[Mapping[str, str]] = {
     "label_in_text": "the label or the misleading label stands in the text",
     "wrong_length": "the text is far shorter or longer than asked for",
     "wrong_language": "the text is in another language than asked for",
+    # VerifyLabels
+    "label_disputed": "asked which of the two labels fits the text better, a model did not name the label",
 }
 """The closed set of reasons, each with its meaning. A Reject with another reason fails the run."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.elements import Draft, TaskSeed, with_paid
+from transforms.elements import Subject, subject_id, with_paid
 from transforms.ledger import pack_table, paid_replies, shard_of, split_by_shard, unpack_table
 from transforms.packing import pack, unpack
 
@@ -28,10 +28,8 @@ def shards_for(elements: int) -> int:
 
 
 def id_of(element: Any) -> str:
-    """An element -> its id."""
-    if isinstance(element, Draft):
-        return element.draft_id
-    return str(element.seed_id if isinstance(element, TaskSeed) else element.id)
+    """An element -> its id; of a subject of a prompt, the one that the ledger knows it by."""
+    return subject_id(element) if isinstance(element, Subject) else str(element.id)
 
 
 def join(values: Iterable[bytes]) -> Iterator[Any]:
@@ -45,9 +43,9 @@ def join(values: Iterable[bytes]) -> Iterator[Any]:
     if not tables:
         yield from elements
         return
-    paid = paid_replies(tables, {id_of(element) for element in elements if isinstance(element, (TaskSeed, Draft))})
+    paid = paid_replies(tables, {subject_id(element) for element in elements if isinstance(element, Subject)})
     for element in elements:
-        replies = paid.get(id_of(element)) if isinstance(element, (TaskSeed, Draft)) else None
+        replies = paid.get(subject_id(element)) if isinstance(element, Subject) else None
         yield with_paid(element, replies) if replies else element
 
 
@@ -75,7 +73,8 @@ class _Join(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class JoinLedger(beam.PTransform):
-    """TaskSeed, Draft or Reject -> the same, regrouped; `paid` of seeds and drafts is what the ledger holds for them.
+    """Subjects of prompts (TaskSeed, LabelSetSeed, Draft, Choice) or Reject -> the same, regrouped; `paid` of subjects
+    is what the ledger holds for them.
 
     Args:
       ledger: a `PTransform` from the pipeline to Arrow tables of paid replies; None: there is no ledger.

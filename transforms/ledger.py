@@ -39,7 +39,7 @@ SCHEMA: Final = pa.schema(
     [
         column("request_id", pa.string(), "hash of draft_id, the prompt, the fingerprint and the attempt"),
         column("draft_id", pa.string(), "what was asked for: the id of the draft, or of the brainstorm round"),
-        column("kind", pa.string(), "the structure asked for: task_list or example"),
+        column("kind", pa.string(), "the structure asked for: task_list, example, label_set, ..."),
         column("refresh", pa.string(), "the label of the run that paid"),
         column("model", pa.string(), "the model as served"),
         column("fingerprint", pa.string(), "hash of the model and of every parameter that changes the answer"),

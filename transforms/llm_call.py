@@ -10,7 +10,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import progress
 from transforms.attributes import ATTRIBUTES
-from transforms.elements import Draft, PaidReply, Prompt, Reject, Reply, Usage, with_paid
+from transforms.elements import Choice, Draft, LabelSetSeed, PaidReply, Prompt, Reject, Reply, Usage, with_paid
 from transforms.errors import RunFailed
 from transforms.identity import stable_hash
 from transforms.ledger_writer import Ledger
@@ -37,6 +37,13 @@ def request_for(prompt: Prompt, fingerprint: str, attempt: int = 0) -> Request:
     subject = prompt.subject
     if isinstance(subject, Draft):
         variables = {"task": subject.task, **{name: getattr(subject, name) for name in ATTRIBUTES}}
+        if subject.label is not None:
+            variables |= {"label": subject.label, "misleading_label": subject.misleading_label or ""}
+    elif isinstance(subject, LabelSetSeed):
+        variables = {"task": subject.task}
+    elif isinstance(subject, Choice):
+        # the label is the truth, which the prompt does not tell
+        variables = {"first": subject.first, "second": subject.second, "label": subject.example.label}
     else:
         variables = {"topic": subject.topic or ""}
     return Request(
@@ -343,7 +350,7 @@ def any_answer(prompt: Prompt, answer: Answer) -> bool:
 @dataclasses.dataclass(eq=False)
 class LLMCall(beam.PTransform):
     """Prompt -> Reply, or a Reject where no reply could be had. Rejects pass through. What the ledger has for a prompt
-    (`Draft.paid`, see `JoinLedger`) is taken, not asked for again.
+    (`paid` of its subject, see `JoinLedger`) is taken, not asked for again.
 
     The window of requests spans all elements of a bundle and all bundles of a process. It cannot span bundles of a few
     elements one after the other, so `JoinLedger` should stand before it, or before the step that builds its prompts.

@@ -13,13 +13,41 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from transforms.elements import Draft, Example, PaidReply, Prompt, Reject, Relabel, Task, TaskSeed, Usage, Verdict
+from transforms.elements import (
+    Choice,
+    Draft,
+    Example,
+    LabelSet,
+    LabelSetSeed,
+    PaidReply,
+    Prompt,
+    Reject,
+    Relabel,
+    Task,
+    TaskSeed,
+    Usage,
+    Verdict,
+)
 
-_CLASSES: Final[tuple[type, ...]] = (TaskSeed, Task, Draft, Prompt, Example, Reject, Usage, PaidReply, Verdict, Relabel)
+_CLASSES: Final[tuple[type, ...]] = (
+    TaskSeed,
+    Task,
+    Draft,
+    Prompt,
+    Example,
+    Reject,
+    Usage,
+    PaidReply,
+    Verdict,
+    LabelSetSeed,
+    LabelSet,
+    Choice,
+    Relabel,
+)
 _NUMBER: Final = {cls: number for number, cls in enumerate(_CLASSES)}
 _FIELDS: Final = {cls: [(field.name, str(field.type)) for field in dataclasses.fields(cls)] for cls in _CLASSES}
 _VALUES: Final = {cls: operator.attrgetter(*(name for name, _ in fields)) for cls, fields in _FIELDS.items()}
-_ELEMENTS: Final = ("Subject", "Usage | None")  # annotations of what is an element itself
+_ELEMENTS: Final = ("Subject", "Example", "Usage | None")  # annotations of what is an element itself
 _INSIDE: Final = {cls: [at for at, (_, hint) in enumerate(_FIELDS[cls]) if hint in _ELEMENTS] for cls in _CLASSES}
 _TUPLES: Final = {cls: [at for at, (_, hint) in enumerate(_FIELDS[cls]) if hint[:5] == "tuple"] for cls in _CLASSES}
 _LISTS: Final = {cls: [at for at in _TUPLES[cls] if "PaidReply" in _FIELDS[cls][at][1]] for cls in _CLASSES}

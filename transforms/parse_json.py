@@ -7,29 +7,40 @@ from collections.abc import Iterator
 import apache_beam as beam
 
 from transforms import progress
-from transforms.elements import Draft, Example, Prompt, Reject, Reply
+from transforms.elements import Draft, Example, FinishReason, Prompt, Reject, Reply
 from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
-from transforms.parsing import Refusal, parse_object
+from transforms.parsing import EXAMPLE_FIELDS, Parsed, Refusal, parse_object
 from transforms.texts import clean_text
 
 _STEP = "ParseJSON"
+_PLANNED_FIELDS = ("input_text",)  # its labels are the draft's, whatever else the reply says
 _parsed = functools.lru_cache(maxsize=16)(parse_object)  # LLMCall has just asked whether the same reply can be read
 
 
+def _read(prompt: Prompt, text: str, finish_reason: FinishReason) -> Parsed[dict[str, str]] | Refusal:
+    is_planned = isinstance(prompt.subject, Draft) and prompt.subject.label is not None
+    return _parsed(text, finish_reason, _PLANNED_FIELDS if is_planned else EXAMPLE_FIELDS)
+
+
 def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
-    """A reply to an example prompt -> the example, or why there is none."""
-    parsed = _parsed(reply.text, reply.finish_reason)
+    """A reply to an example prompt -> the example, or why there is none. Planned labels are taken from the draft."""
+    parsed = _read(reply.prompt, reply.text, reply.finish_reason)
     if isinstance(parsed, Refusal):
         return Reject.of_reply(reply, stage=_STEP, reason=parsed.reason, detail=parsed.detail)
     draft = reply.prompt.subject
     if not isinstance(draft, Draft):
         raise TypeError(f"an example was asked for by a {type(draft).__name__}")
+    fields = parsed.value
+    if draft.label is not None:
+        fields = {**fields, "label": draft.label, "misleading_label": draft.misleading_label or ""}
     return Example(
         id=draft.draft_id,
         task_id=draft.task_id,
         task=draft.task,
-        **parsed.value,
+        input_text=fields["input_text"],
+        label=fields["label"],
+        misleading_label=fields["misleading_label"],
         language=draft.language,
         difficulty=draft.difficulty,
         clarity=draft.clarity,
@@ -49,7 +60,7 @@ def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
 
 def is_example(prompt: Prompt, answer: Answer) -> bool:
     """What was asked and answered -> whether `read_example` would take it."""
-    return not isinstance(_parsed(answer.text, answer.finish_reason), Refusal)
+    return not isinstance(_read(prompt, answer.text, answer.finish_reason), Refusal)
 
 
 class _Parse(beam.DoFn):

@@ -9,13 +9,15 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import jinja2
 import jinja2.meta
 import jinja2.sandbox
 
 from transforms.identity import text_digest
+
+Variables: TypeAlias = Mapping[str, str | tuple[str, ...] | None]
 
 BRAINSTORM_VARIABLES: Final[Mapping[str, str | None]] = {"topic": "school canteens"}
 EXAMPLE_VARIABLES: Final[Mapping[str, str]] = {
@@ -24,6 +26,19 @@ EXAMPLE_VARIABLES: Final[Mapping[str, str]] = {
     "difficulty": "college",
     "clarity": "clear",
     "num_words": "at least 50",
+}
+LABEL_SET_VARIABLES: Final[Mapping[str, str]] = {"task": EXAMPLE_VARIABLES["task"]}
+PLANNED_VARIABLES: Final[Variables] = {
+    **EXAMPLE_VARIABLES,
+    "label": "deliveries",
+    "misleading_label": "returns",
+    "labels": ("invoices", "deliveries", "returns"),
+}
+VERIFY_VARIABLES: Final[Mapping[str, str]] = {
+    "task": EXAMPLE_VARIABLES["task"],
+    "input_text": "The parcel has been at the depot for nine days now, and nobody there picks up the phone.",
+    "first": "returns",
+    "second": "deliveries",
 }
 """What a template may use, each with a value to try it on."""
 
@@ -60,7 +75,7 @@ class PromptTemplate:
         """-> `stem@digest`, which names the exact text; it stands in every row."""
         return f"{self.stem}@{text_digest(self.text)}"
 
-    def render(self, variables: Mapping[str, str | None]) -> str:
+    def render(self, variables: Variables) -> str:
         """Variables -> the prompt.
 
         Raises:
@@ -68,7 +83,7 @@ class PromptTemplate:
         """
         return _compile(self.text).render(variables)
 
-    def check(self, variables: Mapping[str, str | None]) -> None:
+    def check(self, variables: Variables) -> None:
         """Tries the template on sample variables, before anything is paid for.
 
         Raises:
@@ -87,7 +102,7 @@ class PromptTemplate:
         if not prompt.strip():
             raise TemplateError("the prompt comes out empty")
 
-    def _unknown_variables(self, variables: Mapping[str, str | None]) -> list[str]:
+    def _unknown_variables(self, variables: Variables) -> list[str]:
         environment = _environment()
         try:
             used = jinja2.meta.find_undeclared_variables(environment.parse(self.text))
@@ -98,7 +113,7 @@ class PromptTemplate:
         return sorted(used - variables.keys() - environment.globals.keys())
 
 
-def _unknown_message(unknown: Iterable[str], variables: Mapping[str, str | None]) -> str:
+def _unknown_message(unknown: Iterable[str], variables: Variables) -> str:
     parts = []
     for name in unknown:
         near = difflib.get_close_matches(name, variables, n=1, cutoff=0.4)

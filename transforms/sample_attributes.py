@@ -1,4 +1,4 @@
-"""SampleAttributes: tasks -> drafts of examples, each with its attributes."""
+"""SampleAttributes: tasks -> drafts of examples, each with its attributes and, where they are planned, its labels."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,19 +7,25 @@ import apache_beam as beam
 
 from transforms import progress
 from transforms.attributes import Attributes
-from transforms.elements import Draft, Reject, Task
+from transforms.elements import Draft, LabelSet, Reject, Task
 from transforms.identity import stable_hash
+from transforms.label_sets import pair_of
 from transforms.metrics import StepCounters
 
 _STEP = "SampleAttributes"
 
 
-def drafts_of(task: Task, *, examples_per_task: int, attributes: Attributes, seed: int) -> Iterator[Draft]:
+def drafts_of(task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int) -> Iterator[Draft]:
     """A task -> its drafts, replica 0 to examples_per_task - 1. A draft depends on its task, its replica and the seed
-    only, so more examples a task leave the first ones as they were."""
+    only, and of a task with a label set on that too, so more examples a task leave the first ones as they were. The
+    labels of a set are spread over the drafts as `label_sets.pair_of` says, whatever their attributes."""
+    labels = task.labels if isinstance(task, LabelSet) else ()
     for replica in range(examples_per_task):
         draft_id = stable_hash("draft", task.task_id, replica, seed)
         chosen = attributes.pick(draft_id)
+        label, misleading_label = (
+            pair_of(labels, task_id=task.task_id, seed=seed, replica=replica) if labels else (None, None)
+        )
         yield Draft(
             draft_id=draft_id,
             task_id=task.task_id,
@@ -30,6 +36,9 @@ def drafts_of(task: Task, *, examples_per_task: int, attributes: Attributes, see
             difficulty=chosen["difficulty"],
             clarity=chosen["clarity"],
             num_words=chosen["num_words"],
+            label=label,
+            misleading_label=misleading_label,
+            labels=labels,
         )
 
 
@@ -40,7 +49,7 @@ class _Sample(beam.DoFn):
         self._seed = seed
         self._counters = StepCounters(_STEP)
 
-    def process(self, task: Task | Reject) -> Iterator[Draft | Reject]:
+    def process(self, task: Task | LabelSet | Reject) -> Iterator[Draft | Reject]:
         if isinstance(task, Reject):
             yield task
             return
@@ -60,7 +69,7 @@ class _Sample(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class SampleAttributes(beam.PTransform):
-    """Task -> Draft, `examples_per_task` of them a task. Rejects pass through.
+    """Task or LabelSet -> Draft, `examples_per_task` of them a task. Rejects pass through.
 
     Args:
       examples_per_task: at least 1.
@@ -72,5 +81,5 @@ class SampleAttributes(beam.PTransform):
     attributes: Attributes
     seed: int = 42
 
-    def expand(self, tasks: beam.PCollection[Task | Reject]) -> beam.PCollection[Draft | Reject]:
+    def expand(self, tasks: beam.PCollection[Task | LabelSet | Reject]) -> beam.PCollection[Draft | Reject]:
         return tasks | "Sample" >> beam.ParDo(_Sample(self.examples_per_task, self.attributes, self.seed))

@@ -13,12 +13,12 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.elements import Example, Reject, Task
+from transforms.elements import Example, LabelSet, Reject, Task
 from transforms.triplets import TRIPLETS, Triplet
 
-Row = Example | Triplet | Task | Reject
-DatasetKind = Literal["examples", "triplets", "tasks", "rejects"]
-KINDS: Final[tuple[DatasetKind, ...]] = ("rejects", "tasks", "triplets", "examples")
+Row = Example | Triplet | LabelSet | Task | Reject
+DatasetKind = Literal["examples", "triplets", "label_sets", "tasks", "rejects"]
+KINDS: Final[tuple[DatasetKind, ...]] = ("rejects", "tasks", "label_sets", "triplets", "examples")
 """The datasets of a folder, in the order in which they are published: the one that counts comes last."""
 
 _STRING: Final = pa.string()
@@ -74,6 +74,22 @@ TASKS: Final = pa.schema(
     ]
 )
 
+_STRINGS: Final = pa.list_(pa.field("item", _STRING, nullable=False))
+
+LABEL_SETS: Final = pa.schema(
+    [
+        column("task_id", _STRING, "hash of the normalised task"),
+        column("task", _STRING, "the classification task, a sentence"),
+        column("labels", _STRINGS, "its labels, 2 to 20, in the order of the reply"),
+        column("label_ids", _STRINGS, "of each label: hash of task_id and the normalised label"),
+        column("model", _STRING, "the model as served"),
+        column("template", _STRING, "the template's name and the digest of its text"),
+        column("prompt_tokens", _INT, "tokens of the prompt, as the endpoint counted them"),
+        column("output_tokens", _INT, "tokens of the reply, as the endpoint counted them"),
+        column("seed", _INT, "the seed of the run"),
+    ]
+)
+
 REJECTS: Final = pa.schema(
     [
         column("id", _STRING, "the id of what was refused: of the example that would have been, of the round, ..."),
@@ -114,12 +130,12 @@ def schema_of(kind: DatasetKind, *, keep_raw: bool = False) -> pa.Schema:
     """
     if kind == "examples":
         return EXAMPLES.insert(EXAMPLES.get_field_index("seed"), _RAW_REPLY) if keep_raw else EXAMPLES
-    return {"triplets": TRIPLETS, "tasks": TASKS, "rejects": REJECTS}[kind]
+    return {"triplets": TRIPLETS, "label_sets": LABEL_SETS, "tasks": TASKS, "rejects": REJECTS}[kind]
 
 
 def sort_key(row: Row) -> tuple[str, str, str]:
     """A row -> its place in a file: by id, then by what tells rows of one id apart."""
-    if isinstance(row, Task):
+    if isinstance(row, (Task, LabelSet)):
         return row.task_id, "", ""
     if isinstance(row, Reject):
         return row.id, row.stage, row.reason
@@ -132,6 +148,8 @@ def kind_of(element: object) -> DatasetKind | None:
         return "examples"
     if isinstance(element, Triplet):
         return "triplets"
+    if isinstance(element, LabelSet):
+        return "label_sets"
     if isinstance(element, Task):
         return "tasks"
     return "rejects" if isinstance(element, Reject) else None

@@ -42,7 +42,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms import lease
 from transforms.accounting import JUDGES, STEPS, discrepancies, named, step_table
 from transforms.dataset_card import CARD, COUNTED, Statistics, dataset_card, is_ours
-from transforms.elements import Example, Reject, Relabel, Task, Verdict
+from transforms.elements import Example, LabelSet, Reject, Relabel, Task, Verdict
 from transforms.errors import RunFailed
 from transforms.files import is_local, join, list_files, list_folders, open_file, read_file, write_file
 from transforms.ledger import FOLDER, shard_of
@@ -85,6 +85,7 @@ class Target:
       run_id: names the staging folder; no row depends on it.
       task_requests: brainstorm prompts sent; None where tasks came from files.
       examples_per_task: drafts made of each task.
+      optional: which of `accounting.OPTIONAL` the graph has.
       description: what else the manifest holds of this run: options, versions, when it was started.
     """
 
@@ -94,6 +95,7 @@ class Target:
     task_requests: int | None
     examples_per_task: int
     description: Mapping[str, Any]
+    optional: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -131,7 +133,7 @@ class _AssignBucket(beam.DoFn):
 
     def process(self, row: Row | Verdict | Relabel) -> Iterator[tuple[str, bytes]]:
         if isinstance(row, (Verdict, Relabel)) or kind_of(row) == self._kind:
-            yield _bucket_of(row.task_id if isinstance(row, Task) else row.id, self._buckets), pack(row)
+            yield _bucket_of(row.task_id if isinstance(row, (Task, LabelSet)) else row.id, self._buckets), pack(row)
 
 
 def _bucket_of(row_id: str, buckets: int) -> str:
@@ -343,7 +345,12 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
     for file in files:
         by_kind[file.kind].append(file)
     rows = {kind: sum(file.rows for file in staged) for kind, staged in by_kind.items()}
-    table = step_table(counts, task_requests=target.task_requests, examples_per_task=target.examples_per_task)
+    table = step_table(
+        counts,
+        task_requests=target.task_requests,
+        examples_per_task=target.examples_per_task,
+        optional=target.optional,
+    )
     problems = discrepancies(table, rows)
     if problems:
         raise RunFailed(
@@ -355,7 +362,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
     entry = {
         **target.description,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "counts": {kind: rows[kind] for kind in reversed(KINDS)},
+        "counts": {kind: rows[kind] for kind in reversed(KINDS) if by_kind[kind]},
         "steps": table,
         "statistics": Statistics.of_counts(named(counts, f"{EXAMPLES}/")).to_json(),
         "ledger": {"set_aside": files_set_aside(join(target.output, FOLDER))},
@@ -365,6 +372,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
                 for file in sorted(by_kind[kind], key=lambda file: file.name)
             ]
             for kind in reversed(KINDS)
+            if by_kind[kind]
         },
     }
     try:
@@ -449,7 +457,7 @@ def _finish(output: str, refresh: str, plan: Path) -> None:
     )
     try:
         begun = json.loads(plan.read_text(encoding="utf-8"))
-        names: dict[str, list[str]] = {kind: [str(name) for name in begun["names"][kind]] for kind in KINDS}
+        names: dict[str, list[str]] = {kind: [str(name) for name in begun["names"].get(kind, ())] for kind in KINDS}
         entry = dict(begun["entry"])
     except FileNotFoundError:
         return  # its own run has come to its end meanwhile
@@ -479,6 +487,9 @@ def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Map
     for kind in KINDS:
         staged, final = Path(target.staging, kind), Path(target.output, kind, target.label)
         wanted = set(names[kind])
+        if not wanted:  # of a run of another kind
+            shutil.rmtree(final, ignore_errors=True)
+            continue
         if _holds(str(final), wanted):
             continue  # the same content is there already, of an earlier run or an earlier try at this bundle
         for left_over in set(staged.iterdir()) - {staged / name for name in wanted}:
@@ -629,12 +640,12 @@ class _Publish(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class WriteDataset(beam.PTransform):
-    """{"examples": Example or Reject, "verdicts": Verdict or Relabel, "tasks": Task or Reject, "counts": (name, count)}
-    -> one element, the run's entry in the manifest, once everything is published.
+    """{"examples": Example or Reject, "verdicts": Verdict or Relabel, "tasks": Task or Reject, "label_sets": LabelSet
+    or Reject, "counts": (name, count)} -> one element, the run's entry in the manifest, once everything is published.
 
     The rejects written are those of the stream `examples`, to whose end all of them ride along, and the examples that a
     verdict refuses. Rows are shuffled once, and meet the verdicts there; what moves after that is compressed. The
-    verdicts may be left out.
+    verdicts and the label sets may be left out.
 
     Args:
       target: where to, and what the manifest says of the run.
@@ -675,6 +686,8 @@ class WriteDataset(beam.PTransform):
             "triplets": triplets,
             "examples": chunks,
         }
+        if "label_sets" in streams:
+            by_kind["label_sets"] = packed("label_sets", assigned("label_sets", "label_sets")).chunks
         files = [
             of_kind | f"Write{kind.title()}" >> _WriteFiles(kind, self.target, self._schema(kind), self.shard_bytes)
             for kind, of_kind in by_kind.items()

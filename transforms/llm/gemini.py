@@ -40,7 +40,7 @@ from google.genai.client import DebugConfig
 from transforms.elements import FinishReason, Kind
 from transforms.identity import Part
 from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Throttled, Transient
-from transforms.llm.structure import TASKS, json_schema
+from transforms.llm.structure import LISTS, json_schema
 
 SAFETY_THRESHOLDS: Final = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
 """https://ai.google.dev/api/generate-content#HarmBlockThreshold"""
@@ -258,10 +258,10 @@ def check_url(url: str) -> None:
 
 def response_schema(kind: Kind) -> dict[str, Any]:
     """What a prompt asks for -> the schema in Gemini's form, whose subset of OpenAPI needs the order of properties told
-    (https://ai.google.dev/api/caching#Schema). A list of tasks is a list here, as the prompt has it.
+    (https://ai.google.dev/api/caching#Schema). A list is a list here, as the prompt has it.
     """
     schema = json_schema(kind)
-    return _gemini_form(schema["properties"][TASKS] if kind == "task_list" else schema)
+    return _gemini_form(schema["properties"][LISTS[kind]] if kind in LISTS else schema)
 
 
 def _gemini_form(schema: Mapping[str, Any]) -> dict[str, Any]:

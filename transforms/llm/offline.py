@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from transforms.elements import FinishReason
+from transforms.elements import FinishReason, Kind
 from transforms.identity import UNIT, Part, fraction
 from transforms.llm import offline_author
 from transforms.llm.base import Answer, Request
@@ -30,6 +30,8 @@ EXAMPLE_FAULTS: Final = (
     "blank_field",
 )
 LIST_FAULTS: Final = ("empty", "blocked", "prose", "wrong_shape", "bad_items")
+LABEL_SET_FAULTS: Final = (*LIST_FAULTS, "too_few_labels")
+CHOICE_FAULTS: Final = ("empty", "blocked", "truncated", "prose", "wrong_shape", "wrong_label", "no_label")
 EXAMPLE_FORMS: Final = (
     "fenced",
     "in_prose",
@@ -40,6 +42,22 @@ EXAMPLE_FORMS: Final = (
     "extra_key",
 )
 LIST_FORMS: Final = ("fenced", "numbered", "bulleted", "python_list")
+CHOICE_FORMS: Final = ("fenced", "in_prose", "python_dict", "bare", "place", "number")
+
+_FAULTS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "task_list": LIST_FAULTS,
+    "label_set": LABEL_SET_FAULTS,
+    "example": EXAMPLE_FAULTS,
+    "planned_example": EXAMPLE_FAULTS,
+    "choice": CHOICE_FAULTS,
+}
+_FORMS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "task_list": LIST_FORMS,
+    "label_set": LIST_FORMS,
+    "example": EXAMPLE_FORMS,
+    "planned_example": EXAMPLE_FORMS,
+    "choice": CHOICE_FORMS,
+}
 
 _CHARACTERS_PER_TOKEN: Final = 4  # rule of thumb of OpenAI's tokenizer guide for English
 
@@ -85,12 +103,15 @@ def answer(request: Request, fault_rate: float = 0.0) -> Answer:
     """Request -> Answer, a pure function of the request's id and variables.
 
     Args:
-      request: its variables are `topic`, or `task`, `difficulty`, `clarity` and `num_words`; absent ones are blank.
+      request: its variables are `topic`, or `task`, or `task`, `difficulty`, `clarity`, `num_words` and, where they are
+        planned, `label` and `misleading_label`, or `first`, `second` and the true `label`; absent ones are blank.
       fault_rate: share in [0, 1] of bad replies; the same share of the others is written in a form that has to be
         mended.
     """
-    if request.kind == "task_list":
+    if request.kind in ("task_list", "label_set"):
         text, finish = _list_reply(request, fault_rate)
+    elif request.kind == "choice":
+        text, finish = _choice_reply(request, fault_rate)
     else:
         text, finish = _example_reply(request, fault_rate)
     return Answer(
@@ -108,18 +129,19 @@ def count_tokens(text: str) -> int:
 
 
 def fault_of(request: Request, fault_rate: float) -> str | None:
-    """Request, rate -> the fault its reply has, one of EXAMPLE_FAULTS or LIST_FAULTS, or None."""
+    """Request, rate -> the fault its reply has, one of those of its kind such as EXAMPLE_FAULTS, or None."""
     if fraction("offline-fault", request.request_id) >= fault_rate * UNIT:
         return None
-    faults = LIST_FAULTS if request.kind == "task_list" else EXAMPLE_FAULTS
+    faults = _FAULTS[request.kind]
     return faults[fraction("offline-fault-kind", request.request_id) % len(faults)]
 
 
 def form_of(request: Request, fault_rate: float) -> str | None:
-    """Request, rate -> the form its good reply has, one of EXAMPLE_FORMS or LIST_FORMS, or None for plain JSON."""
+    """Request, rate -> the form its good reply has, one of those of its kind such as EXAMPLE_FORMS, or None for plain
+    JSON."""
     if fraction("offline-form", request.request_id) >= fault_rate * UNIT:
         return None
-    forms = LIST_FORMS if request.kind == "task_list" else EXAMPLE_FORMS
+    forms = _FORMS[request.kind]
     return forms[fraction("offline-form-kind", request.request_id) % len(forms)]
 
 
@@ -134,13 +156,13 @@ def _example_reply(request: Request, fault_rate: float) -> tuple[str, FinishReas
     if fault == "blocked":
         return "", "content_filter"
     given = request.variables
-    example = offline_author.write_example(
-        given.get("task", ""),
-        given.get("difficulty", ""),
-        given.get("clarity", ""),
-        given.get("num_words", ""),
-        request.request_id,
-    )
+    task = given.get("task", "")
+    style = (given.get("difficulty", ""), given.get("clarity", ""), given.get("num_words", ""))
+    if request.kind == "planned_example":
+        wanted = given.get("label", ""), given.get("misleading_label", "")
+        example = {"input_text": offline_author.write_planned(task, *wanted, *style, request.request_id)}
+    else:
+        example = offline_author.write_example(task, *style, request.request_id)
     place = fraction("offline-fault-place", request.request_id)
     field = tuple(example)[place % len(example)]
     if fault is None:
@@ -153,6 +175,8 @@ def _example_reply(request: Request, fault_rate: float) -> tuple[str, FinishReas
         return f"Sure! Here is a text for this task. {example['input_text']} I hope that this is of use.", "stop"
     if fault == "wrong_shape":
         return (_json(list(example.values())) if place % 2 else str(len(example["input_text"]))), "stop"
+    if fault == "missing_field" and len(example) == 1:
+        return _json({"text": example[field]}), "stop"
     if fault == "missing_field":
         return _json({name: value for name, value in example.items() if name != field}), "stop"
     if fault == "wrong_type":
@@ -192,20 +216,53 @@ def _list_reply(request: Request, fault_rate: float) -> tuple[str, FinishReason]
     place = fraction("offline-fault-place", request.request_id)
     if fault == "wrong_shape":
         return ("{}" if place % 2 else str(place % 100)), "stop"
-    tasks = offline_author.brainstorm(request.variables.get("topic") or "", request.request_id)
+    if request.kind == "label_set":
+        items = offline_author.label_set(request.variables.get("task", ""))
+    else:
+        items = offline_author.brainstorm(request.variables.get("topic") or "", request.request_id)
+    if fault == "too_few_labels":
+        return _json([items[place % len(items)]]), "stop"
     if fault == "bad_items":
-        at = place % len(tasks)
-        return _json([*tasks[:at], None, "  ", place % 100, *tasks[at:]]), "stop"
-    return _dressed_list(tasks, form_of(request, fault_rate)), "stop"
+        at = place % len(items)
+        return _json([*items[:at], None, "  ", place % 100, *items[at:]]), "stop"
+    return _dressed_list(items, form_of(request, fault_rate)), "stop"
 
 
-def _dressed_list(tasks: list[str], form: str | None) -> str:
+def _dressed_list(items: list[str], form: str | None) -> str:
     if form == "fenced":
-        return f"```python\n{_json(tasks)}\n```"
+        return f"```python\n{_json(items)}\n```"
     if form == "numbered":
-        return "\n".join(f"{number}. {task}" for number, task in enumerate(tasks, 1))
+        return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
     if form == "bulleted":
-        return "\n".join(f"- {task}" for task in tasks)
+        return "\n".join(f"- {item}" for item in items)
     if form == "python_list":
-        return repr(tasks)
-    return _json(tasks)
+        return repr(items)
+    return _json(items)
+
+
+def _choice_reply(request: Request, fault_rate: float) -> tuple[str, FinishReason]:
+    """It cannot judge texts, so it is told the truth, and says it unless it is to play a fault."""
+    fault = fault_of(request, fault_rate)
+    if fault == "empty":
+        return "", "stop"
+    if fault == "blocked":
+        return "", "content_filter"
+    labels = [request.variables.get("first", ""), request.variables.get("second", "")]
+    right = labels.index(request.variables["label"]) if request.variables.get("label") in labels else 0
+    if fault == "truncated":
+        return '{"label": "', "length"
+    if fault == "prose":
+        return "Both labels could be argued for, and it depends on how the task is understood.", "stop"
+    if fault == "wrong_shape":
+        return _json(labels), "stop"
+    if fault == "no_label":
+        return _json({"label": "neither of the two"}), "stop"
+    at = 1 - right if fault == "wrong_label" else right
+    form = form_of(request, fault_rate)
+    if form == "bare":
+        return labels[at], "stop"
+    if form == "place":
+        return _json({"label": f"Label {'AB'[at]}"}), "stop"
+    if form == "number":
+        return _json({"label": at + 1}), "stop"
+    return _dressed_example({"label": labels[at]}, form), "stop"

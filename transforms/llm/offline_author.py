@@ -507,24 +507,87 @@ def write_example(task: str, difficulty: str, clarity: str, num_words: str, key:
         other = fields[(index + 1 + next(stream) % (len(fields) - 1)) % len(fields)]
         right, wrong = Option(field.name, _field_clauses(field)), Option(other.name, _field_clauses(other))
     label, misleading = _spelled_out(right.label), _spelled_out(wrong.label)
-    banned = (label.casefold(), misleading.casefold())
-    level = difficulty if difficulty in (data.HIGH_SCHOOL, data.PHD) else data.COLLEGE
-    mood = clarity if clarity in (data.CLEAR, data.AMBIGUOUS) else data.EFFORT
-    fewest, most = _WORDS.get(num_words, _WORDS["any"])
+    style = _style(difficulty, clarity, num_words)
     genre = field.kinds[plan.kind if plan.kind >= 0 else next(stream) % len(field.kinds)][0]
-    text = ""
-    for _ in range(3):
-        pen = _Pen(stream, field, plan.thing)
-        text = _compose_text(pen, right, wrong, level, mood, genre, fewest, most, banned, plan.thing >= 0)
-        if _clean(text, banned) and fewest <= len(text.split()) <= most:
-            break
-    else:
+    text = _tried(stream, field, plan, right, wrong, style, genre, (label.casefold(), misleading.casefold()))
+    if text is None:
         # A class so common a word that no sentence does without it: name it as a class instead.
         label, misleading = (name if name.startswith("class ") else f"class {name}" for name in (label, misleading))
         banned = (label.casefold(), misleading.casefold())
         pen = _Pen(stream, field, plan.thing)
-        text = _compose_text(pen, right, wrong, level, mood, genre, fewest, most, banned, plan.thing >= 0)
+        text = _compose_text(pen, right, wrong, *style[:2], genre, *style[2:], banned, plan.thing >= 0)
     return {"input_text": text, "label": label, "misleading_label": misleading}
+
+
+def label_set(task: str) -> list[str]:
+    """A task -> its labels, 2 to 20: of the author's tasks exactly its own, of others those that the task lists, or
+    else those of the nearest scheme by shared words."""
+    plan = _plan(task[:2000])
+    if plan.options:
+        return [_spelled_out(option.label) for option in plan.options]
+    fields = data.fields()  # a task that asks for the topic
+    first, step = fraction("offline-labels", task) % len(fields), 1
+    return [fields[(first + step * turn) % len(fields)].name for turn in range(_TOPICS)]
+
+
+def write_planned(
+    task: str, label: str, misleading: str, difficulty: str, clarity: str, num_words: str, key: str
+) -> str:
+    """A task, the label and the misleading label that are wanted, the attributes and a key -> a text of that label.
+
+    As `write_example`, with labels that are given: those of `label_set(task)` get what the author has to say of them,
+    others what can be said of any class. A label so common a word that no sentence does without it stands in the text.
+    """
+    plan = _plan(task[:2000])
+    stream = choices(key)
+    fields = data.fields()
+    own = {_spelled_out(option.label): option for option in plan.options}
+    right, wrong = (
+        own.get(name) or _option(name[:_LABEL_CHARS], plan.fields or _nearest(task[:2000]))
+        for name in (label, misleading)
+    )
+    named = [index for index, field in enumerate(fields) if not plan.options and field.name == label]
+    places = named or plan.fields or range(len(fields))
+    field = fields[places[next(stream) % len(places)]]
+    style = _style(difficulty, clarity, num_words)
+    genre = field.kinds[plan.kind if plan.kind >= 0 else next(stream) % len(field.kinds)][0]
+    text = _tried(stream, field, plan, right, wrong, style, genre, (label.casefold(), misleading.casefold()))
+    if text is None:
+        pen = _Pen(stream, field, plan.thing)
+        text = _compose_text(pen, right, wrong, *style[:2], genre, *style[2:], _NOTHING_BANNED, plan.thing >= 0)
+    return text
+
+
+_TOPICS: Final = 8  # labels of a task that asks for the topic
+_LABEL_CHARS: Final = 200
+_NOTHING_BANNED: Final = ("\0", "\0")  # a letter that no text holds
+
+
+def _style(difficulty: str, clarity: str, num_words: str) -> tuple[str, str, int, int]:
+    """Attributes -> level, mood, and the fewest and the most words."""
+    level = difficulty if difficulty in (data.HIGH_SCHOOL, data.PHD) else data.COLLEGE
+    mood = clarity if clarity in (data.CLEAR, data.AMBIGUOUS) else data.EFFORT
+    return (level, mood, *_WORDS.get(num_words, _WORDS["any"]))
+
+
+def _tried(
+    stream: Iterator[int],
+    field: Field,
+    plan: _Plan,
+    right: Option,
+    wrong: Option,
+    style: tuple[str, str, int, int],
+    genre: str,
+    banned: tuple[str, str],
+) -> str | None:
+    """-> a text that is as it should be, or None where three attempts brought none."""
+    level, mood, fewest, most = style
+    for _ in range(3):
+        pen = _Pen(stream, field, plan.thing)
+        text = _compose_text(pen, right, wrong, level, mood, genre, fewest, most, banned, plan.thing >= 0)
+        if _clean(text, banned) and fewest <= len(text.split()) <= most:
+            return text
+    return None
 
 
 _TOO_COMMON: Final = frozenset(["and", "are", "for", "has", "one", "that", "the", "this", "was", "with"])

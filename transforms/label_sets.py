@@ -1,0 +1,68 @@
+"""Label sets: which of the strings that a model listed are labels, and which two of them each example gets."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+from transforms.identity import stable_hash
+from transforms.labels import normal_form
+from transforms.texts import clean_text
+
+MIN_LABELS: Final = 2
+MAX_LABELS: Final = 20
+"""How many labels a task may have; the template `label_set` asks for as many."""
+
+MAX_LABEL_COLUMNS: Final = 100
+"""The widest label, East Asian wide characters counting two: what CheckQuality takes by default."""
+
+
+def clean_labels(items: Iterable[str]) -> tuple[str, ...]:
+    """What a model listed -> the labels in it, in its order: white space made single, without those that are blank or
+    wider than MAX_LABEL_COLUMNS, of those with the same `labels.normal_form` the first. Of more than MAX_LABELS the
+    first are kept: models name what is usual before what is rare, and a hash would prefer neither."""
+    found: dict[str, str] = {}
+    for item in items:
+        label = clean_text(" ".join(item.split()))
+        if label and _columns(label) <= MAX_LABEL_COLUMNS:
+            found.setdefault(normal_form(label), label)
+    return tuple(found.values())[:MAX_LABELS]
+
+
+def _columns(label: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in label)
+
+
+def pair_of(labels: tuple[str, ...], *, task_id: str, seed: int, replica: int) -> tuple[str, str]:
+    """The label set of a task, and which of its examples -> its label and its misleading label.
+
+    Over the first n replicas of a task, for any n, two labels differ by at most 1 in how often they are the label, and
+    so they do in how often they are the misleading one; and of one label, two others differ by at most 1 in how often
+    they mislead from it. It depends on nothing but the arguments, and on `labels` as a set.
+
+    The labels are set in a ring. Each block of as many replicas as there are labels takes every place of the ring once,
+    with the label some steps further on as the misleading one; the number of steps changes with the block, until all
+    pairs were there once. Then comes another ring.
+
+    Args:
+      labels: at least 2, all of different normal forms.
+    """
+    count = len(labels)
+    block, turn = divmod(replica, count)
+    cycle, block_of_cycle = divmod(block, count - 1)
+    ring = _ring(labels, task_id, seed, cycle)
+    steps = 1 + _order(count - 1, "label_steps", task_id, seed, cycle)[block_of_cycle]
+    place = _order(count, "label_place", task_id, seed, block)[turn]
+    return ring[place], ring[(place + steps) % count]
+
+
+@functools.lru_cache(maxsize=64)  # the drafts of a task are made one after the other
+def _ring(labels: tuple[str, ...], task_id: str, seed: int, cycle: int) -> tuple[str, ...]:
+    return tuple(sorted(labels, key=lambda label: stable_hash("label_ring", task_id, seed, cycle, normal_form(label))))
+
+
+@functools.lru_cache(maxsize=64)
+def _order(count: int, domain: str, task_id: str, seed: int, number: int) -> tuple[int, ...]:
+    return tuple(sorted(range(count), key=lambda place: stable_hash(domain, task_id, seed, number, place)))

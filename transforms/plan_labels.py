@@ -1,0 +1,125 @@
+"""PlanLabels: tasks -> the labels that their examples shall have."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from transforms.elements import LabelSet, LabelSetSeed, Prompt, Reject, Reply, Task
+from transforms.identity import stable_hash
+from transforms.label_sets import MIN_LABELS, clean_labels
+from transforms.labels import label_id
+from transforms.llm.base import Answer
+from transforms.metrics import StepCounters
+from transforms.parsing import Refusal, parse_string_list
+from transforms.prompt_template import PromptTemplate
+
+_STEP = "PlanLabels"
+
+
+def label_set_seed(task: Task, seed: int) -> LabelSetSeed:
+    """A task and the user's seed -> what asks for its labels."""
+    return LabelSetSeed(
+        label_set_id=stable_hash("label_set", task.task_id, seed),
+        task_id=task.task_id,
+        task=task.task,
+        topic=task.topic,
+        seed=seed,
+    )
+
+
+def label_set_prompt(seed: LabelSetSeed, template: PromptTemplate) -> Prompt:
+    """A task whose labels are asked for -> the prompt."""
+    return Prompt(kind="label_set", subject=seed, text=template.render({"task": seed.task}), template=template.name)
+
+
+def read_label_set(reply: Reply) -> LabelSet | Reject:
+    """A reply to a label set prompt -> the labels, or why there are none."""
+    parsed = parse_string_list(reply.text, reply.finish_reason)
+    if isinstance(parsed, Refusal):
+        return Reject.of_reply(reply, stage=_STEP, reason=parsed.reason, detail=parsed.detail)
+    seed = reply.prompt.subject
+    if not isinstance(seed, LabelSetSeed):
+        raise TypeError(f"a label set was asked for by a {type(seed).__name__}")
+    labels = clean_labels(parsed.value)
+    if len(labels) < MIN_LABELS:
+        listed = len(parsed.value) + len(parsed.refused)
+        detail = f"{len(labels)} of {listed} items can be a label, {MIN_LABELS} are needed"
+        return Reject.of_reply(reply, stage=_STEP, reason="too_few_labels", detail=detail)
+    return LabelSet(
+        task_id=seed.task_id,
+        task=seed.task,
+        labels=labels,
+        label_ids=tuple(label_id(seed.task_id, label) for label in labels),
+        model=reply.model,
+        template=reply.prompt.template,
+        prompt_tokens=reply.prompt_tokens,
+        output_tokens=reply.output_tokens,
+        seed=seed.seed,
+        usage=reply.usage,
+    )
+
+
+def is_label_set(prompt: Prompt, answer: Answer) -> bool:
+    """What was asked and answered -> whether `read_label_set` would take it."""
+    parsed = parse_string_list(answer.text, answer.finish_reason)
+    return not isinstance(parsed, Refusal) and len(clean_labels(parsed.value)) >= MIN_LABELS
+
+
+class _Seed(beam.DoFn):
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._counters = StepCounters(_STEP)
+
+    def process(self, task: Task | Reject) -> Iterator[LabelSetSeed | Reject]:
+        if isinstance(task, Reject):
+            yield task
+            return
+        self._counters.add("in")
+        yield label_set_seed(task, self._seed)
+
+
+class _Prompt(beam.DoFn):
+    def __init__(self, template: PromptTemplate) -> None:
+        self._template = template
+
+    def process(self, seed: LabelSetSeed | Reject) -> Iterator[Prompt | Reject]:
+        yield seed if isinstance(seed, Reject) else label_set_prompt(seed, self._template)
+
+
+class _Read(beam.DoFn):
+    def __init__(self) -> None:
+        self._counters = StepCounters(_STEP)
+
+    def process(self, reply: Reply | Reject) -> Iterator[LabelSet | Reject]:
+        result = reply if isinstance(reply, Reject) else read_label_set(reply)
+        if not isinstance(result, Reject) or result.stage == _STEP:  # else it only passes through
+            self._counters.outcome(result)
+        yield result
+
+
+@dataclasses.dataclass(eq=False)
+class PlanLabels(beam.PTransform):
+    """Task -> LabelSet, or a Reject where no labels could be had. Rejects pass through. One request a task.
+
+    Args:
+      template: the label set prompt; its variables are `prompt_template.LABEL_SET_VARIABLES`.
+      join: what regroups LabelSetSeeds and brings to each what was paid for it, a `PTransform` such as `JoinLedger`.
+      llm: what answers prompts, a `PTransform` from Prompt to Reply or Reject; its rejects name the stage `PlanLabels`.
+      seed: the user's; another seed asks anew.
+    """
+
+    template: PromptTemplate
+    join: beam.PTransform
+    llm: beam.PTransform
+    seed: int = 42
+
+    def expand(self, tasks: beam.PCollection[Task | Reject]) -> beam.PCollection[LabelSet | Reject]:
+        return (
+            tasks
+            | "Seed" >> beam.ParDo(_Seed(self.seed))
+            | self.join
+            | "Prompt" >> beam.ParDo(_Prompt(self.template))
+            | self.llm
+            | "Read" >> beam.ParDo(_Read())
+        )
