@@ -269,6 +269,7 @@ class Bench:
             f"--examples_per_task={EXAMPLES_PER_TASK}",
             f"--max_concurrency={in_flight}",
             f"--output={output}",
+            "--checks=none",  # what they cost is told by benchmarks.quality and benchmarks.near_duplicates
             *flags,
             watch=opening.look,
         )

@@ -17,6 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.earlier import Earlier
 from pipelines.options import Config
 from transforms import files
+from transforms.dataset_card import CARD
 from transforms.identity import stable_hash
 from transforms.llm.base import fingerprint_of
 from transforms.schema import KINDS, DatasetKind
@@ -90,7 +91,10 @@ def is_up_to_date(config: Config, earlier: Earlier, key: str, entry: Mapping[str
         failed = sum(int(step["rejected"].get("request_failed", 0)) for step in steps.values())
         if failed or not entry["counts"]["examples"] or replies > earlier.ledger_replies:
             return False
-        return all(_is_as_written(config.output, kind, config.refresh, entry["files"][kind]) for kind in KINDS)
+        if not files.exists(files.join(config.output, CARD)):
+            return False
+        told = {"label_sets": [], **entry["files"]}  # of a run with planned labels only
+        return all(_is_as_written(config.output, kind, config.refresh, told[kind]) for kind in KINDS)
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
         return False  # of another version, or mended by hand
 

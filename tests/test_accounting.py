@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.accounting import STEPS, Counts, discrepancies, increments, named, percentiles, step_table
+from transforms.accounting import OPTIONAL, STEPS, Counts, discrepancies, increments, named, percentiles, step_table
 from transforms.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList, Usage
 
 TASK = Task(task_id="t", task="T", source="brainstorm", round=0, topic=None, model="m", template="b@1")
@@ -107,6 +107,7 @@ COUNTS: Counts = {
     "ParseJSON/rejected.empty": 5,
     "ParseJSON/repaired.fenced": 12,
 }
+RUN_STEPS = tuple(step for step in STEPS if step not in OPTIONAL)
 ROWS = {"examples": 130, "triplets": 130, "tasks": 70, "rejects": 21}
 
 
@@ -137,7 +138,13 @@ def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
                 **{name.replace("LLMCall", "TaskGenerate"): n for name, n in USED.items()},
             },
         ),
-        ("examples", EXAMPLE, {"CheckQuality/kept": 1}),
+        ("checked", EXAMPLE, {"CheckQuality/kept": 1}),
+        ("examples", EXAMPLE, {}),
+        (
+            "examples",
+            dataclasses.replace(EXAMPLE, verified=USAGE),
+            {"VerifyLabels/kept": 1, **{name.replace("LLMCall", "VerifyLabels"): n for name, n in USED.items()}},
+        ),
         (
             "parsed",
             EXAMPLE,
@@ -196,7 +203,7 @@ def test_table() -> None:
         "FindDuplicates": {"in": 130, "kept": 130, "rejected": {}},
         "FindNearDuplicates": {"in": 130, "kept": 130, "rejected": {}},
     }
-    assert tuple(table_of(COUNTS)) == STEPS
+    assert tuple(table_of(COUNTS)) == RUN_STEPS
 
 
 def test_verdicts_leave_fewer_rows() -> None:
@@ -240,7 +247,7 @@ def test_a_right_table_has_no_discrepancies() -> None:
 @pytest.mark.parametrize("off", [-1, 1])
 @pytest.mark.parametrize(
     ("step", "key", "number"),
-    [(step, key, table_of(COUNTS)[step][key]) for step in STEPS if step != "SampleAttributes" for key in ("in",)]
+    [(step, key, table_of(COUNTS)[step][key]) for step in RUN_STEPS if step != "SampleAttributes" for key in ("in",)]
     + [("TaskGenerate", "kept", 4), ("BuildPrompt", "kept", 140), ("LLMCall", "kept", 137)],
 )
 def test_one_number_of_a_step_is_off(step: str, key: str, number: int, off: int) -> None:
@@ -251,7 +258,7 @@ def test_one_number_of_a_step_is_off(step: str, key: str, number: int, off: int)
     assert discrepancies(table, ROWS) == [f"{step}: {line['in']} in, but {line['kept']} kept + {rejected} rejected"]
 
 
-@pytest.mark.parametrize(("step", "reason"), [(s, r) for s in STEPS for r in table_of(COUNTS)[s]["rejected"]])
+@pytest.mark.parametrize(("step", "reason"), [(s, r) for s in RUN_STEPS for r in table_of(COUNTS)[s]["rejected"]])
 def test_one_reject_too_many(step: str, reason: str) -> None:
     table = copy.deepcopy(table_of(COUNTS))
     table[step]["rejected"][reason] += 1

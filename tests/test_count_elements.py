@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
@@ -27,6 +28,8 @@ from tests.helpers import (
 )
 from transforms.accounting import STEPS
 from transforms.count_elements import CountElements
+from transforms.ledger_files import fold_journals
+from transforms.llm.engine import close_engines
 from transforms.schema import KINDS
 
 STREAMS: dict[str, list[Any]] = {
@@ -41,6 +44,7 @@ STREAMS: dict[str, list[Any]] = {
         make_reject("Two", 1),
         make_reject("Two", 2, reason="blocked"),
     ],
+    "checked": [make_example("One"), make_reject("Two")],
     "examples": [
         make_example("One"),
         make_reject("Two"),
@@ -97,6 +101,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], dict[
             "--offline_fault_rate=0.4",
             "--parse_attempts=1",  # so that the rows hold all tokens that were paid for
             "--task_requests=8",
+            "--labels=planned",
+            "--verify",
             "--examples_per_task=4",
             "--max_tasks=40",
         ]
@@ -132,9 +138,23 @@ def test_the_manifest_equals_the_rows(run: tuple[dict[str, int], dict[str, Any],
         by_step[row["stage"]][row["reason"]] += 1
     assert {step: line["rejected"] for step, line in entry["steps"].items()} == by_step
     assert by_step["Flatten"]["over_max_tasks"] > 0
-    examples = rows_of(folder, "examples")
-    asked = examples + [row for row in rows_of(folder, "rejects") if row["stage"] == "ParseJSON"]
-    assert entry["steps"]["LLMCall"]["tokens"] == {
-        "prompt": sum(row["prompt_tokens"] for row in asked),
-        "output": sum(row["output_tokens"] for row in asked),
-    }
+    for kind, step in ASKS.items():
+        paid = [row for row in ledger_of(folder) if row["kind"] == kind]
+        assert entry["steps"][step]["tokens"] == {
+            "prompt": sum(row["prompt_tokens"] for row in paid),
+            "output": sum(row["output_tokens"] for row in paid),
+        }
+
+
+ASKS = {
+    "task_list": "TaskGenerate",
+    "label_set": "PlanLabels",
+    "planned_example": "LLMCall",
+    "choice": "VerifyLabels",
+}
+
+
+def ledger_of(folder: Path) -> list[dict[str, Any]]:
+    close_engines()  # with them their journals
+    fold_journals(str(folder / "ledger"))
+    return [row for path in (folder / "ledger").glob("*.parquet") for row in pq.read_table(path).to_pylist()]

@@ -51,7 +51,7 @@ from transforms.llm.offline import OfflineBackend
 from transforms.llm_call import LLMCall
 from transforms.parse_json import ParseJSON
 from transforms.sample_attributes import SampleAttributes
-from transforms.schema import KINDS, schema_of
+from transforms.schema import EVERY_RUN, schema_of
 from transforms.task_generate import TaskGenerate
 
 FOLDER = ["README.md", "examples", "ledger", "manifest.json", "rejects", "tasks", "triplets"]
@@ -553,7 +553,7 @@ def test_a_run_killed_while_it_exchanges_leaves_whole_datasets(
     old = files_of(own[0] / "out")
     now = files_of(killed["exchanging"])
     assert {name for name in old if name.startswith("examples")} <= set(now)
-    assert len(now) == len(KINDS)
+    assert len(now) == len(EVERY_RUN)
     assert ds.dataset(killed["telling"] / "examples", partitioning="hive").to_table().num_rows > 58
 
 
@@ -564,7 +564,7 @@ def test_the_next_run_succeeds_and_cleans_up(moment: str, killed: dict[str, Path
     ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={folder}", "--examples_per_task=1"))
     assert entry_of(folder)["counts"] == {"examples": 29, "triplets": 29, "tasks": 29, "rejects": 0}
     assert sorted(path.name for path in folder.iterdir()) == FOLDER
-    assert len(files_of(folder)) == len(KINDS)
+    assert len(files_of(folder)) == len(EVERY_RUN)
 
 
 def test_a_run_killed_from_outside(own: tuple[Path, list[str]], tmp_path: Path) -> None:

@@ -519,9 +519,9 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
     )
     groups = {
         "data": "tasks task_requests max_tasks examples_per_task language difficulty clarity num_words topics "
-        "brainstorm_template example_template seed config",
+        "brainstorm_template example_template labels seed config",
         "quality": "checks length_slack max_label_columns language_min_confidence near_duplicate_threshold "
-        "task_near_duplicate_threshold exclude",
+        "task_near_duplicate_threshold verify verify_model exclude",
         "model": "llm model base_url vertex_project vertex_location vertex_endpoint temperature top_p "
         "max_output_tokens thinking_budget safety_threshold service_tier structured_output max_concurrency "
         "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts retry_rejects "

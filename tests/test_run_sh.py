@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTEST = "-m pytest -n auto --dist loadfile"
 BASH = shutil.which("bash") or "bash"
 
 # As a virtual environment's base: answers `-m venv` and `-m pip` itself, leaves `-c` to the real interpreter.
@@ -214,7 +215,7 @@ def test_a_moved_folder_makes_the_environment_anew(tree: Tree) -> None:
 def test_test_adds_to_the_environment_then_lints_and_tests(tree: Tree) -> None:
     tree.run()
     tree.calls()
-    checks = ["-m ruff check .", "-m ruff format --check .", "-m mypy --strict pipelines transforms", "-m pytest"]
+    checks = ["-m ruff check .", "-m ruff format --check .", "-m mypy --strict pipelines transforms", PYTEST]
     assert tree.run("test").returncode == 0
     assert tree.calls() == [f"pip {tree.root.resolve()}[test]", *checks]
     assert tree.run("test", "-k", "a or b").returncode == 0
@@ -236,7 +237,7 @@ def test_ci_installs_what_the_tests_need_and_fails_with_any_check(tree: Tree, to
     calls = tree.calls()
     assert done.returncode == 1
     assert calls[:3] == tree.set_up("[test]")
-    assert calls[-1] == "-m pytest", "the tests run also when a linter complains"
+    assert calls[-1] == PYTEST, "the tests run also when a linter complains"
 
 
 def test_a_failed_set_up_shows_the_end_of_the_log_and_the_next_call_repairs_it(tree: Tree) -> None:

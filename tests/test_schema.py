@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.elements import Example, Reject, Task, TaskList
+from transforms.elements import Example, LabelSet, Reject, Task, TaskList
 from transforms.identity import stable_hash
 from transforms.schema import KINDS, ROW_GROUP_ROWS, DatasetKind, kind_of, schema_of, sort_key, to_parquet, to_table
 from transforms.triplets import Triplet, to_triplet
@@ -89,7 +89,28 @@ def triplet(number: int, **changes: Any) -> Triplet:
     return dataclasses.replace(to_triplet(example(number)), **changes)
 
 
-MAKE: dict[DatasetKind, Any] = {"examples": example, "triplets": triplet, "tasks": task, "rejects": reject}
+def label_set(number: int, **changes: Any) -> LabelSet:
+    fields: dict[str, Any] = {
+        "task_id": stable_hash("task", number),
+        "task": f"Task {number}",
+        "labels": ("yes", "no"),
+        "label_ids": ("1", "2"),
+        "model": "m-1",
+        "template": "label_set@1",
+        "prompt_tokens": 10 + number,
+        "output_tokens": 20,
+        "seed": 42,
+    }
+    return LabelSet(**{**fields, **changes})
+
+
+MAKE: dict[DatasetKind, Any] = {
+    "examples": example,
+    "triplets": triplet,
+    "label_sets": label_set,
+    "tasks": task,
+    "rejects": reject,
+}
 DERIVED = {"label_id", "misleading_label_id"}  # of an example, properties and no fields
 
 
@@ -150,7 +171,7 @@ def test_values_arrive(keep_raw: bool) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_are_sorted(kind: DatasetKind) -> None:
-    column = "task_id" if kind == "tasks" else "id"
+    column = "task_id" if kind in ("tasks", "label_sets") else "id"
     content = to_parquet([MAKE[kind](number) for number in range(50)], schema_of(kind))
     ids = read(content).column(column).to_pylist()
     assert ids == sorted(ids)

@@ -34,7 +34,7 @@ from tests.helpers import (
 from tests.mem_store import MemFileSystem
 from transforms import lease, write_dataset
 from transforms.elements import Example, Reject, Task, Verdict
-from transforms.schema import KINDS, Row, schema_of, to_parquet
+from transforms.schema import EVERY_RUN, Row, schema_of, to_parquet
 from transforms.triplets import to_triplet
 from transforms.write_dataset import (
     RunFailed,
@@ -107,7 +107,7 @@ def make_target(output: Path | str, refresh: str = "base", run_id: str = "run-1"
 def stage(target: Target, data: Data, parts: int = 1) -> list[StagedFile]:
     """Writes the rows where the workers of a run would have written them."""
     staged = []
-    for kind in KINDS:
+    for kind in EVERY_RUN:
         for part in range(parts):
             rows = data.of(kind)[part::parts]
             content = to_parquet(rows, schema_of(kind))
@@ -244,7 +244,7 @@ def test_a_file_a_row_at_most(tmp_path: Path) -> None:
 
 def test_no_stale_file_when_a_run_has_fewer(tmp_path: Path) -> None:
     publish_data(make_target(tmp_path), OLD, parts=3)
-    assert len(files_of(tmp_path)) == 3 * len(KINDS)
+    assert len(files_of(tmp_path)) == 3 * len(EVERY_RUN)
     entry = publish_data(make_target(tmp_path, run_id="run-2"), NEW)
     assert set(files_of(tmp_path)) == expected_files(entry)
     assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
@@ -317,7 +317,7 @@ def test_no_order_and_no_guess_changes_a_file(
     if expected_rows == 2_000:
         assert there == before
     else:
-        for kind in KINDS:
+        for kind in EVERY_RUN:
             assert rows_of(tmp_path, kind) == rows_of(judged[0], kind)
 
 
@@ -547,7 +547,7 @@ def test_what_a_run_is_publishing_at_this_moment_is_left_to_it(tmp_path: Path, m
     assert len(rows_of(tmp_path, "examples", "other")) == len(NEW.examples)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_RUN)
 @pytest.mark.parametrize("whole", [True, False])
 def test_what_somebody_took_away_is_not_published(
     kind: str, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -695,7 +695,7 @@ def test_other_labels_are_untouched(tmp_path: Path, label: str) -> None:
     publish_data(make_target(tmp_path, label), NEW)
     publish_data(make_target(tmp_path, label, "run-2"), NEW, parts=2)
     assert files_of(tmp_path, "base") == before
-    assert len(files_of(tmp_path, label)) == 2 * len(KINDS)
+    assert len(files_of(tmp_path, label)) == 2 * len(EVERY_RUN)
     assert sorted(read_manifest(str(tmp_path))["refreshes"]) == sorted(["base", label])
     table = ds.dataset(tmp_path / "examples", partitioning="hive").to_table()
     assert table.num_rows == len(OLD.examples) + len(NEW.examples)
