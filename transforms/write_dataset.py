@@ -23,6 +23,7 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import logging
 import math
 import operator
 import os
@@ -58,6 +59,7 @@ BUCKET_ROWS: Final = 2_000  # about 4 MB: what a worker holds in memory at once 
 STAGING: Final = "_staging"
 MANIFEST: Final = "manifest.json"
 _PLAN: Final = "publish.json"
+_LOG = logging.getLogger("textmint")
 _HIVE: Final = "refresh="
 EXAMPLES: Final = "Examples"
 """Under what name the counts hold how many examples have which attributes."""
@@ -457,7 +459,8 @@ def _finish(output: str, refresh: str, plan: Path) -> None:
     )
     try:
         begun = json.loads(plan.read_text(encoding="utf-8"))
-        names: dict[str, list[str]] = {kind: [str(name) for name in begun["names"].get(kind, ())] for kind in KINDS}
+        told = {"label_sets": [], **begun["names"]}  # of a run with planned labels only
+        names: dict[str, list[str]] = {kind: [str(name) for name in told[kind]] for kind in KINDS}
         entry = dict(begun["entry"])
     except FileNotFoundError:
         return  # its own run has come to its end meanwhile
@@ -508,22 +511,35 @@ def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Map
 
 
 def _write_card(target: Target) -> None:
-    """Writes the dataset card, unless somebody has made it their own."""
+    """Writes the dataset card, unless somebody has made it their own. What is published is published: a card that
+    cannot be made, for the sake of an entry that somebody mended by hand, is told and no more."""
     path = join(target.output, CARD)
     try:
         if not is_ours(read_file(path).decode("utf-8", "replace")):
             return
     except FileNotFoundError:
         pass
-    manifest = read_manifest(target.output)
-    samples: list[dict[str, Any]] = []
-    for label in sorted(manifest["refreshes"]):
-        for file in manifest["refreshes"][label]["files"].get("examples", ()):
-            if file["rows"] and not samples:
-                with open_file(join(target.output, file["path"])) as opened:
-                    samples = next(pq.ParquetFile(opened).iter_batches(batch_size=_SAMPLES)).to_pylist()
-    license_ = str(manifest["refreshes"][target.refresh].get("options", {}).get("license") or "unknown")
-    write_file(path, dataset_card(manifest, samples, license=license_).encode())
+    try:
+        refreshes = _refreshes(target.output)
+        license_ = str(refreshes[target.refresh].get("options", {}).get("license") or "unknown")
+        card = dataset_card({"refreshes": refreshes}, _samples(target.output, refreshes), license=license_)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
+        _LOG.warning("%s was not written: %s", path, error)
+        return
+    write_file(path, card.encode())
+
+
+def _samples(output: str, refreshes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """-> the first rows of the first examples that there are."""
+    for label in sorted(refreshes):
+        for file in refreshes[label]["files"].get("examples", ()):
+            if file["rows"]:
+                with open_file(join(output, file["path"])) as opened:
+                    rows: list[dict[str, Any]] = next(
+                        pq.ParquetFile(opened).iter_batches(batch_size=_SAMPLES)
+                    ).to_pylist()
+                return rows
+    return []
 
 
 @contextlib.contextmanager
