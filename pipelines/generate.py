@@ -40,7 +40,7 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earl
     prompts = (
         planned
         | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
-        | JoinLedger(paid_for(config, earlier, config.example_kind), shards_for(config.expected_examples))
+        | JoinLedger(paid_for(config, earlier, config.example_kind), shards_for(largest(config, earlier)))
         | BuildPrompt(config.example_template)
     )
     replies = prompts | llm_call(config, target, is_example, is_wanted=Wanted(config.checks))
@@ -83,9 +83,14 @@ def verify_labels(config: Config, target: Target, earlier: Earlier) -> VerifyLab
     backend = config.verify_backend
     return VerifyLabels(
         config.verify_template,
-        JoinLedger(paid_for(config, earlier, "choice", backend), shards_for(config.expected_examples)),
+        JoinLedger(paid_for(config, earlier, "choice", backend), shards_for(largest(config, earlier))),
         llm_call(config, target, is_choice, stage="VerifyLabels", backend=backend),
     )
+
+
+def largest(config: Config, earlier: Earlier) -> int:
+    """-> a guess at how many there are of what there is most of: examples, or replies that they are joined to."""
+    return max(config.expected_examples, earlier.ledger_replies)
 
 
 def paid_for(config: Config, earlier: Earlier, kind: Kind, backend: Backend | None = None) -> ReadLedger | None:

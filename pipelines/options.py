@@ -855,6 +855,8 @@ def _remote_output(path: str) -> str:
     """Writes a small file and deletes it. Clients of object stores wait for minutes where they find no credentials, so
     it has so many seconds."""
     output = path.rstrip("/")
+    if found := re.search(r"[*?\[\]]", output):
+        raise OptionError(f"--output {path}: Beam takes {found[0]!r} for a wildcard; name a folder without one")
     failure: list[BaseException | None] = []
 
     def attempt() -> None:

@@ -387,6 +387,14 @@ def test_output_may_be_a_url(path: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert store.calls == [f"create {probe}", f"delete {probe}"]
 
 
+def test_wildcards_in_a_url_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(monkeypatch)
+    assert problem("--output=gs://bucket-name/a[1]").endswith(
+        "Beam takes '[' for a wildcard; name a folder without one"
+    )
+    assert store.calls == []
+
+
 def test_a_store_that_cannot_be_written_is_told_before_anything_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden() -> None:
         raise PermissionError(13, "no access\nto the bucket")
