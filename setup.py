@@ -64,5 +64,5 @@ setup(
     package_data={"templates": ["*.jinja2", "topics.txt"]},
     install_requires=RUN,
     extras_require={"hub": HUB, "train": TRAIN, "test": TEST},
-    entry_points={"console_scripts": ["textmint = pipelines.__main__:main"]},
+    entry_points={"console_scripts": ["textmint = pipelines.__main__:program"]},
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 COMMANDS = {
     "generate": "run the pipeline and write the dataset folder (see generate --help)",
@@ -37,5 +39,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return generate(arguments[1:], prog)
 
 
+def program() -> NoReturn:
+    """Runs the command line and ends the process with its exit code.
+
+    A thread that Beam has left running keeps a process alive for ever: its sampler of states does so when a signal
+    comes at the moment that it is started (apache_beam/runners/worker/statesampler_fast.pyx, 2.77). So a run that did
+    not end well is given some seconds to end, and no more.
+    """
+    code = main()
+    if code:
+        last = threading.Timer(LAST_SECONDS, _end, (code,))
+        last.daemon = True
+        last.start()
+    sys.exit(code)
+
+
+def _end(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+LAST_SECONDS = 20.0
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -95,10 +95,10 @@ def test_every_folder_with_modules_is_a_package() -> None:
 
 def test_the_program_is_the_main_function(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert wheel.read(name).decode().split("\n")[:2] == ["[console_scripts]", "textmint = pipelines.__main__:main"]
-    from pipelines.__main__ import main
+    assert wheel.read(name).decode().split("\n")[:2] == ["[console_scripts]", "textmint = pipelines.__main__:program"]
+    from pipelines.__main__ import program
 
-    assert callable(main)
+    assert callable(program)
 
 
 def test_name_and_pythons(metadata: email.message.Message) -> None:

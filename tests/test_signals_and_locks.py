@@ -100,6 +100,18 @@ def test_a_signal_ends_a_run_in_order(number: signal.Signals, processes: bool, t
     assert not list(tmp_path.glob("textmint-progress-*"))
 
 
+def test_a_thread_that_was_left_running_does_not_keep_a_failed_run_alive() -> None:
+    code = """
+import threading
+from pipelines import __main__ as command
+command.LAST_SECONDS = 0.3
+command.main = lambda: threading.Thread(target=threading.Event().wait).start() or 143
+command.program()
+"""
+    run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=30)
+    assert run.returncode == 143
+
+
 def killed_while_publishing(folder: Path, exchanges: int, *flags: str) -> None:
     """A run that is killed after so many of the three folders were exchanged."""
     code = f"""
