@@ -46,7 +46,11 @@ def program() -> NoReturn:
     comes at the moment that it is started (apache_beam/runners/worker/statesampler_fast.pyx, 2.77). So a run that did
     not end well is given some seconds to end, and no more.
     """
-    code = main()
+    try:
+        code = main()
+    except BrokenPipeError:  # whoever read what is printed has seen enough, such as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     if code:
         last = threading.Timer(LAST_SECONDS, _end, (code,))
         last.daemon = True

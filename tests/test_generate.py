@@ -705,3 +705,18 @@ def test_an_installed_wheel_in_another_directory(tmp_path: Path, plain: tuple[Pa
     ok(finish(start("generate", cwd=away, path=site)))
     assert files_of(away / "output") == files_of(plain[0] / "output")
     assert entry_of(away / "output")["versions"]["textmint"] == "0.1.0"
+
+
+def test_the_rows_that_the_readme_shows_come_out(plain: tuple[Path, Done, Path]) -> None:
+    here, _, _ = plain
+    shown = [
+        tuple(cell.strip() for cell in line.strip("|").split("|"))
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()[11:16]
+        if line.startswith("|") and "---" not in line and "input_text" not in line
+    ]
+    rows = {
+        (row["task"], row["input_text"], row["label"], row["misleading_label"])
+        for row in rows_of(here / "output", "examples")
+    }
+    assert len(shown) == 2
+    assert set(shown) <= rows
