@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import yaml
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -29,7 +29,7 @@ from pipelines.push_to_hub import check_push
 from transforms import files, lease, ledger
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
-from transforms.exclusions import ExclusionFileError, read_exclusions
+from transforms.exclusions import EXCLUSION_SUFFIXES, ExclusionFileError, read_exclusions
 from transforms.judging import CONTAMINATED, DUPLICATE_CHECKS
 from transforms.llm.base import Backend
 from transforms.llm.engine import Settings
@@ -686,28 +686,13 @@ def _checks(typed: Mapping[str, Any]) -> tuple[Checks, tuple[str, ...]]:
 
 
 def _check_exclusions(typed: Mapping[str, Any]) -> None:
-    """Reads the excluded texts once from end to end, holding one at a time."""
     pattern = typed["exclude"]
     if pattern is None:
         return
     with contextlib.suppress(ValueError):  # which is told with the other checks
         if CONTAMINATED not in parse_checks(typed["checks"], known=(*CHECKS, *DUPLICATE_CHECKS)):
             raise OptionError(f"--exclude {pattern}: --checks={typed['checks']} leaves {CONTAMINATED} out; add it")
-    try:
-        found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
-    except Exception as error:
-        raise OptionError(f"--exclude {pattern}: cannot be read: {reason_of(error)}") from None
-    if not found_files:
-        raise OptionError(f"--exclude {pattern}: there is no such file")
-    for metadata in found_files:
-        try:
-            with FileSystems.open(metadata.path) as file:
-                for _ in read_exclusions(file, metadata.path):
-                    pass
-        except ExclusionFileError as error:
-            raise OptionError(f"--exclude {metadata.path}: {error}") from None
-        except Exception as error:
-            raise OptionError(f"--exclude {metadata.path}: cannot be read: {reason_of(error)}") from None
+    _count_once("--exclude", pattern, read_exclusions, ExclusionFileError, EXCLUSION_SUFFIXES)
 
 
 def _check_push(typed: Mapping[str, Any]) -> None:
@@ -797,29 +782,48 @@ def as_pattern(path: str) -> str:
 
 
 def _check_tasks(pattern: str | None) -> int:
-    """Reads the user's tasks once from end to end, holding one at a time -> how many there are; 0 without a pattern."""
+    """A pattern of the user's tasks -> how many there are; 0 without a pattern."""
     if pattern is None:
         return 0
+    found = _count_once("--tasks", pattern, read_tasks, TaskFileError, TASK_SUFFIXES)
+    if not found:
+        raise OptionError(f"--tasks {pattern}: holds no task; write one a line")
+    return found
+
+
+def _count_once(
+    option: str,
+    pattern: str,
+    read: Callable[[IO[bytes], str], Iterator[object]],
+    refusal: type[ValueError],
+    suffixes: tuple[str, ...],
+) -> int:
+    """Reads the files of a pattern once from end to end, holding one item at a time -> how many items there are.
+
+    Args:
+      option: that names the pattern, for messages.
+      read: an open file and its path -> the items.
+      refusal: what `read` raises where a file cannot be used.
+      suffixes: the endings that a file may have.
+    """
     try:
         found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
     except Exception as error:
-        raise OptionError(f"--tasks {pattern}: cannot be read: {reason_of(error)}") from None
+        raise OptionError(f"{option} {pattern}: cannot be read: {reason_of(error)}") from None
     if not found_files:
-        raise OptionError(f"--tasks {pattern}: there is no such file")
+        raise OptionError(f"{option} {pattern}: there is no such file")
     found = 0
     for metadata in found_files:
         path = metadata.path
-        if not path.lower().endswith(TASK_SUFFIXES):
-            raise OptionError(f"--tasks {path}: is not one of {', '.join(TASK_SUFFIXES)}")
+        if not path.lower().endswith(suffixes):
+            raise OptionError(f"{option} {path}: is not one of {', '.join(suffixes)}")
         try:
             with FileSystems.open(path) as file:
-                found += sum(1 for _ in read_tasks(file, path))
-        except TaskFileError as error:
-            raise OptionError(f"--tasks {path}: {error}") from None
+                found += sum(1 for _ in read(file, path))
+        except refusal as error:
+            raise OptionError(f"{option} {path}: {error}") from None
         except Exception as error:
-            raise OptionError(f"--tasks {path}: cannot be read: {reason_of(error)}") from None
-    if not found:
-        raise OptionError(f"--tasks {pattern}: holds no task; write one a line")
+            raise OptionError(f"{option} {path}: cannot be read: {reason_of(error)}") from None
     return found
 
 

@@ -76,7 +76,7 @@ def generate(argv: Sequence[str], prog: str) -> int:
         try:
             with held(target):
                 earlier = look(config)
-                key = key_of(config, earlier, versions())
+                key = key_of(config, earlier, target.description["versions"])
                 entry = published_entry(config)
                 if is_up_to_date(config, earlier, key, entry):
                     _LOG.info(_NOTHING_NEW, config.refresh)

@@ -140,10 +140,11 @@ def _holder_at(path: str) -> Lease | None:
         return None
     if holder is None or holder.expires <= time.time():
         return None
-    return None if holder.host == _host() and not _is_alive(holder.process) else holder
+    return None if holder.host == _host() and not is_alive(holder.process) else holder
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """A process id of this machine -> whether there is such a process, be it somebody else's."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

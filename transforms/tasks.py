@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from transforms.identity import stable_hash
 from transforms.text_files import decoded_lines, json_lines
-from transforms.texts import clean_text
+from transforms.texts import clean_text, normalise_text
 
 MAX_TASK_CHARS: Final = 2_000
 _TRAILING: Final = ".,;:!?…‥·。、｡､؟،؛۔।॥።՝ "  # what ends a sentence or a clause; not '#' or '+' ("C#", "C++")
@@ -30,8 +30,7 @@ def tidy_task(text: str) -> str:
 def normalise_task(text: str) -> str:
     """A task -> its normal form, equal for tasks that differ only in case, spacing, trailing punctuation or Unicode
     form (NFKC; https://unicode.org/reports/tr15/)."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean_text(text)).casefold())
-    return " ".join(folded.split()).rstrip(_TRAILING)
+    return normalise_text(text).rstrip(_TRAILING)
 
 
 def task_id(text: str) -> str:

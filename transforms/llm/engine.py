@@ -24,6 +24,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from transforms.elements import PaidReply
 from transforms.identity import UNIT, fraction
+from transforms.lease import is_alive
 from transforms.ledger_writer import Ledger, LedgerWriter, now_ms, open_writer, row_of
 from transforms.llm.base import (
     Answer,
@@ -247,7 +248,7 @@ class Engine:
         now = self._loop.time()
         if self._launcher is not None and now - self._launcher_seen > _LAUNCHER_SECONDS:
             self._launcher_seen = now
-            if not _is_alive(self._launcher):
+            if not is_alive(self._launcher):
                 self._doom = self._doom or Doomed("the process that started the run is gone", "start it again")
         if self._doom is not None:
             self._give_up_all()
@@ -467,16 +468,6 @@ def _storable(answer: Answer) -> Answer:
     if (text, model, prompt, output) == (answer.text, answer.model, answer.prompt_tokens, answer.output_tokens):
         return answer
     return dataclasses.replace(answer, text=text, model=model, prompt_tokens=prompt, output_tokens=output)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is there, and somebody else's
-        return True
-    return True
 
 
 def _unwritable(ledger: Ledger, error: Exception) -> Doomed:
