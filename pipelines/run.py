@@ -27,6 +27,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from pipelines.earlier import Earlier, look
 from pipelines.generate import build
 from pipelines.ledger import COMPACTING
+from pipelines.local_runner import LocalRunner
 from pipelines.option_error import OptionError
 from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.progress_line import ProgressLine
@@ -169,7 +170,8 @@ def run(config: Config, options: PipelineOptions, target: Target, earlier: Earli
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
     """
-    pipeline = beam.Pipeline(options=options)
+    local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    pipeline = beam.Pipeline(runner=local_runner(config) if local else None, options=options)
     build(pipeline, config, target, earlier)
     # A row makes hundreds of short-lived objects and no cycles; looking for cycles every 700 took 7 % of its CPU.
     before = gc.get_threshold()
@@ -180,6 +182,12 @@ def run(config: Config, options: PipelineOptions, target: Target, earlier: Earli
             result.wait_until_finish()
     finally:
         gc.set_threshold(*before)
+
+
+def local_runner(config: Config) -> LocalRunner:
+    """-> the engine of a run on this machine. What it puts aside is put beside the data, where that is on a disk of
+    this machine: the system's folder for temporary files often lies in memory."""
+    return LocalRunner(config.output if files.is_local(config.output) else None)
 
 
 def published_entry(config: Config) -> Mapping[str, Any] | None:
