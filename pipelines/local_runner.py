@@ -53,6 +53,7 @@ class _Scratch:
         with self._told():
             # Without a buffer of its own: what is written is whole parts, read back at once by position.
             self._file = tempfile.TemporaryFile(dir=self._folder, prefix="textmint-", buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
 
     def append(self, content: bytes) -> _Segment:
         left = memoryview(content)

