@@ -29,6 +29,7 @@ from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import execution, translations
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
 
+from transforms import progress
 from transforms.errors import RunFailed
 
 HELD_BYTES: Final = 16 << 20  # of one shuffle in memory, encoded; as Python objects it is several times that
@@ -364,11 +365,14 @@ class LocalRunner(FnApiRunner):
 
     def run_stages(self, stage_context: Any, stages: Any) -> Any:
         """Runs a graph that has been cut into stages."""
+        progress.add("stages", len(stages))
         with contextlib.closing(Disk(self._folder)) as self._disk:
             return super().run_stages(stage_context, stages)
 
     def _get_bundle_manager(self, bundle_context_manager: execution.BundleContextManager) -> Any:
         stage = bundle_context_manager.stage
+        progress.add("stages.begun")
+        progress.flush()
         if stage.is_stateful() or bundle_context_manager.stage_timer_outputs or self._split_managers:
             return super()._get_bundle_manager(bundle_context_manager)
         buffers = bundle_context_manager.execution_context.pcoll_buffers

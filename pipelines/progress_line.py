@@ -26,7 +26,10 @@ def stage_of(counts: Mapping[str, int]) -> str:
     """The counts so far -> what the run is doing, in a few words."""
     if not counts.get("drafts"):
         return "finding tasks"
-    return "asking for examples" if _answered(counts) < counts["drafts"] else "writing"
+    if _answered(counts) < counts["drafts"]:
+        return "asking for examples"
+    stages = f", stage {counts['stages.begun']} of {counts['stages']}" if counts.get("stages.begun") else ""
+    return f"finishing{stages}"
 
 
 def _answered(counts: Mapping[str, int]) -> int:
@@ -42,8 +45,10 @@ def log_line(counts: Mapping[str, int], seconds: float) -> str:
     if not counts.get("drafts"):
         return f"{stage_of(counts)}: {counts.get('TaskGenerate.replies', 0):,} replies"
     answered, total = _answered(counts), counts["drafts"]
+    if answered >= total:
+        return f"{stage_of(counts)}: {answered:,} replies, {_rejects(counts):,} rejected"
     rate = answered / seconds if seconds > 0 else 0.0
-    left = f", {tqdm.format_interval(int((total - answered) / rate))} left" if rate and answered < total else ""
+    left = f", {tqdm.format_interval(int((total - answered) / rate))} left" if rate else ""
     return f"{stage_of(counts)}: {answered:,} of {total:,} replies, {_rejects(counts):,} rejected, {rate:.0f}/s{left}"
 
 

@@ -122,8 +122,14 @@ def test_corrupt_files_are_ignored(tmp_path: Path, content: bytes) -> None:
         (
             {"drafts": 10, "LLMCall.replies": 8, "LLMCall.failed": 2},
             2.0,
-            "writing",
-            "writing: 10 of 10 replies, 2 rejected, 5/s",
+            "finishing",
+            "finishing: 10 replies, 2 rejected",
+        ),
+        (  # which takes minutes where there are a million
+            {"drafts": 1_000, "LLMCall.replies": 1_000, "refused": 3, "stages": 21, "stages.begun": 14},
+            2.0,
+            "finishing, stage 14 of 21",
+            "finishing, stage 14 of 21: 1,000 replies, 3 rejected",
         ),
         (
             {"drafts": 1_000_000, "LLMCall.replies": 1},
