@@ -64,7 +64,7 @@ setup(
     # Said in so many words, an editable install is this folder on sys.path. Without it setuptools installs an import
     # hook that comes after the current folder, where any folder called `templates` would hide ours.
     package_dir={"": "."},
-    package_data={"templates": ["*.jinja2", "topics.txt"]},
+    package_data={"pipelines": ["providers.yaml"], "templates": ["*.jinja2", "topics.txt"]},
     install_requires=RUN,
     extras_require={"hub": HUB, "train": TRAIN, "yaml": YAML, "test": TEST},
     entry_points={"console_scripts": ["textmint = pipelines.__main__:program"]},

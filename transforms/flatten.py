@@ -207,12 +207,19 @@ class Flatten(beam.PTransform):
         None: there are none.
       near_copies: a `PTransform` from the texts of tasks to those that are near copies, each with its twin, as
         `FindNearDuplicates` gives them; None: they stay.
+
+    Raises:
+      ValueError: `max_tasks` is less than 1.
     """
 
     max_tasks: int | None = None
     seed: int = 42
     published: beam.PTransform | None = None
     near_copies: beam.PTransform | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tasks is not None and self.max_tasks < 1:
+            raise ValueError(f"max_tasks is {self.max_tasks}, but must be 1 or more, or None for all")
 
     def expand(self, lists: beam.PCollection[TaskList | str | Reject]) -> beam.PCollection[Task | Reject]:
         refused, keyed = lists | "Split" >> beam.ParDo(_Split()).with_outputs(_Split.TASKS, main="refused")
