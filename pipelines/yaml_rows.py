@@ -42,7 +42,7 @@ DRAFT: Final[Columns] = {
 PROMPT: Final[Columns] = {**DRAFT, "prompt": str, "template": str}
 REPLY: Final[Columns] = {
     **PROMPT,
-    **dict.fromkeys(("request_id", "reply", "finish_reason", "model"), str),
+    **dict.fromkeys(("reply", "request_id", "finish_reason", "model"), str),
     **dict.fromkeys(("prompt_tokens", "output_tokens", "attempts"), int),
 }
 EXAMPLE: Final[Columns] = columns_of(EXAMPLES)
