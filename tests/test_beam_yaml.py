@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import json
@@ -25,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import beam_yaml, yaml_rows
+from pipelines.options import GenerateOptions
 from tests import readme
 from tests.helpers import (
     ROOT,
@@ -142,6 +144,16 @@ def test_beam_can_read_what_a_transform_is_and_takes(name: str) -> None:
     assert provider.description(name)
     assert provider.requires_inputs(name, {}) == issubclass(factory, beam_yaml._Step)
     assert not any(isinstance(p.annotation, str) for p in inspect.signature(factory.__init__).parameters.values())
+
+
+def test_whatever_asks_a_model_knows_its_options() -> None:
+    parser = argparse.ArgumentParser()
+    GenerateOptions._add_argparse_args(parser)
+    (group,) = (group for group in parser._action_groups if group.title == "model")
+    assert sorted(beam_yaml._MODEL) == sorted({action.dest for action in group._group_actions} - {"retry_rejects"})
+    known = {action.dest for action in parser._actions}
+    for name in ("TextmintTaskGenerate", *STEPS):
+        assert set(getattr(beam_yaml, name).options) <= known
 
 
 def test_its_path_is_printed_for_whoever_has_no_repository(tmp_path: Path) -> None:
