@@ -29,6 +29,8 @@ RUN = [
 ]
 # What --push_to_hub needs.
 HUB = ["huggingface_hub>=2,<3"]
+# What Beam YAML needs, to run pipelines/beam_yaml.py and the listing beside it. Beam keeps pandas below 2.4 for it.
+YAML = ["apache-beam[yaml]>=2.77,<3"]
 # What examples/train_embeddings.py needs. It is not in requirements.lock: torch is several GB where it comes with CUDA,
 # and which build suits depends on the machine.
 TRAIN = [
@@ -39,6 +41,7 @@ TRAIN = [
 ]
 TEST = [
     *HUB,
+    *YAML,
     "datasets>=5,<6",  # reads the dataset folder as its users do
     "hypothesis>=6.100,<7",
     "mypy>=2,<3",
@@ -61,8 +64,8 @@ setup(
     # Said in so many words, an editable install is this folder on sys.path. Without it setuptools installs an import
     # hook that comes after the current folder, where any folder called `templates` would hide ours.
     package_dir={"": "."},
-    package_data={"templates": ["*.jinja2", "topics.txt"]},
+    package_data={"pipelines": ["providers.yaml"], "templates": ["*.jinja2", "topics.txt"]},
     install_requires=RUN,
-    extras_require={"hub": HUB, "train": TRAIN, "test": TEST},
+    extras_require={"hub": HUB, "train": TRAIN, "yaml": YAML, "test": TEST},
     entry_points={"console_scripts": ["textmint = pipelines.__main__:program"]},
 )

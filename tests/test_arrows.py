@@ -22,6 +22,9 @@ BEAM_IN_THINGS = {
 # Files whose second public PTransform is the same step from another source.
 MORE_TRANSFORMS = {"transforms.task_generate": {"ReadTasks"}}
 
+# Steps that take several streams by name, of which Beam checks none.
+TAKE_STREAMS = {"transforms.count_elements", "transforms.write_dataset"}
+
 # One module at most may import each of these: how a vendor is called stands in one place.
 VENDORS = ("google.genai", "openai", "google.cloud.aiplatform", "vertexai", "anthropic", "httpx", "huggingface_hub")
 
@@ -255,6 +258,12 @@ def test_a_step_is_named_after_its_transform(name: str) -> None:
     own = public_transforms(TREES[name]) - MORE_TRANSFORMS.get(name, set())
     assert [transform.lower() for transform in own] == [name.rpartition(".")[2].replace("_", "")]
     assert MORE_TRANSFORMS.get(name, set()) <= public_transforms(TREES[name])
+
+
+@pytest.mark.parametrize("name", sorted(STEPS - TAKE_STREAMS))
+def test_what_a_step_takes_is_told_to_beam(name: str) -> None:
+    """Beam reads `expand`'s annotations as they are; as texts it takes them for Any, and no wrong order is refused."""
+    assert not imports(TREES[name], "__future__")
 
 
 @pytest.mark.parametrize("name", sorted(name for name, source in SOURCES.items() if source.strip()))

@@ -78,10 +78,10 @@ def test_the_wheel_holds_every_module_and_template_and_nothing_else(wheel: zipfi
     wanted = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
-        for pattern in ("*.py", "*.jinja2", "topics.txt")
+        for pattern in ("*.py", "*.jinja2", "topics.txt", "providers.yaml")
         for path in (ROOT / package).rglob(pattern)
     }
-    assert {"templates/classify.jinja2", "templates/brainstorm.jinja2", "templates/topics.txt"} <= wanted
+    assert {"templates/classify.jinja2", "templates/topics.txt", "pipelines/providers.yaml"} <= wanted
     assert {"pipelines/__main__.py", "transforms/identity.py", "transforms/llm/base.py"} <= wanted
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == wanted
 
@@ -127,12 +127,13 @@ def test_requirements_of_a_run_have_an_upper_bound(requirements: list[Requiremen
             operators = {specifier.operator for specifier in requirement.specifier}
             assert operators == {">=", "<"}, requirement
         else:
-            assert requirement.marker in [Marker(f'extra == "{extra}"') for extra in ("hub", "train", "test")]
+            assert requirement.marker in [Marker(f'extra == "{extra}"') for extra in ("hub", "train", "yaml", "test")]
 
 
 def test_what_users_install_by_name_has_an_upper_bound_too(requirements: list[Requirement]) -> None:
     for extra, names in {
         "hub": {"huggingface_hub"},
+        "yaml": {"apache-beam"},
         "train": {"accelerate", "datasets", "sentence-transformers", "torch"},
     }.items():
         found = {

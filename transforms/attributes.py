@@ -182,7 +182,11 @@ def parse_choice(attribute: str, text: str) -> Weighted:
 
 
 def parse_attributes(
-    *, language: str | None, difficulty: str | None, clarity: str | None, num_words: str | None
+    *,
+    language: str | None = None,
+    difficulty: str | None = None,
+    clarity: str | None = None,
+    num_words: str | None = None,
 ) -> Attributes:
     """What the user wrote for each attribute, None where nothing -> from what each is picked. The defaults are the
     paper's values, evenly, and English.

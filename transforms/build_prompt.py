@@ -8,7 +8,7 @@ import apache_beam as beam
 from transforms.attributes import ATTRIBUTES
 from transforms.elements import Draft, Prompt, Reject
 from transforms.metrics import StepCounters
-from transforms.prompt_template import PromptTemplate
+from transforms.prompt_template import PromptTemplate, shipped_template
 
 _STEP = "BuildPrompt"
 
@@ -30,8 +30,9 @@ def example_prompt(draft: Draft, template: PromptTemplate) -> Prompt:
 
 
 class _Build(beam.DoFn):
-    def __init__(self, template: PromptTemplate) -> None:
-        self._template = template
+    def __init__(self, free: PromptTemplate, planned: PromptTemplate) -> None:
+        self._free = free
+        self._planned = planned
         self._counters = StepCounters(_STEP)
 
     def process(self, draft: Draft | Reject) -> Iterator[Prompt | Reject]:
@@ -40,7 +41,7 @@ class _Build(beam.DoFn):
             return
         self._counters.add("in")
         self._counters.add("kept")
-        yield example_prompt(draft, self._template)
+        yield example_prompt(draft, self._free if draft.label is None else self._planned)
 
 
 @dataclasses.dataclass(eq=False)
@@ -49,10 +50,12 @@ class BuildPrompt(beam.PTransform):
 
     Args:
       template: the example prompt; its variables are `prompt_template.EXAMPLE_VARIABLES`, of drafts with planned
-        labels `PLANNED_VARIABLES`.
+        labels `PLANNED_VARIABLES`. None: those that come with textmint, `classify` and `classify_planned`.
     """
 
-    template: PromptTemplate
+    template: PromptTemplate | None = None
 
     def expand(self, drafts: beam.PCollection[Draft | Reject]) -> beam.PCollection[Prompt | Reject]:
-        return drafts | "Build" >> beam.ParDo(_Build(self.template))
+        free = self.template or shipped_template("classify")
+        planned = self.template or shipped_template("classify_planned")
+        return drafts | "Build" >> beam.ParDo(_Build(free, planned))

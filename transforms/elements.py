@@ -107,9 +107,9 @@ class Usage:
 class TaskList:
     """Tasks as they came, not yet looked at: the items of one brainstormed reply, or of one file."""
 
-    source: str  # "brainstorm", or the file's path
-    round: int  # the brainstorm round; 0 for a file
-    topic: str | None
+    source: str = "file"  # or "brainstorm"
+    round: int = 0  # the brainstorm round; 0 for a file
+    topic: str | None = None
     items: tuple[str, ...]
     refused: tuple[tuple[str, str, str], ...] = ()  # items that are no tasks: (reason, detail, the item as it came)
     model: str | None = None  # as served; None for a file
@@ -120,15 +120,15 @@ class TaskList:
 @_pickled_fast
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One classification task, a sentence."""
+    """One classification task, a sentence. `tasks.task_of` makes one of a text."""
 
     task_id: str  # hash(normalised text)
     task: str
-    source: str
-    round: int
-    topic: str | None
-    model: str | None
-    template: str | None
+    source: str = "file"  # or "brainstorm"
+    round: int = 0
+    topic: str | None = None
+    model: str | None = None
+    template: str | None = None
 
 
 @_pickled_fast

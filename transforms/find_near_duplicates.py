@@ -16,8 +16,6 @@ once a band; each distinct text itself once; and the texts of candidate pairs. N
 sketches it does not compare all with all where they are many; see `near_duplicates.pairs_of`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import zlib
 from collections.abc import Iterable, Iterator

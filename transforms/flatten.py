@@ -101,11 +101,11 @@ class _Split(beam.DoFn):
     def __init__(self) -> None:
         self._counters = StepCounters(_STEP)
 
-    def process(self, tasks: TaskList | Reject) -> Iterator[Any]:
+    def process(self, tasks: TaskList | str | Reject) -> Iterator[Any]:
         if isinstance(tasks, Reject):
             yield tasks
             return
-        for task in split_list(tasks):
+        for task in split_list(TaskList(items=(tasks,)) if isinstance(tasks, str) else tasks):
             self._counters.add("in")
             if isinstance(task, Reject):
                 self._counters.outcome(task)
@@ -197,8 +197,8 @@ def _label_by_task_id(published: tuple[str, str, str]) -> tuple[str, Any]:
 
 @dataclasses.dataclass(eq=False)
 class Flatten(beam.PTransform):
-    """TaskList -> Task, one element a task; blanks, repeats and what is over `max_tasks` become rejects. Rejects of
-    the step before pass through.
+    """TaskList, or the text of one task -> Task, one element a task; blanks, repeats and what is over `max_tasks`
+    become rejects. Rejects of the step before pass through.
 
     Args:
       max_tasks: how many tasks are kept at most; None: all.
@@ -207,6 +207,9 @@ class Flatten(beam.PTransform):
         None: there are none.
       near_copies: a `PTransform` from the texts of tasks to those that are near copies, each with its twin, as
         `FindNearDuplicates` gives them; None: they stay.
+
+    Raises:
+      ValueError: `max_tasks` is less than 1.
     """
 
     max_tasks: int | None = None
@@ -214,7 +217,11 @@ class Flatten(beam.PTransform):
     published: beam.PTransform | None = None
     near_copies: beam.PTransform | None = None
 
-    def expand(self, lists: beam.PCollection[TaskList | Reject]) -> beam.PCollection[Task | Reject]:
+    def __post_init__(self) -> None:
+        if self.max_tasks is not None and self.max_tasks < 1:
+            raise ValueError(f"max_tasks is {self.max_tasks}, but must be 1 or more, or None for all")
+
+    def expand(self, lists: beam.PCollection[TaskList | str | Reject]) -> beam.PCollection[Task | Reject]:
         refused, keyed = lists | "Split" >> beam.ParDo(_Split()).with_outputs(_Split.TASKS, main="refused")
         keyed.element_type = typehints.KV[str, typehints.Any]
         if self.published is not None:

@@ -82,7 +82,7 @@ class JoinLedger(beam.PTransform):
     """
 
     ledger: beam.PTransform | None = None
-    shards: int = 64
+    shards: int = 64  # as many as `shards_for` gives at least
 
     def expand(self, elements: beam.PCollection[Any]) -> beam.PCollection[Any]:
         pair = tuple[str, bytes]

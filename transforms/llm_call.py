@@ -368,6 +368,7 @@ class LLMCall(beam.PTransform):
         taken all the same, for its reject, unless `retry_rejects` asks for another.
 
     Raises:
+      ValueError: `parse_attempts` is less than 1.
       RunFailed: while it runs, when no request can be answered (a wrong key, model or URL), most fail, or the ledger
         cannot be written.
     """
@@ -380,6 +381,10 @@ class LLMCall(beam.PTransform):
     ledger: Ledger | None = None
     retry_rejects: bool = False
     is_wanted: IsReadable | None = None
+
+    def __post_init__(self) -> None:
+        if self.parse_attempts < 1:
+            raise ValueError(f"parse_attempts is {self.parse_attempts}, but must be 1 or more")
 
     def expand(self, prompts: beam.PCollection[Prompt | Reject]) -> beam.PCollection[Reply | Reject]:
         return prompts | "Call" >> beam.ParDo(_Call(self))

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from typing import Final, TypeAlias
 
 import jinja2
@@ -111,6 +112,16 @@ class PromptTemplate:
         except RecursionError:
             raise TemplateError("is nested too deeply") from None
         return sorted(used - variables.keys() - environment.globals.keys())
+
+
+def shipped_template(stem: str) -> PromptTemplate:
+    """The name of a template that comes with textmint -> the template: brainstorm, label_set, classify,
+    classify_planned or verify.
+
+    Raises:
+      FileNotFoundError: there is none of that name.
+    """
+    return PromptTemplate(stem, (resources.files("templates") / f"{stem}.jinja2").read_text("utf-8"))
 
 
 def _unknown_message(unknown: Iterable[str], variables: Variables) -> str:

@@ -1,7 +1,5 @@
 """ReadExclusions: files of texts that no example may share -> these texts."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 

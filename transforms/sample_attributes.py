@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import apache_beam as beam
 
 from transforms import progress
-from transforms.attributes import Attributes
+from transforms.attributes import Attributes, parse_attributes
 from transforms.elements import Draft, LabelSet, Reject, Task
 from transforms.identity import stable_hash
 from transforms.label_sets import pair_of
@@ -15,7 +15,9 @@ from transforms.metrics import StepCounters
 _STEP = "SampleAttributes"
 
 
-def drafts_of(task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int) -> Iterator[Draft]:
+def drafts_of(
+    task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int = 42
+) -> Iterator[Draft]:
     """A task -> its drafts, replica 0 to examples_per_task - 1. A draft depends on its task, its replica and the seed
     only, and of a task with a label set on that too, so more examples a task leave the first ones as they were. The
     labels of a set are spread over the drafts as `label_sets.pair_of` says, whatever their attributes."""
@@ -73,13 +75,20 @@ class SampleAttributes(beam.PTransform):
 
     Args:
       examples_per_task: at least 1.
-      attributes: from what each attribute is picked; see `attributes.parse_attributes`.
+      attributes: from what each attribute is picked; see `attributes.parse_attributes`, whose defaults these are.
       seed: the user's; another seed gives other drafts.
+
+    Raises:
+      ValueError: `examples_per_task` is less than 1.
     """
 
-    examples_per_task: int
-    attributes: Attributes
+    examples_per_task: int = 1
+    attributes: Attributes = dataclasses.field(default_factory=parse_attributes)
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.examples_per_task < 1:
+            raise ValueError(f"examples_per_task is {self.examples_per_task}, but must be 1 or more")
 
     def expand(self, tasks: beam.PCollection[Task | LabelSet | Reject]) -> beam.PCollection[Draft | Reject]:
         return tasks | "Sample" >> beam.ParDo(_Sample(self.examples_per_task, self.attributes, self.seed))

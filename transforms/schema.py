@@ -6,8 +6,9 @@ non-null unless its description says when it is null.
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -145,17 +146,32 @@ def sort_key(row: Row) -> tuple[str, str, str]:
     return row.id, "", ""
 
 
+_KIND_OF: Final[Mapping[type, DatasetKind]] = {
+    Example: "examples",
+    Triplet: "triplets",
+    LabelSet: "label_sets",
+    Task: "tasks",
+    Reject: "rejects",
+}
+
+
 def kind_of(element: object) -> DatasetKind | None:
     """An element -> the dataset it is a row of; None for another element."""
-    if isinstance(element, Example):
-        return "examples"
-    if isinstance(element, Triplet):
-        return "triplets"
-    if isinstance(element, LabelSet):
-        return "label_sets"
-    if isinstance(element, Task):
-        return "tasks"
-    return "rejects" if isinstance(element, Reject) else None
+    return _KIND_OF.get(type(element))
+
+
+def to_record(row: Row, *, keep_raw: bool = False) -> dict[str, Any]:
+    """A row -> {column: value}, with the columns of its dataset's schema, such as `beam.io.WriteToParquet` takes.
+
+    Args:
+      keep_raw: as for `schema_of`.
+    """
+    return {name: getattr(row, name) for name in _columns(_KIND_OF[type(row)], keep_raw)}
+
+
+@functools.cache
+def _columns(kind: DatasetKind, keep_raw: bool) -> tuple[str, ...]:
+    return tuple(schema_of(kind, keep_raw=keep_raw).names)
 
 
 def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:

@@ -21,7 +21,7 @@ _STEP = "TaskGenerate"
 _TASKS_PER_LIST = 1_000  # of a file; bounds the size of an element
 
 
-def task_seeds(rounds: int, *, topics: Iterable[str], refresh: str, seed: int) -> list[TaskSeed]:
+def task_seeds(rounds: int, *, topics: Iterable[str] = (), refresh: str = "base", seed: int = 42) -> list[TaskSeed]:
     """How many brainstorm rounds -> a seed for each. The refresh label enters the identity, so that each refresh
     brainstorms anew, and the first rounds of a run of more rounds are those of a run of fewer.
 

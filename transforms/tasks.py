@@ -9,6 +9,7 @@ from typing import IO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.elements import Task
 from transforms.identity import stable_hash
 from transforms.text_files import decoded_lines, json_lines
 from transforms.texts import clean_text, normalise_text
@@ -38,6 +39,25 @@ def task_id(text: str) -> str:
     return stable_hash("task", normalise_task(text))
 
 
+def task_of(text: str) -> Task:
+    """A task as it came -> the element that `SampleAttributes` takes, as `Flatten` would make it.
+
+    Raises:
+      ValueError: it is blank, or longer than MAX_TASK_CHARS.
+    """
+    if problem := _problem(text):
+        raise ValueError(problem)
+    return Task(task_id=task_id(text), task=tidy_task(text))
+
+
+def _problem(text: str) -> str:
+    """A task as it came -> why it cannot be one; "" where it can."""
+    if not normalise_task(text):
+        return "the task is blank"
+    size = len(tidy_task(text))
+    return f"the task has {size:,} characters, at most {MAX_TASK_CHARS:,} fit" if size > MAX_TASK_CHARS else ""
+
+
 def read_tasks(file: IO[bytes], path: str) -> Iterator[str]:
     """An open file -> its tasks in order, one at a time: the lines of `.txt` (blank ones skipped), or what stands
     under `task` in each line of `.jsonl` or row of `.parquet`. Text is UTF-8.
@@ -63,12 +83,8 @@ def read_tasks(file: IO[bytes], path: str) -> Iterator[str]:
     for where, task in tasks:
         if not isinstance(task, str):
             raise TaskFileError(f"{where}: the task is {type(task).__name__}, not a string")
-        if not normalise_task(task):
-            raise TaskFileError(f"{where}: the task is blank")
-        if len(tidy_task(task)) > MAX_TASK_CHARS:
-            raise TaskFileError(
-                f"{where}: the task has {len(tidy_task(task)):,} characters, at most {MAX_TASK_CHARS:,} fit"
-            )
+        if problem := _problem(task):
+            raise TaskFileError(f"{where}: {problem}")
         yield task
 
 

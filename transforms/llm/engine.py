@@ -68,11 +68,20 @@ class Settings:
       limits: of one process.
       request_timeout: seconds that one try may take.
       max_attempts: tries of one request.
+
+    Raises:
+      ValueError: a value that would let no request succeed.
     """
 
     limits: Limits = dataclasses.field(default_factory=Limits)
     request_timeout: float = 120.0
     max_attempts: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.request_timeout < math.inf:
+            raise ValueError(f"request_timeout is {self.request_timeout} seconds, but must be above 0")
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts is {self.max_attempts}, but must be 1 or more")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

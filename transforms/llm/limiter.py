@@ -49,11 +49,22 @@ class Limits:
       max_concurrency: requests in flight.
       requests_per_minute: None: no cap.
       tokens_per_minute: of prompts and replies together; None: no cap.
+
+    Raises:
+      ValueError: a value that would let no request start.
     """
 
     max_concurrency: int = 64
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_concurrency < 1:
+            raise ValueError(f"max_concurrency is {self.max_concurrency}, but must be 1 or more")
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}, but must be above 0, or None for no cap")
 
 
 class _Bucket:

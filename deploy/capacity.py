@@ -1,0 +1,567 @@
+"""What a run of so many examples takes: engine, workers, requests in flight, hours, tokens, ledger, files, memory.
+
+    python -m deploy.capacity                              writes deploy/CAPACITY.md
+    python -m deploy.capacity --check                      says whether that page is what this would write
+    python -m deploy.capacity --requests_per_minute=600    prints the page for figures of your own
+
+Only the standard library is needed. Everything is computed from the figures below: measured ones say where they were
+measured, limits say whose they are, and assumptions are options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("CAPACITY.md")
+SIZES = tuple(10**power for power in range(4, 10))
+
+# --- measured, on two cores of 2026, Python 3.11, Beam 2.77
+
+# One machine; README, "Real models" and "Rows that are worth training on" (./run.sh bench, benchmarks.quality,
+# benchmarks.near_duplicates).
+CPU_MS_ASKING = 0.46  # a row, from its draft to its file: 16,000 rows, openai, no latency, start-up included
+CPU_MS_CHECKING = 0.04 + 0.14  # a row: checks of an example by itself, its language
+CPU_MS_COMPARING = 0.30  # a row: with all others
+EFFICIENCY = {64: 0.96, 256: 0.89}  # requests in flight in one process -> the share of them that is really in flight
+
+# One machine; a run of 4,000 and one of 16,000 rows with the embedded model and all checks: 415 and 610 MB.
+LOCAL_MB = 350  # of a process that has not begun
+LOCAL_KB_A_ROW = 16  # on top, in one process that holds the whole run
+SLICE_ROWS = 100_000  # rows of a slice, where the local run goes through its work in slices
+LOCAL_MOST_ROWS = 1_000_000  # the largest local run that was measured
+
+# `python -m benchmarks.volumes --rows=16000`
+LEDGER_BYTES = 39  # a reply, beside its text
+EXAMPLE_BYTES = 86  # a row of examples, beside its text
+TRIPLET_BYTES = 62  # a row of triplets, beside its text
+PROSE_BYTES = 0.56  # a character of prose in Parquet with zstd
+SHUFFLE_BYTES = 2_830  # a row, over all groupings of the graph, beside its text
+SHUFFLE_BYTES_A_CHARACTER = 1.0  # of its reply
+
+# The graph translated for two numbers of seeds and of ledger files (`pipeline.to_runner_api().ByteSize()`).
+JOB_BYTES = 160_000
+JOB_BYTES_A_SEED = 88  # a brainstorm request: its seed travels inside the job
+JOB_BYTES_A_LEDGER_FILE = 68  # its path travels inside the job
+
+# The templates that come with textmint, 1,110 characters filled in, and the embedded author's replies, 600 at the
+# lengths of the paper's num_words; at four characters a token (OpenAI's rule of thumb for English).
+PROMPT_TOKENS = 280
+OUTPUT_TOKENS = 150
+CHARACTERS_A_TOKEN = 4
+
+# --- set in the code; tests/test_capacity.py holds that they are the same there
+
+BATCH_REPLIES = 256  # transforms/ledger_writer.py: of one file on an object store, at most ...
+BATCH_SECONDS = 30  # ... and so long it is waited for
+FOLDED_BYTES = 64 << 20  # transforms/ledger_files.py: replies unpacked in one file, on a local disk and when compacted
+FOOTER_READERS = 16  # transforms/ledger_files.py: ledger files that are looked at at once when a run is launched
+SHARD_BYTES = 128 << 20  # transforms/write_dataset.py: of a data file
+BUCKET_ROWS = 2_000  # transforms/write_dataset.py: rows that are sorted together
+MOST_GROUPS = 65_536  # transforms/join_ledger.py: in which drafts are handed to workers ...
+GROUP_ROWS = 1_000  # ... of so many rows, while that is enough
+TASKS_A_REQUEST = 20  # pipelines/options.py
+
+# --- limits of others
+
+JOB_LIMIT_BYTES = 10_000_000  # https://cloud.google.com/dataflow/quotas, "maximum size for a job creation request"
+
+# --- assumed, beside what options say
+
+DATAFLOW_CPU = 2.0  # what Dataflow's own work, shuffling for the most part, makes of a row's CPU
+BUSY = 0.8  # of a core, before requests begin to wait for it
+MEMORY_SHARE = 0.6  # of a machine's memory that a run should plan with
+MOST_IN_FLIGHT = max(EFFICIENCY)  # in one process; more was not measured
+SECONDS_A_READ = 0.05  # of a small object, and of a page of 1,000 names
+PROCESS_MB = 400  # of a worker process on Dataflow, before it holds data
+ROW_KB = 4  # of a row that a worker holds as an element, with its prompt and its reply
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Given:
+    """What is assumed of the model and the machines; each is an option.
+
+    Args:
+      requests_per_minute: the quota of the endpoint, of all workers together.
+      latency: seconds that a reply takes, median.
+      sigma: of the latencies' logarithms; 0.6 is what ./run.sh bench plays.
+      prompt_tokens, output_tokens: of an example, mean.
+      examples_per_task: as the option of generate.
+      asked_again: share of replies that cannot be read and are asked for again.
+      max_concurrency: as the option of generate: requests in flight in one process.
+      cores: of the machine, or of a worker; Dataflow starts a process for each.
+      memory_gb: of the machine, or of a worker.
+      hours: in which the second table is to be done.
+      prompt_price, output_price: of a million tokens, in any currency; None: not told.
+    """
+
+    requests_per_minute: float = 6_000
+    latency: float = 2.0
+    sigma: float = 0.6
+    prompt_tokens: float = PROMPT_TOKENS
+    output_tokens: float = OUTPUT_TOKENS
+    examples_per_task: int = 20
+    asked_again: float = 0.02
+    max_concurrency: int = 64
+    cores: int = 4
+    memory_gb: float = 16
+    hours: float = 24
+    prompt_price: float | None = None
+    output_price: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in (
+            "requests_per_minute",
+            "latency",
+            "output_tokens",
+            "examples_per_task",
+            "max_concurrency",
+            "cores",
+        ):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"--{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("sigma", "prompt_tokens", "prompt_price", "output_price"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
+                raise ValueError(f"--{name} is {value}; it must be 0 or more")
+        if not 0 <= self.asked_again < 1:
+            raise ValueError(f"--asked_again is {self.asked_again}; it must be from 0 to below 1")
+
+    @property
+    def mean_latency(self) -> float:
+        """-> seconds; of a lognormal distribution."""
+        return self.latency * math.exp(self.sigma**2 / 2)
+
+    @property
+    def characters(self) -> float:
+        """-> of a reply."""
+        return self.output_tokens * CHARACTERS_A_TOKEN
+
+
+CPU_MS = CPU_MS_ASKING + CPU_MS_CHECKING + CPU_MS_COMPARING
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run takes.
+
+    Args:
+      rows: examples asked for.
+      engine: IN_PROCESS, IN_SLICES or DATAFLOW.
+      requests: that are answered: of examples, of those asked again, of lists of tasks.
+      rate: answers a second.
+      in_flight: requests.
+      workers: machines.
+      concurrency: in flight in one process, `--max_concurrency`.
+      processes: on all machines together.
+      limit: what holds the rate where it is.
+    """
+
+    rows: int
+    engine: str
+    requests: int
+    rate: float
+    in_flight: int
+    workers: int
+    concurrency: int
+    processes: int
+    limit: str
+
+    @property
+    def hours(self) -> float:
+        """-> until the last reply."""
+        return self.requests / self.rate / 3600
+
+
+IN_PROCESS = "one machine"
+IN_SLICES = "one machine, in slices"
+DATAFLOW = "Dataflow"
+
+
+def efficiency(in_flight: int) -> float:
+    """Requests in flight in one process -> the share of them that really is, between and beyond what was measured in
+    steps."""
+    return next((share for most, share in sorted(EFFICIENCY.items()) if in_flight <= most), EFFICIENCY[MOST_IN_FLIGHT])
+
+
+def list_requests(rows: int, given: Given) -> int:
+    """Examples -> brainstorm requests that bring their tasks."""
+    return math.ceil(rows / given.examples_per_task / TASKS_A_REQUEST)
+
+
+def requests_for(rows: int, given: Given) -> int:
+    """Examples -> requests that are answered, and so paid for."""
+    return math.ceil(rows * (1 + given.asked_again)) + list_requests(rows, given)
+
+
+def local_rate(given: Given, concurrency: int) -> float:
+    """-> answers a second that one machine can take in, with a process for each core, whatever the quota."""
+    by_flight = given.cores * concurrency * efficiency(concurrency) / given.mean_latency
+    return min(by_flight, given.cores * BUSY * 1000 / CPU_MS)
+
+
+def local_mb(rows: int) -> float:
+    """Rows that one process holds -> its peak of memory, MB."""
+    return LOCAL_MB + rows * LOCAL_KB_A_ROW / 1000
+
+
+def most_in_process(given: Given) -> int:
+    """-> rows of the largest run that one process should hold at once."""
+    return math.floor((given.memory_gb * 1000 * MEMORY_SHARE - LOCAL_MB) * 1000 / LOCAL_KB_A_ROW)
+
+
+def plan(rows: int, given: Given, rate: float | None = None) -> Plan:
+    """How many examples -> the smallest set-up that asks as fast as it may.
+
+    Args:
+      rate: requests a second to aim at; None: those of the quota.
+    """
+    wanted = given.requests_per_minute / 60 if rate is None else rate
+    limit = "quota" if rate is None else "hours"
+    requests = requests_for(rows, given)
+    most = max(MOST_IN_FLIGHT, given.max_concurrency)
+    if rows <= LOCAL_MOST_ROWS and (rate is None or local_rate(given, most) >= wanted):
+        reached = min(wanted, local_rate(given, most))
+        if reached < wanted:
+            limit = "CPU" if reached * CPU_MS >= given.cores * BUSY * 999 else "requests in flight"
+        in_flight = math.ceil(reached * given.mean_latency)
+        concurrency = given.max_concurrency  # more of it first, then more processes
+        while concurrency < most and concurrency * efficiency(concurrency) < in_flight:
+            concurrency = min(most, 2 * concurrency)
+        processes = math.ceil(in_flight / (concurrency * efficiency(concurrency)))
+        processes = min(given.cores, max(processes, math.ceil(reached * CPU_MS / 1000 / BUSY)))
+        engine = IN_PROCESS if rows <= most_in_process(given) else IN_SLICES
+        return Plan(
+            rows=rows,
+            engine=engine,
+            requests=requests,
+            rate=reached,
+            in_flight=in_flight,
+            workers=1,
+            concurrency=concurrency,
+            processes=processes,
+            limit=limit,
+        )
+    in_flight = math.ceil(wanted * given.mean_latency)
+    one_process = given.max_concurrency * efficiency(given.max_concurrency)
+    by_flight = math.ceil(in_flight / one_process / given.cores)
+    by_cpu = math.ceil(wanted * CPU_MS * DATAFLOW_CPU / 1000 / BUSY / given.cores)
+    workers = max(by_flight, by_cpu)
+    return Plan(
+        rows=rows,
+        engine=DATAFLOW,
+        requests=requests,
+        rate=wanted,
+        in_flight=in_flight,
+        workers=workers,
+        concurrency=given.max_concurrency,
+        processes=workers * given.cores,
+        limit=limit,
+    )
+
+
+def to_mind(planned: Plan, given: Given) -> list[str]:
+    """-> which of the bottlenecks below the table of plans concern it, by their names there."""
+    found = ["memory"] if planned.engine == IN_SLICES else []
+    if planned.engine == DATAFLOW:
+        found += ["seeds"] if list_requests(planned.rows, given) > most_list_requests() else []
+        found += ["ledger paths"] if ledger_files(planned, given) > most_ledger_files() else []
+    return found
+
+
+# --- volumes
+
+
+def ledger_bytes(requests: int, given: Given) -> float:
+    """Replies -> bytes of the ledger in Parquet."""
+    return requests * (LEDGER_BYTES + PROSE_BYTES * given.characters)
+
+
+def ledger_files(planned: Plan, given: Given) -> int:
+    """-> files of the ledger when the run ends. On a local disk journals are folded into large ones; on an object store
+    each process writes what came in half a minute, and no more than 256 replies."""
+    if planned.engine != DATAFLOW:
+        return math.ceil(planned.requests * (given.characters + 250) / FOLDED_BYTES)
+    of_one_process = planned.rate / planned.processes
+    return math.ceil(planned.requests / min(BATCH_REPLIES, max(1.0, of_one_process * BATCH_SECONDS)))
+
+
+def compacted_files(requests: int, given: Given) -> int:
+    """Replies -> files after `ledger --compact`."""
+    return math.ceil(requests * (given.characters + 250) / FOLDED_BYTES)
+
+
+def most_ledger_files() -> int:
+    """-> files of the ledger whose paths fit into a Dataflow job."""
+    return (JOB_LIMIT_BYTES - JOB_BYTES) // JOB_BYTES_A_LEDGER_FILE
+
+
+def most_list_requests() -> int:
+    """-> brainstorm requests whose seeds fit into a Dataflow job."""
+    return (JOB_LIMIT_BYTES - JOB_BYTES) // JOB_BYTES_A_SEED
+
+
+def launch_seconds(files: int) -> float:
+    """Files of the ledger -> seconds in which the next run looks at them all on an object store: their names by
+    thousands, then the end of each."""
+    return (files / 1000 + files / FOOTER_READERS) * SECONDS_A_READ
+
+
+def compacting_seconds(files: int) -> float:
+    """Files of the ledger on an object store -> seconds in which `ledger --compact` merges them, which it reads one
+    after the other."""
+    return launch_seconds(files) + files * SECONDS_A_READ
+
+
+def data_bytes(rows: int, given: Given) -> float:
+    """-> bytes of examples and triplets."""
+    return rows * (EXAMPLE_BYTES + TRIPLET_BYTES + 2 * PROSE_BYTES * given.characters)
+
+
+def data_files(rows: int, given: Given) -> int:
+    """-> files of examples and triplets."""
+    text = PROSE_BYTES * given.characters
+    return sum(math.ceil(rows * (fixed + text) / SHARD_BYTES) for fixed in (EXAMPLE_BYTES, TRIPLET_BYTES))
+
+
+def shuffle_bytes(rows: int, given: Given) -> float:
+    """-> bytes that go through groupings."""
+    return rows * (SHUFFLE_BYTES + SHUFFLE_BYTES_A_CHARACTER * given.characters)
+
+
+def peak_gb(planned: Plan, given: Given) -> float:
+    """-> of memory on a machine: of the whole run, of a slice, or of a worker with its processes."""
+    if planned.engine == IN_PROCESS:
+        return local_mb(planned.rows) / 1000
+    if planned.engine == IN_SLICES:
+        return local_mb(min(planned.rows, SLICE_ROWS)) / 1000
+    group = max(GROUP_ROWS, planned.rows / MOST_GROUPS) * ROW_KB / 1000
+    sizes = planned.rows / BUCKET_ROWS * 2 * 0.2 / 1000  # of each chunk of examples and triplets, 200 bytes in Python
+    return given.cores * (PROCESS_MB + group + sizes + 3 * SHARD_BYTES / 1e6) / 1000
+
+
+def cpu_hours(planned: Plan) -> float:
+    """-> of all machines together."""
+    return planned.rows * CPU_MS * (DATAFLOW_CPU if planned.engine == DATAFLOW else 1) / 3.6e6
+
+
+def tokens(rows: int, given: Given) -> tuple[float, float]:
+    """-> of prompts and of replies. A list of tasks takes about what an example does."""
+    requests = requests_for(rows, given)
+    return requests * given.prompt_tokens, requests * given.output_tokens
+
+
+# --- the page
+
+
+def page(given: Given) -> str:
+    """Assumptions -> the page, in Markdown."""
+    by_quota = [plan(rows, given) for rows in SIZES]
+    in_hours = [plan(rows, given, requests_for(rows, given) / given.hours / 3600) for rows in SIZES]
+    parts = [
+        "# Capacity",
+        "What a run of 10,000 to 1,000,000,000 examples takes. Written by `python -m deploy.capacity`: measured "
+        "figures, and where they were measured, stand at the head of that script. Every assumption is an option: "
+        "`python -m deploy.capacity --requests_per_minute=600 --latency=5` prints this page for your own. No price "
+        "is told here, since they change: `--prompt_price=P --output_price=O`, of a million tokens, adds the sum.",
+        f"Assumed: a quota of {_count(given.requests_per_minute)} requests a minute; replies of "
+        f"{given.output_tokens:g} tokens to prompts of {given.prompt_tokens:g}, after {given.latency:g} s (the median; "
+        f"lognormal with sigma {given.sigma:g}, so {given.mean_latency:.2f} s in the mean); {given.examples_per_task} "
+        f"examples a task; {given.asked_again:.0%} of the replies asked for again; machines of {given.cores} cores and "
+        f"{given.memory_gb:g} GB. Examples are those that are asked for: how many of them checks refuse depends on the "
+        "model.",
+        "## At this quota",
+        _plans(by_quota, given),
+        f"## Within {given.hours:g} hours",
+        "What the quota would have to be, and what could use it.",
+        _plans(in_hours, given, needs_quota=True),
+        "## What it moves and leaves behind",
+        _volumes(by_quota, given),
+        "Tokens are those that are paid for; a list of tasks is counted like an example. The last column is how long "
+        "the next run looks at the ledger on an object store before it starts, or, where it could not start, how long "
+        "compacting takes.",
+        "## What becomes the bottleneck, and what to change",
+        _bottlenecks(given),
+        f"On Dataflow a row is taken to cost {DATAFLOW_CPU:g} times the CPU of one machine. That was not measured.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _plans(plans: Sequence[Plan], given: Given, *, needs_quota: bool = False) -> str:
+    head = ["examples", "engine", "machines", "processes", "max_concurrency", "in flight", "requests a minute", "hours"]
+    rows = [
+        [
+            _count(one.rows),
+            one.engine,
+            _count(one.workers),
+            _count(one.processes),
+            _count(one.concurrency),
+            _count(one.in_flight),
+            _count(one.rate * 60),
+            _hours(one.hours),
+        ]
+        for one in plans
+    ]
+    if not needs_quota:
+        head += ["CPU hours", "held by", "to mind"]
+        more = [[_hours(cpu_hours(one)), one.limit, ", ".join(to_mind(one, given)) or "-"] for one in plans]
+        rows = [row + cells for row, cells in zip(rows, more, strict=True)]
+    return _table(head, rows)
+
+
+def _volumes(plans: Sequence[Plan], given: Given) -> str:
+    prices = given.prompt_price, given.output_price
+    priced = prices[0] is not None and prices[1] is not None
+    head = ["examples", "prompt tokens", "output tokens", *(["price"] if priced else []), "ledger", "its files"]
+    head += ["compacted", "data", "its files", "shuffled", "peak memory of a machine", "next run"]
+    rows = []
+    for one in plans:
+        prompt, output = tokens(one.rows, given)
+        price = [_count((prompt * (prices[0] or 0) + output * (prices[1] or 0)) / 1e6)] if priced else []
+        files = ledger_files(one, given)
+        then = "-"
+        if one.engine == DATAFLOW:
+            too_many = files > most_ledger_files()
+            then = _seconds(launch_seconds(files))
+            then = f"compact first: {_seconds(compacting_seconds(files))}" if too_many else then
+        rows.append(
+            [
+                _count(one.rows),
+                _short(prompt),
+                _short(output),
+                *price,
+                _bytes(ledger_bytes(one.requests, given)),
+                _count(files),
+                _count(min(files, compacted_files(one.requests, given))),
+                _bytes(data_bytes(one.rows, given)),
+                _count(data_files(one.rows, given)),
+                _bytes(shuffle_bytes(one.rows, given)),
+                f"{peak_gb(one, given):.1f} GB",
+                then,
+            ]
+        )
+    return _table(head, rows)
+
+
+def _bottlenecks(given: Given) -> str:
+    one = given.max_concurrency * efficiency(given.max_concurrency) / given.mean_latency
+    wide = MOST_IN_FLIGHT * efficiency(MOST_IN_FLIGHT) / given.mean_latency
+    seeds, paths = most_list_requests(), most_ledger_files()
+    rows = {
+        "requests in flight": (
+            f"{_count(one * 60)} requests a minute, all that {given.max_concurrency} in flight get from a model of "
+            f"{given.mean_latency:.2f} s",
+            f"`--max_concurrency={MOST_IN_FLIGHT}` ({_count(wide * 60)} a minute; more was not measured), then more "
+            "processes (`--direct_num_workers`), then workers",
+        ),
+        "quota": (
+            "the rate of the first table; no engine is faster",
+            "a higher quota, another region or model. `--requests_per_minute` caps each of the processes that share it",
+        ),
+        "CPU": (
+            f"{_count(BUSY * 60_000 / CPU_MS)} requests a minute and core: {CPU_MS:.2f} ms a row, "
+            f"{CPU_MS_COMPARING:.2f} of them to compare it with all others",
+            "more processes; `--checks` without near_duplicate",
+        ),
+        "memory": (
+            f"{_count(most_in_process(given))} rows on one machine of {given.memory_gb:g} GB: {LOCAL_MB} MB and "
+            f"{LOCAL_KB_A_ROW} KB a row, most of it to compare rows with each other",
+            f"slices of {_count(SLICE_ROWS)} rows ({local_mb(SLICE_ROWS) / 1000:.1f} GB), then Dataflow, which spreads "
+            "it; `--checks` without near_duplicate",
+        ),
+        "one machine": (
+            f"{_count(LOCAL_MOST_ROWS)} rows, the most that was measured, or "
+            f"{_count(local_rate(given, MOST_IN_FLIGHT) * 60)} requests a minute on {given.cores} cores",
+            "Dataflow",
+        ),
+        "seeds": (
+            f"{_count(seeds)} `--task_requests`, {_count(seeds * TASKS_A_REQUEST)} tasks: seeds of brainstorming "
+            f"travel inside the job, and Dataflow takes {JOB_LIMIT_BYTES / 1e6:.0f} MB",
+            f"more `--examples_per_task` ({given.examples_per_task} make "
+            f"{_count(seeds * TASKS_A_REQUEST * given.examples_per_task)} rows), a `--refresh` after the other, or "
+            "`--tasks`, whose files workers read",
+        ),
+        "ledger paths": (
+            f"{_count(paths)} files, {_count(paths * BATCH_REPLIES)} replies at {BATCH_REPLIES} a file, fewer where a "
+            f"process gets less in {BATCH_SECONDS} s: their paths travel inside the job of the next run",
+            "`./run.sh ledger --compact` between runs; fewer processes with more requests each",
+        ),
+        "a look at the ledger": (
+            f"{_seconds(launch_seconds(paths))} for so many files at {SECONDS_A_READ * 1000:.0f} ms a read; "
+            f"compacting, one file after the other, {_seconds(compacting_seconds(paths))}",
+            "compact after each run of some ten million, not after the last",
+        ),
+    }
+    return _table(["what", "from where on", "what to change"], [[name, *cells] for name, cells in rows.items()])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    right = [all(not cell[:1].isalpha() and cell[:1] != "`" for cell in column) for column in zip(*rows, strict=True)]
+    lines = [head, ["---:" if is_number else "---" for is_number in right], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _count(number: float) -> str:
+    return f"{round(number):,}"
+
+
+def _short(number: float) -> str:
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return _count(number)
+
+
+def _bytes(number: float) -> str:
+    for size, unit in ((1e12, "TB"), (1e9, "GB")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number / 1e6:.3g} MB"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2f}" if hours < 10 else _count(hours)
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"
+
+
+# --- the command
+
+_WHOLE = ("examples_per_task", "max_concurrency", "cores")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line -> the exit code: 0 done, 1 the page is not what it should be, 2 the options are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.capacity", description="Writes deploy/CAPACITY.md; with assumptions, prints such a page."
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page differs")
+    for field in dataclasses.fields(Given):
+        kind = int if field.name in _WHOLE else float
+        parser.add_argument(f"--{field.name}", type=kind, metavar="X", help=f"(default: {field.default})")
+    options = vars(parser.parse_args(argv))
+    check = options.pop("check")
+    typed = {name: value for name, value in options.items() if value is not None}
+    try:
+        text = page(Given(**typed))
+    except ValueError as error:
+        parser.error(str(error))
+    if typed:
+        print(text, end="")
+    elif not check:
+        PAGE.write_text(text, "utf-8")
+    elif not PAGE.exists() or PAGE.read_text("utf-8") != text:
+        print(f"{PAGE} is not what its script writes; run python -m deploy.capacity", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
