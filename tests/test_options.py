@@ -24,7 +24,9 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners import create_runner
 
-from pipelines.options import LOCAL_RUNNER, Config, GenerateOptions, OptionError, help_text, parse
+from pipelines.option_error import OptionError
+from pipelines.option_table import GenerateOptions
+from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.run import generate, reject_reasons, target_of, versions
 from transforms.attributes import parse_attributes
 from transforms.llm.offline import MODEL, OfflineBackend
