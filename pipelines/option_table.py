@@ -4,6 +4,7 @@ one, stands in `options`; `deploy/metadata.py` makes the parameters of the Flex 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any, Final
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -22,6 +23,23 @@ LABEL_PLAN: Final = "--label_plan"
 GROUPS: Final = ("data", "quality", "model", "output")
 """The titles of the groups of the table, in its order."""
 _CHECKS: Final = Checks()
+
+
+def _true_or_false(text: str) -> bool:
+    """What stands after `--verify=` and the like -> whether it is true. A template passes every option with a value."""
+    word = text.casefold()
+    if word not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return word == "true"
+
+
+_SWITCH: Final[Mapping[str, Any]] = {
+    "nargs": "?",
+    "const": True,  # bare
+    "default": False,
+    "type": _true_or_false,
+    "metavar": "true|false",
+}
 
 
 class GenerateOptions(PipelineOptions):
@@ -133,7 +151,7 @@ class GenerateOptions(PipelineOptions):
         )
         quality.add_argument(
             "--verify",
-            action="store_true",
+            **_SWITCH,
             help="ask which of its two labels fits each text; where the answer is not the label, the row is rejected "
             "as label_disputed. One more request an example",
         )
@@ -226,7 +244,7 @@ class GenerateOptions(PipelineOptions):
         )
         model.add_argument(
             "--retry_rejects",
-            action="store_true",
+            **_SWITCH,
             help="ask again for examples and tasks whose replies could not be read in an earlier run of the label; "
             "without it their paid replies stay rejected. What failed without a reply is asked for again in any case",
         )
@@ -251,7 +269,7 @@ class GenerateOptions(PipelineOptions):
         )
         output.add_argument(
             "--recompute",
-            action="store_true",
+            **_SWITCH,
             help="run even where the label's data is complete and nothing has changed that decides a row; it pays for "
             "nothing twice all the same",
         )
@@ -265,7 +283,7 @@ class GenerateOptions(PipelineOptions):
             metavar="OWNER/NAME",
             help="upload the dataset when it is complete, with HF_TOKEN from the environment; needs the extra `hub`",
         )
-        output.add_argument("--keep_raw", action="store_true", help="keep each reply as it came, in column raw_reply")
+        output.add_argument("--keep_raw", **_SWITCH, help="keep each reply as it came, in column raw_reply")
 
 
 def own_actions() -> list[argparse.Action]:
@@ -273,3 +291,8 @@ def own_actions() -> list[argparse.Action]:
     parser = argparse.ArgumentParser(add_help=False)
     GenerateOptions._add_argparse_args(parser)
     return parser._actions
+
+
+def is_switch(action: argparse.Action) -> bool:
+    """An option of the table -> whether it is on or off, and may stand without a value."""
+    return action.const is True

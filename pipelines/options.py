@@ -25,7 +25,7 @@ from apache_beam.runners.runner import create_runner
 
 from pipelines.backends import backend_of
 from pipelines.option_error import OptionError
-from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, own_actions
+from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, is_switch, own_actions
 from pipelines.push_to_hub import check_push
 from transforms import files, lease, ledger
 from transforms.attributes import Attributes, ChoiceError, parse_attributes
@@ -256,7 +256,7 @@ def _flags_of(where: str, flag: str, value: Any) -> Iterator[str]:
     if value is None:
         return
     elif isinstance(value, bool):
-        if any(flag in action.option_strings and action.nargs != 0 for action in own_actions()):
+        if any(flag in action.option_strings and not is_switch(action) for action in own_actions()):
             word = "true" if value else "false"
             raise OptionError(f"{where}: is {word}, which is no value for it; put quotes around words such as `no`")
         if value:  # no option of ours is on by default
@@ -289,16 +289,29 @@ def _read_text(option: str, path: str) -> str:
     except UnicodeDecodeError as error:
         raise OptionError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
     except Exception as error:  # each file system raises its own
-        raise OptionError(f"{option} {path}: cannot be read: {reason_of(error)}") from None
+        raise _unreadable(option, path, error) from None
+
+
+def _unreadable(option: str, path: str, error: BaseException) -> OptionError:
+    reason = reason_of(error)
+    if "://" in path:
+        reason = f"{reason.rstrip('.')}; check the path, and that the credentials here may read it"
+    return OptionError(f"{option} {path}: cannot be read: {reason}")
 
 
 def reason_of(error: BaseException) -> str:
     """An exception -> what a person needs of it, in one line."""
-    if isinstance(error, BeamIOError) and error.exception_details:
-        error = next((e for e in error.exception_details.values() if isinstance(e, BaseException)), error)
+    for _ in range(_MOST_WRAPPINGS):
+        details = error.exception_details if isinstance(error, BeamIOError) else None
+        error = next((inner for inner in (details or {}).values() if isinstance(inner, BaseException)), error)
     if isinstance(error, OSError) and error.strerror:
         return " ".join(error.strerror.split())
-    return " ".join(f"{error}".split())[:300] or type(error).__name__
+    line = " ".join(_REQUEST.sub("", f"{error}").split())
+    return line[:300] or type(error).__name__
+
+
+_MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps what the client raised
+_REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what Google's clients say
 
 
 def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
@@ -558,7 +571,7 @@ def _count_once(
     try:
         found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
     except Exception as error:
-        raise OptionError(f"{option} {pattern}: cannot be read: {reason_of(error)}") from None
+        raise _unreadable(option, pattern, error) from None
     if not found_files:
         raise OptionError(f"{option} {pattern}: there is no such file")
     found = 0
@@ -572,7 +585,7 @@ def _count_once(
         except refusal as error:
             raise OptionError(f"{option} {path}: {error}") from None
         except Exception as error:
-            raise OptionError(f"{option} {path}: cannot be read: {reason_of(error)}") from None
+            raise _unreadable(option, path, error) from None
     return found
 
 
