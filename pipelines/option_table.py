@@ -180,6 +180,13 @@ class GenerateOptions(PipelineOptions):
         model.add_argument("--model", metavar="NAME", help="the model's name, as the endpoint knows it")
         model.add_argument("--base_url", metavar="URL", help="the endpoint, such as http://127.0.0.1:8000/v1 for vLLM")
         model.add_argument(
+            "--api_key_secret",
+            metavar="VERSION",
+            help="of openai, and of gemini without a project: the key's place in Secret Manager, "
+            "projects/PROJECT/secrets/NAME/versions/NUMBER, from where each worker process fetches it; .../latest "
+            "works too, a number is reproducible. Vertex AI takes no key but the workers' service account",
+        )
+        model.add_argument(
             "--vertex_project", metavar="ID", help="Google Cloud project of the model (default: Beam's --project)"
         )
         model.add_argument(

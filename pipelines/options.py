@@ -20,10 +20,17 @@ from typing import IO, Any, Final
 import yaml
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    SparkRunnerOptions,
+    StandardOptions,
+)
 from apache_beam.runners.runner import create_runner
 
-from pipelines.backends import backend_of
+from pipelines.backends import Workers, backend_of, check_secret
 from pipelines.option_error import OptionError
 from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, is_switch, own_actions
 from pipelines.push_to_hub import check_push
@@ -163,8 +170,27 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
     _check_runner(standard.runner)
-    config = _validated(typed, options.view_as(GoogleCloudOptions))
+    config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options))
     return config, options
+
+
+def _workers(options: PipelineOptions) -> Workers:
+    """Beam's options -> where its engine runs our steps: the rules of its portable runners."""
+    name = options.view_as(StandardOptions).runner.rpartition(".")[2].lower().removesuffix("runner")
+    environment = (options.view_as(PortableOptions).environment_type or "").lower()
+    if name in ("fnapi", "bundlebaseddirect"):
+        return "here"
+    if name == "dataflow":
+        return "containers"
+    if not environment and (
+        name == "prism"
+        or (name == "flink" and options.view_as(FlinkRunnerOptions).flink_master in ("[auto]", "[local]"))
+        or (name == "spark" and options.view_as(SparkRunnerOptions).spark_master_url.startswith("local"))
+    ):
+        environment = "loopback"
+    if environment in ("", "docker", "beam:env:docker:v1"):
+        return "containers"
+    return "here" if environment == "loopback" else "elsewhere"
 
 
 def help_text(prog: str) -> str:
@@ -314,9 +340,9 @@ _MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps w
 _REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what Google's clients say
 
 
-def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
-    """Checks all that can be checked without a run. Problems are collected; the output folder is tried last, so that
-    nothing is written when anything else is wrong."""
+def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers) -> Config:
+    """Checks all that can be checked without a run. Problems are collected; the key is looked for only when there are
+    none, and the output folder is tried last, so that nothing is written when anything else is wrong."""
     problems: list[str] = []
 
     def check(build: Callable[[], Any]) -> Any:
@@ -338,10 +364,14 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     checks = check(lambda: _checks(typed))
     check(lambda: _check_exclusions(typed))
     check(lambda: _check_push(typed))
-    backend: Any = check(lambda: backend_of(typed, cloud)) if can_sample else None  # it would say the same again
-    verify_backend: Any = check(lambda: _verify_backend(typed, cloud, backend)) if backend else None
+    backend: Any = (
+        check(lambda: backend_of(typed, cloud, workers)) if can_sample else None
+    )  # it would say the same again
+    verify_backend: Any = check(lambda: _verify_backend(typed, cloud, workers, backend)) if backend else None
     if problems:
         raise OptionError(*problems)
+    if typed["api_key_secret"] is not None:
+        check_secret(typed["api_key_secret"], workers)
     output = _output(typed["output"])
     return Config(
         output=output,
@@ -497,12 +527,14 @@ def _plans_labels(typed: Mapping[str, Any]) -> bool:
     return bool(how == "planned")
 
 
-def _verify_backend(typed: Mapping[str, Any], cloud: GoogleCloudOptions, backend: Backend) -> Backend | None:
+def _verify_backend(
+    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, backend: Backend
+) -> Backend | None:
     if typed["verify_model"] is None:
         return backend if typed["verify"] else None
     if not typed["verify"]:
         raise OptionError("--verify_model without --verify: add it, or leave both out")
-    return backend_of({**typed, "model": typed["verify_model"]}, cloud)
+    return backend_of({**typed, "model": typed["verify_model"]}, cloud, workers)
 
 
 def _shipped_template(stem: str) -> PromptTemplate:

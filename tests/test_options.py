@@ -532,7 +532,7 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
         "brainstorm_template example_template labels seed config",
         "quality": "checks length_slack max_label_columns language_min_confidence near_duplicate_threshold "
         "task_near_duplicate_threshold verify verify_model exclude",
-        "model": "llm model base_url vertex_project vertex_location vertex_endpoint temperature top_p "
+        "model": "llm model base_url api_key_secret vertex_project vertex_location vertex_endpoint temperature top_p "
         "max_output_tokens thinking_budget safety_threshold service_tier structured_output max_concurrency "
         "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts retry_rejects "
         "offline_fault_rate",
