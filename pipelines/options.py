@@ -60,9 +60,12 @@ LOCAL_RUNNER: Final = "FnApiRunner"
 """Beam's in-process engine. `DirectRunner` stands for three of them, and tries Prism first, a binary that it downloads
 without a timeout; a laptop behind a firewall would hang."""
 
-_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+REFRESH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a label of --refresh looks like."""
+LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,39}")
+LABEL_PLANS: Final = ("free", "planned")
+"""What --labels may be."""
 _CHECKS: Final = Checks()
-_LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,39}")
 _INT64: Final = 1 << 63
 _AT_LEAST_ONE: Final = (
     "task_requests",
@@ -160,6 +163,8 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
       OptionError: with everything that is wrong, a line each.
     """
     flags = list(_own_labels([*_config_flags(argv), *argv]))
+    if empty := [flag for flag in flags if re.fullmatch("--[^=]+=--", flag)]:  # which argparse takes for no value
+        raise OptionError(*(f"argument {flag.partition('=')[0]}: expected one argument" for flag in empty))
     parser = _full_parser(OptionParser)
     known, unknown = parser.parse_known_args(flags)
     if unknown:
@@ -445,7 +450,7 @@ def _check_numbers(typed: Mapping[str, Any]) -> None:
     ]
     if not -_INT64 <= typed["seed"] < _INT64:
         problems.append(f"--seed is {typed['seed']}; it must fit 64 bits")
-    if not _LABEL.fullmatch(typed["refresh"]):
+    if not REFRESH.fullmatch(typed["refresh"]):
         problems.append(
             f"--refresh is {typed['refresh']!r}; a label has 1 to 64 letters, digits, dots, dashes and underscores, "
             "and begins with a letter or digit"
@@ -490,7 +495,7 @@ def _check_exclusions(typed: Mapping[str, Any]) -> None:
 def _check_push(typed: Mapping[str, Any]) -> None:
     if typed["push_to_hub"] is not None:
         check_push(typed["push_to_hub"], os.environ)
-    if typed["license"] is not None and not _LICENSE.fullmatch(typed["license"]):
+    if typed["license"] is not None and not LICENSE.fullmatch(typed["license"]):
         raise OptionError(f"--license is {typed['license']!r}; name one by its identifier, such as cc-by-4.0")
 
 
@@ -520,8 +525,8 @@ def _own_labels(flags: Sequence[str]) -> Iterator[str]:
 
 def _plans_labels(typed: Mapping[str, Any]) -> bool:
     how = typed["label_plan"]
-    if how not in ("free", "planned"):
-        near = difflib.get_close_matches(how, ("free", "planned"), n=1)
+    if how not in LABEL_PLANS:
+        near = difflib.get_close_matches(how, LABEL_PLANS, n=1)
         hint = f": did you mean {near[0]}?" if near else ";"
         raise OptionError(f"{LABELS}={how} is not known{hint} There are free, planned, and key=value for Dataflow.")
     return bool(how == "planned")

@@ -235,6 +235,8 @@ def test_other_runners_are_kept(runner: str) -> None:
         (["--model=other"], f"--model=other: --llm=offline has one model only, {MODEL}"),
         (["--output= "], "--output is empty; name a folder"),
         (["--output"], "argument --output: expected one argument"),
+        (["--output=--"], "argument --output: expected one argument"),
+        (["--temperature=--"], "argument --temperature: expected one argument"),
         (["--keep_raw=yes"], "argument --keep_raw: 'yes' is neither true nor false"),
         (["--topics=nowhere"], "--topics nowhere: cannot be read: No such file or directory"),
         (["--example_template=nowhere"], "--example_template nowhere: cannot be read: No such file or directory"),
