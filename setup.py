@@ -18,6 +18,7 @@ RUN = [
     "google-auth-httplib2>=0.2,<0.5",
     "google-cloud-aiplatform>=1.160,<2",
     "google-cloud-dataflow-client>=0.13,<0.14",
+    "google-cloud-secret-manager>=2.20,<3",  # the oldest that was tried; workers read an API key with it
     "google-genai>=2.33,<3",  # the oldest that was tried; the service tier and the raw reply need a recent one
     "jinja2>=3.1,<4",
     "json_repair>=0.64,<1",

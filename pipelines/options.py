@@ -20,21 +20,29 @@ from typing import IO, Any, Final
 import yaml
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    SparkRunnerOptions,
+    StandardOptions,
+)
 from apache_beam.runners.runner import create_runner
 
-from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS, backend_of
+from pipelines.backends import Workers, backend_of, check_secret
 from pipelines.option_error import OptionError
+from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, is_switch, own_actions
 from pipelines.push_to_hub import check_push
 from transforms import files, lease, ledger
-from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
+from transforms.attributes import Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
 from transforms.exclusions import EXCLUSION_SUFFIXES, ExclusionFileError, read_exclusions
 from transforms.judging import CONTAMINATED, DUPLICATE_CHECKS
 from transforms.llm.base import Backend
 from transforms.llm.engine import Settings
 from transforms.llm.limiter import Limits
-from transforms.near_duplicates import LEAST_THRESHOLD, TASK_THRESHOLD, THRESHOLD
+from transforms.near_duplicates import LEAST_THRESHOLD
 from transforms.prompt_template import (
     BRAINSTORM_VARIABLES,
     EXAMPLE_VARIABLES,
@@ -52,11 +60,12 @@ LOCAL_RUNNER: Final = "FnApiRunner"
 """Beam's in-process engine. `DirectRunner` stands for three of them, and tries Prism first, a binary that it downloads
 without a timeout; a laptop behind a firewall would hang."""
 
-_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LABELS: Final = "--labels"
-_LABEL_PLAN: Final = "--label_plan"  # what it is called inside, see `_own_labels`
+REFRESH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a label of --refresh looks like."""
+LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,39}")
+LABEL_PLANS: Final = ("free", "planned")
+"""What --labels may be."""
 _CHECKS: Final = Checks()
-_LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,39}")
 _INT64: Final = 1 << 63
 _AT_LEAST_ONE: Final = (
     "task_requests",
@@ -74,250 +83,6 @@ class OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         """Raises an OptionError with the message."""
         raise OptionError(message)
-
-
-class GenerateOptions(PipelineOptions):
-    """The options of the main job, in Beam's flag style."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: Any) -> None:
-        data = parser.add_argument_group("data")
-        data.add_argument(
-            "--tasks",
-            metavar="PATTERN",
-            help="your own tasks, instead of brainstormed ones: a file or pattern; .txt (a task a line), .jsonl or "
-            ".parquet (with a column `task`), .txt.gz, .jsonl.gz",
-        )
-        data.add_argument(
-            "--task_requests", type=int, default=5, metavar="N", help="brainstorm prompts; each brings about 20 tasks"
-        )
-        data.add_argument("--max_tasks", type=int, metavar="N", help="keep at most N tasks (default: all)")
-        data.add_argument("--examples_per_task", type=int, default=3, metavar="N", help="examples asked for a task")
-        data.add_argument(
-            "--language",
-            metavar="CHOICE",
-            help="a language, or several with optional weights: English:0.5,German:0.3,Thai; or xlm-r: the 100 of "
-            "XLM-R, weighted as in arXiv 2401.00368 (default: English)",
-        )
-        data.add_argument(
-            "--difficulty",
-            metavar="CHOICE",
-            help=f"one or several of: {', '.join(DIFFICULTIES)} (default: all, evenly)",
-        )
-        data.add_argument(
-            "--clarity", metavar="CHOICE", help=f"one or several of: {', '.join(CLARITIES)} (default: all, evenly)"
-        )
-        data.add_argument(
-            "--num_words",
-            metavar="CHOICE",
-            help=f"one or several of: {', '.join(NUM_WORDS)} (default: all, evenly); or any: say nothing of length",
-        )
-        data.add_argument(
-            "--topics",
-            metavar="FILE",
-            help="fields of life, a line each, that brainstorm rounds are steered to; none: the paper's bare prompt "
-            "(default: the list that comes with textmint)",
-        )
-        data.add_argument(
-            "--brainstorm_template",
-            metavar="FILE",
-            help=f"your own Jinja template; variables: {', '.join(BRAINSTORM_VARIABLES)}",
-        )
-        data.add_argument(
-            "--example_template",
-            metavar="FILE",
-            help=f"your own Jinja template; variables: {', '.join(EXAMPLE_VARIABLES)}",
-        )
-        data.add_argument(
-            _LABEL_PLAN,
-            default="free",
-            metavar="HOW",
-            help="free: the model chooses the labels of each text, as in the paper; planned: it is asked once a task "
-            "for 2 to 20 labels, which are spread evenly over the task's examples",
-        )
-        data.add_argument("--seed", type=int, default=42, metavar="N", help="another seed, other data")
-        data.add_argument("--config", metavar="FILE", help="read options from a YAML file; flags win over it")
-
-        quality = parser.add_argument_group("quality")
-        quality.add_argument(
-            "--checks",
-            default="all",
-            metavar="LIST",
-            help="what an example must pass: all, none, or names joined by commas: "
-            f"{', '.join((*CHECKS, *DUPLICATE_CHECKS))}. What is refused becomes a reject whose reason is the check's "
-            "name",
-        )
-        quality.add_argument(
-            "--length_slack",
-            type=float,
-            default=_CHECKS.length_slack,
-            metavar="X",
-            help="refuse a text this many times shorter or longer than num_words asks for; models count badly",
-        )
-        quality.add_argument(
-            "--max_label_columns",
-            type=int,
-            default=_CHECKS.max_label_columns,
-            metavar="N",
-            help="widest label; an East Asian character counts two",
-        )
-        quality.add_argument(
-            "--language_min_confidence",
-            type=float,
-            default=_CHECKS.language_min_confidence,
-            metavar="X",
-            help="how sure the identifier must be to refuse a text for its language; below it nothing is said",
-        )
-        quality.add_argument(
-            "--near_duplicate_threshold",
-            type=float,
-            default=THRESHOLD,
-            metavar="X",
-            help="two texts this alike, or more, are near copies: Jaccard similarity of their runs of three words, or "
-            "of five characters where words are not spaced",
-        )
-        quality.add_argument(
-            "--task_near_duplicate_threshold",
-            type=float,
-            default=TASK_THRESHOLD,
-            metavar="X",
-            help="the same for tasks, where one word can make another task",
-        )
-        quality.add_argument(
-            "--verify",
-            action="store_true",
-            help="ask which of its two labels fits each text; where the answer is not the label, the row is rejected "
-            "as label_disputed. One more request an example",
-        )
-        quality.add_argument(
-            "--verify_model",
-            metavar="NAME",
-            help="the model that --verify asks, of the same --llm and endpoint (default: --model)",
-        )
-        quality.add_argument(
-            "--exclude",
-            metavar="PATTERN",
-            help="texts that no example may share, such as the test splits of a benchmark: a file or pattern; .txt (a "
-            "text a line), .jsonl or .parquet (column `text`, or all that hold strings), or .gz of these",
-        )
-
-        model = parser.add_argument_group("model")
-        model.add_argument(
-            "--llm",
-            default="offline",
-            metavar="NAME",
-            help="who answers. gemini: Gemini on Vertex AI, or the Gemini API with GEMINI_API_KEY; openai: any "
-            "OpenAI-compatible chat endpoint, with OPENAI_API_KEY where it wants one; vertex-endpoint: a model "
-            "deployed to a Vertex AI endpoint; offline: an embedded author for trying the pipeline, whose rows are not "
-            "for training",
-        )
-        model.add_argument("--model", metavar="NAME", help="the model's name, as the endpoint knows it")
-        model.add_argument("--base_url", metavar="URL", help="the endpoint, such as http://127.0.0.1:8000/v1 for vLLM")
-        model.add_argument(
-            "--vertex_project", metavar="ID", help="Google Cloud project of the model (default: Beam's --project)"
-        )
-        model.add_argument(
-            "--vertex_location",
-            metavar="REGION",
-            help="region of the model, or global (default: Beam's --region, else global for Gemini)",
-        )
-        model.add_argument(
-            "--vertex_endpoint", metavar="ID", help="of --llm=vertex-endpoint: a number or projects/.../endpoints/..."
-        )
-        model.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 to 2")
-        model.add_argument("--top_p", type=float, default=1.0, metavar="X", help="above 0, up to 1")
-        model.add_argument(
-            "--max_output_tokens",
-            type=int,
-            metavar="N",
-            help="tokens of a reply at most (default: the model's own limit)",
-        )
-        model.add_argument(
-            "--thinking_budget", type=int, metavar="N", help="of Gemini: tokens for thinking; 0: none, -1: it decides"
-        )
-        model.add_argument(
-            "--safety_threshold",
-            metavar="NAME",
-            help=f"of Gemini, for every kind of harm: {', '.join(SAFETY_THRESHOLDS)} (default: the model's own)",
-        )
-        model.add_argument(
-            "--service_tier",
-            metavar="NAME",
-            help=f"of Gemini: {', '.join(SERVICE_TIERS)} (default: the account's own); flex is slower and cheaper",
-        )
-        model.add_argument(
-            "--structured_output",
-            default="auto",
-            metavar="WHEN",
-            help="auto: ask for JSON of the right structure where the endpoint has that; never: the prompt alone",
-        )
-        model.add_argument(
-            "--max_concurrency", type=int, default=64, metavar="N", help="requests in flight in one worker process"
-        )
-        model.add_argument(
-            "--requests_per_minute", type=float, metavar="X", help="of one worker process at most (default: no cap)"
-        )
-        model.add_argument(
-            "--tokens_per_minute",
-            type=float,
-            metavar="X",
-            help="of one worker process at most, prompts and replies together (default: no cap)",
-        )
-        model.add_argument(
-            "--request_timeout", type=float, default=120.0, metavar="SECONDS", help="that one try may take"
-        )
-        model.add_argument(
-            "--max_attempts", type=int, default=5, metavar="N", help="tries of a request that fails or times out"
-        )
-        model.add_argument(
-            "--parse_attempts",
-            type=int,
-            default=2,
-            metavar="N",
-            help="times that a prompt is asked at most because its reply could not be read",
-        )
-        model.add_argument(
-            "--retry_rejects",
-            action="store_true",
-            help="ask again for examples and tasks whose replies could not be read in an earlier run of the label; "
-            "without it their paid replies stay rejected. What failed without a reply is asked for again in any case",
-        )
-        model.add_argument(
-            "--offline_fault_rate",
-            type=float,
-            default=0.0,
-            metavar="X",
-            help="share of bad replies that the embedded author plays, 0 to 1, to see what becomes of them",
-        )
-
-        output = parser.add_argument_group("output")
-        output.add_argument(
-            "--output", default="output", metavar="DIR", help="the dataset folder: a local path, gs://, s3://, ..."
-        )
-        output.add_argument(
-            "--refresh",
-            default="base",
-            metavar="LABEL",
-            help="the label that this run's data stands under, such as 2026-11-23; a run of the same label replaces "
-            "it, another label adds to the dataset what it does not have yet",
-        )
-        output.add_argument(
-            "--recompute",
-            action="store_true",
-            help="run even where the label's data is complete and nothing has changed that decides a row; it pays for "
-            "nothing twice all the same",
-        )
-        output.add_argument(
-            "--license",
-            metavar="ID",
-            help="the license that the dataset card names, such as cc-by-4.0 (default: unknown)",
-        )
-        output.add_argument(
-            "--push_to_hub",
-            metavar="OWNER/NAME",
-            help="upload the dataset when it is complete, with HF_TOKEN from the environment; needs the extra `hub`",
-        )
-        output.add_argument("--keep_raw", action="store_true", help="keep each reply as it came, in column raw_reply")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -398,18 +163,39 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
       OptionError: with everything that is wrong, a line each.
     """
     flags = list(_own_labels([*_config_flags(argv), *argv]))
+    if empty := [flag for flag in flags if re.fullmatch("--[^=]+=--", flag)]:  # which argparse takes for no value
+        raise OptionError(*(f"argument {flag.partition('=')[0]}: expected one argument" for flag in empty))
     parser = _full_parser(OptionParser)
     known, unknown = parser.parse_known_args(flags)
     if unknown:
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
-    typed = {action.dest: getattr(known, action.dest) for action in _own_actions() if action.dest != "config"}
+    typed = {action.dest: getattr(known, action.dest) for action in own_actions() if action.dest != "config"}
     options = GenerateOptions(flags)
     standard = options.view_as(StandardOptions)
     if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
     _check_runner(standard.runner)
-    config = _validated(typed, options.view_as(GoogleCloudOptions))
+    config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options))
     return config, options
+
+
+def _workers(options: PipelineOptions) -> Workers:
+    """Beam's options -> where its engine runs our steps: the rules of its portable runners."""
+    name = options.view_as(StandardOptions).runner.rpartition(".")[2].lower().removesuffix("runner")
+    environment = (options.view_as(PortableOptions).environment_type or "").lower()
+    if name in ("fnapi", "bundlebaseddirect"):
+        return "here"
+    if name == "dataflow":
+        return "containers"
+    if not environment and (
+        name == "prism"
+        or (name == "flink" and options.view_as(FlinkRunnerOptions).flink_master in ("[auto]", "[local]"))
+        or (name == "spark" and options.view_as(SparkRunnerOptions).spark_master_url.startswith("local"))
+    ):
+        environment = "loopback"
+    if environment in ("", "docker", "beam:env:docker:v1"):
+        return "containers"
+    return "here" if environment == "loopback" else "elsewhere"
 
 
 def help_text(prog: str) -> str:
@@ -418,7 +204,7 @@ def help_text(prog: str) -> str:
     ours: list[Any] = []
     beam: list[Any] = []
     for group in parser._action_groups:
-        (ours if group.title in ("data", "quality", "model", "output") else beam).append(group)
+        (ours if group.title in GROUPS else beam).append(group)
     formatter = parser._get_formatter()
     formatter.add_text(parser.description)
     for group in [*ours, *beam]:
@@ -428,7 +214,7 @@ def help_text(prog: str) -> str:
             )
             formatter.add_arguments(group._group_actions)
             formatter.end_section()
-    text = formatter.format_help().replace(_LABEL_PLAN, _LABELS.ljust(len(_LABEL_PLAN)), 1)
+    text = formatter.format_help().replace(LABEL_PLAN, LABELS.ljust(len(LABEL_PLAN)), 1)
     return f"usage: {prog} [--option=value ...]\n\n{text}"
 
 
@@ -461,12 +247,6 @@ def _full_parser(base: type[argparse.ArgumentParser], **settings: Any) -> argpar
     return parser
 
 
-def _own_actions() -> list[argparse.Action]:
-    parser = argparse.ArgumentParser(add_help=False)
-    GenerateOptions._add_argparse_args(parser)
-    return parser._actions
-
-
 def _check_runner(name: str) -> None:
     try:
         create_runner(name)
@@ -478,7 +258,7 @@ def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
     if not argument.startswith("-"):
         return f"unexpected argument {argument!r}: options are written --name=value"
     name = " ".join(argument.split("=", 1)[0].split())
-    own = [option for action in _own_actions() for option in action.option_strings]
+    own = [option for action in own_actions() for option in action.option_strings]
     every = [option for action in parser._actions for option in action.option_strings]
     near = difflib.get_close_matches(name, [*own, *every], n=1)
     return f"unknown option {name}" + (f": did you mean {near[0]}?" if near else "; see --help")
@@ -507,7 +287,7 @@ def _flags_of(where: str, flag: str, value: Any) -> Iterator[str]:
     if value is None:
         return
     elif isinstance(value, bool):
-        if any(flag in action.option_strings and action.nargs != 0 for action in _own_actions()):
+        if any(flag in action.option_strings and not is_switch(action) for action in own_actions()):
             word = "true" if value else "false"
             raise OptionError(f"{where}: is {word}, which is no value for it; put quotes around words such as `no`")
         if value:  # no option of ours is on by default
@@ -540,21 +320,34 @@ def _read_text(option: str, path: str) -> str:
     except UnicodeDecodeError as error:
         raise OptionError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
     except Exception as error:  # each file system raises its own
-        raise OptionError(f"{option} {path}: cannot be read: {reason_of(error)}") from None
+        raise _unreadable(option, path, error) from None
+
+
+def _unreadable(option: str, path: str, error: BaseException) -> OptionError:
+    reason = reason_of(error)
+    if "://" in path:
+        reason = f"{reason.rstrip('.')}; check the path, and that the credentials here may read it"
+    return OptionError(f"{option} {path}: cannot be read: {reason}")
 
 
 def reason_of(error: BaseException) -> str:
     """An exception -> what a person needs of it, in one line."""
-    if isinstance(error, BeamIOError) and error.exception_details:
-        error = next((e for e in error.exception_details.values() if isinstance(e, BaseException)), error)
+    for _ in range(_MOST_WRAPPINGS):
+        details = error.exception_details if isinstance(error, BeamIOError) else None
+        error = next((inner for inner in (details or {}).values() if isinstance(inner, BaseException)), error)
     if isinstance(error, OSError) and error.strerror:
         return " ".join(error.strerror.split())
-    return " ".join(f"{error}".split())[:300] or type(error).__name__
+    line = " ".join(_REQUEST.sub("", f"{error}").split())
+    return line[:300] or type(error).__name__
 
 
-def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
-    """Checks all that can be checked without a run. Problems are collected; the output folder is tried last, so that
-    nothing is written when anything else is wrong."""
+_MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps what the client raised
+_REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what Google's clients say
+
+
+def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers) -> Config:
+    """Checks all that can be checked without a run. Problems are collected; the key is looked for only when there are
+    none, and the output folder is tried last, so that nothing is written when anything else is wrong."""
     problems: list[str] = []
 
     def check(build: Callable[[], Any]) -> Any:
@@ -576,10 +369,14 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     checks = check(lambda: _checks(typed))
     check(lambda: _check_exclusions(typed))
     check(lambda: _check_push(typed))
-    backend: Any = check(lambda: backend_of(typed, cloud)) if can_sample else None  # it would say the same again
-    verify_backend: Any = check(lambda: _verify_backend(typed, cloud, backend)) if backend else None
+    backend: Any = (
+        check(lambda: backend_of(typed, cloud, workers)) if can_sample else None
+    )  # it would say the same again
+    verify_backend: Any = check(lambda: _verify_backend(typed, cloud, workers, backend)) if backend else None
     if problems:
         raise OptionError(*problems)
+    if typed["api_key_secret"] is not None:
+        check_secret(typed["api_key_secret"], workers)
     output = _output(typed["output"])
     return Config(
         output=output,
@@ -653,7 +450,7 @@ def _check_numbers(typed: Mapping[str, Any]) -> None:
     ]
     if not -_INT64 <= typed["seed"] < _INT64:
         problems.append(f"--seed is {typed['seed']}; it must fit 64 bits")
-    if not _LABEL.fullmatch(typed["refresh"]):
+    if not REFRESH.fullmatch(typed["refresh"]):
         problems.append(
             f"--refresh is {typed['refresh']!r}; a label has 1 to 64 letters, digits, dots, dashes and underscores, "
             "and begins with a letter or digit"
@@ -698,7 +495,7 @@ def _check_exclusions(typed: Mapping[str, Any]) -> None:
 def _check_push(typed: Mapping[str, Any]) -> None:
     if typed["push_to_hub"] is not None:
         check_push(typed["push_to_hub"], os.environ)
-    if typed["license"] is not None and not _LICENSE.fullmatch(typed["license"]):
+    if typed["license"] is not None and not LICENSE.fullmatch(typed["license"]):
         raise OptionError(f"--license is {typed['license']!r}; name one by its identifier, such as cc-by-4.0")
 
 
@@ -716,11 +513,11 @@ def _own_labels(flags: Sequence[str]) -> Iterator[str]:
     words = iter(flags)
     for flag in words:
         name, equals, value = flag.partition("=")
-        if name == _LABELS and not equals:
+        if name == LABELS and not equals:
             value = next(words, "")
-        if name == _LABELS and "=" not in value and not value.startswith("{"):
-            yield f"{_LABEL_PLAN}={value}"
-        elif name == _LABELS:
+        if name == LABELS and "=" not in value and not value.startswith("{"):
+            yield f"{LABEL_PLAN}={value}"
+        elif name == LABELS:
             yield f"{name}={value}"
         else:
             yield flag
@@ -728,19 +525,21 @@ def _own_labels(flags: Sequence[str]) -> Iterator[str]:
 
 def _plans_labels(typed: Mapping[str, Any]) -> bool:
     how = typed["label_plan"]
-    if how not in ("free", "planned"):
-        near = difflib.get_close_matches(how, ("free", "planned"), n=1)
+    if how not in LABEL_PLANS:
+        near = difflib.get_close_matches(how, LABEL_PLANS, n=1)
         hint = f": did you mean {near[0]}?" if near else ";"
-        raise OptionError(f"{_LABELS}={how} is not known{hint} There are free, planned, and key=value for Dataflow.")
+        raise OptionError(f"{LABELS}={how} is not known{hint} There are free, planned, and key=value for Dataflow.")
     return bool(how == "planned")
 
 
-def _verify_backend(typed: Mapping[str, Any], cloud: GoogleCloudOptions, backend: Backend) -> Backend | None:
+def _verify_backend(
+    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, backend: Backend
+) -> Backend | None:
     if typed["verify_model"] is None:
         return backend if typed["verify"] else None
     if not typed["verify"]:
         raise OptionError("--verify_model without --verify: add it, or leave both out")
-    return backend_of({**typed, "model": typed["verify_model"]}, cloud)
+    return backend_of({**typed, "model": typed["verify_model"]}, cloud, workers)
 
 
 def _shipped_template(stem: str) -> PromptTemplate:
@@ -809,7 +608,7 @@ def _count_once(
     try:
         found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
     except Exception as error:
-        raise OptionError(f"{option} {pattern}: cannot be read: {reason_of(error)}") from None
+        raise _unreadable(option, pattern, error) from None
     if not found_files:
         raise OptionError(f"{option} {pattern}: there is no such file")
     found = 0
@@ -823,7 +622,7 @@ def _count_once(
         except refusal as error:
             raise OptionError(f"{option} {path}: {error}") from None
         except Exception as error:
-            raise OptionError(f"{option} {path}: cannot be read: {reason_of(error)}") from None
+            raise _unreadable(option, path, error) from None
     return found
 
 

@@ -38,6 +38,7 @@ _NO_MATTER: Final = frozenset(  # options that decide how a run goes, and nothin
         "request_timeout",
         "max_attempts",
         "base_url",
+        "api_key_secret",
         "vertex_project",
         "vertex_location",
         "service_tier",

@@ -26,7 +26,16 @@ MORE_TRANSFORMS = {"transforms.task_generate": {"ReadTasks"}}
 TAKE_STREAMS = {"transforms.count_elements", "transforms.write_dataset"}
 
 # One module at most may import each of these: how a vendor is called stands in one place.
-VENDORS = ("google.genai", "openai", "google.cloud.aiplatform", "vertexai", "anthropic", "httpx", "huggingface_hub")
+VENDORS = (
+    "google.genai",
+    "openai",
+    "google.cloud.aiplatform",
+    "google.cloud.secretmanager_v1",
+    "vertexai",
+    "anthropic",
+    "httpx",
+    "huggingface_hub",
+)
 
 # What would make a row depend on chance, on the moment or on the process, or would run data.
 FORBIDDEN_MODULES = [

@@ -24,7 +24,9 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners import create_runner
 
-from pipelines.options import LOCAL_RUNNER, Config, GenerateOptions, OptionError, help_text, parse
+from pipelines.option_error import OptionError
+from pipelines.option_table import GenerateOptions
+from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.run import generate, reject_reasons, target_of, versions
 from transforms.attributes import parse_attributes
 from transforms.llm.offline import MODEL, OfflineBackend
@@ -233,7 +235,9 @@ def test_other_runners_are_kept(runner: str) -> None:
         (["--model=other"], f"--model=other: --llm=offline has one model only, {MODEL}"),
         (["--output= "], "--output is empty; name a folder"),
         (["--output"], "argument --output: expected one argument"),
-        (["--keep_raw=yes"], "argument --keep_raw: ignored explicit argument 'yes'"),
+        (["--output=--"], "argument --output: expected one argument"),
+        (["--temperature=--"], "argument --temperature: expected one argument"),
+        (["--keep_raw=yes"], "argument --keep_raw: 'yes' is neither true nor false"),
         (["--topics=nowhere"], "--topics nowhere: cannot be read: No such file or directory"),
         (["--example_template=nowhere"], "--example_template nowhere: cannot be read: No such file or directory"),
         (["--config=nowhere"], "--config nowhere: cannot be read: No such file or directory"),
@@ -530,7 +534,7 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
         "brainstorm_template example_template labels seed config",
         "quality": "checks length_slack max_label_columns language_min_confidence near_duplicate_threshold "
         "task_near_duplicate_threshold verify verify_model exclude",
-        "model": "llm model base_url vertex_project vertex_location vertex_endpoint temperature top_p "
+        "model": "llm model base_url api_key_secret vertex_project vertex_location vertex_endpoint temperature top_p "
         "max_output_tokens thinking_budget safety_threshold service_tier structured_output max_concurrency "
         "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts retry_rejects "
         "offline_fault_rate",

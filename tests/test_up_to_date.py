@@ -37,6 +37,7 @@ NO_MATTER = {
         "tokens_per_minute",
     ),
     *("request_timeout", "max_attempts", "base_url", "vertex_project", "vertex_location", "service_tier"),
+    "api_key_secret",
 }
 FLAGS = ("--task_requests=2", "--seed=8", "--offline_fault_rate=0.3")
 

@@ -108,7 +108,8 @@ class Session(Protocol):
 @runtime_checkable
 class Backend(Protocol):
     """A model behind an endpoint, or an embedded one: a frozen, hashable, picklable description that travels inside the
-    graph. It holds no key: `open` reads keys from the environment of the process that it runs in."""
+    graph. It holds no key: `open` reads keys from the environment of the process that it runs in, or fetches them from
+    where they are kept."""
 
     def fingerprint(self) -> Mapping[str, Part]:
         """-> the model and every parameter that changes the answer; it enters the identity of each request."""
@@ -118,6 +119,7 @@ class Backend(Protocol):
 
         Raises:
           Doomed: a key or credential is missing.
+          Transient: where keys are kept does not answer; it may be called again.
         """
 
 

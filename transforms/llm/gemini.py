@@ -39,6 +39,7 @@ from google.genai.client import DebugConfig
 
 from transforms.elements import FinishReason, Kind
 from transforms.identity import Part
+from transforms.llm.api_key import check_secret_version, fetch_key
 from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Throttled, Transient
 from transforms.llm.structure import LISTS, json_schema
 
@@ -107,8 +108,9 @@ _EMPTY_PART: Final = _Part(text="")
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GeminiBackend:
     """Gemini as a back end. With `project` it is Vertex AI with application default credentials, otherwise the Gemini
-    Developer API with the key in GEMINI_API_KEY, or else in GOOGLE_API_KEY. No other variable that the SDK knows
-    (GOOGLE_GENAI_USE_VERTEXAI, GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_LOCATION, GOOGLE_GEMINI_BASE_URL, ...) is heeded.
+    Developer API with the key in GEMINI_API_KEY, or else in GOOGLE_API_KEY, or with the one that Secret Manager keeps.
+    No other variable that the SDK knows (GOOGLE_GENAI_USE_VERTEXAI, GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_LOCATION,
+    GOOGLE_GEMINI_BASE_URL, ...) is heeded.
 
     Args:
       model: such as "gemini-2.5-flash".
@@ -122,6 +124,7 @@ class GeminiBackend:
       safety_threshold: one of SAFETY_THRESHOLDS, for each of HARM_CATEGORIES; None: Google's defaults.
       service_tier: one of SERVICE_TIERS; None: standard. On Vertex AI, flex is served at location "global" only.
       structured_output: hold the model to the schema of `structure`.
+      api_key_secret: projects/…/secrets/…/versions/… of the Developer API's key; None: it is in the environment.
 
     Raises:
       ValueError: a value that is none.
@@ -138,6 +141,7 @@ class GeminiBackend:
     safety_threshold: str | None = None
     service_tier: str | None = None
     structured_output: bool = True
+    api_key_secret: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.@:/-]+", self.model) or ".." in self.model:
@@ -161,6 +165,10 @@ class GeminiBackend:
             raise ValueError(f"safety_threshold is one of {', '.join(SAFETY_THRESHOLDS)}, not {self.safety_threshold}")
         if self.service_tier is not None and self.service_tier not in SERVICE_TIERS:
             raise ValueError(f"service_tier is one of {', '.join(SERVICE_TIERS)}, not {self.service_tier}")
+        if self.api_key_secret is not None:
+            check_secret_version(self.api_key_secret)
+            if self.project is not None:
+                raise ValueError("a key is for the Developer API, which has no project")
 
     def fingerprint(self) -> Mapping[str, Part]:
         """-> the model and what changes its answers. Where it is served, and at what price, does not."""
@@ -180,9 +188,12 @@ class GeminiBackend:
 
         Raises:
           Doomed: no key, or no application default credentials.
+          Transient: Secret Manager cannot be reached.
         """
         # It warns of variables that do not count here, such as the second of two keys.
         logging.getLogger("google_genai").setLevel(logging.ERROR)
+        if self.api_key_secret is not None:
+            return GeminiSession(self, key=await asyncio.to_thread(fetch_key, self.api_key_secret))
         if self.project is None:
             return GeminiSession(self, key=_key_from_environment())
         problem = ""
@@ -423,7 +434,8 @@ class GeminiSession:
             if vertex:
                 return Doomed(say, "check --vertex_project, that Vertex AI is enabled in it, and that the application "
                               "default credentials may use it (role Vertex AI User)")  # fmt: skip
-            return Doomed(say, "set GEMINI_API_KEY to a valid key (https://aistudio.google.com/apikey)")
+            secret = self._backend.api_key_secret and f"the secret {self._backend.api_key_secret}"
+            return Doomed(say, f"set {secret or 'GEMINI_API_KEY'} to a valid key (https://aistudio.google.com/apikey)")
         if code == 402:
             return Doomed(say, "pay for the endpoint's use, or choose another one with --base_url")
         if code == 404:

@@ -36,6 +36,7 @@ import yarl
 
 from transforms.elements import FinishReason, Kind
 from transforms.identity import Part
+from transforms.llm.api_key import check_secret_version, fetch_key
 from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Throttled, Transient
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 
@@ -55,8 +56,8 @@ _SECRET_PARAMETERS: Final = frozenset({"key", "api_key", "api-key", "apikey", "t
 class OpenAIBackend:
     """A chat endpoint that speaks OpenAI's protocol, as a back end.
 
-    The key is OPENAI_API_KEY in the environment of the process that opens the session. api.openai.com wants one;
-    other endpoints are sent it where it is set.
+    The key is OPENAI_API_KEY in the environment of the process that opens the session, or what that process reads from
+    Secret Manager. api.openai.com wants one; other endpoints are sent it where it is set.
 
     Raises:
       ValueError: a URL or a number that cannot be; the message says which and why.
@@ -69,6 +70,7 @@ class OpenAIBackend:
     max_output_tokens: int | None = None  # None: the endpoint's own limit
     structured_output: bool = True  # hold the reply to a JSON Schema where the endpoint can
     send_seed: bool = True  # send the seed of the request, so that an endpoint that can may repeat itself
+    api_key_secret: str | None = None  # projects/…/secrets/…/versions/… of the key; None: from the environment
 
     def __post_init__(self) -> None:
         if not self.model.strip():
@@ -80,12 +82,14 @@ class OpenAIBackend:
             raise ValueError(f"top_p is a share above 0 and up to 1, not {self.top_p!r}")
         if self.max_output_tokens is not None and self.max_output_tokens < 1:
             raise ValueError(f"max_output_tokens is a number of tokens from 1 upwards, not {self.max_output_tokens!r}")
+        if self.api_key_secret is not None:
+            check_secret_version(self.api_key_secret)
 
     def fingerprint(self) -> Mapping[str, Part]:
         """-> the model and every parameter that changes the answer, as configured, whatever an endpoint refuses later.
 
         The URL is not among them: a run that goes on after its server came back on another port, or behind a gateway,
-        is the same run, and does not pay again.
+        is the same run, and does not pay again. Nor is where the key comes from.
         """
         return {
             "backend": "openai",
@@ -98,23 +102,32 @@ class OpenAIBackend:
         }
 
     async def open(self) -> OpenAISession:
-        """-> a session on the running event loop. It reads the key and the proxy from the environment, sends nothing.
+        """-> a session on the running event loop. It reads the key and the proxy from the environment, and sends
+        nothing; or fetches the key from Secret Manager.
 
         Raises:
           Doomed: the key is missing where one is needed, or cannot be one; a proxy of a kind that is not supported.
+          Transient: Secret Manager cannot be reached.
         """
-        return OpenAISession(self)
+        if self.api_key_secret is None:
+            return OpenAISession(self)
+        return OpenAISession(self, await asyncio.to_thread(fetch_key, self.api_key_secret))
 
 
 class OpenAISession:
     """An open back end: one client, whose connections are kept alive, as many as there are calls at once."""
 
-    __slots__ = ("_conceded", "_frames", "_has_key", "_http", "_place", "_secrets", "_settings", "_url")
+    __slots__ = ("_conceded", "_frames", "_has_key", "_http", "_key_place", "_place", "_secrets", "_settings", "_url")
 
-    def __init__(self, backend: OpenAIBackend) -> None:
-        """Called on the event loop that the session is to live on, by `OpenAIBackend.open`."""
+    def __init__(self, backend: OpenAIBackend, key: str | None = None) -> None:
+        """Called on the event loop that the session is to live on, by `OpenAIBackend.open`.
+
+        Args:
+          key: None: the one in the environment, if any.
+        """
         url = _chat_url(backend.base_url or DEFAULT_BASE_URL)
-        key = os.environ.get(KEY_VARIABLE, "").strip()
+        if key is None:
+            key = os.environ.get(KEY_VARIABLE, "").strip()
         if key and not (key.isascii() and key.isprintable() and " " not in key):
             raise Doomed(
                 f"{KEY_VARIABLE} holds characters that cannot be part of a key",
@@ -134,6 +147,7 @@ class OpenAISession:
         self._url = url
         self._place = str(url.origin())
         self._has_key = bool(key)
+        self._key_place = KEY_VARIABLE if backend.api_key_secret is None else f"the secret {backend.api_key_secret}"
         self._secrets = _secret_pattern(key, proxy)
         self._conceded: frozenset[str] = frozenset()
         self._frames: dict[tuple[Kind, frozenset[str]], tuple[bytes, bytes]] = {}
@@ -348,7 +362,7 @@ class OpenAISession:
         if status == 429:
             if problem.has_no_quota():
                 return Doomed(
-                    detail, f"raise the quota or credit there, or set {KEY_VARIABLE} to another account's key"
+                    detail, f"raise the quota or credit there, or set {self._key_place} to another account's key"
                 )
             if "request too large" in problem.everything:
                 return Refused(detail)
@@ -360,10 +374,12 @@ class OpenAISession:
             if not self._has_key:
                 return Doomed(detail, f"set {KEY_VARIABLE} in the environment")
             if status == 403:
-                return Doomed(detail, f"check that the key in {KEY_VARIABLE} may use this --model at this --base_url")
-            return Doomed(detail, f"check {KEY_VARIABLE}: {self._place} does not accept the key that it holds")
+                return Doomed(
+                    detail, f"check that the key in {self._key_place} may use this --model at this --base_url"
+                )
+            return Doomed(detail, f"check {self._key_place}: {self._place} does not accept the key that it holds")
         if status == 402:
-            return Doomed(detail, f"top up the account there, or set {KEY_VARIABLE} to another account's key")
+            return Doomed(detail, f"top up the account there, or set {self._key_place} to another account's key")
         if status in (400, 404, 422) and (problem.blames_model() or (status == 404 and self._names_model(said))):
             return Doomed(detail, f"set --model to a model of {self._place}; it has no {self._settings.model!r}")
         if status in (404, 405):

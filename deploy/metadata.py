@@ -1,0 +1,278 @@
+"""The option table -> deploy/metadata.json: the parameters of the Flex Template, each with a pattern that refuses a
+wrong value when the template is called, a few minutes before a launcher would.
+
+    python -m deploy.metadata            # writes the file
+    python -m deploy.metadata --check    # says whether it is what it should be; exit code 1 where not
+
+The fields are those of ParameterMetadata in
+https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch, the patterns what
+RE2, Java and Python read alike: no look-ahead, no look-behind, no class by name. A pattern takes what `options.parse`
+takes, but for
+
+- paths, which are gs:// here: the launcher and the workers of a template have no other files in common;
+- numbers in forms that hardly anybody writes: an exponent (1e-3), digits in groups (1_000), of other scripts, spaces;
+- what one value cannot tell: whether options go together, whether weights sum to less than 1, whether a file is there.
+
+Defaults are told in the help and are no `defaultValue`: the console would fill them in and pass them on, where they win
+over the file of --config.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.backends import LLMS, SAFETY_THRESHOLDS, SERVICE_TIERS, STRUCTURED
+from pipelines.option_table import LABEL_PLAN, LABELS, is_switch, own_actions
+from pipelines.options import LABEL_PLANS, LICENSE, REFRESH
+from transforms.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
+from transforms.judging import DUPLICATE_CHECKS
+from transforms.languages import XLM_R
+from transforms.llm.api_key import SECRET_VERSION
+from transforms.near_duplicates import LEAST_THRESHOLD
+from transforms.quality import CHECKS
+
+FILE: Final = Path(__file__).with_name("metadata.json")
+
+LEFT_OUT: Final[Mapping[str, str]] = {
+    "push_to_hub": "the launcher ends when the job begins, so nobody is there to push when it has ended",
+}
+"""Options that are no parameters, each with the reason."""
+
+REQUIRED: Final = frozenset({"output"})
+"""What has a default that is of no use there: a folder on the launcher's disk."""
+
+
+# ------------------------------------------------------------------------------------------------ patterns of numbers
+
+
+def up_to(most: int) -> str:
+    """A number of two digits or more -> a pattern of the whole numbers from 1 to it, without leading zeros."""
+    digits = str(most)
+    branches = [f"[1-9][0-9]{{0,{len(digits) - 2}}}"]
+    for at, digit in enumerate(digits):
+        lowest = 1 if at == 0 else 0
+        if int(digit) > lowest:
+            branches.append(f"{digits[:at]}[{lowest}-{int(digit) - 1}][0-9]{{{len(digits) - at - 1}}}")
+    return f"({'|'.join([*branches, digits])})"
+
+
+_COUNT: Final = "[+]?0*[1-9][0-9]*"
+_INT64: Final = f"([+-]?0+|[+]?0*{up_to((1 << 63) - 1)}|-0*{up_to(1 << 63)})"
+_FROM_MINUS_ONE: Final = "([+]?[0-9]+|-0*[01])"
+_ABOVE_ZERO: Final = "[+]?(0*[1-9][0-9]*([.][0-9]*)?|0*[.]0*[1-9][0-9]*)"
+_FROM_ONE: Final = "[+]?0*[1-9][0-9]*([.][0-9]*)?"
+_ONE: Final = "0*1([.]0*)?"
+_ABOVE_ZERO_TO_ONE: Final = f"[+]?(0*[.]0*[1-9][0-9]*|{_ONE})"
+
+
+def from_zero_to(most: int) -> str:
+    """A digit -> a pattern of the decimal numbers from 0 to it."""
+    below = f"0*[0-{most - 1}]([.][0-9]*)?|[.][0-9]+" if most > 1 else "0+([.][0-9]*)?|[.][0-9]+"
+    return f"([+]?({below}|0*{most}([.]0*)?)|-(0+([.]0*)?|[.]0+))"
+
+
+def _threshold() -> str:
+    first = round(LEAST_THRESHOLD * 10)
+    if first / 10 != LEAST_THRESHOLD:
+        raise ValueError(f"{LEAST_THRESHOLD} has more than one decimal place: this pattern has to become another")
+    return f"[+]?(0*[.][{first}-9][0-9]*|{_ONE})"
+
+
+# -------------------------------------------------------------------------------------------------- patterns of names
+
+
+def one_of(values: Iterable[str]) -> str:
+    """Texts -> a pattern of these, as they stand."""
+    return f"({'|'.join(map(_literal, values))})"
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"[][().*+?{}|^$\\]", lambda found: f"\\{found[0]}", text)
+
+
+def _spelled(names: Iterable[str]) -> str:
+    """Names -> a pattern of them with any number of spaces for one, a dash for an underscore or the other way, and with
+    or without accents."""
+    spellings = [spelling for name in names for spelling in (name, _plain(name))]
+    patterns = [_literal(spelling) for spelling in dict.fromkeys(spellings)]
+    return f"({'|'.join(re.sub('[_-]', '[_-]', pattern).replace(' ', ' +') for pattern in patterns)})"
+
+
+def _plain(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+_WEIGHT: Final = "( *: *[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?)?"
+
+
+def _list(names: str, weight: str = "") -> str:
+    item = f" *{names}{weight} *"
+    return f"{item}(,{item})*"
+
+
+def _choice(names: Iterable[str]) -> str:
+    return _list(_spelled(names), _WEIGHT)
+
+
+_LANGUAGES: Final = [name for language in XLM_R for name in (language.name, language.code, *language.aliases)]
+_BUCKET: Final = "gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"  # https://cloud.google.com/storage/docs/buckets#naming
+_GS_FILE: Final = rf"{_BUCKET}/[^\r\n]+"
+_GS_FOLDER: Final = rf"{_BUCKET}(/[^\r\n*?\[\]]*)?"  # in which Beam would see a pattern
+_PORT: Final = f"(0*{up_to(65_535)})?"
+_HOST: Final = r"([^\s/?#@:\[\]\\]+|\[[0-9A-Fa-f:.]+\])"
+_URL: Final = (
+    rf"[Hh][Tt][Tt][Pp][Ss]?://{_HOST}(:{_PORT})?(/[^\s?#]*)?([?](api-version=[A-Za-z0-9_.-]+)?)?#?"  # no key in it
+)
+_PROJECT: Final = "[A-Za-z0-9_.:-]+"
+_ENDPOINT_ID: Final = "[A-Za-z0-9]([A-Za-z0-9_-]{0,126}[A-Za-z0-9])?"
+_ENDPOINT: Final = (
+    f"({_ENDPOINT_ID}|/?projects/([a-z0-9.-]+:)?[a-z0-9][a-z0-9-]*/locations/[a-z][a-z0-9-]*/endpoints/{_ENDPOINT_ID})"
+)
+_NOT_BLANK: Final = r".*\S.*"
+_ANY_CASE: Final = "(?i)"
+
+
+# ------------------------------------------------------------------------------------------------------ the parameters
+
+_ENUMS: Final[Mapping[str, Sequence[str]]] = {
+    "label_plan": LABEL_PLANS,
+    "llm": LLMS,
+    "safety_threshold": SAFETY_THRESHOLDS,
+    "service_tier": SERVICE_TIERS,
+    "structured_output": STRUCTURED,
+}
+
+_PATTERNS: Final[Mapping[str, str]] = {
+    "tasks": _GS_FILE,
+    "task_requests": _COUNT,
+    "max_tasks": _COUNT,
+    "examples_per_task": _COUNT,
+    "language": f"{_ANY_CASE}( *xlm-r *|{_choice(_LANGUAGES)})",
+    "difficulty": _ANY_CASE + _choice(DIFFICULTIES),
+    "clarity": _ANY_CASE + _choice(CLARITIES),
+    "num_words": _ANY_CASE + _choice((*NUM_WORDS, ANY)),
+    "topics": f"(none|{_GS_FILE})",
+    "brainstorm_template": _GS_FILE,
+    "example_template": _GS_FILE,
+    "seed": _INT64,
+    "config": _GS_FILE,
+    "checks": f"{_ANY_CASE}( *(all|none) *|{_list(_spelled((*CHECKS, *DUPLICATE_CHECKS)))})",
+    "length_slack": _FROM_ONE,
+    "max_label_columns": _COUNT,
+    "language_min_confidence": from_zero_to(1),
+    "near_duplicate_threshold": _threshold(),
+    "task_near_duplicate_threshold": _threshold(),
+    "verify_model": _NOT_BLANK,
+    "exclude": _GS_FILE,
+    "model": _NOT_BLANK,
+    "base_url": _URL,
+    "api_key_secret": SECRET_VERSION,
+    "vertex_project": _PROJECT,
+    "vertex_location": "[a-z0-9-]+",
+    "vertex_endpoint": _ENDPOINT,
+    "temperature": from_zero_to(2),
+    "top_p": _ABOVE_ZERO_TO_ONE,
+    "max_output_tokens": _COUNT,
+    "thinking_budget": _FROM_MINUS_ONE,
+    "max_concurrency": _COUNT,
+    "requests_per_minute": _ABOVE_ZERO,
+    "tokens_per_minute": _ABOVE_ZERO,
+    "request_timeout": _ABOVE_ZERO,
+    "max_attempts": _COUNT,
+    "parse_attempts": _COUNT,
+    "offline_fault_rate": from_zero_to(1),
+    "output": _GS_FOLDER,
+    "refresh": REFRESH.pattern,
+    "license": LICENSE.pattern,
+}
+
+_TYPES: Final[Mapping[str, str]] = {
+    "tasks": "GCS_READ_FILE",
+    "brainstorm_template": "GCS_READ_FILE",
+    "example_template": "GCS_READ_FILE",
+    "config": "GCS_READ_FILE",
+    "exclude": "GCS_READ_FILE",
+    "output": "GCS_WRITE_FOLDER",
+}
+"""Of options whose type does not follow from the table."""
+
+_HELP: Final[Mapping[str, str]] = {
+    "output": "the dataset folder, such as gs://bucket/minted",
+    "config": "read options from a YAML file; parameters win over it",
+}
+"""What the table says otherwise, because it speaks of local paths and of flags."""
+
+_LABELS: Final[Mapping[str, str]] = {
+    "api_key_secret": "API key secret",
+    "base_url": "Base URL",
+    "config": "Configuration file",
+    "llm": "LLM",
+}
+
+
+def parameter(action: argparse.Action) -> dict[str, Any]:
+    """An option of the table -> its ParameterMetadata.
+
+    Raises:
+      KeyError: it has no pattern yet.
+    """
+    name = action.dest
+    shown = LABELS.lstrip("-") if f"--{name}" == LABEL_PLAN else name
+    text = _HELP.get(name, action.help or "")
+    if not is_switch(action) and action.default is not None and name not in REQUIRED and "default" not in text:
+        text += f" (default: {action.default})"
+    found: dict[str, Any] = {
+        "name": shown,
+        "label": _LABELS.get(name, shown.replace("_", " ").capitalize()),
+        "helpText": text[0].upper() + text[1:],
+        "groupName": str(action.container.title).capitalize(),  # type: ignore[attr-defined]
+        "isOptional": name not in REQUIRED,
+    }
+    if is_switch(action):
+        return {**found, "paramType": "BOOLEAN", "regexes": [f"{_ANY_CASE}^(true|false)$"]}
+    if name in _ENUMS:
+        options = [{"value": value, "label": value} for value in _ENUMS[name]]
+        return {**found, "paramType": "ENUM", "enumOptions": options, "regexes": [f"^{one_of(_ENUMS[name])}$"]}
+    kind = "NUMBER" if action.type in (int, float) else _TYPES.get(name, "TEXT")
+    pattern = _PATTERNS[name]
+    flags = _ANY_CASE if pattern.startswith(_ANY_CASE) else ""  # Python wants them first
+    return {**found, "paramType": kind, "regexes": [f"{flags}^({pattern.removeprefix(flags)})$"]}
+
+
+def metadata() -> dict[str, Any]:
+    """-> what the template says of itself: its name, and all its parameters in the order of the option table."""
+    return {
+        "name": "Textmint",
+        "description": "Mints text classification data with a large language model, to train embedding models on.",
+        "parameters": [parameter(action) for action in own_actions() if action.dest not in LEFT_OUT],
+    }
+
+
+def text() -> str:
+    """-> the content of the file."""
+    return json.dumps(metadata(), indent=2, ensure_ascii=False) + "\n"
+
+
+def main(argv: Sequence[str]) -> int:
+    """The arguments -> the exit code: 1 where `--check` finds another content."""
+    if list(argv) not in ([], ["--check"]):
+        print("usage: python -m deploy.metadata [--check]", file=sys.stderr)
+        return 2
+    if not argv:
+        FILE.write_text(text(), "utf-8")
+        return 0
+    if FILE.is_file() and FILE.read_text("utf-8") == text():
+        return 0
+    print("deploy/metadata.json is not what the option table says: run `python -m deploy.metadata`", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
