@@ -23,9 +23,11 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
+from pipelines import dataflow_options
 from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS, backend_of
 from pipelines.option_error import OptionError
 from pipelines.push_to_hub import check_push
+from pipelines.refresh_label import label_of
 from transforms import files, lease, ledger
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
@@ -298,8 +300,8 @@ class GenerateOptions(PipelineOptions):
             "--refresh",
             default="base",
             metavar="LABEL",
-            help="the label that this run's data stands under, such as 2026-11-23; a run of the same label replaces "
-            "it, another label adds to the dataset what it does not have yet",
+            help="the label that this run's data stands under, such as 2026-11-23, or today: the day of the launch in "
+            "UTC; a run of the same label replaces it, another label adds to the dataset what it does not have yet",
         )
         output.add_argument(
             "--recompute",
@@ -397,18 +399,20 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     Raises:
       OptionError: with everything that is wrong, a line each.
     """
-    flags = list(_own_labels([*_config_flags(argv), *argv]))
     parser = _full_parser(OptionParser)
+    flags = list(dataflow_options.plain_flags(_own_labels([*_config_flags(argv), *argv]), parser._actions))
     known, unknown = parser.parse_known_args(flags)
-    if unknown:
+    options = GenerateOptions(flags)
+    if unknown and not dataflow_options.is_template(options):  # whose launcher has flags of its own
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
     typed = {action.dest: getattr(known, action.dest) for action in _own_actions() if action.dest != "config"}
-    options = GenerateOptions(flags)
+    typed["refresh"] = label_of(typed["refresh"])
     standard = options.view_as(StandardOptions)
     if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
     _check_runner(standard.runner)
-    config = _validated(typed, options.view_as(GoogleCloudOptions))
+    dataflow_options.check(typed, options)
+    config = _validated(typed, options.view_as(GoogleCloudOptions), offline=dataflow_options.is_dry_run(options))
     return config, options
 
 
@@ -552,9 +556,13 @@ def reason_of(error: BaseException) -> str:
     return " ".join(f"{error}".split())[:300] or type(error).__name__
 
 
-def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
+def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions, *, offline: bool = False) -> Config:
     """Checks all that can be checked without a run. Problems are collected; the output folder is tried last, so that
-    nothing is written when anything else is wrong."""
+    nothing is written when anything else is wrong.
+
+    Args:
+      offline: touches no file of a run, all of which lie on an object store.
+    """
     problems: list[str] = []
 
     def check(build: Callable[[], Any]) -> Any:
@@ -572,15 +580,16 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", EXAMPLE_VARIABLES)
     example = check(lambda: _template(typed, "example_template", stem, variables))
     topics = check(lambda: _topics(typed["topics"]))
-    given_tasks = check(lambda: _check_tasks(typed["tasks"]))
+    given_tasks = 0 if offline else check(lambda: _check_tasks(typed["tasks"]))
     checks = check(lambda: _checks(typed))
-    check(lambda: _check_exclusions(typed))
+    if not offline:
+        check(lambda: _check_exclusions(typed))
     check(lambda: _check_push(typed))
     backend: Any = check(lambda: backend_of(typed, cloud)) if can_sample else None  # it would say the same again
     verify_backend: Any = check(lambda: _verify_backend(typed, cloud, backend)) if backend else None
     if problems:
         raise OptionError(*problems)
-    output = _output(typed["output"])
+    output = typed["output"].rstrip("/") if offline else _output(typed["output"])
     return Config(
         output=output,
         attributes=attributes,
