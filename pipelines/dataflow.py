@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import apache_beam as beam
+from apache_beam.io.gcp.gcsio import create_storage_client
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
@@ -48,6 +50,7 @@ _LOG = logging.getLogger("textmint")
 _PACKAGE: Final = "textmint"
 _ROOT: Final = Path(__file__).parents[1]
 _START_SECONDS: Final = 4_500.0  # Dataflow ends a job none of whose workers came to life within an hour
+_BUCKET_SECONDS: Final = 45.0  # clients of Cloud Storage wait for minutes where they find no credentials
 _FLEXRS_SECONDS: Final = 6 * 3_600.0  # that such a job may wait before it starts
 _NOTHING_DONE: Final = "nothing was submitted, and nothing was paid for"
 
@@ -90,6 +93,7 @@ def launch(config: Config, options: PipelineOptions, target: Target, earlier: Ea
     cloud = options.view_as(GoogleCloudOptions)
     cloud.job_name = cloud.job_name or _job_name(target)
     name = cloud.job_name
+    _check_buckets(options)
     with _code_for_workers(options):
         pipeline = beam.Pipeline(options=options)
         build(pipeline, config, target, earlier)
@@ -141,6 +145,45 @@ def _job_name(target: Target) -> str:
     return f"{_PACKAGE}-{label[: 62 - len(_PACKAGE) - len(run) - 1]}-{run}".strip("-")
 
 
+def _check_buckets(options: PipelineOptions) -> None:
+    """Asks for the buckets that the job is staged to, as Beam does first. Beam itself would go on for seven minutes
+    where one is missing or forbidden (`stage_file_with_retry` of apiclient.py, 2.77)."""
+    cloud = options.view_as(GoogleCloudOptions)
+    problems: dict[str, str] = {}
+    unanswered = {
+        location.removeprefix("gs://").partition("/")[0]: f"--{name}={location}"
+        for name in ("temp_location", "staging_location")
+        if (location := getattr(cloud, name))
+    }
+
+    def ask() -> None:
+        for bucket, option in list(unanswered.items()):
+            try:
+                create_storage_client(options, use_credentials=not cloud.no_auth).get_bucket(bucket)
+            except Exception as error:
+                problems[option] = _bucket_refused(error, bucket)
+            del unanswered[bucket]
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_BUCKET_SECONDS)
+    for option in list(unanswered.values()):
+        problems[option] = f"no answer within {_BUCKET_SECONDS:.0f} s; check the network and your credentials"
+    if problems:
+        raise OptionError(*(f"{option}: {problem}; {_NOTHING_DONE}" for option, problem in problems.items()))
+
+
+def _bucket_refused(error: Exception, bucket: str) -> str:
+    if isinstance(error, refusals.NotFound):
+        return f"there is no such bucket; make it: gcloud storage buckets create gs://{bucket}"
+    if isinstance(error, (refusals.Forbidden, refusals.Unauthorized)):
+        return (
+            f"the bucket is not yours to use ({reason_of(error)}); roles/storage.objectUser and "
+            "roles/storage.legacyBucketReader on it are needed"
+        )
+    return f"cannot be used: {reason_of(error)}; check the path and your credentials"
+
+
 def _check_size(size: int) -> None:
     if size > JOB_BYTES:
         raise OptionError(
@@ -152,6 +195,13 @@ def _check_size(size: int) -> None:
 def _submitted(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
     try:
         return pipeline.run()
+    except KeyboardInterrupt:
+        cloud = options.view_as(GoogleCloudOptions)
+        raise LaunchFailed(
+            f"ended while job {cloud.job_name} was being submitted; whether it is there tells "
+            f"gcloud dataflow jobs list --filter=name={cloud.job_name} --region={cloud.region} "
+            f"--project={cloud.project}"
+        ) from None
     except Exception as error:
         reason = refused(error, options)
         if reason is None:
@@ -193,6 +243,8 @@ def refused(error: Exception, options: PipelineOptions) -> str | None:
 def _watch(result: Any, options: PipelineOptions, label: Held) -> None:
     job = result.job_id()
     url = _url(job, options)
+    lost: list[BaseException | None] = []  # what ended the thread in which Beam asks for the job's state
+    before, threading.excepthook = threading.excepthook, lambda told: lost.append(told.exc_value)
     try:
         result.wait_until_finish()
     except KeyboardInterrupt:
@@ -208,7 +260,10 @@ def _watch(result: Any, options: PipelineOptions, label: Held) -> None:
             "is kept; run the same command again"
         ) from None
     except Exception as error:  # Beam asserts that a job it lost sight of has ended
-        raise LaunchFailed(f"lost sight of job {job}, which may go on ({reason_of(error)}); look at {url}") from None
+        reason = reason_of(next((told for told in lost if told), error))
+        raise LaunchFailed(f"lost sight of job {job}, which may go on ({reason}); look at {url}") from None
+    finally:
+        threading.excepthook = before
     label.take_back()
 
 

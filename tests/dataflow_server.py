@@ -118,6 +118,11 @@ class DataflowServer:
                 return status, {}, {"error": {"code": status, "message": text}}
             self.jobs.append(body)
             self.begin()
+            return (
+                200,
+                {},
+                {"id": JOB_ID, "projectId": project, "location": region, "currentState": "JOB_STATE_PENDING"},
+            )
         elif method == "PUT":
             self.updates.append(body)
         described = {"id": job or JOB_ID, "projectId": project, "location": region, "currentState": self.state}
