@@ -21,7 +21,6 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.runners.runner import create_runner
 
 from pipelines.option_error import OptionError
-from transforms import files
 
 RUNNER: Final = "DataflowRunner"
 LAUNCH_SCRIPT: Final = "FLEX_TEMPLATE_PYTHON_PY_FILE"
@@ -112,12 +111,12 @@ def _cloud_problems(options: PipelineOptions) -> Iterator[str]:
 
 def _path_problems(typed: Mapping[str, Any]) -> Iterator[str]:
     output = typed["output"].strip()
-    if "://" not in output or files.is_local(output):
+    if "://" not in output:
         yield f"--output={output}: workers do not have this machine's disk; name a folder such as gs://my-bucket/minted"
     yield from _bucket_problems("output", output)
     for name in ("tasks", "exclude"):
         pattern = typed[name]
-        if pattern and ("://" not in pattern or files.is_local(pattern)):
+        if pattern and "://" not in pattern:
             yield (
                 f"--{name}={pattern}: workers do not have this machine's disk; copy it first: "
                 f"gcloud storage cp {pattern} gs://my-bucket/, and name it there"

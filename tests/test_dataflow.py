@@ -43,6 +43,7 @@ OUTPUT = "mem://bucket/out"
 LEASE = lease.path_of(OUTPUT, "refresh=base")
 CLOUD = ("--runner=DataflowRunner", "--project=my-project", "--region=europe-west4", "--temp_location=gs://bucket/tmp")
 IMAGE = "--sdk_container_image=registry/image:1"  # nothing is packed for the workers
+QUICK = "--experiments=disable_logging_submission_environment"  # which runs `pip freeze`
 SMALL = ("--task_requests=1", "--max_tasks=4", "--examples_per_task=2")
 TEMPLATE = "gs://bucket/staging/template_launches/2026-11-25_01/job_object"
 
@@ -74,7 +75,7 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Launch:
     def call(service: DataflowServer, *argv: str) -> int:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", service.url)
         loopback = ("--no_auth", f"--dataflow_endpoint={service.url}")
-        return generate([*CLOUD, *loopback, f"--output={OUTPUT}", *SMALL, IMAGE, *argv], "textmint")
+        return generate([*CLOUD, *loopback, f"--output={OUTPUT}", *SMALL, IMAGE, QUICK, *argv], "textmint")
 
     return call
 
@@ -355,7 +356,7 @@ def test_a_dry_run_translates_and_does_nothing_else(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     argv = [*CLOUD, "--output=gs://bucket/out", "--tasks=gs://bucket/tasks.txt", "--exclude=gs://b-2/*.txt", form]
-    assert generate([*argv, IMAGE], "textmint") == 0
+    assert generate([*argv, IMAGE, QUICK], "textmint") == 0
     said = capfd.readouterr()
     assert said.err == ""
     assert said.out.startswith("the graph translates for Dataflow: 1")
@@ -365,7 +366,7 @@ def test_a_dry_run_translates_and_does_nothing_else(
 
 def test_a_graph_that_is_too_large_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(dataflow, "JOB_BYTES", 100_000)
-    argv = [*CLOUD, "--output=gs://bucket/out", IMAGE]
+    argv = [*CLOUD, "--output=gs://bucket/out", IMAGE, QUICK]
     assert generate([*argv, "--dry_run"], "textmint") == 2
     assert "and Dataflow takes 0: choose fewer --task_requests" in capsys.readouterr().err
     assert JOB_BYTES == 10_000_000
