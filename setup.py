@@ -50,6 +50,7 @@ TEST = [
     "packaging>=24",
     "pytest>=9,<10",
     "pytest-xdist>=3.6,<4",  # a process a core: half of the time on two
+    "python-hcl2>=8,<9",  # reads deploy/terraform
     "ruff>=0.17,<0.18",  # a newer minor release may format differently
     "setuptools>=77",  # builds the wheel that the tests look into
     "types-PyYAML",

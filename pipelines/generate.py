@@ -113,7 +113,7 @@ def llm_call(
         stage,
         config.settings,
         config.parse_attempts,
-        Ledger(folder=config.ledger, refresh=config.refresh, run_id=target.run_id),
+        Ledger(folder=config.ledger, refresh=config.refresh, run_id=target.run_id, lease=target.job_lease),
         config.retry_rejects,
         is_wanted,
     )

@@ -271,8 +271,8 @@ class GenerateOptions(PipelineOptions):
             "--refresh",
             default="base",
             metavar="LABEL",
-            help="the label that this run's data stands under, such as 2026-11-23; a run of the same label replaces "
-            "it, another label adds to the dataset what it does not have yet",
+            help="the label that this run's data stands under, such as 2026-11-23, or today: the day of the launch in "
+            "UTC; a run of the same label replaces it, another label adds to the dataset what it does not have yet",
         )
         output.add_argument(
             "--recompute",

@@ -30,10 +30,12 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
+from pipelines import dataflow_options
 from pipelines.backends import Workers, backend_of, check_secret
 from pipelines.option_error import OptionError
 from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, is_switch, own_actions
 from pipelines.push_to_hub import check_push
+from pipelines.refresh_label import label_of
 from transforms import files, lease, ledger
 from transforms.attributes import Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
@@ -166,16 +168,20 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     if empty := [flag for flag in flags if re.fullmatch("--[^=]+=--", flag)]:  # which argparse takes for no value
         raise OptionError(*(f"argument {flag.partition('=')[0]}: expected one argument" for flag in empty))
     parser = _full_parser(OptionParser)
+    flags = list(dataflow_options.plain_flags(flags, parser._actions))
     known, unknown = parser.parse_known_args(flags)
-    if unknown:
+    options = GenerateOptions(flags)
+    if unknown and not dataflow_options.is_template(options):  # whose launcher has flags of its own
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
     typed = {action.dest: getattr(known, action.dest) for action in own_actions() if action.dest != "config"}
-    options = GenerateOptions(flags)
+    typed["refresh"] = label_of(typed["refresh"])
     standard = options.view_as(StandardOptions)
     if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
     _check_runner(standard.runner)
-    config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options))
+    dataflow_options.check(typed, options)
+    offline = dataflow_options.is_dry_run(options)
+    config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options), offline=offline)
     return config, options
 
 
@@ -345,9 +351,15 @@ _MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps w
 _REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what Google's clients say
 
 
-def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers) -> Config:
+def _validated(
+    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, *, offline: bool = False
+) -> Config:
     """Checks all that can be checked without a run. Problems are collected; the key is looked for only when there are
-    none, and the output folder is tried last, so that nothing is written when anything else is wrong."""
+    none, and the output folder is tried last, so that nothing is written when anything else is wrong.
+
+    Args:
+      offline: touches no file of a run, all of which lie on an object store.
+    """
     problems: list[str] = []
 
     def check(build: Callable[[], Any]) -> Any:
@@ -365,9 +377,10 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Wor
     stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", EXAMPLE_VARIABLES)
     example = check(lambda: _template(typed, "example_template", stem, variables))
     topics = check(lambda: _topics(typed["topics"]))
-    given_tasks = check(lambda: _check_tasks(typed["tasks"]))
+    given_tasks = 0 if offline else check(lambda: _check_tasks(typed["tasks"]))
     checks = check(lambda: _checks(typed))
-    check(lambda: _check_exclusions(typed))
+    if not offline:
+        check(lambda: _check_exclusions(typed))
     check(lambda: _check_push(typed))
     backend: Any = (
         check(lambda: backend_of(typed, cloud, workers)) if can_sample else None
@@ -375,9 +388,9 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Wor
     verify_backend: Any = check(lambda: _verify_backend(typed, cloud, workers, backend)) if backend else None
     if problems:
         raise OptionError(*problems)
-    if typed["api_key_secret"] is not None:
+    if typed["api_key_secret"] is not None and not offline:
         check_secret(typed["api_key_secret"], workers)
-    output = _output(typed["output"])
+    output = typed["output"].rstrip("/") if offline else _output(typed["output"])
     return Config(
         output=output,
         attributes=attributes,

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
+from pipelines.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
 from pipelines.earlier import Earlier, look
 from pipelines.generate import build
 from pipelines.ledger import COMPACTING
@@ -72,20 +73,29 @@ def generate(argv: Sequence[str], prog: str) -> int:
     local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
     _set_up_logging(local)
     target = target_of(config)
+    if is_dry_run(options):
+        return dry_run(config, options, target, prog)
+    is_complete = True
     processes = local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
-    with kept_aside(processes) as workers_said, ending_on_signals() as signals:
+    with kept_aside(processes or is_dataflow(options)) as workers_said, ending_on_signals() as signals:
         try:
-            with held(target):
+            with held(target) as label:
                 earlier = look(config)
                 key = key_of(config, earlier, target.description["versions"])
                 entry = published_entry(config)
                 if is_up_to_date(config, earlier, key, entry):
                     _LOG.info(_NOTHING_NEW, config.refresh)
+                    if is_template(options):
+                        from pipelines import dataflow
+
+                        dataflow.submit_nothing(options, _NOTHING_NEW % config.refresh)
                 else:
-                    target = dataclasses.replace(target, description={**target.description, KEY: key})
+                    target = dataclasses.replace(
+                        target, description={**target.description, KEY: key}, held_by_job=is_dataflow(options)
+                    )
                     try:
                         with told_to_workers(local), ProgressLine(shown=local):
-                            run(config, options, target, earlier)
+                            is_complete = run(config, options, target, earlier, label)
                     finally:
                         close_engines()
                         fold_when_ended(config.ledger, target.run_id)
@@ -96,6 +106,9 @@ def generate(argv: Sequence[str], prog: str) -> int:
             for problem in error.problems:
                 print(f"{prog}: {problem}", file=sys.stderr)
             return 2
+        except LaunchFailed as error:
+            print(f"{prog}: {error}", file=sys.stderr)
+            return 128 + signals[0] if signals else 1
         except PushFailed as error:
             print(f"{prog}: the data is in {config.typed['output']}, but was not pushed: {error}", file=sys.stderr)
             return 1
@@ -113,25 +126,41 @@ def generate(argv: Sequence[str], prog: str) -> int:
             return 1
         finally:
             close_engines()
-    print(summary(config, target, prog))
+    if is_complete:
+        print(summary(config, target, prog))
+    return 0
+
+
+def dry_run(config: Config, options: PipelineOptions, target: Target, prog: str) -> int:
+    """A checked Config -> the exit code, after its graph was translated for Dataflow and nothing else was done."""
+    from pipelines import dataflow
+
+    _set_up_logging(local=True)
+    try:
+        with kept_aside(True):
+            told = dataflow.dry_run(config, options, target)
+        print(told)
+    except (OptionError, LaunchFailed) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, OptionError) else 1
     return 0
 
 
 @contextlib.contextmanager
-def held(target: Target) -> Iterator[None]:
+def held(target: Target) -> Iterator[lease.Held]:
     """While its `with` block runs, no other run writes the label, and nobody merges files of the ledger.
 
     Raises:
       OptionError: somebody does, or the leases cannot be written.
     """
     try:
-        with lease.hold(target.output, target.label, target.run_id):
+        with lease.hold(target.output, target.label, target.run_id) as label:
             if COMPACTING in lease.holders(target.output):
                 raise OptionError(
                     f"--output={target.output}: its ledger is being compacted at this moment; run the same command "
                     "again when that has ended"
                 )
-            yield
+            yield label
     except lease.LeaseTakenError as error:
         raise OptionError(
             f"--refresh={target.refresh}: another run of this label is writing to {target.output} ({error}); "
@@ -164,12 +193,20 @@ def fold_when_ended(folder: str, run_id: str) -> None:
         _LOG.warning("the ledger's journals are kept as they are (%s); the next run turns them into Parquet", error)
 
 
-def run(config: Config, options: PipelineOptions, target: Target, earlier: Earlier) -> None:
-    """A checked Config, and what earlier runs left -> the dataset folder, when it returns.
+def run(config: Config, options: PipelineOptions, target: Target, earlier: Earlier, label: lease.Held) -> bool:
+    """A checked Config, and what earlier runs left -> the dataset folder, when it returns True; False where a job goes
+    on by itself.
+
+    Args:
+      label: the lease of the run's label.
 
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
     """
+    if is_dataflow(options):
+        from pipelines import dataflow  # only now: its client takes a moment to import
+
+        return dataflow.launch(config, options, target, earlier, label)
     local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
     pipeline = beam.Pipeline(runner=local_runner(config) if local else None, options=options)
     build(pipeline, config, target, earlier)
@@ -180,6 +217,7 @@ def run(config: Config, options: PipelineOptions, target: Target, earlier: Earli
         result = pipeline.run()
         if result is not None:
             result.wait_until_finish()
+        return True
     finally:
         gc.set_threshold(*before)
 

@@ -57,6 +57,7 @@ FORBIDDEN_CALLS = ("eval", "exec", "compile", "hash", "__import__", "literal_eva
 ALLOWED = {
     ("pipelines.run", "secrets"): "the name of the staging folder; no row depends on it",
     ("pipelines.run", "time"): "when the run was started, for the manifest",
+    ("pipelines.refresh_label", "time"): "the day of the launch, where the label is to be that",
     ("pipelines.earlier", "time"): "how long worker processes of a killed run are waited for",
     ("pipelines.ledger", "secrets"): "the name of a holder of a lease; no row depends on it",
     ("transforms.lease", "time"): "when a lease ends",

@@ -195,7 +195,7 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
     assert type(create_runner(runner)).__name__ == "FnApiRunner"
 
 
-@pytest.mark.parametrize("runner", ["DataflowRunner", "FlinkRunner", "PortableRunner"])
+@pytest.mark.parametrize("runner", ["FlinkRunner", "PortableRunner"])
 def test_other_runners_are_kept(runner: str) -> None:
     assert parse([f"--runner={runner}"])[1].view_as(StandardOptions).runner == runner
 

@@ -6,6 +6,10 @@ A holder renews its lease now and then. One that has expired is taken over; so i
 machine that is gone. On a local disk the file is locked as well, and the lock goes with the process, however that ends.
 Object stores have no locks: there a new holder writes its lease, waits for a moment and reads it again, so that of two
 that come at the same time the last writer stays; and a run looks once more before it publishes (`require`).
+
+A run whose work goes on elsewhere after its launcher has ended (a Dataflow job) takes its lease along: the launcher
+hands it over (`Held.hand_over`), with an end that leaves the job the time to start, the job's worker processes renew it
+(`keep`), and whoever publishes the job's result gives it back (`release`). Of a job that died it expires.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ FOLDER: Final = "_leases"
 _LOG = logging.getLogger("textmint")
 _SECONDS: Final = 180.0  # that a lease is good for without being renewed
 _RENEW_SECONDS: Final = 30.0
+_JOB_SECONDS: Final = 1_800.0  # that a job's lease is good for: its workers come and go
+_LOOK_SECONDS: Final = 60.0  # between two looks of a worker process at its job's lease
 SETTLE_SECONDS = 2.0  # between a lease written to an object store and the second look; what a slow write may take
 
 
@@ -41,8 +47,8 @@ class Lease:
 
     Args:
       owner: the holder's own name for itself, such as the id of its run.
-      host: its machine.
-      process: its process id there.
+      host: its machine; of a job that works on many, the name of the job.
+      process: its process id there; 0 for a job.
       expires: seconds since 1970.
     """
 
@@ -53,7 +59,70 @@ class Lease:
 
     def __str__(self) -> str:
         until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.expires))
-        return f"process {self.process} on {self.host}, lease until {until} unless renewed"
+        who = f"process {self.process} on {self.host}" if self.process else self.host
+        return f"{who}, lease until {until} unless renewed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobLease:
+    """A lease that a job holds; what its workers must know of it.
+
+    Args:
+      output: the dataset folder, on an object store.
+      name: what is leased.
+      owner: as it was when the launcher took the lease.
+    """
+
+    output: str
+    name: str
+    owner: str
+
+
+class Held:
+    """A lease, while the `with` block of `hold` runs."""
+
+    def __init__(self, output: str, name: str, owner: str) -> None:
+        self._output = output
+        self._name = name
+        self._owner = owner
+        self._lock = threading.Lock()
+        self.is_handed_over = False
+
+    def hand_over(self, job: str, seconds: float) -> None:
+        """Leaves the lease to a job: this process renews it no more, and the end of the block does not give it back.
+
+        Args:
+          job: its name, for whoever is refused.
+          seconds: from now until its workers must have renewed it.
+
+        Raises:
+          LeaseTakenError: somebody else has taken it over.
+          OSError: it cannot be written.
+          ValueError: it is on a local disk, where a lease goes with its process.
+        """
+        if files.is_local(self._output):
+            raise ValueError(self._output)
+        with self._lock:
+            require(self._output, self._name, self._owner)
+            _write(self._output, self._name, _content(self._owner, host=job, process=0, seconds=seconds))
+            self.is_handed_over = True
+
+    def take_back(self) -> None:
+        """The job has ended, or never began: the end of the block gives the lease back, if it is still there."""
+        with self._lock:
+            self.is_handed_over = False
+
+    def renew(self) -> None:
+        """On an object store.
+
+        Raises:
+          LeaseTakenError: somebody else has taken it over.
+          OSError: it cannot be written.
+        """
+        with self._lock:
+            if not self.is_handed_over:
+                require(self._output, self._name, self._owner)
+                _write(self._output, self._name, _mine(self._owner))
 
 
 def path_of(output: str, name: str) -> str:
@@ -62,7 +131,7 @@ def path_of(output: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def hold(output: str, name: str, owner: str) -> Iterator[None]:
+def hold(output: str, name: str, owner: str) -> Iterator[Held]:
     """While its `with` block runs, nobody else holds the lease.
 
     Args:
@@ -70,10 +139,14 @@ def hold(output: str, name: str, owner: str) -> Iterator[None]:
       name: what is leased.
       owner: tells this holder from others of the same process.
 
+    Yields:
+      what hands the lease over to a job.
+
     Raises:
       LeaseTakenError: somebody else holds it.
       OSError: the lease cannot be written.
     """
+    held = Held(output, name, owner)
     if files.is_local(output):
         with _locked(output, name, owner) as descriptor:
 
@@ -84,27 +157,30 @@ def hold(output: str, name: str, owner: str) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
             _overwrite(descriptor, _mine(owner))
             with _renewed(overwrite):
-                yield
+                yield held
         return
-    path = path_of(output, name)
-    holder = _holder_at(path)
+    holder = _holder_at(path_of(output, name))
     if holder is not None:
         raise LeaseTakenError(str(holder))
-
-    def renew() -> None:
-        require(output, name, owner)
-        files.write_file(path, _mine(owner))
-
-    files.write_file(path, _mine(owner))
+    _write(output, name, _mine(owner))
     try:
         time.sleep(SETTLE_SECONDS)
         require(output, name, owner)
-        with _renewed(renew):
-            yield
+        with _renewed(held.renew):
+            yield held
     finally:
-        with contextlib.suppress(OSError, LeaseTakenError):
-            require(output, name, owner)
-            files.delete_files([path])
+        if not held.is_handed_over:
+            _give_back(output, name, owner)
+
+
+def _give_back(output: str, name: str, owner: str) -> None:
+    with contextlib.suppress(OSError, LeaseTakenError):
+        require(output, name, owner)
+        files.delete_files([path_of(output, name)])
+
+
+def _write(output: str, name: str, content: bytes) -> None:
+    files.write_file(path_of(output, name), content)
 
 
 def require(output: str, name: str, owner: str) -> None:
@@ -159,7 +235,11 @@ def _host() -> str:
 
 
 def _mine(owner: str) -> bytes:
-    lease = Lease(owner=owner, host=_host(), process=os.getpid(), expires=time.time() + _SECONDS)
+    return _content(owner, host=_host(), process=os.getpid(), seconds=_SECONDS)
+
+
+def _content(owner: str, *, host: str, process: int, seconds: float) -> bytes:
+    lease = Lease(owner=owner, host=host, process=process, expires=time.time() + seconds)
     return json.dumps(dataclasses.asdict(lease)).encode()
 
 
@@ -253,3 +333,69 @@ def _is_still(path: str, lock: int) -> bool:
 def _overwrite(descriptor: int, content: bytes) -> None:
     """With one call, and spaces over what was there: whoever reads at the same moment sees the one or the other."""
     os.pwrite(descriptor, content.ljust(os.fstat(descriptor).st_size), 0)
+
+
+# --- the lease of a job, in its worker processes
+
+_keepers: Final[dict[JobLease, tuple[threading.Thread, threading.Event]]] = {}
+_keepers_lock: Final = threading.Lock()
+
+
+def keep(job: JobLease) -> None:
+    """From now on a thread of this process renews the job's lease now and then, until the lease is given back or the
+    process ends. A second call does nothing.
+
+    It looks once a minute, and writes only where half of the lease's time has passed and no other process has written:
+    a store takes about one write a second of the same object.
+    """
+    with _keepers_lock:
+        if job in _keepers:
+            return
+        ended = threading.Event()
+        thread = threading.Thread(target=_keep_now_and_then, args=(job, ended), name="job-lease", daemon=True)
+        _keepers[job] = thread, ended
+        thread.start()
+
+
+def release(job: JobLease) -> None:
+    """The job is done: the lease is given back, unless somebody else has it."""
+    with _keepers_lock:
+        kept = _keepers.get(job)
+    if kept is not None:
+        thread, ended = kept
+        ended.set()
+        thread.join()  # a renewal after the end would bring the lease back
+    _give_back(job.output, job.name, job.owner)
+
+
+def _keep_now_and_then(job: JobLease, ended: threading.Event) -> None:
+    try:
+        while not ended.is_set():
+            try:
+                if not _renewed_where_due(job):
+                    return
+            except LeaseTakenError as error:
+                _LOG.error("another run took this job's lease over (%s); this one will not publish", error)
+                return
+            except Exception as error:  # the next try may go right, and an expired lease is no harm by itself
+                _LOG.warning("the job's lease could not be renewed: %s", error)
+            ended.wait(_LOOK_SECONDS)
+    finally:
+        with _keepers_lock:
+            _keepers.pop(job, None)
+
+
+def _renewed_where_due(job: JobLease) -> bool:
+    """-> whether there still is such a lease. The first worker also shortens the one that the launcher left, which had
+    to cover the start of the job."""
+    try:
+        holder = _parsed(files.read_file(path_of(job.output, job.name)))
+    except FileNotFoundError:  # given back: the run is over
+        return False
+    if holder is not None and holder.owner != job.owner:
+        raise LeaseTakenError(str(holder))
+    left = holder.expires - time.time() if holder else 0.0
+    if not _JOB_SECONDS / 2 <= left <= _JOB_SECONDS + _LOOK_SECONDS:
+        host = holder.host if holder else "a job"
+        _write(job.output, job.name, _content(job.owner, host=host, process=0, seconds=_JOB_SECONDS))
+    return True

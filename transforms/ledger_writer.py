@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from transforms import files
 from transforms.elements import PaidReply
+from transforms.lease import JobLease
 from transforms.ledger import SCHEMA, journal_line, replies_file
 
 JOURNAL: Final = "_journal"
@@ -43,11 +44,13 @@ class Ledger:
       folder: the ledger's, a path or URL.
       refresh: the label of the run.
       run_id: names the run's journals; no row depends on it.
+      lease: of the label, where the job holds it; None: the launcher does.
     """
 
     folder: str
     refresh: str
     run_id: str
+    lease: JobLease | None = None
 
 
 class LedgerWriter(Protocol):

@@ -13,6 +13,7 @@ from transforms.attributes import ATTRIBUTES
 from transforms.elements import Choice, Draft, LabelSetSeed, PaidReply, Prompt, Reject, Reply, Usage, with_paid
 from transforms.errors import RunFailed
 from transforms.identity import stable_hash
+from transforms.lease import keep
 from transforms.ledger_writer import Ledger
 from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, fingerprint_of
 from transforms.llm.engine import Done, Engine, Settings, engine_for
@@ -186,6 +187,10 @@ class _Call(beam.DoFn):
         self._done: queue.SimpleQueue[Done[_Asked]]
         self._out: int
         self._throttled = 0.0  # seconds that were not yet counted
+
+    def setup(self) -> None:
+        if self._ledger is not None and self._ledger.lease is not None:
+            keep(self._ledger.lease)
 
     def start_bundle(self) -> None:
         self._engine = None  # a bundle that the ledger answers needs none

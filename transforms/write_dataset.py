@@ -89,6 +89,8 @@ class Target:
       examples_per_task: drafts made of each task.
       optional: which of `accounting.OPTIONAL` the graph has.
       description: what else the manifest holds of this run: options, versions, when it was started.
+      held_by_job: whether the lease of the label is renewed by the workers and given back by whoever publishes;
+        otherwise the launcher does that.
     """
 
     output: str
@@ -98,6 +100,12 @@ class Target:
     examples_per_task: int
     description: Mapping[str, Any]
     optional: tuple[str, ...] = ()
+    held_by_job: bool = False
+
+    @property
+    def job_lease(self) -> lease.JobLease | None:
+        """-> the lease of the label, where the job holds it."""
+        return lease.JobLease(output=self.output, name=self.label, owner=self.run_id) if self.held_by_job else None
 
     @property
     def label(self) -> str:
@@ -123,6 +131,17 @@ class _Chunk:
 
 
 _Size = tuple[tuple[int, int], int]  # a chunk's place and bytes
+
+
+class _OfRun(beam.DoFn):
+    """A step of a run, in whose worker processes a lease that the job holds is renewed."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def setup(self) -> None:
+        if self._target.job_lease is not None:
+            lease.keep(self._target.job_lease)
 
 
 class _AssignBucket(beam.DoFn):
@@ -183,7 +202,7 @@ def _precedence(verdict: Verdict) -> tuple[int, str, str, str]:
     return place, verdict.stage, verdict.reason, verdict.detail
 
 
-class _Pack(beam.DoFn):
+class _Pack(_OfRun):
     """A bucket -> chunks of at most about `shard_bytes`. Of examples there also come their triplets, in the output
     `TRIPLETS`; those that a verdict refuses, by bucket, in the output `REFUSED`; and in the output `COUNTS` how many
     were refused, and how many of those kept have which attributes."""
@@ -192,7 +211,8 @@ class _Pack(beam.DoFn):
     REFUSED = "refused"
     COUNTS = "counts"
 
-    def __init__(self, kind: DatasetKind, schema: pa.Schema, shard_bytes: int, buckets: int) -> None:
+    def __init__(self, target: Target, kind: DatasetKind, schema: pa.Schema, shard_bytes: int, buckets: int) -> None:
+        super().__init__(target)
         self._kind = kind
         self._schema = schema
         self._shard_bytes = shard_bytes
@@ -285,10 +305,10 @@ class _EmptyFile(beam.DoFn):
             yield "00000-of-00001", None
 
 
-class _WriteFile(beam.DoFn):
+class _WriteFile(_OfRun):
     def __init__(self, kind: DatasetKind, target: Target, schema: pa.Schema) -> None:
+        super().__init__(target)
         self._kind = kind
-        self._target = target
         self._schema = schema
 
     def process(self, file: tuple[str, Iterable[_Chunk | None]]) -> Iterator[StagedFile]:
@@ -644,14 +664,14 @@ def _exchange(new: Path, old: Path) -> None:
         new.rename(old)
 
 
-class _Publish(beam.DoFn):
-    def __init__(self, target: Target) -> None:
-        self._target = target
-
+class _Publish(_OfRun):
     def process(
         self, _: bytes, files: Iterable[StagedFile], counts: Mapping[str, int], judged: Mapping[str, int]
     ) -> Iterator[dict[str, Any]]:
-        yield publish(self._target, files, {**counts, **judged})
+        entry = publish(self._target, files, {**counts, **judged})
+        if self._target.job_lease is not None:
+            lease.release(self._target.job_lease)
+        yield entry
 
 
 @dataclasses.dataclass(eq=False)
@@ -685,7 +705,7 @@ class WriteDataset(beam.PTransform):
 
         def packed(kind: DatasetKind, *rows: Any) -> Any:
             together = rows[0] if len(rows) == 1 else rows | f"All{kind.title()}" >> beam.Flatten()
-            do = beam.ParDo(_Pack(kind, self._schema(kind), self.shard_bytes, buckets))
+            do = beam.ParDo(_Pack(self.target, kind, self._schema(kind), self.shard_bytes, buckets))
             return (
                 together
                 | f"Group{kind.title()}" >> beam.GroupByKey()

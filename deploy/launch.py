@@ -1,0 +1,8 @@
+"""What the launcher of a Flex Template runs. Nothing is defined here: workers do not find what stands in __main__."""
+
+import sys
+
+from pipelines.__main__ import program
+
+sys.argv.insert(1, "generate")
+program()
