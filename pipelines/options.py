@@ -11,22 +11,22 @@ import glob
 import math
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, Final
 
 import yaml
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
 from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS, backend_of
-from pipelines.option_error import OptionError
+from pipelines.option_error import OptionError, reason_of
+from pipelines.output_folder import check_input, checked_output
 from pipelines.push_to_hub import check_push
-from transforms import files, lease, ledger
+from transforms import files, ledger
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
 from transforms.exclusions import EXCLUSION_SUFFIXES, ExclusionFileError, read_exclusions
@@ -44,9 +44,7 @@ from transforms.prompt_template import (
     Variables,
 )
 from transforms.quality import CHECKS, Checks, parse_checks
-from transforms.schema import KINDS
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
-from transforms.write_dataset import MANIFEST, STAGING
 
 LOCAL_RUNNER: Final = "FnApiRunner"
 """Beam's in-process engine. `DirectRunner` stands for three of them, and tries Prism first, a binary that it downloads
@@ -408,6 +406,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
     _check_runner(standard.runner)
+    FileSystems.set_options(options)  # whose credentials they name, also before there is a pipeline
     config = _validated(typed, options.view_as(GoogleCloudOptions))
     return config, options
 
@@ -543,15 +542,6 @@ def _read_text(option: str, path: str) -> str:
         raise OptionError(f"{option} {path}: cannot be read: {reason_of(error)}") from None
 
 
-def reason_of(error: BaseException) -> str:
-    """An exception -> what a person needs of it, in one line."""
-    if isinstance(error, BeamIOError) and error.exception_details:
-        error = next((e for e in error.exception_details.values() if isinstance(e, BaseException)), error)
-    if isinstance(error, OSError) and error.strerror:
-        return " ".join(error.strerror.split())
-    return " ".join(f"{error}".split())[:300] or type(error).__name__
-
-
 def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     """Checks all that can be checked without a run. Problems are collected; the output folder is tried last, so that
     nothing is written when anything else is wrong."""
@@ -580,7 +570,7 @@ def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions) -> Config:
     verify_backend: Any = check(lambda: _verify_backend(typed, cloud, backend)) if backend else None
     if problems:
         raise OptionError(*problems)
-    output = _output(typed["output"])
+    output = checked_output(typed["output"])
     return Config(
         output=output,
         attributes=attributes,
@@ -806,82 +796,22 @@ def _count_once(
       refusal: what `read` raises where a file cannot be used.
       suffixes: the endings that a file may have.
     """
+    check_input(option, pattern)
     try:
-        found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
+        found_files = files.match_files(as_pattern(pattern))
     except Exception as error:
         raise OptionError(f"{option} {pattern}: cannot be read: {reason_of(error)}") from None
     if not found_files:
         raise OptionError(f"{option} {pattern}: there is no such file")
     found = 0
-    for metadata in found_files:
-        path = metadata.path
+    for path in (file.path for file in found_files):
         if not path.lower().endswith(suffixes):
             raise OptionError(f"{option} {path}: is not one of {', '.join(suffixes)}")
         try:
-            with FileSystems.open(path) as file:
+            with files.open_text(path) as file:
                 found += sum(1 for _ in read(file, path))
         except refusal as error:
             raise OptionError(f"{option} {path}: {error}") from None
         except Exception as error:
             raise OptionError(f"{option} {path}: cannot be read: {reason_of(error)}") from None
     return found
-
-
-def _output(path: str) -> str:
-    """The folder as typed -> an absolute path or URL that can be written to. It is tried, and left as it was."""
-    if not path.strip():
-        raise OptionError("--output is empty; name a folder")
-    return _remote_output(path) if "://" in path else _local_output(path)
-
-
-def _local_output(path: str) -> str:
-    made: list[Path] = []
-    try:
-        folder = Path(path).expanduser().absolute()
-        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for inside in (folder, *(folder / name for name in (STAGING, ledger.FOLDER, lease.FOLDER, *KINDS))):
-            if inside is folder or inside.exists():
-                probe = inside / f".write-test-{os.getpid()}"
-                probe.touch()
-                probe.unlink()
-        if (folder / MANIFEST).is_dir():
-            raise OSError(f"{MANIFEST} is a folder")
-    except (OSError, ValueError, RuntimeError) as error:
-        for parent in made:
-            if parent.is_dir():
-                parent.rmdir()
-        raise OptionError(f"--output {path}: cannot be written: {reason_of(error)}; name a folder that can") from None
-    return str(folder)
-
-
-def _remote_output(path: str) -> str:
-    """Writes a small file and deletes it. Clients of object stores wait for minutes where they find no credentials, so
-    it has so many seconds."""
-    output = path.rstrip("/")
-    if found := re.search(r"[*?\[\]]", output):
-        raise OptionError(f"--output {path}: Beam takes {found[0]!r} for a wildcard; name a folder without one")
-    failure: list[BaseException | None] = []
-
-    def attempt() -> None:
-        try:
-            probe = files.join(output, STAGING, f"write-test-{os.getpid()}")
-            files.write_file(probe, b"textmint")
-            files.delete_files([probe])
-            failure.append(None)
-        except BaseException as error:  # each file system raises its own
-            failure.append(error)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(_REMOTE_SECONDS)
-    if not failure:
-        problem = f"no answer within {_REMOTE_SECONDS:.0f} s"
-    elif failure[0] is not None:
-        problem = reason_of(failure[0])
-    else:
-        return output
-    raise OptionError(f"--output {path}: cannot be written: {problem}; check the path and your credentials for it")
-
-
-_REMOTE_SECONDS: Final = 45.0

@@ -17,13 +17,23 @@ ROOT = Path(__file__).parents[1]
 BEAM_IN_THINGS = {
     "transforms.metrics": "wraps Beam's counters for the steps",
     "transforms.files": "opens files on whatever file system Beam knows",
+    "transforms.gcs": "shares the credentials and options of Beam's own file system",
 }
 
 # Files whose second public PTransform is the same step from another source.
 MORE_TRANSFORMS = {"transforms.task_generate": {"ReadTasks"}}
 
 # One module at most may import each of these: how a vendor is called stands in one place.
-VENDORS = ("google.genai", "openai", "google.cloud.aiplatform", "vertexai", "anthropic", "httpx", "huggingface_hub")
+VENDORS = (
+    "google.genai",
+    "openai",
+    "google.cloud.aiplatform",
+    "google.cloud.storage",
+    "vertexai",
+    "anthropic",
+    "httpx",
+    "huggingface_hub",
+)
 
 # What would make a row depend on chance, on the moment or on the process, or would run data.
 FORBIDDEN_MODULES = [

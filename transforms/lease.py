@@ -4,8 +4,9 @@
 
 A holder renews its lease now and then. One that has expired is taken over; so is, at once, that of a process of this
 machine that is gone. On a local disk the file is locked as well, and the lock goes with the process, however that ends.
-Object stores have no locks: there a new holder writes its lease, waits for a moment and reads it again, so that of two
-that come at the same time the last writer stays; and a run looks once more before it publishes (`require`).
+Object stores have no locks. On gs:// a lease is written on the condition that nobody has written it since it was read,
+so of two that come at the same time one is refused. On other stores a new holder writes its lease, waits for a moment
+and reads it again, so that the last writer stays. A run looks once more before it publishes (`require`).
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from transforms import files
+from transforms import files, gcs
+from transforms.errors import FileChangedError
 
 FOLDER: Final = "_leases"
 _LOG = logging.getLogger("textmint")
 _SECONDS: Final = 180.0  # that a lease is good for without being renewed
 _RENEW_SECONDS: Final = 30.0
+_PATIENCE_SECONDS: Final = 20.0  # for a store that does not answer; a renewal is tried again soon
+_PATIENCE_AT_END_SECONDS: Final = 3.0  # a lease that stays behind is no harm: it expires
 SETTLE_SECONDS = 2.0  # between a lease written to an object store and the second look; what a slow write may take
 
 
@@ -87,6 +91,14 @@ def hold(output: str, name: str, owner: str) -> Iterator[None]:
                 yield
         return
     path = path_of(output, name)
+    if gcs.is_gcs(path):
+        _take(path, owner)
+        try:
+            with _renewed(lambda: renew_compared(path, owner)):
+                yield
+        finally:
+            _give_back(path, owner)
+        return
     holder = _holder_at(path)
     if holder is not None:
         raise LeaseTakenError(str(holder))
@@ -135,12 +147,56 @@ def holders(output: str) -> dict[str, Lease]:
 def _holder_at(path: str) -> Lease | None:
     """-> who holds the lease; None where it is absent, stale or unreadable."""
     try:
-        holder = _parsed(files.read_file(path))
+        return _if_current(_parsed(files.read_file(path)))
     except FileNotFoundError:
         return None
+
+
+def _if_current(holder: Lease | None) -> Lease | None:
     if holder is None or holder.expires <= time.time():
         return None
     return None if holder.host == _host() and not is_alive(holder.process) else holder
+
+
+def _take(path: str, owner: str) -> None:
+    """A lease on gs:// -> it is ours, if it is nobody's. The object's generation decides between two that come at the
+    same moment."""
+    while True:
+        holder, generation = _versioned(path, gcs.PATIENCE_SECONDS)
+        holder = _if_current(holder)
+        if holder is not None and holder.owner != owner:
+            raise LeaseTakenError(str(holder))
+        with contextlib.suppress(FileChangedError):  # by somebody else; or the answer to our own write was lost
+            gcs.write(path, _mine(owner), generation=generation)
+            return
+
+
+def renew_compared(path: str, owner: str) -> None:
+    """A lease on gs:// that is ours, or nobody's -> it is ours for longer.
+
+    Raises:
+      LeaseTakenError: somebody else has it.
+      OSError: it cannot be read or written, or somebody writes it at this moment.
+    """
+    holder, generation = _versioned(path, _PATIENCE_SECONDS)
+    if holder is not None and holder.owner != owner:
+        raise LeaseTakenError(str(holder))
+    gcs.write(path, _mine(owner), generation=generation, patience=_PATIENCE_SECONDS)
+
+
+def _give_back(path: str, owner: str) -> None:
+    with contextlib.suppress(OSError):
+        holder, generation = _versioned(path, _PATIENCE_AT_END_SECONDS)
+        if holder is not None and holder.owner == owner:
+            gcs.delete(path, generation=generation, patience=_PATIENCE_AT_END_SECONDS)
+
+
+def _versioned(path: str, patience: float) -> tuple[Lease | None, int]:
+    try:
+        content, generation = gcs.read_version(path, patience=patience)
+    except FileNotFoundError:
+        return None, gcs.ABSENT
+    return _parsed(content), generation
 
 
 def is_alive(process: int) -> bool:
