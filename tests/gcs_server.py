@@ -203,9 +203,6 @@ class Store:
         head = {key: value for key, value in session.items() if key != "content"}
         self._replace(self._session(upload), json.dumps(head).encode() + b"\n" + session["content"])
 
-    def end_session(self, upload: str) -> None:
-        self._session(upload).unlink(missing_ok=True)
-
     def _session(self, upload: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]+", upload):
             raise Refused(400, "Invalid upload id")
@@ -458,6 +455,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _continue(self, upload: str, headers: Mapping[str, str], body: bytes) -> Answer:
         session = self.store.session(upload)
+        if "made" in session:  # the answer to the last part was lost
+            return Answer(body=self.store.find(session["bucket"], session["name"]).resource)
         told = re.fullmatch(r"bytes (?:\*|(\d+)-(\d+))/(\*|\d+)", headers.get("Content-Range", ""))
         content = session["content"]
         if told and told[1] is not None:
@@ -476,7 +475,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         made = self._checked(
             self.store, session["bucket"], session["name"], content, session["kind"], session["told"], session["query"]
         )
-        self.store.end_session(upload)
+        self.store.save_session(upload, {**session, "content": b"", "made": made.generation})
         return Answer(body=made.resource)
 
     def _list(self, bucket: str, query: Mapping[str, str]) -> dict[str, Any]:

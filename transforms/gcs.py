@@ -157,7 +157,7 @@ def told(path: str, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         cause = _innermost(error)
-        if isinstance(cause, NotFound) and NO_BUCKET not in str(cause):
+        if isinstance(cause, NotFound) and NO_BUCKET not in str(cause) and what != "written":
             raise FileNotFoundError(path) from error
         if isinstance(cause, PreconditionFailed):
             raise FileChangedError(path) from error
@@ -185,12 +185,14 @@ def _status(error: BaseException | None) -> int | None:
 
 
 def _reason(error: BaseException | None) -> str:
-    if isinstance(error, RetryError) and error.cause is not None:
-        return f"{_reason(error.cause)}, and so for all of the time that it was tried again"
+    if isinstance(error, RetryError) and error.cause is not None:  # all of the time that it was tried again
+        return _reason(error.cause)
     if isinstance(error, GoogleAPICallError):
         with contextlib.suppress(Exception):  # an answer that is no JSON
-            return f"{error.code} {error.response.json()['error']['message']}"[:300]
+            return f"{error.code} {error.response.json()['error']['message'].rstrip('.')}"[:300]
         return f"{error.code} {' '.join(str(error.message).split())}"[:300]
+    if isinstance(error, DefaultCredentialsError):  # it was asked for some
+        return "there are no credentials"
     if isinstance(error, GoogleAuthError):
         return f"credentials: {' '.join(str(error).split())}"[:300]
     if isinstance(error, ConnectionError) or type(error).__module__.startswith(("requests.", "urllib3.")):
@@ -237,6 +239,8 @@ def read_end(path: str, count: int) -> bytes:
 
 class _Reader(BlobReader):
     """As Google's, with our errors."""
+
+    mode = "rb"  # which Beam looks at where it decompresses
 
     def read(self, size: int = -1) -> bytes:
         with told(f"{_SCHEME}{self._blob.bucket.name}/{self._blob.name}", "read"):
