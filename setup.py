@@ -6,7 +6,7 @@ that makes it anew. run.sh and CI install within it.
 
 from setuptools import find_packages, setup
 
-# Google Cloud: gs:// paths and the translation for Dataflow need the three named google-* packages below. Beam's own
+# Google Cloud: gs:// paths and the translation for Dataflow need the four named google-* packages below. Beam's own
 # extra `gcp` also brings them, with some forty clients of other services and a package that has no wheel; whoever
 # wants those (BigQuery, Spanner, Pub/Sub) can install `apache-beam[gcp]` beside Textmint.
 RUN = [
@@ -19,6 +19,7 @@ RUN = [
     "google-cloud-aiplatform>=1.160,<2",
     "google-cloud-dataflow-client>=0.13,<0.14",
     "google-cloud-secret-manager>=2.20,<3",  # the oldest that was tried; workers read an API key with it
+    "google-cloud-storage>=3,<4",
     "google-genai>=2.33,<3",  # the oldest that was tried; the service tier and the raw reply need a recent one
     "jinja2>=3.1,<4",
     "json_repair>=0.64,<1",

@@ -34,8 +34,8 @@ from google.auth.exceptions import GoogleAuthError
 from pipelines.dataflow_options import LaunchFailed
 from pipelines.earlier import NOTHING, Earlier
 from pipelines.generate import build
-from pipelines.option_error import OptionError
-from pipelines.options import Config, reason_of
+from pipelines.option_error import OptionError, reason_of
+from pipelines.options import Config
 from transforms.errors import RunFailed
 from transforms.lease import Held
 from transforms.write_dataset import Target

@@ -8,8 +8,9 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from pipelines.option_error import OptionError
-from pipelines.options import OptionParser, reason_of
+from pipelines.option_error import OptionError, reason_of
+from pipelines.options import OptionParser
+from pipelines.output_folder import check_input
 from transforms import files, lease
 from transforms.ledger import FOLDER
 from transforms.ledger_files import Contents, compact, contents, fold_journals
@@ -71,6 +72,7 @@ def _output(path: str) -> str:
     if not path.strip():
         raise OptionError("--output is empty; name a folder")
     output = path.rstrip("/") if "://" in path else os.path.abspath(os.path.expanduser(path))
+    check_input("--output", output)
     try:
         found = files.list_files(files.join(output, FOLDER)) or files.list_folders(files.join(output, FOLDER), "_")
     except Exception as error:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+from apache_beam.io.filesystem import BeamIOError
+
+from transforms.errors import StoreError
+
 
 class OptionError(Exception):
     """Options that cannot be used.
@@ -13,3 +20,20 @@ class OptionError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception -> what a person needs of it, in one line."""
+    for _ in range(_MOST_WRAPPINGS):
+        details = error.exception_details if isinstance(error, BeamIOError) else None
+        error = next((inner for inner in (details or {}).values() if isinstance(inner, BaseException)), error)
+    if isinstance(error, StoreError):
+        return error.reason
+    if isinstance(error, OSError) and error.strerror:
+        return " ".join(error.strerror.split())
+    line = " ".join(_REQUEST.sub("", f"{error}").split())
+    return line[:300] or type(error).__name__
+
+
+_MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps what the client raised
+_REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what Google's clients say

@@ -11,14 +11,13 @@ import glob
 import math
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, Final
 
 import yaml
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
@@ -32,11 +31,12 @@ from apache_beam.runners.runner import create_runner
 
 from pipelines import dataflow_options
 from pipelines.backends import Workers, backend_of, check_secret
-from pipelines.option_error import OptionError
+from pipelines.option_error import OptionError, reason_of
 from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, is_switch, own_actions
+from pipelines.output_folder import check_input, checked_output
 from pipelines.push_to_hub import check_push
 from pipelines.refresh_label import label_of
-from transforms import files, lease, ledger
+from transforms import files, ledger
 from transforms.attributes import Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
 from transforms.exclusions import EXCLUSION_SUFFIXES, ExclusionFileError, read_exclusions
@@ -54,9 +54,7 @@ from transforms.prompt_template import (
     Variables,
 )
 from transforms.quality import CHECKS, Checks, parse_checks
-from transforms.schema import KINDS
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
-from transforms.write_dataset import MANIFEST, STAGING
 
 LOCAL_RUNNER: Final = "FnApiRunner"
 """Beam's in-process engine. `DirectRunner` stands for three of them, and tries Prism first, a binary that it downloads
@@ -181,6 +179,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     _check_runner(standard.runner)
     dataflow_options.check(typed, options)
     offline = dataflow_options.is_dry_run(options)
+    FileSystems.set_options(options)  # whose credentials they name, also before there is a pipeline
     config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options), offline=offline)
     return config, options
 
@@ -336,21 +335,6 @@ def _unreadable(option: str, path: str, error: BaseException) -> OptionError:
     return OptionError(f"{option} {path}: cannot be read: {reason}")
 
 
-def reason_of(error: BaseException) -> str:
-    """An exception -> what a person needs of it, in one line."""
-    for _ in range(_MOST_WRAPPINGS):
-        details = error.exception_details if isinstance(error, BeamIOError) else None
-        error = next((inner for inner in (details or {}).values() if isinstance(inner, BaseException)), error)
-    if isinstance(error, OSError) and error.strerror:
-        return " ".join(error.strerror.split())
-    line = " ".join(_REQUEST.sub("", f"{error}").split())
-    return line[:300] or type(error).__name__
-
-
-_MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps what the client raised
-_REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what Google's clients say
-
-
 def _validated(
     typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, *, offline: bool = False
 ) -> Config:
@@ -390,7 +374,7 @@ def _validated(
         raise OptionError(*problems)
     if typed["api_key_secret"] is not None and not offline:
         check_secret(typed["api_key_secret"], workers)
-    output = typed["output"].rstrip("/") if offline else _output(typed["output"])
+    output = typed["output"].rstrip("/") if offline else checked_output(typed["output"])
     return Config(
         output=output,
         attributes=attributes,
@@ -618,82 +602,22 @@ def _count_once(
       refusal: what `read` raises where a file cannot be used.
       suffixes: the endings that a file may have.
     """
+    check_input(option, pattern)
     try:
-        found_files = FileSystems.match([as_pattern(pattern)])[0].metadata_list
+        found_files = files.match_files(as_pattern(pattern))
     except Exception as error:
         raise _unreadable(option, pattern, error) from None
     if not found_files:
         raise OptionError(f"{option} {pattern}: there is no such file")
     found = 0
-    for metadata in found_files:
-        path = metadata.path
+    for path in (file.path for file in found_files):
         if not path.lower().endswith(suffixes):
             raise OptionError(f"{option} {path}: is not one of {', '.join(suffixes)}")
         try:
-            with FileSystems.open(path) as file:
+            with files.open_text(path) as file:
                 found += sum(1 for _ in read(file, path))
         except refusal as error:
             raise OptionError(f"{option} {path}: {error}") from None
         except Exception as error:
             raise _unreadable(option, path, error) from None
     return found
-
-
-def _output(path: str) -> str:
-    """The folder as typed -> an absolute path or URL that can be written to. It is tried, and left as it was."""
-    if not path.strip():
-        raise OptionError("--output is empty; name a folder")
-    return _remote_output(path) if "://" in path else _local_output(path)
-
-
-def _local_output(path: str) -> str:
-    made: list[Path] = []
-    try:
-        folder = Path(path).expanduser().absolute()
-        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for inside in (folder, *(folder / name for name in (STAGING, ledger.FOLDER, lease.FOLDER, *KINDS))):
-            if inside is folder or inside.exists():
-                probe = inside / f".write-test-{os.getpid()}"
-                probe.touch()
-                probe.unlink()
-        if (folder / MANIFEST).is_dir():
-            raise OSError(f"{MANIFEST} is a folder")
-    except (OSError, ValueError, RuntimeError) as error:
-        for parent in made:
-            if parent.is_dir():
-                parent.rmdir()
-        raise OptionError(f"--output {path}: cannot be written: {reason_of(error)}; name a folder that can") from None
-    return str(folder)
-
-
-def _remote_output(path: str) -> str:
-    """Writes a small file and deletes it. Clients of object stores wait for minutes where they find no credentials, so
-    it has so many seconds."""
-    output = path.rstrip("/")
-    if found := re.search(r"[*?\[\]]", output):
-        raise OptionError(f"--output {path}: Beam takes {found[0]!r} for a wildcard; name a folder without one")
-    failure: list[BaseException | None] = []
-
-    def attempt() -> None:
-        try:
-            probe = files.join(output, STAGING, f"write-test-{os.getpid()}")
-            files.write_file(probe, b"textmint")
-            files.delete_files([probe])
-            failure.append(None)
-        except BaseException as error:  # each file system raises its own
-            failure.append(error)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(_REMOTE_SECONDS)
-    if not failure:
-        problem = f"no answer within {_REMOTE_SECONDS:.0f} s"
-    elif failure[0] is not None:
-        problem = reason_of(failure[0])
-    else:
-        return output
-    raise OptionError(f"--output {path}: cannot be written: {problem}; check the path and your credentials for it")
-
-
-_REMOTE_SECONDS: Final = 45.0

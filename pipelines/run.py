@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from pipelines.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
@@ -37,13 +36,15 @@ from pipelines.signals import ending_on_signals
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
 from pipelines.worker_output import kept_aside
 from transforms import files, lease
-from transforms.errors import RunFailed
+from transforms.errors import RunFailed, StoreError
 from transforms.ledger_files import fold_journals
 from transforms.llm.engine import LAUNCHER, close_engines
 from transforms.write_dataset import Target, read_manifest
 
 _LOG = logging.getLogger("textmint")
-_REASON: Final = re.compile(rf"{RunFailed.__name__}: (.*?)(?: \[while running|\n|$)")
+_REASONS: Final = tuple(
+    re.compile(rf"{told.__name__}: (.*?)(?: \[while running|\n|$)") for told in (RunFailed, StoreError)
+)
 _WIDTH: Final = 100
 _AFTERWARDS: Final = "what was published before is there, and what was paid for is kept; run the same command again"
 _NOTHING_NEW: Final = (
@@ -117,8 +118,8 @@ def generate(argv: Sequence[str], prog: str) -> int:
                 ended_by = signal.Signals(signals[0]) if signals else signal.SIGINT
                 print(f"{prog}: ended by {ended_by.name}; {_AFTERWARDS}", file=sys.stderr)
                 return 128 + ended_by
-            if reason := _REASON.search(f"{type(error).__name__}: {error}"):
-                print(f"{prog}: the run failed: {reason[1]}", file=sys.stderr)
+            if reason := reason_in(f"{type(error).__name__}: {error}"):
+                print(f"{prog}: the run failed: {reason}", file=sys.stderr)
             else:
                 print(workers_said(), end="", file=sys.stderr)
                 traceback.print_exc()
@@ -144,6 +145,14 @@ def dry_run(config: Config, options: PipelineOptions, target: Target, prog: str)
         print(f"{prog}: {error}", file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
     return 0
+
+
+def reason_in(text: str) -> str | None:
+    """The text of an error, in whatever an engine has wrapped it -> the reason that it holds for a person."""
+    for pattern in _REASONS:
+        if found := pattern.search(text):
+            return found[1] if pattern is _REASONS[0] else f"{found[1]}; {_AFTERWARDS}"
+    return None
 
 
 @contextlib.contextmanager
@@ -317,7 +326,7 @@ def _first_rows(output: str, entry: Mapping[str, Any], count: int) -> list[dict[
     first = next((file for file in entry["files"]["examples"] if file["rows"]), None)
     if first is None:
         return []
-    with FileSystems.open(FileSystems.join(output, first["path"])) as file:
+    with files.open_file(files.join(output, first["path"])) as file:
         batches = pq.ParquetFile(file).iter_batches(batch_size=count)
         rows: list[dict[str, Any]] = next(batches).to_pylist()
     return rows

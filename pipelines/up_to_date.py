@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from apache_beam.io.filesystems import FileSystems
-
 from pipelines.earlier import Earlier
 from pipelines.options import Config
 from transforms import files
@@ -118,9 +116,9 @@ def _digest_of_files(pattern: str | None) -> str:
     if pattern is None:
         return ""
     digest = hashlib.blake2b(digest_size=16)
-    for match in sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda match: str(match.path)):
-        digest.update(f"{match.path}\0".encode("utf-8", "surrogateescape"))
-        with files.open_file(match.path) as file:
+    for found in files.match_files(pattern):
+        digest.update(f"{found.path}\0".encode("utf-8", "surrogateescape"))
+        with files.open_file(found.path) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
     return digest.hexdigest()

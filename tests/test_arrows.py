@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 BEAM_IN_THINGS = {
     "transforms.metrics": "wraps Beam's counters for the steps",
     "transforms.files": "opens files on whatever file system Beam knows",
+    "transforms.gcs": "shares the credentials and options of Beam's own file system",
 }
 
 # Files whose second public PTransform is the same step from another source.
@@ -31,6 +32,7 @@ VENDORS = (
     "openai",
     "google.cloud.aiplatform",
     "google.cloud.secretmanager_v1",
+    "google.cloud.storage",
     "vertexai",
     "anthropic",
     "httpx",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import re
+import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from pipelines.option_error import OptionError
 from pipelines.option_table import GenerateOptions
 from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
 from pipelines.run import generate, reject_reasons, target_of, versions
+from tests.mem_store import MemFileSystem
 from transforms.attributes import parse_attributes
 from transforms.llm.offline import MODEL, OfflineBackend
 from transforms.tasks import read_topics
@@ -366,48 +366,33 @@ def test_output_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert config_of("--output=~/data").output == str(tmp_path / "data")
 
 
-class Store:
-    """An object store in place of Google's, whose client would look for credentials first."""
+@pytest.mark.parametrize("path", ["mem://bucket/data", "mem://bucket/data/"])
+def test_output_may_be_a_url(path: str, store: dict[str, bytes]) -> None:
+    assert config_of(f"--output={path}").output == "mem://bucket/data"
+    probe = f"mem://bucket/data/_staging/write-test-{socket.gethostname()}-{os.getpid()}"
+    assert MemFileSystem.log == [f"create {probe}", f"delete {probe}"]
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: Callable[[], None] = lambda: None) -> None:
-        self.calls: list[str] = []
 
-        def create(path: str, **_: object) -> io.BytesIO:
-            fails()
-            self.calls.append(f"create {path}")
-            return io.BytesIO()
-
-        monkeypatch.setattr("pipelines.options.FileSystems.create", create)
-        monkeypatch.setattr(
-            "pipelines.options.FileSystems.delete", lambda paths: self.calls.append(f"delete {paths[0]}")
+def test_wildcards_in_a_url_are_told(store: dict[str, bytes]) -> None:
+    for scheme in ("mem", "gs"):
+        assert problem(f"--output={scheme}://bucket-name/a[1]").endswith(
+            "Beam takes '[' for a wildcard; name a folder without one"
         )
+    assert MemFileSystem.log == []
 
 
-@pytest.mark.parametrize("path", ["gs://bucket-name/data", "gs://bucket-name/data/"])
-def test_output_may_be_a_url(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(monkeypatch)
-    assert config_of(f"--output={path}").output == "gs://bucket-name/data"
-    probe = f"gs://bucket-name/data/_staging/write-test-{os.getpid()}"
-    assert store.calls == [f"create {probe}", f"delete {probe}"]
-
-
-def test_wildcards_in_a_url_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(monkeypatch)
-    assert problem("--output=gs://bucket-name/a[1]").endswith(
-        "Beam takes '[' for a wildcard; name a folder without one"
-    )
-    assert store.calls == []
-
-
-def test_a_store_that_cannot_be_written_is_told_before_anything_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden() -> None:
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_paid_for(
+    store: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
         raise PermissionError(13, "no access\nto the bucket")
 
-    Store(monkeypatch, forbidden)
-    assert problem("--output=gs://bucket-name/data").startswith("--output gs://bucket-name/data: cannot be written: ")
-    Store(monkeypatch, lambda: time.sleep(5))
-    monkeypatch.setattr("pipelines.options._REMOTE_SECONDS", 0.05)
-    assert "no answer within 0 s" in problem("--output=gs://bucket-name/data")
+    monkeypatch.setattr(MemFileSystem, "create", forbidden)
+    told = "--output mem://bucket/data: cannot be written: "
+    assert problem("--output=mem://bucket/data").startswith(f"{told}no access to the bucket; check the path and your ")
+    monkeypatch.setattr(MemFileSystem, "create", lambda *_, **__: time.sleep(5))
+    monkeypatch.setattr("pipelines.output_folder._REMOTE_SECONDS", 0.05)
+    assert problem("--output=mem://bucket/data").startswith(f"{told}no answer within 0 s; ")
 
 
 @pytest.mark.parametrize("name", ["examples", "tasks", "rejects", "_staging"])

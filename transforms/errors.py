@@ -8,3 +8,23 @@ class RunFailed(RuntimeError):
 
     Engines wrap what a worker raises into errors of their own, as text; the launcher finds this class's name in it.
     """
+
+
+class StoreError(OSError):
+    """A file that is not on a disk of this machine cannot be read or written; the message says which and why, in one
+    line. The launcher finds this class's name as well.
+
+    Args:
+      message: the file, what cannot be done to it, and the reason.
+      reason: the reason alone.
+      status: what the store has answered, in the terms of HTTP; None where it has not answered.
+    """
+
+    def __init__(self, message: str, reason: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or message
+        self.status = status
+
+
+class FileChangedError(OSError):
+    """Somebody else has written the file since it was read."""

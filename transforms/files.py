@@ -1,7 +1,8 @@
 """Files: whole files on whatever file system Beam knows, a local disk, gs://, s3:// or another.
 
 On a local disk, or another file system with folders, a file is written under another name and renamed, so that none is
-ever seen half; object stores show an object when all of it is there.
+ever seen half; object stores show an object when all of it is there. On gs:// a file can also be changed for sure: see
+`update_file`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import CompressedFile, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
+
+from transforms import gcs
+from transforms.errors import FileChangedError, StoreError
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -37,7 +41,7 @@ def _with_os_errors(function: Callable[_Given, _Result]) -> Callable[_Given, _Re
         except OSError:
             raise
         except Exception as error:
-            raise OSError(" ".join(f"{type(error).__name__}: {error}".split())) from error
+            raise StoreError(" ".join(f"{type(error).__name__}: {error}".split())) from error
 
     return wrapped
 
@@ -82,6 +86,8 @@ def list_files(folder: str, pattern: str = "*") -> list[FoundFile]:
                         if entry.is_file():
                             found.append(FoundFile(os.path.join(folder, entry.name), entry.stat().st_size))
         return sorted(found)
+    if gcs.is_gcs(folder):
+        return [FoundFile(path, size) for path, size in gcs.list_objects(folder, pattern)]
     # What looks like a pattern in the folder's own name is none.
     matches = FileSystems.match([FileSystems.join(glob.escape(folder), pattern)])[0].metadata_list
     return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
@@ -94,6 +100,8 @@ def list_folders(folder: str, prefix: str) -> list[str]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir())
         return []
+    if gcs.is_gcs(folder):
+        return gcs.list_folders(folder, prefix)
     found = set()
     for match in FileSystems.match([FileSystems.join(glob.escape(folder), f"{prefix}*", "*")])[0].metadata_list:
         found.add(str(match.path)[len(folder) :].strip("/").split("/")[0])
@@ -101,9 +109,40 @@ def list_folders(folder: str, prefix: str) -> list[str]:
 
 
 @_with_os_errors
+def list_below(folder: str) -> list[FoundFile]:
+    """A folder of an object store -> the files in it and in its folders, by path."""
+    if gcs.is_gcs(folder):
+        return [FoundFile(path, size) for path, size in gcs.list_below(folder)]
+    matches = FileSystems.match([FileSystems.join(glob.escape(folder), "**")])[0].metadata_list
+    return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
+
+
+@_with_os_errors
+def match_files(pattern: str) -> list[FoundFile]:
+    """A path, URL or pattern that a user gave -> the files that it stands for, by path."""
+    if gcs.is_gcs(pattern):
+        gcs.settle_credentials()
+    with gcs.told(pattern, "read") if gcs.is_gcs(pattern) else contextlib.nullcontext():
+        matches = FileSystems.match([pattern])[0].metadata_list
+    return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
+
+
+def match_paths(pattern: str) -> list[str]:
+    """As `match_files`, but their paths alone.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    found = [file.path for file in match_files(pattern)]
+    if not found:  # it was there when the options were checked
+        raise FileNotFoundError(f"{pattern}: there is no such file")
+    return found
+
+
+@_with_os_errors
 def exists(path: str) -> bool:
     """A path or URL -> whether something is there."""
-    return bool(FileSystems.exists(path))
+    return gcs.exists(path) if gcs.is_gcs(path) else bool(FileSystems.exists(path))
 
 
 @_with_os_errors
@@ -116,6 +155,8 @@ def open_file(path: str) -> IO[bytes]:
     """
     if is_local(path):
         return open(path, "rb")
+    if gcs.is_gcs(path):
+        return gcs.open_object(path)
     try:
         file: Any = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     except Exception:  # each file system has its own
@@ -125,6 +166,17 @@ def open_file(path: str) -> IO[bytes]:
     return file  # type: ignore[no-any-return]
 
 
+def open_text(path: str) -> IO[bytes]:
+    """A path or URL -> the file, open for reading; what is compressed, as its ending says, is decompressed.
+
+    Raises:
+      as `open_file`.
+    """
+    kind = CompressionTypes.detect_compression_type(path)
+    file = open_file(path)
+    return file if kind == CompressionTypes.UNCOMPRESSED else CompressedFile(file, compression_type=kind)
+
+
 @_with_os_errors
 def read_file(path: str) -> bytes:
     """A path or URL -> the content.
@@ -132,6 +184,8 @@ def read_file(path: str) -> bytes:
     Raises:
       as `open_file`.
     """
+    if gcs.is_gcs(path):
+        return gcs.read(path)
     with open_file(path) as file:
         return bytes(file.read())
 
@@ -143,6 +197,8 @@ def read_end(path: str, count: int) -> bytes:
     Raises:
       as `open_file`.
     """
+    if gcs.is_gcs(path):
+        return gcs.read_end(path, count)
     with open_file(path) as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - count))
@@ -159,6 +215,9 @@ def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
     Raises:
       OSError: it cannot be written; nothing is left of it.
     """
+    if gcs.is_gcs(path):
+        gcs.write(path, content)
+        return
     if not is_local(path):
         _write_remote(path, content)
         return
@@ -214,17 +273,65 @@ def _write_remote(path: str, content: bytes) -> None:
 
 
 @_with_os_errors
+def update_file(path: str, change: Callable[[bytes | None], bytes]) -> None:
+    """A URL on an object store, and what makes its new content of the old one (None: there is none) -> the file.
+
+    On gs:// no change that somebody else makes at the same moment is lost: it is looked at, and `change` is called
+    again. Other stores have nothing of that kind; there the last of the two stays.
+
+    Raises:
+      OSError: it cannot be read or written.
+    """
+    if not gcs.is_gcs(path):
+        write_file(path, change(_content_of(path)))
+        return
+    while True:
+        content: bytes | None
+        try:
+            content, generation = gcs.read_version(path)
+        except FileNotFoundError:
+            content, generation = None, gcs.ABSENT
+        try:
+            gcs.write(path, change(content), generation=generation)
+            return
+        except FileChangedError:  # or an answer was lost, and it is our own; then once more changes nothing
+            continue
+
+
+def _content_of(path: str) -> bytes | None:
+    try:
+        return read_file(path)
+    except FileNotFoundError:
+        return None
+
+
 def move_file(source: str, destination: str) -> None:
     """A file -> the same under another name of the same file system.
 
     Raises:
       OSError: it cannot be moved.
     """
-    if is_local(source):
-        Path(destination).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(source, destination)
-    else:
-        FileSystems.rename([source], [destination])
+    move_files([(source, destination)])
+
+
+@_with_os_errors
+def move_files(pairs: Iterable[tuple[str, str]]) -> None:
+    """(from, to) -> each file under its other name, on the same file system.
+
+    Raises:
+      OSError: one cannot be moved.
+    """
+    remote: list[tuple[str, str]] = []
+    for source, destination in pairs:
+        if is_local(source):
+            Path(destination).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, destination)
+        else:
+            remote.append((source, destination))
+    if remote and gcs.is_gcs(remote[0][0]):
+        gcs.move_all(remote)
+    elif remote:
+        FileSystems.rename([source for source, _ in remote], [destination for _, destination in remote])
 
 
 @_with_os_errors
@@ -240,7 +347,9 @@ def delete_files(paths: Iterable[str]) -> None:
             Path(path).unlink(missing_ok=True)
         else:
             remote.append(path)
-    if remote:
+    if remote and gcs.is_gcs(remote[0]):
+        gcs.delete_all(remote)
+    elif remote:
         try:
             FileSystems.delete(remote)
         except Exception:  # one was not there; some file systems leave the others then

@@ -4,8 +4,9 @@
 
 A holder renews its lease now and then. One that has expired is taken over; so is, at once, that of a process of this
 machine that is gone. On a local disk the file is locked as well, and the lock goes with the process, however that ends.
-Object stores have no locks: there a new holder writes its lease, waits for a moment and reads it again, so that of two
-that come at the same time the last writer stays; and a run looks once more before it publishes (`require`).
+Object stores have no locks. On gs:// a lease is written on the condition that nobody has written it since it was read,
+so of two that come at the same time one is refused. On other stores a new holder writes its lease, waits for a moment
+and reads it again, so that the last writer stays. A run looks once more before it publishes (`require`).
 
 A run whose work goes on elsewhere after its launcher has ended (a Dataflow job) takes its lease along: the launcher
 hands it over (`Held.hand_over`), with an end that leaves the job the time to start, the job's worker processes renew it
@@ -26,7 +27,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from transforms import files
+from transforms import files, gcs
+from transforms.errors import FileChangedError
 
 FOLDER: Final = "_leases"
 _LOG = logging.getLogger("textmint")
@@ -34,6 +36,8 @@ _SECONDS: Final = 180.0  # that a lease is good for without being renewed
 _RENEW_SECONDS: Final = 30.0
 _JOB_SECONDS: Final = 1_800.0  # that a job's lease is good for: its workers come and go
 _LOOK_SECONDS: Final = 60.0  # between two looks of a worker process at its job's lease
+_PATIENCE_SECONDS: Final = 20.0  # for a store that does not answer; a renewal is tried again soon
+_PATIENCE_AT_END_SECONDS: Final = 3.0  # a lease that stays behind is no harm: it expires
 SETTLE_SECONDS = 2.0  # between a lease written to an object store and the second look; what a slow write may take
 
 
@@ -82,8 +86,7 @@ class Held:
     """A lease, while the `with` block of `hold` runs."""
 
     def __init__(self, output: str, name: str, owner: str) -> None:
-        self._output = output
-        self._name = name
+        self._path = path_of(output, name)
         self._owner = owner
         self._lock = threading.Lock()
         self.is_handed_over = False
@@ -100,11 +103,10 @@ class Held:
           OSError: it cannot be written.
           ValueError: it is on a local disk, where a lease goes with its process.
         """
-        if files.is_local(self._output):
-            raise ValueError(self._output)
+        if files.is_local(self._path):
+            raise ValueError(self._path)
         with self._lock:
-            require(self._output, self._name, self._owner)
-            _write(self._output, self._name, _content(self._owner, host=job, process=0, seconds=seconds))
+            _rewrite(self._path, self._owner, _content(self._owner, host=job, process=0, seconds=seconds))
             self.is_handed_over = True
 
     def take_back(self) -> None:
@@ -121,8 +123,7 @@ class Held:
         """
         with self._lock:
             if not self.is_handed_over:
-                require(self._output, self._name, self._owner)
-                _write(self._output, self._name, _mine(self._owner))
+                _rewrite(self._path, self._owner, _mine(self._owner))
 
 
 def path_of(output: str, name: str) -> str:
@@ -159,10 +160,20 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
             with _renewed(overwrite):
                 yield held
         return
-    holder = _holder_at(path_of(output, name))
+    path = path_of(output, name)
+    if gcs.is_gcs(path):
+        _take(path, owner)
+        try:
+            with _renewed(held.renew):
+                yield held
+        finally:
+            if not held.is_handed_over:
+                _give_back(path, owner)
+        return
+    holder = _holder_at(path)
     if holder is not None:
         raise LeaseTakenError(str(holder))
-    _write(output, name, _mine(owner))
+    files.write_file(path, _mine(owner))
     try:
         time.sleep(SETTLE_SECONDS)
         require(output, name, owner)
@@ -170,17 +181,7 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
             yield held
     finally:
         if not held.is_handed_over:
-            _give_back(output, name, owner)
-
-
-def _give_back(output: str, name: str, owner: str) -> None:
-    with contextlib.suppress(OSError, LeaseTakenError):
-        require(output, name, owner)
-        files.delete_files([path_of(output, name)])
-
-
-def _write(output: str, name: str, content: bytes) -> None:
-    files.write_file(path_of(output, name), content)
+            _give_back(path, owner)
 
 
 def require(output: str, name: str, owner: str) -> None:
@@ -211,12 +212,70 @@ def holders(output: str) -> dict[str, Lease]:
 def _holder_at(path: str) -> Lease | None:
     """-> who holds the lease; None where it is absent, stale or unreadable."""
     try:
-        holder = _parsed(files.read_file(path))
+        return _if_current(_parsed(files.read_file(path)))
     except FileNotFoundError:
         return None
+
+
+def _if_current(holder: Lease | None) -> Lease | None:
     if holder is None or holder.expires <= time.time():
         return None
     return None if holder.host == _host() and not is_alive(holder.process) else holder
+
+
+def _take(path: str, owner: str) -> None:
+    """A lease on gs:// -> it is ours, if it is nobody's. The object's generation decides between two that come at the
+    same moment."""
+    while True:
+        holder, generation = _versioned(path, gcs.PATIENCE_SECONDS)
+        holder = _if_current(holder)
+        if holder is not None and holder.owner != owner:
+            raise LeaseTakenError(str(holder))
+        with contextlib.suppress(FileChangedError):  # by somebody else; or the answer to our own write was lost
+            gcs.write(path, _mine(owner), generation=generation)
+            return
+
+
+def _rewrite(path: str, owner: str, content: bytes) -> None:
+    """A lease on an object store that is ours, or nobody's -> it says something else.
+
+    Raises:
+      LeaseTakenError: somebody else has it.
+      OSError: it cannot be read or written, or somebody writes it at this moment.
+    """
+    holder, generation = _versioned(path, _PATIENCE_SECONDS)
+    if holder is not None and holder.owner != owner:
+        raise LeaseTakenError(str(holder))
+    _write_version(path, content, generation)
+
+
+def _give_back(path: str, owner: str) -> None:
+    with contextlib.suppress(OSError):
+        holder, generation = _versioned(path, _PATIENCE_AT_END_SECONDS)
+        if holder is None or holder.owner != owner:
+            return
+        if gcs.is_gcs(path):
+            gcs.delete(path, generation=generation, patience=_PATIENCE_AT_END_SECONDS)
+        else:
+            files.delete_files([path])
+
+
+def _versioned(path: str, patience: float) -> tuple[Lease | None, int]:
+    """-> the lease that is there, and its generation where the store tells one."""
+    try:
+        content, generation = (
+            gcs.read_version(path, patience=patience) if gcs.is_gcs(path) else (files.read_file(path), gcs.ABSENT)
+        )
+    except FileNotFoundError:
+        return None, gcs.ABSENT
+    return _parsed(content), generation
+
+
+def _write_version(path: str, content: bytes, generation: int) -> None:
+    if gcs.is_gcs(path):
+        gcs.write(path, content, generation=generation, patience=_PATIENCE_SECONDS)
+    else:
+        files.write_file(path, content)
 
 
 def is_alive(process: int) -> bool:
@@ -365,7 +424,7 @@ def release(job: JobLease) -> None:
         thread, ended = kept
         ended.set()
         thread.join()  # a renewal after the end would bring the lease back
-    _give_back(job.output, job.name, job.owner)
+    _give_back(path_of(job.output, job.name), job.owner)
 
 
 def _keep_now_and_then(job: JobLease, ended: threading.Event) -> None:
@@ -388,14 +447,15 @@ def _keep_now_and_then(job: JobLease, ended: threading.Event) -> None:
 def _renewed_where_due(job: JobLease) -> bool:
     """-> whether there still is such a lease. The first worker also shortens the one that the launcher left, which had
     to cover the start of the job."""
-    try:
-        holder = _parsed(files.read_file(path_of(job.output, job.name)))
-    except FileNotFoundError:  # given back: the run is over
+    path = path_of(job.output, job.name)
+    holder, generation = _versioned(path, _PATIENCE_SECONDS)
+    if holder is None and generation == gcs.ABSENT and not files.exists(path):  # given back: the run is over
         return False
     if holder is not None and holder.owner != job.owner:
         raise LeaseTakenError(str(holder))
     left = holder.expires - time.time() if holder else 0.0
     if not _JOB_SECONDS / 2 <= left <= _JOB_SECONDS + _LOOK_SECONDS:
         host = holder.host if holder else "a job"
-        _write(job.output, job.name, _content(job.owner, host=host, process=0, seconds=_JOB_SECONDS))
+        with contextlib.suppress(FileChangedError):  # another worker was quicker
+            _write_version(path, _content(job.owner, host=host, process=0, seconds=_JOB_SECONDS), generation)
     return True

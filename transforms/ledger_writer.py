@@ -2,7 +2,8 @@
 
 On a local disk a reply is appended to a journal, with one system call, before anybody else sees it: SIGKILL loses
 nothing that has arrived. Object stores cannot append; there replies wait in memory for at most 30 seconds or until
-there are 256, and then become a file.
+there are 256, and then become a file. Where a store takes no files for a while, no more is paid for until it does
+(`is_behind`), so that what a kill may cost stays bounded.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ _SYNC_SECONDS: Final = 1.0  # that a power cut may cost; SIGKILL costs nothing
 _ROOM_BYTES: Final = 1 << 16  # that there must be on a disk, for some tens of replies
 _BATCH_REPLIES: Final = 256
 _BATCH_SECONDS: Final = 30.0
+_MOST_WAITING: Final = 2 * _BATCH_REPLIES  # one batch is being written, and another has come together meanwhile
+_LONGEST_SECONDS: Final = 2 * _BATCH_SECONDS
+_CLOSE_SECONDS: Final = 30.0  # for the last replies of a run that was told to end, or has failed
 _TRIES: Final = 4  # to write a file to an object store
 _TRY_AGAIN_SECONDS: Final = (1.0, 4.0, 10.0)
 _CLOSED: Final = "it is closed"
@@ -61,6 +65,13 @@ class LedgerWriter(Protocol):
 
         Raises:
           OSError: it, or an earlier one, cannot be kept.
+        """
+
+    def is_behind(self) -> bool:
+        """-> whether so much waits to be written that no more should be paid for at this moment.
+
+        Raises:
+          OSError: what was appended cannot be kept.
         """
 
     def flush(self) -> None:
@@ -144,6 +155,11 @@ class Journal:
             self._size += written
         self._unsynced.set()
 
+    def is_behind(self) -> bool:
+        """-> False: what was appended is written."""
+        self._raise_failure()
+        return False
+
     def flush(self) -> None:
         """Nothing to wait for: a file of this machine shows what was written."""
         self._raise_failure()
@@ -212,19 +228,30 @@ class ReplyBatches:
         self._wanted = 0  # of what was appended, how much is to be written at once
         self._is_closing = False
         self._failure: OSError | None = None
+        self._lost = 0  # replies that came after the failure
         self._thread = threading.Thread(target=self._write_batches, name="ledger-writer", daemon=True)
         self._thread.start()
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Hands the reply to the writing thread."""
         with self._changed:
-            self._raise_failure()
+            if self._failure is not None:
+                self._lost += 1
+                self._raise_failure()
             if self._is_closing:  # nobody would write it
                 raise OSError(_CLOSED)
             self._rows.append((time.monotonic(), row))
             self._appended += 1
             if len(self._rows) == 1 or len(self._rows) >= _BATCH_REPLIES:
                 self._changed.notify_all()
+
+    def is_behind(self) -> bool:
+        """-> whether more waits than a batch that is written and one that comes together, or for longer."""
+        with self._changed:
+            self._raise_failure()
+            if not self._rows:
+                return False
+            return len(self._rows) >= _MOST_WAITING or time.monotonic() - self._rows[0][0] > _LONGEST_SECONDS
 
     def flush(self) -> None:
         """Has what is there written now, and waits for it."""
@@ -241,13 +268,19 @@ class ReplyBatches:
             is_first = not self._is_closing
             self._is_closing = True
             self._changed.notify_all()
-        self._thread.join()
-        if is_first:
-            self._raise_failure()
+        self._thread.join(_CLOSE_SECONDS)
+        with self._changed:
+            if self._failure is None and self._thread.is_alive():
+                self._failure = OSError(f"the store has not taken them within {_CLOSE_SECONDS:.0f} s")
+            if is_first:
+                self._raise_failure()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            reason = self._failure.strerror or str(self._failure)
+            count = len(self._rows) + self._lost
+            kept = "1 reply that was paid for is" if count == 1 else f"{count:,} replies that were paid for are"
+            raise OSError(f"{reason}; {kept} not kept") from self._failure
 
     def _write_batches(self) -> None:
         while (batch := self._next_batch()) is not None:

@@ -4,18 +4,16 @@ import dataclasses
 from collections.abc import Iterator
 
 import apache_beam as beam
-from apache_beam.io import fileio
-from apache_beam.io.filesystem import CompressionTypes, FileMetadata
-from apache_beam.io.filesystems import FileSystems
 
+from transforms import files
 from transforms.exclusions import read_exclusions
 from transforms.near_duplicates import Text
 
 
 class _ReadFile(beam.DoFn):
-    def process(self, metadata: FileMetadata) -> Iterator[Text]:
-        with FileSystems.open(metadata.path, compression_type=CompressionTypes.AUTO) as file:
-            yield from read_exclusions(file, metadata.path)
+    def process(self, path: str) -> Iterator[Text]:
+        with files.open_text(path) as file:
+            yield from read_exclusions(file, path)
 
 
 @dataclasses.dataclass(eq=False)
@@ -35,7 +33,8 @@ class ReadExclusions(beam.PTransform):
     def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[Text]:
         return (
             pipeline
-            | "Match" >> fileio.MatchFiles(self.pattern)
+            | "Pattern" >> beam.Create([self.pattern])
+            | "Match" >> beam.FlatMap(files.match_paths).with_output_types(str)
             | "Spread" >> beam.Reshuffle()
             | "Read" >> beam.ParDo(_ReadFile())
         )

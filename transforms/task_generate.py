@@ -5,10 +5,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
-from apache_beam.io import fileio
-from apache_beam.io.filesystem import CompressionTypes, FileMetadata
-from apache_beam.io.filesystems import FileSystems
 
+from transforms import files
 from transforms.elements import Prompt, Reject, Reply, TaskList, TaskSeed
 from transforms.identity import stable_hash
 from transforms.llm.base import Answer
@@ -89,9 +87,9 @@ class _ReadTaskList(beam.DoFn):
 
 
 class _ReadTaskFile(beam.DoFn):
-    def process(self, metadata: FileMetadata) -> Iterator[TaskList]:
-        with FileSystems.open(metadata.path, compression_type=CompressionTypes.AUTO) as file:
-            tasks = read_tasks(file, metadata.path)
+    def process(self, path: str) -> Iterator[TaskList]:
+        with files.open_text(path) as file:
+            tasks = read_tasks(file, path)
             while items := tuple(itertools.islice(tasks, _TASKS_PER_LIST)):
                 yield TaskList(source="file", round=0, topic=None, items=items)
 
@@ -133,7 +131,8 @@ class ReadTasks(beam.PTransform):
     def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[TaskList]:
         return (
             pipeline
-            | "Match" >> fileio.MatchFiles(self.pattern)
+            | "Pattern" >> beam.Create([self.pattern])
+            | "Match" >> beam.FlatMap(files.match_paths).with_output_types(str)
             | "Spread" >> beam.Reshuffle()
             | "Read" >> beam.ParDo(_ReadTaskFile())
         )

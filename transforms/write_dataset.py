@@ -11,7 +11,7 @@ old and new files of a label never collide.
 On a local disk each of the three folders is exchanged in one atomic step. What is to be exchanged is written down
 before the first, and a run that is killed between them is completed by the next one (`finish_publishing`). Object
 stores have no such step: there the new files are written, then the manifest, which lists the files that count, then the
-old files are deleted.
+old files are deleted. Two labels that publish at the same moment change one manifest; on gs:// neither loses its entry.
 """
 
 from __future__ import annotations
@@ -38,14 +38,26 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam import typehints
-from apache_beam.io.filesystems import FileSystems
 
 from transforms import lease
 from transforms.accounting import JUDGES, STEPS, discrepancies, named, step_table
 from transforms.dataset_card import CARD, COUNTED, Statistics, dataset_card, is_ours
 from transforms.elements import Example, LabelSet, Reject, Relabel, Task, Verdict
 from transforms.errors import RunFailed
-from transforms.files import is_local, join, list_files, list_folders, open_file, read_file, write_file
+from transforms.files import (
+    delete_files,
+    exists,
+    is_local,
+    join,
+    list_below,
+    list_files,
+    list_folders,
+    move_files,
+    open_file,
+    read_file,
+    update_file,
+    write_file,
+)
 from transforms.ledger import FOLDER, shard_of
 from transforms.ledger_files import files_set_aside
 from transforms.metrics import StepCounters
@@ -115,7 +127,7 @@ class Target:
     @property
     def staging(self) -> str:
         """-> the folder that the run writes to before it publishes."""
-        return str(FileSystems.join(self.output, STAGING, self.label, self.run_id))
+        return str(join(self.output, STAGING, self.label, self.run_id))
 
 
 # --- rows to files
@@ -397,21 +409,18 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             if by_kind[kind]
         },
     }
-    try:
-        lease.require(target.output, target.label, target.run_id)
-    except lease.LeaseTakenError as error:
-        raise RunFailed(f"another run of refresh={target.refresh} took this one's place: {error}") from None
+    _require_lease(target)
     if is_local(target.output):
         _publish_local(target, by_kind, entry)
     else:
         _publish_remote(target, by_kind, entry)
     if not rows["examples"] and not _is_nothing_new(table):
-        raise RunFailed(f"{_no_examples(table)} The rejects are in {FileSystems.join(target.output, 'rejects')}")
+        raise RunFailed(f"{_no_examples(table)} The rejects are in {join(target.output, 'rejects')}")
     return entry
 
 
 def _has_examples(target: Target) -> bool:
-    for path in _files_in(FileSystems.join(target.output, "examples", target.label)):
+    for path in _files_in(join(target.output, "examples", target.label)):
         with open_file(path) as file:
             if pq.ParquetFile(file).metadata.num_rows:
                 return True
@@ -523,7 +532,9 @@ def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Map
         else:
             staged.rename(final)
     with _manifest_locked(target.output):
-        write_file(str(Path(target.output, MANIFEST)), _manifest_with(target, entry).encode(), durable=True)
+        manifest = Path(target.output, MANIFEST)
+        old = manifest.read_bytes() if manifest.exists() else None
+        write_file(str(manifest), _manifest_with(target, entry, old).encode(), durable=True)
         _write_card(target)
     shutil.rmtree(Path(target.output, STAGING, target.label), ignore_errors=True)
     with contextlib.suppress(OSError):  # another label is being written at this moment
@@ -535,18 +546,29 @@ def _write_card(target: Target) -> None:
     cannot be made, for the sake of an entry that somebody mended by hand, is told and no more."""
     path = join(target.output, CARD)
     try:
-        if not is_ours(read_file(path).decode("utf-8", "replace")):
-            return
-    except FileNotFoundError:
+        if is_local(path):
+            card = _card_after(target, read_file(path) if exists(path) else None)
+            write_file(path, card)
+        else:
+            update_file(path, lambda old: _card_after(target, old))
+    except _Keep:
         pass
-    try:
-        refreshes = _refreshes(target.output)
-        license_ = str(refreshes[target.refresh].get("options", {}).get("license") or "unknown")
-        card = dataset_card({"refreshes": refreshes}, _samples(target.output, refreshes), license=license_)
     except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
         _LOG.warning("%s was not written: %s", path, error)
-        return
-    write_file(path, card.encode())
+
+
+class _Keep(Exception):
+    """A card that is not ours is left as it is."""
+
+
+def _card_after(target: Target, old: bytes | None) -> bytes:
+    """The card that is there -> the one that takes its place, of what the manifest says after that was read: so the
+    last of two labels that publish at the same moment tells of both."""
+    if old is not None and not is_ours(old.decode("utf-8", "replace")):
+        raise _Keep
+    refreshes = _refreshes(target.output)
+    license_ = str(refreshes[target.refresh].get("options", {}).get("license") or "unknown")
+    return dataset_card({"refreshes": refreshes}, _samples(target.output, refreshes), license=license_).encode()
 
 
 def _samples(output: str, refreshes: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -575,20 +597,28 @@ def _manifest_locked(output: str) -> Iterator[None]:
 
 def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
     stale: list[str] = []
+    moves: list[tuple[str, str]] = []
     for kind in KINDS:
-        final = FileSystems.join(target.output, kind, target.label)
+        final = join(target.output, kind, target.label)
         there = {file.path: file.bytes for file in list_files(final, "*.parquet")}
-        wanted = {FileSystems.join(final, file.name): file for file in by_kind[kind]}
-        missing = [path for path, file in wanted.items() if there.get(path) != file.bytes]
-        if missing:
-            sources = [FileSystems.join(target.staging, kind, wanted[path].name) for path in missing]
-            FileSystems.rename(sources, missing)
+        wanted = {join(final, file.name): file for file in by_kind[kind]}
+        for path, file in wanted.items():
+            if there.get(path) != file.bytes:
+                moves.append((join(target.staging, kind, file.name), path))
         stale += [path for path in there if path not in wanted]
-    write_file(join(target.output, MANIFEST), _manifest_with(target, entry).encode())
+    move_files(moves)
+    _require_lease(target)  # moving files may have taken a while
+    update_file(join(target.output, MANIFEST), lambda old: _manifest_with(target, entry, old).encode())
     _write_card(target)
-    staged = FileSystems.match([FileSystems.join(target.output, STAGING, target.label, "**")])[0].metadata_list
-    if doomed := stale + [metadata.path for metadata in staged]:
-        FileSystems.delete(doomed)
+    staged = list_below(join(target.output, STAGING, target.label))
+    delete_files(stale + [file.path for file in staged])
+
+
+def _require_lease(target: Target) -> None:
+    try:
+        lease.require(target.output, target.label, target.run_id)
+    except lease.LeaseTakenError as error:
+        raise RunFailed(f"another run of refresh={target.refresh} took this one's place: {error}") from None
 
 
 def read_manifest(output: str) -> dict[str, Any]:
@@ -602,10 +632,18 @@ def read_manifest(output: str) -> dict[str, Any]:
 
 
 def _refreshes(output: str) -> dict[str, Any]:
-    """The dataset folder -> the manifest's entries; {} where it is not ours, or was cut short by a full disk, and
-    without those that somebody has mended into another form: the data is what counts."""
+    """The dataset folder -> the manifest's entries, as `_entries_of` has them."""
     try:
-        refreshes = dict(read_manifest(output)["refreshes"])
+        return _entries_of(read_file(join(output, MANIFEST)))
+    except FileNotFoundError:
+        return {}
+
+
+def _entries_of(manifest: bytes) -> dict[str, Any]:
+    """The content of a manifest -> its entries; {} where it is not ours, or was cut short by a full disk, and without
+    those that somebody has mended into another form: the data is what counts."""
+    try:
+        refreshes = dict(json.loads(manifest)["refreshes"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return {label: entry for label, entry in refreshes.items() if _is_entry(entry)}
@@ -636,8 +674,8 @@ def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tup
     return found
 
 
-def _manifest_with(target: Target, entry: Mapping[str, Any]) -> str:
-    refreshes = {**_refreshes(target.output), target.refresh: entry}
+def _manifest_with(target: Target, entry: Mapping[str, Any], old: bytes | None) -> str:
+    refreshes = {**_entries_of(old or b""), target.refresh: entry}
     return json.dumps({"refreshes": dict(sorted(refreshes.items()))}, indent=2, ensure_ascii=False) + "\n"
 
 

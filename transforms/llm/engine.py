@@ -58,6 +58,8 @@ LAUNCHER: Final = "TEXTMINT_LAUNCHER"
 """The environment variable in which a run on one machine tells its worker processes its own process id. One that
 outlives a launcher that was killed would go on paying for a run that is over."""
 _LAUNCHER_SECONDS: Final = 0.5  # between two looks
+_HELD_SECONDS: Final = 0.1  # between two looks whether the ledger has caught up
+_HELD_TOLD_SECONDS: Final = 5.0  # after which a person is told
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,8 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._throttled_since: float | None = None
         self._throttled_seconds: collections.deque[float] = collections.deque()
+        self._held_since: float | None = None
+        self._held_is_told = False
         if ledger is not None:
             try:
                 self._writer = open_writer(ledger)
@@ -263,20 +267,45 @@ class Engine:
             self._give_up_all()
             return
         delay = math.inf
-        while job_is_due := self._is_due(now):
+        job_is_due = False
+        is_held = self._is_held(now)
+        if self._doom is not None:
+            return
+        while not is_held and (job_is_due := self._is_due(now)):
             delay = self._limiter.delay(now)
             if delay > 0:
                 break
             self._probe_is_out = not self._is_open
             self._start(self._next(now), now)
         self._account(now, job_is_due)
-        if not job_is_due and self._parked and not self._probe_is_out:
+        if is_held:
+            delay = _HELD_SECONDS
+        elif not job_is_due and self._parked and not self._probe_is_out:
             delay = self._parked[0][0] - now
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if 0 < delay < math.inf:
             self._timer = self._loop.call_later(delay, self._pump)
+
+    def _is_held(self, now: float) -> bool:
+        """-> whether nothing more is paid for at this moment: the ledger has too much to write already."""
+        if self._writer is None or self._ledger is None:
+            return False
+        try:
+            is_behind = self._writer.is_behind()
+        except OSError as error:
+            self._give_up(_unwritable(self._ledger, error))
+            return True
+        if not is_behind:
+            self._held_since, self._held_is_told = None, False
+            return False
+        if self._held_since is None:
+            self._held_since = now
+        if now - self._held_since > _HELD_TOLD_SECONDS and not self._held_is_told:
+            self._held_is_told = True
+            _LOG.warning("%s takes no files at this moment; no more is asked until it does", self._ledger.folder)
+        return True
 
     def _is_due(self, now: float) -> bool:
         if self._probe_is_out:

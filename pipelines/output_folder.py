@@ -1,0 +1,148 @@
+"""The output folder, and other places outside of this machine: can they be used? It is tried, before anything is paid
+for or submitted, and whoever cannot use them learns within seconds what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+from pipelines.option_error import OptionError, reason_of
+from transforms import files, gcs, lease, ledger
+from transforms.errors import StoreError
+from transforms.schema import KINDS
+from transforms.write_dataset import MANIFEST, STAGING
+
+_REMOTE_SECONDS: Final = 30.0  # clients of object stores may wait for minutes where they find no credentials
+_PATIENCE_SECONDS: Final = 8.0  # for a store that does not answer
+_PROBE: Final = "write-test"
+# https://cloud.google.com/storage/docs/buckets#naming: 3 to 63 characters, or up to 222 with dots.
+_BUCKET: Final = re.compile(r"(?=.{3,222}$)[a-z0-9][a-z0-9._-]*[a-z0-9]")
+_BUCKET_PART: Final = 63
+_LOG_IN: Final = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS for a service account"
+_ROLES: Final = {"written": "roles/storage.objectUser", "read": "roles/storage.objectViewer"}
+_FORBIDDEN: Final = 403
+_UNAUTHENTICATED: Final = 401
+
+What = Literal["read", "written"]
+
+
+def checked_output(path: str) -> str:
+    """The folder as typed -> an absolute path or URL that can be written to. It is tried, and left as it was.
+
+    Raises:
+      OptionError: it cannot.
+    """
+    if not path.strip():
+        raise OptionError("--output is empty; name a folder")
+    return _remote_output(path) if "://" in path else _local_output(path)
+
+
+def check_input(option: str, pattern: str) -> None:
+    """A path, URL or pattern -> where it is on gs://, it can be listed.
+
+    Args:
+      option: that names it, for messages.
+
+    Raises:
+      OptionError: it cannot.
+    """
+    if gcs.is_gcs(pattern):
+        before_wildcards = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+        _try(option, pattern, "read", lambda: gcs.check_listing(before_wildcards, patience=_PATIENCE_SECONDS))
+
+
+def _local_output(path: str) -> str:
+    made: list[Path] = []
+    try:
+        folder = Path(path).expanduser().absolute()
+        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for inside in (folder, *(folder / name for name in (STAGING, ledger.FOLDER, lease.FOLDER, *KINDS))):
+            if inside is folder or inside.exists():
+                probe = inside / f".write-test-{os.getpid()}"
+                probe.touch()
+                probe.unlink()
+        if (folder / MANIFEST).is_dir():
+            raise OSError(f"{MANIFEST} is a folder")
+    except (OSError, ValueError, RuntimeError) as error:
+        for parent in made:
+            if parent.is_dir():
+                parent.rmdir()
+        raise OptionError(f"--output {path}: cannot be written: {reason_of(error)}; name a folder that can") from None
+    return str(folder)
+
+
+def _remote_output(path: str) -> str:
+    """Lists, writes a small file, reads it and deletes it: what a run does, and so what it needs permission for."""
+    output = path.rstrip("/")
+    if found := re.search(r"[*?\[\]]", output):
+        raise OptionError(f"--output {path}: Beam takes {found[0]!r} for a wildcard; name a folder without one")
+
+    def attempt() -> None:
+        probe = files.join(output, STAGING, f"{_PROBE}-{socket.gethostname()}-{os.getpid()}")
+        if gcs.is_gcs(output):
+            gcs.check_listing(f"{output}/", patience=_PATIENCE_SECONDS)
+            gcs.write(probe, b"textmint", patience=_PATIENCE_SECONDS)
+            gcs.read(probe, patience=_PATIENCE_SECONDS)
+            gcs.delete(probe, patience=_PATIENCE_SECONDS)
+        else:
+            files.write_file(probe, b"textmint")
+            files.delete_files([probe])
+
+    _try("--output", path, "written", attempt)
+    return output
+
+
+def _try(option: str, path: str, what: What, attempt: Callable[[], None]) -> None:
+    """Does something with a store, in a bounded time, and tells what a person can do where it fails."""
+    if gcs.is_gcs(path):
+        _check_bucket(option, path)
+    failure: list[BaseException | None] = []
+
+    def act() -> None:
+        try:
+            if gcs.is_gcs(path):
+                gcs.settle_credentials(once=True)
+            attempt()
+            failure.append(None)
+        except BaseException as error:  # each file system raises its own
+            failure.append(error)
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(_REMOTE_SECONDS)
+    error = failure[0] if failure else TimeoutError(f"no answer within {_REMOTE_SECONDS:.0f} s")
+    if error is not None:
+        raise OptionError(f"{option} {path}: cannot be {what}: {reason_of(error)}; {_remedy(path, what, error)}")
+
+
+def _check_bucket(option: str, path: str) -> None:
+    bucket = path.removeprefix("gs://").partition("/")[0]
+    if not _BUCKET.fullmatch(bucket) or any(len(part) > _BUCKET_PART for part in bucket.split(".")):
+        raise OptionError(
+            f"{option} {path}: {bucket!r} is no name of a bucket, which has 3 to 63 small letters, digits, '-', '_' "
+            "and '.'; write gs://BUCKET/FOLDER"
+        )
+
+
+def _remedy(path: str, what: What, error: BaseException) -> str:
+    if not gcs.is_gcs(path):
+        return "check the path and your credentials for it"
+    bucket = path.removeprefix("gs://").partition("/")[0]
+    status = error.status if isinstance(error, StoreError) else None
+    if isinstance(error, StoreError) and gcs.NO_BUCKET in error.reason:
+        made = f"make it (`gcloud storage buckets create gs://{bucket}`), or " if what == "written" else ""
+        return f"{made}name a bucket that is there"
+    if status == _UNAUTHENTICATED:
+        return f"log in: {_LOG_IN}"
+    if status == _FORBIDDEN:
+        return f"grant whoever runs this {_ROLES[what]} on gs://{bucket}, or log in as somebody else: {_LOG_IN}"
+    emulator = os.environ.get(gcs.EMULATOR)
+    if emulator and status is None:
+        return f"{gcs.EMULATOR} is set: see whether {emulator} is up, or unset it"
+    return "check the path, your credentials and the network"
