@@ -20,12 +20,12 @@ from typing import IO, Any, Final
 import yaml
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.runner import create_runner
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS, backend_of
 from pipelines.option_error import OptionError
 from pipelines.push_to_hub import check_push
+from pipelines.runners import settle_runner
 from transforms import files, lease, ledger
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS, Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
@@ -47,10 +47,6 @@ from transforms.quality import CHECKS, Checks, parse_checks
 from transforms.schema import KINDS
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
 from transforms.write_dataset import MANIFEST, STAGING
-
-LOCAL_RUNNER: Final = "FnApiRunner"
-"""Beam's in-process engine. `DirectRunner` stands for three of them, and tries Prism first, a binary that it downloads
-without a timeout; a laptop behind a firewall would hang."""
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABELS: Final = "--labels"
@@ -404,10 +400,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
     typed = {action.dest: getattr(known, action.dest) for action in _own_actions() if action.dest != "config"}
     options = GenerateOptions(flags)
-    standard = options.view_as(StandardOptions)
-    if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
-        standard.runner = LOCAL_RUNNER
-    _check_runner(standard.runner)
+    settle_runner(options)
     config = _validated(typed, options.view_as(GoogleCloudOptions))
     return config, options
 
@@ -465,13 +458,6 @@ def _own_actions() -> list[argparse.Action]:
     parser = argparse.ArgumentParser(add_help=False)
     GenerateOptions._add_argparse_args(parser)
     return parser._actions
-
-
-def _check_runner(name: str) -> None:
-    try:
-        create_runner(name)
-    except Exception as error:  # an unknown name, or one whose packages are not installed
-        raise OptionError(f"--runner={name}: {reason_of(error)}") from None
 
 
 def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:

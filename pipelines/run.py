@@ -22,15 +22,16 @@ from typing import Any, Final
 import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.earlier import Earlier, look
 from pipelines.generate import build
 from pipelines.ledger import COMPACTING
 from pipelines.option_error import OptionError
-from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
+from pipelines.options import Config, help_text, parse
 from pipelines.progress_line import ProgressLine
 from pipelines.push_to_hub import PushFailed, push
+from pipelines.runners import has_worker_processes, is_local
 from pipelines.signals import ending_on_signals
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
 from pipelines.worker_output import kept_aside
@@ -68,10 +69,9 @@ def generate(argv: Sequence[str], prog: str) -> int:
         for problem in error.problems:
             print(f"{prog}: {problem}", file=sys.stderr)
         return 2
-    local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    local, processes = is_local(options), has_worker_processes(options)
     _set_up_logging(local)
     target = target_of(config)
-    processes = local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
     with kept_aside(processes) as workers_said, ending_on_signals() as signals:
         try:
             with held(target):
@@ -234,8 +234,11 @@ def _set_up_logging(local: bool) -> None:
     root.addHandler(ours)
     root.setLevel(logging.WARNING)
     _LOG.setLevel(logging.INFO)
-    # Beam's local engine logs a traceback for every failure, and we say ourselves what failed.
+    # Beam's local engine logs a traceback for every failure, and we say ourselves what failed. What the embedded job
+    # server logs comes once more, under no name.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
+    if local:
+        ours.addFilter(lambda record: record.name != root.name)
 
 
 def summary(config: Config, target: Target, prog: str) -> str:
