@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.earlier import Earlier, look
+from pipelines.earlier import Earlier, look, with_listings
 from pipelines.generate import build
 from pipelines.ledger import COMPACTING
 from pipelines.option_error import OptionError
@@ -170,7 +170,7 @@ def run(config: Config, options: PipelineOptions, target: Target, earlier: Earli
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
     """
     pipeline = beam.Pipeline(options=options)
-    build(pipeline, config, target, earlier)
+    build(pipeline, config, target, with_listings(earlier, target.staging))
     # A row makes hundreds of short-lived objects and no cycles; looking for cycles every 700 took 7 % of its CPU.
     before = gc.get_threshold()
     gc.set_threshold(20_000, 20, 50)

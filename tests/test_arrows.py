@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 BEAM_IN_THINGS = {
     "transforms.metrics": "wraps Beam's counters for the steps",
     "transforms.files": "opens files on whatever file system Beam knows",
+    "transforms.listing": "is where two steps have their files from",
 }
 
 # Files whose second public PTransform is the same step from another source.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.io import fileio
@@ -18,10 +18,11 @@ from transforms.prompt_template import PromptTemplate
 from transforms.tasks import read_tasks, topics_of_rounds
 
 _STEP = "TaskGenerate"
+_ROUNDS_PER_SPAN = 1_000
 _TASKS_PER_LIST = 1_000  # of a file; bounds the size of an element
 
 
-def task_seeds(rounds: int, *, topics: Iterable[str], refresh: str, seed: int) -> list[TaskSeed]:
+def task_seeds(rounds: int, *, topics: Iterable[str], refresh: str, seed: int, start: int = 0) -> list[TaskSeed]:
     """How many brainstorm rounds -> a seed for each. The refresh label enters the identity, so that each refresh
     brainstorms anew, and the first rounds of a run of more rounds are those of a run of fewer.
 
@@ -30,7 +31,9 @@ def task_seeds(rounds: int, *, topics: Iterable[str], refresh: str, seed: int) -
       topics: the fields of life that rounds are steered to; none: the paper's bare prompt.
       refresh: the label of this refresh.
       seed: the user's.
+      start: the round to begin with.
     """
+    chosen = topics_of_rounds(tuple(topics), rounds, refresh=refresh, seed=seed, start=start)
     return [
         TaskSeed(
             seed_id=stable_hash("task_seed", refresh, round_, seed),
@@ -38,8 +41,19 @@ def task_seeds(rounds: int, *, topics: Iterable[str], refresh: str, seed: int) -
             topic=topic,
             seed=seed,
         )
-        for round_, topic in enumerate(topics_of_rounds(tuple(topics), rounds, refresh=refresh, seed=seed))
+        for round_, topic in enumerate(chosen, start=start)
     ]
+
+
+def spans_of(rounds: int) -> list[tuple[int, int]]:
+    """How many brainstorm rounds -> from which to before which, in order: a graph that holds these does not grow with
+    its rounds."""
+    return [(first, min(first + _ROUNDS_PER_SPAN, rounds)) for first in range(0, rounds, _ROUNDS_PER_SPAN)]
+
+
+def seeds_of(span: tuple[int, int], topics: Sequence[str], refresh: str, seed: int) -> list[TaskSeed]:
+    """One of `spans_of` -> the seeds of its rounds; the rest is as for `task_seeds`."""
+    return task_seeds(span[1], topics=topics, refresh=refresh, seed=seed, start=span[0])
 
 
 def brainstorm_prompt(seed: TaskSeed, template: PromptTemplate) -> Prompt:
