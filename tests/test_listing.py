@@ -85,7 +85,7 @@ def test_short_lists_write_nothing(earlier: Earlier, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "listings").touch()
-    with pytest.raises(RunFailed, match="mend that.*Nothing was paid for"):
+    with pytest.raises(RunFailed, match=r"mend that.*Nothing was paid for"):
         with_listings(Earlier(ledger=LEDGER), str(tmp_path), most=4)
 
 
