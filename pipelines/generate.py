@@ -23,7 +23,7 @@ from transforms.parse_json import ParseJSON, is_example
 from transforms.plan_labels import PlanLabels, is_label_set
 from transforms.read_ledger import ReadLedger
 from transforms.sample_attributes import SampleAttributes
-from transforms.task_generate import ReadTasks, TaskGenerate, is_task_list, seeds_of, spans_of
+from transforms.task_generate import ReadTasks, SeedsOf, TaskGenerate, is_task_list, spans_of
 from transforms.verify_labels import VerifyLabels, is_choice
 from transforms.write_dataset import Target, WriteDataset
 
@@ -59,7 +59,7 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earl
 
 def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earlier) -> beam.PCollection[Any]:
     """An empty pipeline -> lists of tasks from the model, a round for each of `--task_requests`."""
-    seeds = beam.FlatMap(seeds_of, config.topics, config.refresh, config.seed)
+    seeds = beam.FlatMap(SeedsOf(config.topics, config.refresh, config.seed))
     return (
         pipeline
         | "Rounds" >> beam.Create(spans_of(config.task_requests))

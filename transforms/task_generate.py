@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 from apache_beam.io import fileio
@@ -51,9 +51,21 @@ def spans_of(rounds: int) -> list[tuple[int, int]]:
     return [(first, min(first + _ROUNDS_PER_SPAN, rounds)) for first in range(0, rounds, _ROUNDS_PER_SPAN)]
 
 
-def seeds_of(span: tuple[int, int], topics: Sequence[str], refresh: str, seed: int) -> list[TaskSeed]:
-    """One of `spans_of` -> the seeds of its rounds; the rest is as for `task_seeds`."""
-    return task_seeds(span[1], topics=topics, refresh=refresh, seed=seed, start=span[0])
+@dataclasses.dataclass(frozen=True, slots=True)
+class SeedsOf:
+    """One of `spans_of` -> the seeds of its rounds.
+
+    Args:
+      topics: as for `task_seeds`; so are the others.
+    """
+
+    topics: tuple[str, ...]
+    refresh: str
+    seed: int
+
+    def __call__(self, span: tuple[int, int]) -> list[TaskSeed]:
+        """-> the seeds, in order."""
+        return task_seeds(span[1], topics=self.topics, refresh=self.refresh, seed=self.seed, start=span[0])
 
 
 def brainstorm_prompt(seed: TaskSeed, template: PromptTemplate) -> Prompt:
