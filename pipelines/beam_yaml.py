@@ -25,10 +25,11 @@ import yaml
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
 from pipelines import yaml_rows as rows_of
-from pipelines.earlier import look
+from pipelines.earlier import look, with_listings
 from pipelines.generate import build
-from pipelines.options import LOCAL_RUNNER, Config, parse
+from pipelines.options import Config, parse
 from pipelines.run import fold_when_ended, held, published_entry, target_of, told_to_workers
+from pipelines.runners import is_local
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
 from transforms import files
 from transforms.build_prompt import BuildPrompt
@@ -347,8 +348,7 @@ class TextmintGenerate(beam.PTransform):
         pipeline = begin.pipeline
         config = config_of(self._options.typed, pipeline.options)
         target = target_of(config)
-        local = pipeline.options.view_as(StandardOptions).runner == LOCAL_RUNNER
-        _hold_until_exit(config, target, local)
+        _hold_until_exit(config, target, is_local(pipeline.options))
         earlier = look(config)
         key = key_of(config, earlier, target.description["versions"])
         entry = published_entry(config)
@@ -356,7 +356,7 @@ class TextmintGenerate(beam.PTransform):
             entries = begin | "Entry" >> beam.Create([entry])
         else:
             target = dataclasses.replace(target, description={**target.description, KEY: key})
-            entries = build(pipeline, config, target, earlier)
+            entries = build(pipeline, config, target, with_listings(earlier, target.staging))
         columns = rows_of.example_columns(config.keep_raw)
         rows = entries | "Examples" >> _ReadRows("examples", config.output, config.keep_raw)
         rejects = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
 
@@ -32,7 +32,7 @@ def verdicts_on(examples: beam.PCollection[Any], config: Config, earlier: Earlie
         if CONTAMINATED in checks and config.exclude:
             others["ExcludedTexts"] = ReadExclusions(config.exclude)
         if NEAR_DUPLICATE in checks and earlier.examples:
-            others["PublishedTexts"] = ReadPublished("examples", earlier.examples, as_texts=True)
+            others["PublishedTexts"] = ReadPublished("examples", earlier.named("examples"), as_texts=True)
         found.append(
             examples
             | "TextsOfExamples" >> beam.FlatMap(texts_of).with_output_types(Text)
@@ -46,14 +46,16 @@ def near_tasks(config: Config, earlier: Earlier) -> NearCopies | None:
     """-> what finds tasks that are near copies of others, if that is asked for."""
     if NEAR_DUPLICATE not in config.duplicate_checks:
         return None
-    others = {"PublishedTasks": ReadPublished("tasks", earlier.tasks, as_texts=True)} if earlier.tasks else {}
+    others = {}
+    if earlier.tasks:
+        others["PublishedTasks"] = ReadPublished("tasks", earlier.named("tasks"), as_texts=True)
     return NearCopies(config.task_near_duplicate_threshold, others)
 
 
 def published(earlier: Earlier, kind: DatasetKind) -> ReadPublished | None:
     """-> what reads the tasks or the examples that other refreshes have, if there are any."""
-    found = earlier.tasks if kind == "tasks" else earlier.examples
-    return ReadPublished(kind, found) if found else None
+    which: Literal["tasks", "examples"] = "tasks" if kind == "tasks" else "examples"
+    return ReadPublished(kind, earlier.named(which)) if getattr(earlier, which) else None
 
 
 @dataclasses.dataclass(eq=False)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
 from pipelines.options import Config
 from transforms import files, lease
 from transforms.errors import RunFailed
 from transforms.ledger_files import Folded, check_files, fold_journals
+from transforms.listing import Listing, Row, write_listing
+from transforms.read_ledger import groups_of
 from transforms.write_dataset import finish_publishing, published_files
 
 _LOG = logging.getLogger("textmint")
 _FOLD_TRIES: Final = 25
 _FOLD_SECONDS: Final = 0.2
+NAMED_FILES: Final = 1_000
+"""That a graph may name itself: about 10 kB of it for each step that reads them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,7 @@ class Earlier:
       examples: the same.
       published_examples: rows of these.
       was_mended: whether something was found that a run had left half done, or that could not be read.
+      listings: of which of ledger, tasks and examples the names stand in a file (`with_listings`).
     """
 
     ledger: tuple[files.FoundFile, ...] = ()
@@ -37,6 +43,11 @@ class Earlier:
     examples: tuple[tuple[str, str], ...] = ()
     published_examples: int = 0
     was_mended: bool = False
+    listings: Mapping[str, Listing] = dataclasses.field(default_factory=dict)
+
+    def named(self, which: Literal["ledger", "tasks", "examples"]) -> Any:
+        """-> the files of one kind as the step that reads them takes them: a listing of them, or they themselves."""
+        return self.listings.get(which) or getattr(self, which)
 
 
 NOTHING: Final = Earlier()
@@ -82,6 +93,36 @@ def _look(config: Config) -> Earlier:
         published_examples=sum(rows for _, _, rows in examples),
         was_mended=bool(folded.replies or folded.damaged or checked.set_aside),
     )
+
+
+def with_listings(earlier: Earlier, folder: str, *, most: int = NAMED_FILES) -> Earlier:
+    """What earlier runs left, and the run's staging folder -> the same, with lists of files that are too long for a
+    graph in files of that folder.
+
+    Args:
+      most: so many files may the graph name itself.
+
+    Raises:
+      RunFailed: a file cannot be written.
+    """
+    rows: dict[str, Sequence[Row]] = {}
+    if len(earlier.ledger) > most:
+        rows["ledger"] = groups_of(earlier.ledger)
+    if len(earlier.tasks) > most:
+        rows["tasks"] = earlier.tasks
+    if len(earlier.examples) > most:
+        rows["examples"] = earlier.examples
+    try:
+        listings = {
+            which: write_listing(files.join(folder, "listings", f"{which}.jsonl"), found)
+            for which, found in rows.items()
+        }
+    except OSError as error:
+        reason = " ".join((error.strerror or str(error)).split())
+        raise RunFailed(
+            f"{folder}: {reason}; mend that, then run the same command again. Nothing was paid for"
+        ) from None
+    return dataclasses.replace(earlier, listings=listings)
 
 
 def _fold(config: Config) -> Folded:

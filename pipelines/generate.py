@@ -13,7 +13,7 @@ from pipelines.wanted import Wanted
 from transforms.build_prompt import BuildPrompt
 from transforms.check_quality import CheckQuality
 from transforms.count_elements import CountElements
-from transforms.elements import Kind
+from transforms.elements import Kind, TaskSeed
 from transforms.flatten import Flatten
 from transforms.join_ledger import JoinLedger, shards_for
 from transforms.ledger_writer import Ledger
@@ -23,7 +23,7 @@ from transforms.parse_json import ParseJSON, is_example
 from transforms.plan_labels import PlanLabels, is_label_set
 from transforms.read_ledger import ReadLedger
 from transforms.sample_attributes import SampleAttributes
-from transforms.task_generate import ReadTasks, TaskGenerate, is_task_list, task_seeds
+from transforms.task_generate import ReadTasks, SeedsOf, TaskGenerate, is_task_list, spans_of
 from transforms.verify_labels import VerifyLabels, is_choice
 from transforms.write_dataset import Target, WriteDataset
 
@@ -59,10 +59,11 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earl
 
 def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earlier) -> beam.PCollection[Any]:
     """An empty pipeline -> lists of tasks from the model, a round for each of `--task_requests`."""
-    seeds = task_seeds(config.task_requests, topics=config.topics, refresh=config.refresh, seed=config.seed)
+    seeds = beam.FlatMap(SeedsOf(config.topics, config.refresh, config.seed))
     return (
         pipeline
-        | "Seeds" >> beam.Create(seeds)
+        | "Rounds" >> beam.Create(spans_of(config.task_requests))
+        | "Seeds" >> seeds.with_output_types(TaskSeed)
         | "JoinSeeds" >> JoinLedger(paid_for(config, earlier, "task_list"))
         | TaskGenerate(config.brainstorm_template, llm_call(config, target, is_task_list, stage="TaskGenerate"))
     )
@@ -95,7 +96,9 @@ def largest(config: Config, earlier: Earlier) -> int:
 
 def paid_for(config: Config, earlier: Earlier, kind: Kind, backend: Backend | None = None) -> ReadLedger | None:
     """-> what reads the replies that this run can use, to prompts of one kind, if there is a ledger."""
-    return ReadLedger(earlier.ledger, kind, fingerprint_of(backend or config.backend)) if earlier.ledger else None
+    if not earlier.ledger:
+        return None
+    return ReadLedger(earlier.named("ledger"), kind, fingerprint_of(backend or config.backend))
 
 
 def llm_call(

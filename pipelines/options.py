@@ -27,7 +27,6 @@ from apache_beam.options.pipeline_options import (
     SparkRunnerOptions,
     StandardOptions,
 )
-from apache_beam.runners.runner import create_runner
 
 from pipelines import dataflow_options
 from pipelines.backends import Workers, backend_of, check_secret
@@ -36,6 +35,7 @@ from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, 
 from pipelines.output_folder import check_input, checked_output
 from pipelines.push_to_hub import check_push
 from pipelines.refresh_label import label_of
+from pipelines.runners import settle_runner
 from transforms import files, ledger
 from transforms.attributes import Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
@@ -55,10 +55,6 @@ from transforms.prompt_template import (
 )
 from transforms.quality import CHECKS, Checks, parse_checks
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
-
-LOCAL_RUNNER: Final = "FnApiRunner"
-"""Beam's in-process engine. `DirectRunner` stands for three of them, and tries Prism first, a binary that it downloads
-without a timeout; a laptop behind a firewall would hang."""
 
 REFRESH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a label of --refresh looks like."""
@@ -173,10 +169,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
     typed = {action.dest: getattr(known, action.dest) for action in own_actions() if action.dest != "config"}
     typed["refresh"] = label_of(typed["refresh"])
-    standard = options.view_as(StandardOptions)
-    if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
-        standard.runner = LOCAL_RUNNER
-    _check_runner(standard.runner)
+    settle_runner(options)
     dataflow_options.check(typed, options)
     offline = dataflow_options.is_dry_run(options)
     FileSystems.set_options(options)  # whose credentials they name, also before there is a pipeline
@@ -250,13 +243,6 @@ def _full_parser(base: type[argparse.ArgumentParser], **settings: Any) -> argpar
     for options in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
         options._add_argparse_args(parser)
     return parser
-
-
-def _check_runner(name: str) -> None:
-    try:
-        create_runner(name)
-    except Exception as error:  # an unknown name, or one whose packages are not installed
-        raise OptionError(f"--runner={name}: {reason_of(error)}") from None
 
 
 def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:

@@ -21,17 +21,18 @@ from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow.parquet as pq
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipelines.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
-from pipelines.earlier import Earlier, look
+from pipelines.earlier import Earlier, look, with_listings
 from pipelines.generate import build
 from pipelines.ledger import COMPACTING
 from pipelines.local_runner import LocalRunner
 from pipelines.option_error import OptionError
-from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
+from pipelines.options import Config, help_text, parse
 from pipelines.progress_line import ProgressLine
 from pipelines.push_to_hub import PushFailed, push
+from pipelines.runners import LOCAL_RUNNER, has_worker_processes, is_local
 from pipelines.signals import ending_on_signals
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
 from pipelines.worker_output import kept_aside
@@ -71,13 +72,12 @@ def generate(argv: Sequence[str], prog: str) -> int:
         for problem in error.problems:
             print(f"{prog}: {problem}", file=sys.stderr)
         return 2
-    local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    local, processes = is_local(options), has_worker_processes(options)
     _set_up_logging(local)
     target = target_of(config)
     if is_dry_run(options):
         return dry_run(config, options, target, prog)
     is_complete = True
-    processes = local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
     with kept_aside(processes or is_dataflow(options)) as workers_said, ending_on_signals() as signals:
         try:
             with held(target) as label:
@@ -212,12 +212,13 @@ def run(config: Config, options: PipelineOptions, target: Target, earlier: Earli
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
     """
+    earlier = with_listings(earlier, target.staging)
     if is_dataflow(options):
         from pipelines import dataflow  # only now: its client takes a moment to import
 
         return dataflow.launch(config, options, target, earlier, label)
-    local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
-    pipeline = beam.Pipeline(runner=local_runner(config) if local else None, options=options)
+    is_ours = options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    pipeline = beam.Pipeline(runner=local_runner(config) if is_ours else None, options=options)
     build(pipeline, config, target, earlier)
     # A row makes hundreds of short-lived objects and no cycles; looking for cycles every 700 took 7 % of its CPU.
     before = gc.get_threshold()
@@ -289,8 +290,11 @@ def _set_up_logging(local: bool) -> None:
     root.addHandler(ours)
     root.setLevel(logging.WARNING)
     _LOG.setLevel(logging.INFO)
-    # Beam's local engine logs a traceback for every failure, and we say ourselves what failed.
+    # Beam's local engine logs a traceback for every failure, and we say ourselves what failed. What the embedded job
+    # server logs comes once more, under no name.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
+    if local:
+        ours.addFilter(lambda record: record.name != root.name)
 
 
 def summary(config: Config, target: Target, prog: str) -> str:

@@ -40,3 +40,25 @@ def store() -> Iterator[dict[str, bytes]]:
     yield MemFileSystem.objects
     for each in (MemFileSystem.objects, MemFileSystem.broken):
         each.clear()
+
+
+@pytest.fixture(scope="session")
+def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this repository; the processes of one run of the tests share it."""
+    from tests.wheel import alone, build_wheel
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
+    with alone(folder):
+        found = list(folder.glob("*.whl"))
+        return found[0] if found else build_wheel(folder)
+
+
+@pytest.fixture(scope="session")
+def installed_wheel(wheel_file: Path) -> Path:
+    """A folder with what that wheel holds."""
+    from tests.wheel import alone, install_wheel
+
+    with alone(wheel_file.parent):
+        folder = wheel_file.parent / "installed"
+        return folder if folder.exists() else install_wheel(wheel_file, folder)

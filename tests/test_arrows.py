@@ -18,6 +18,7 @@ BEAM_IN_THINGS = {
     "transforms.metrics": "wraps Beam's counters for the steps",
     "transforms.files": "opens files on whatever file system Beam knows",
     "transforms.gcs": "shares the credentials and options of Beam's own file system",
+    "transforms.listing": "is where two steps have their files from",
 }
 
 # Files whose second public PTransform is the same step from another source.

@@ -4,17 +4,13 @@ slow, full, broken or not what it should be. What is asked for is what is kept, 
 from __future__ import annotations
 
 import base64
-import binascii
-import bz2
 import collections
 import contextlib
 import json
 import logging
-import re
 import socket
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +23,7 @@ from pipelines.generate import build, llm_call
 from pipelines.options import parse
 from pipelines.run import target_of
 from tests.helpers import Done, entry_of, files_of, finish, rows_of, run_main, start
+from tests.layers import holds, layers
 from tests.llm_server import LlmServer
 from transforms.build_prompt import BuildPrompt
 from transforms.flatten import Flatten
@@ -533,36 +530,8 @@ def test_as_a_user_starts_it(play: Play) -> None:
 # --- keys stay where they are
 
 
-def layers(blob: bytes, depth: int = 0) -> Iterator[bytes]:
-    """Bytes -> they, and whatever they hold in base64 or compressed, as deep as it goes."""
-    yield blob
-    if depth > 6:
-        return
-    openers: tuple[Callable[[bytes], bytes], ...] = (bz2.decompress, zlib.decompress)
-    for opener in openers:
-        with contextlib.suppress(OSError, ValueError, EOFError, zlib.error):
-            yield from layers(opener(blob), depth + 1)
-    for run in re.findall(rb"[A-Za-z0-9+/_-]{16,}={0,2}", blob):
-        plain = run.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-        with contextlib.suppress(binascii.Error):
-            found = base64.b64decode(plain + b"=" * (-len(plain) % 4))
-            if found[:3] == b"BZh" or found[:1] in b"x\x80" or found.isascii():
-                yield from layers(found, depth + 1)
-
-
-def secrets() -> list[bytes]:
-    """-> the key and the token, as they are and in base64 wherever they may begin in it."""
-    found: list[bytes] = []
-    for secret in (KEY.encode(), TOKEN.encode()):
-        found.append(secret)
-        for offset in range(3):
-            coded = base64.b64encode(b"\0" * offset + secret)
-            found += [coded[4:-4], base64.urlsafe_b64encode(b"\0" * offset + secret)[4:-4]]
-    return found
-
-
 def holds_a_secret(blob: bytes) -> bool:
-    return any(secret in layer for layer in layers(blob) for secret in secrets())
+    return holds(blob, KEY, TOKEN)
 
 
 def test_a_secret_would_be_found() -> None:

@@ -25,8 +25,9 @@ from apache_beam.runners import create_runner
 
 from pipelines.option_error import OptionError
 from pipelines.option_table import GenerateOptions
-from pipelines.options import LOCAL_RUNNER, Config, help_text, parse
+from pipelines.options import Config, help_text, parse
 from pipelines.run import generate, reject_reasons, target_of, versions
+from pipelines.runners import LOCAL_RUNNER
 from tests.mem_store import MemFileSystem
 from transforms.attributes import parse_attributes
 from transforms.llm.offline import MODEL, OfflineBackend
@@ -193,11 +194,6 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
     # all of these are the same to Beam: its switch between three engines, which tries a download first
     runner = parse(argv)[1].view_as(StandardOptions).runner
     assert type(create_runner(runner)).__name__ == "FnApiRunner"
-
-
-@pytest.mark.parametrize("runner", ["FlinkRunner", "PortableRunner"])
-def test_other_runners_are_kept(runner: str) -> None:
-    assert parse([f"--runner={runner}"])[1].view_as(StandardOptions).runner == runner
 
 
 # --- wrong: the lines of the issue

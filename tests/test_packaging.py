@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import email
 import re
-import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -22,23 +19,8 @@ PLATFORMS = [(python, system) for python in ("3.10", "3.11", "3.12", "3.13") for
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Built from a copy, for setuptools leaves `build` and `*.egg-info` where it works. Everything else that is in
-    the folder is in the copy too, so that what is found in the wheel was chosen and not merely present."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    shutil.copytree(
-        ROOT,
-        source,
-        ignore=shutil.ignore_patterns(".?*", "build", "dist", "*.egg-info", "__pycache__", "output", "out"),
-    )
-    (source / "benchmarks").mkdir(exist_ok=True)
-    (source / "benchmarks" / "__init__.py").touch()
-    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", build, str(folder)], cwd=source, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (path,) = folder.glob("textmint-*-py3-none-any.whl")
-    return zipfile.ZipFile(path)
+def wheel(wheel_file: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_file)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,15 @@ from transforms.elements import REASONS, Reject, TaskList, TaskSeed
 from transforms.identity import Part
 from transforms.llm.base import Answer, Refused, Request
 from transforms.llm_call import LLMCall
-from transforms.task_generate import ReadTasks, TaskGenerate, brainstorm_prompt, read_task_list, task_seeds
+from transforms.task_generate import (
+    ReadTasks,
+    SeedsOf,
+    TaskGenerate,
+    brainstorm_prompt,
+    read_task_list,
+    spans_of,
+    task_seeds,
+)
 
 TOPICS = ("bees", "trams", "opera", "tax", "chess")
 
@@ -180,3 +188,10 @@ def test_a_pattern_reads_every_file_and_long_files_come_in_pieces(tmp_path: Path
     assert {(tasks.source, tasks.round, tasks.topic, tasks.model) for tasks in ran.elements} == {
         ("file", 0, None, None)
     }
+
+
+@pytest.mark.parametrize("rounds", [1, 999, 1_000, 1_001, 2_500])
+def test_seeds_of_spans_are_those_of_all_rounds(rounds: int) -> None:
+    spans = spans_of(rounds)
+    assert [seed for span in spans for seed in SeedsOf(TOPICS, "base", 42)(span)] == seeds(rounds)
+    assert len(spans) == -(-rounds // 1_000)

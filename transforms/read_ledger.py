@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms import files
+from transforms import files, listing
 from transforms.ledger import LedgerFileError, read_for_join
 from transforms.ledger_files import set_aside
 from transforms.metrics import StepCounters
@@ -64,18 +64,19 @@ class ReadLedger(beam.PTransform):
     end is set aside, and the run goes on without it.
 
     Args:
-      found: the files.
+      found: the files, or a listing of `groups_of` them.
       kind: of the prompts whose replies are wanted.
       fingerprint: of the model whose replies are wanted.
     """
 
-    found: Sequence[files.FoundFile]
+    found: Sequence[files.FoundFile] | listing.Listing
     kind: str
     fingerprint: str
 
     def expand(self, pipeline: beam.pvalue.PBegin) -> Any:
+        groups = self.found if isinstance(self.found, listing.Listing) else groups_of(self.found)
         return (
             pipeline
-            | "Files" >> beam.Create(groups_of(self.found))
+            | "Files" >> listing.create(groups)
             | "Read" >> beam.ParDo(_Read(self.kind, self.fingerprint)).with_output_types(Any)
         )

@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms import files
+from transforms import files, listing
 from transforms.errors import RunFailed
 from transforms.judging import source_of
 from transforms.near_duplicates import Text
@@ -61,7 +61,7 @@ class _Read(beam.DoFn):
         self._kind = kind
         self._rows = published_texts if as_texts else published_rows
 
-    def process(self, found: tuple[str, str]) -> Iterator[Any]:
+    def process(self, found: listing.Row) -> Iterator[Any]:
         path, label = found
         try:
             yield from self._rows(self._kind, files.read_file(path), label)
@@ -82,7 +82,7 @@ class ReadPublished(beam.PTransform):
 
     Args:
       kind: tasks or examples.
-      found: the path of each file, and the label it belongs to.
+      found: the path of each file and the label it belongs to, or a listing of these.
       as_texts: whether the texts themselves are wanted.
 
     Raises:
@@ -90,13 +90,13 @@ class ReadPublished(beam.PTransform):
     """
 
     kind: DatasetKind
-    found: Sequence[tuple[str, str]]
+    found: Sequence[tuple[str, str]] | listing.Listing
     as_texts: bool = False
 
     def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[Any]:
         read = beam.ParDo(_Read(self.kind, self.as_texts))
         return (
             pipeline
-            | "Files" >> beam.Create(list(self.found)).with_output_types(tuple[str, str])
+            | "Files" >> listing.create(self.found)
             | "Read" >> read.with_output_types(Text if self.as_texts else Published)
         )

@@ -16,10 +16,13 @@ from transforms.prompt_template import PromptTemplate
 from transforms.tasks import read_tasks, topics_of_rounds
 
 _STEP = "TaskGenerate"
+_ROUNDS_PER_SPAN = 1_000
 _TASKS_PER_LIST = 1_000  # of a file; bounds the size of an element
 
 
-def task_seeds(rounds: int, *, topics: Iterable[str] = (), refresh: str = "base", seed: int = 42) -> list[TaskSeed]:
+def task_seeds(
+    rounds: int, *, topics: Iterable[str] = (), refresh: str = "base", seed: int = 42, start: int = 0
+) -> list[TaskSeed]:
     """How many brainstorm rounds -> a seed for each. The refresh label enters the identity, so that each refresh
     brainstorms anew, and the first rounds of a run of more rounds are those of a run of fewer.
 
@@ -28,7 +31,9 @@ def task_seeds(rounds: int, *, topics: Iterable[str] = (), refresh: str = "base"
       topics: the fields of life that rounds are steered to; none: the paper's bare prompt.
       refresh: the label of this refresh.
       seed: the user's.
+      start: the round to begin with.
     """
+    chosen = topics_of_rounds(tuple(topics), rounds, refresh=refresh, seed=seed, start=start)
     return [
         TaskSeed(
             seed_id=stable_hash("task_seed", refresh, round_, seed),
@@ -36,8 +41,31 @@ def task_seeds(rounds: int, *, topics: Iterable[str] = (), refresh: str = "base"
             topic=topic,
             seed=seed,
         )
-        for round_, topic in enumerate(topics_of_rounds(tuple(topics), rounds, refresh=refresh, seed=seed))
+        for round_, topic in enumerate(chosen, start=start)
     ]
+
+
+def spans_of(rounds: int) -> list[tuple[int, int]]:
+    """How many brainstorm rounds -> from which to before which, in order: a graph that holds these does not grow with
+    its rounds."""
+    return [(first, min(first + _ROUNDS_PER_SPAN, rounds)) for first in range(0, rounds, _ROUNDS_PER_SPAN)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SeedsOf:
+    """One of `spans_of` -> the seeds of its rounds.
+
+    Args:
+      topics: as for `task_seeds`; so are the others.
+    """
+
+    topics: tuple[str, ...]
+    refresh: str
+    seed: int
+
+    def __call__(self, span: tuple[int, int]) -> list[TaskSeed]:
+        """-> the seeds, in order."""
+        return task_seeds(span[1], topics=self.topics, refresh=self.refresh, seed=self.seed, start=span[0])
 
 
 def brainstorm_prompt(seed: TaskSeed, template: PromptTemplate) -> Prompt:

@@ -121,18 +121,27 @@ def read_topics(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(topic for topic in stripped if topic and not topic.startswith("#")))
 
 
-def topics_of_rounds(topics: Sequence[str], rounds: int, *, refresh: str, seed: int) -> list[str | None]:
+def topics_of_rounds(
+    topics: Sequence[str], rounds: int, *, refresh: str, seed: int, start: int = 0
+) -> list[str | None]:
     """How many brainstorm rounds -> the topic of each, in order; None for all where there are no topics.
 
     The list is put in an order by hash and each round takes the next one, so that no topic comes again before all
     were taken. From then on a round takes two topics together, another pair each time, so that its prompt still
     differs from all earlier ones (until every pair was taken).
+
+    Args:
+      topics: in any order.
+      rounds: the first round that is not wanted any more.
+      refresh: the label; each has an order of its own.
+      seed: the user's; it changes the order too.
+      start: the first round that is wanted.
     """
     if not topics:
-        return [None] * rounds
+        return [None] * (rounds - start)
     order = sorted(topics, key=lambda topic: stable_hash("topic", refresh, seed, topic))
     chosen: list[str | None] = []
-    for round_ in range(rounds):
+    for round_ in range(start, rounds):
         cycle, place = divmod(round_, len(order))
         first, second = order[place], order[(place + cycle) % len(order)]
         chosen.append(first if first == second else f"{first}, where it meets {second}")
