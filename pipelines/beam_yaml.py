@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Optional
 import apache_beam as beam
 import pyarrow.parquet as pq
 import yaml
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipelines import yaml_rows as rows_of
 from pipelines.earlier import look, with_listings
