@@ -236,6 +236,7 @@ def test_other_runners_are_kept(runner: str) -> None:
         (["--output= "], "--output is empty; name a folder"),
         (["--output"], "argument --output: expected one argument"),
         (["--output=--"], "argument --output: expected one argument"),
+        (["--labels=--"], "argument --labels: expected one argument"),
         (["--temperature=--"], "argument --temperature: expected one argument"),
         (["--keep_raw=yes"], "argument --keep_raw: 'yes' is neither true nor false"),
         (["--topics=nowhere"], "--topics nowhere: cannot be read: No such file or directory"),
