@@ -160,7 +160,8 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     """
     flags = list(_own_labels([*_config_flags(argv), *argv]))
     if empty := [flag for flag in flags if re.fullmatch("--[^=]+=--", flag)]:  # which argparse takes for no value
-        raise OptionError(*(f"argument {flag.partition('=')[0]}: expected one argument" for flag in empty))
+        names = (flag.removesuffix("=--").replace(LABEL_PLAN, LABELS) for flag in empty)
+        raise OptionError(*(f"argument {name}: expected one argument" for name in names))
     parser = _full_parser(OptionParser)
     flags = list(dataflow_options.plain_flags(flags, parser._actions))
     known, unknown = parser.parse_known_args(flags)

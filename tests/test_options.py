@@ -232,6 +232,7 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
         (["--output= "], "--output is empty; name a folder"),
         (["--output"], "argument --output: expected one argument"),
         (["--output=--"], "argument --output: expected one argument"),
+        (["--labels=--"], "argument --labels: expected one argument"),
         (["--temperature=--"], "argument --temperature: expected one argument"),
         (["--keep_raw=yes"], "argument --keep_raw: 'yes' is neither true nor false"),
         (["--topics=nowhere"], "--topics nowhere: cannot be read: No such file or directory"),

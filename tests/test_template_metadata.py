@@ -250,7 +250,7 @@ def accepts(name: str, value: str, *beside: str) -> bool:
     return True
 
 
-some = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+some = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 of = {action.dest: action.type for action in own_actions()}
 INTEGERS = [name for name, kind in of.items() if kind is int]
 SWITCHES = [name for name, each in PARAMETERS.items() if each["paramType"] == "BOOLEAN"]
@@ -260,7 +260,7 @@ decimal = st.from_regex(r"[+-]?[0-9]{0,3}\.?[0-9]{0,3}|[+-]?0{0,3}[0-2](\.0{0,3}
 
 
 @pytest.mark.parametrize("name", INTEGERS)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(value=whole)
 @example(value="0")
 @example(value="1")
@@ -285,7 +285,7 @@ def test_seeds_fit_64_bits(distance: int) -> None:
 
 
 @pytest.mark.parametrize("name", DECIMALS)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(value=decimal)
 @example(value="0")
 @example(value="1.0")
@@ -396,7 +396,7 @@ def urls(draw: st.DrawFn) -> str:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(urls())
 def test_urls(url: str) -> None:
     assert accepts("base_url", url) == matches("base_url", url)
@@ -442,7 +442,7 @@ PATHS = [name for name, each in PARAMETERS.items() if "gs://" in each["regexes"]
 
 
 @pytest.mark.parametrize("name", PATHS)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(tail=st.text(st.sampled_from("aZ9._-/ é=*?[]{}%&"), min_size=1, max_size=8))
 def test_paths(name: str, tail: str) -> None:
     value = f"gs://bucket/{tail}{'.yaml' if name == 'config' else '.txt'}"
