@@ -54,7 +54,7 @@ _MODEL = (
     *("llm", "model", "base_url", "vertex_project", "vertex_location", "vertex_endpoint", "temperature", "top_p"),
     *("max_output_tokens", "thinking_budget", "safety_threshold", "service_tier", "structured_output"),
     *("max_concurrency", "requests_per_minute", "tokens_per_minute", "request_timeout", "max_attempts"),
-    *("parse_attempts", "offline_fault_rate"),
+    *("parse_attempts", "offline_fault_rate", "api_key_secret"),
 )
 """The options of whatever asks a model."""
 

@@ -52,6 +52,7 @@ from transforms.prompt_template import (
     PromptTemplate,
     TemplateError,
     Variables,
+    shipped_template,
 )
 from transforms.quality import CHECKS, Checks, parse_checks
 from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
@@ -379,9 +380,9 @@ def _validated(
             max_attempts=typed["max_attempts"],
         ),
         plans_labels=plans,
-        label_set_template=_shipped_template("label_set"),
+        label_set_template=shipped_template("label_set"),
         verify_backend=verify_backend,
-        verify_template=_shipped_template("verify"),
+        verify_template=shipped_template("verify"),
         checks=checks[0],
         duplicate_checks=checks[1],
         exclude=as_pattern(typed["exclude"]) if typed["exclude"] else None,
@@ -526,14 +527,10 @@ def _verify_backend(
     return backend_of({**typed, "model": typed["verify_model"]}, cloud, workers)
 
 
-def _shipped_template(stem: str) -> PromptTemplate:
-    return PromptTemplate(stem, (resources.files("templates") / f"{stem}.jinja2").read_text("utf-8"))
-
-
 def _template(typed: Mapping[str, Any], option: str, shipped: str, variables: Variables) -> PromptTemplate:
     path = typed[option]
     if path is None:
-        return _shipped_template(shipped)
+        return shipped_template(shipped)
     template = PromptTemplate(Path(path).name.split(".")[0], _read_text(f"--{option}", path))
     samples = [variables]
     if option == "brainstorm_template" and typed["topics"] == "none":
