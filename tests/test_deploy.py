@@ -79,7 +79,7 @@ def test_what_is_copied_is_there_and_is_sent() -> None:
     for source in (source for sources in copied for source in sources):
         assert (ROOT / source).exists(), source
         assert source in sent, f"{source} is kept from the build by .dockerignore"
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks", "examples"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks", "examples", "deploy"}
     assert packages <= {source for sources in copied for source in sources}
 
 
