@@ -411,8 +411,9 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     if (standard.runner or "direct").rpartition(".")[2].lower() in ("direct", "directrunner", "switchingdirectrunner"):
         standard.runner = LOCAL_RUNNER
     _check_runner(standard.runner)
-    dataflow_options.check(typed, options)
-    config = _validated(typed, options.view_as(GoogleCloudOptions), offline=dataflow_options.is_dry_run(options))
+    found = dataflow_options.problems_of(typed, options)
+    is_offline = dataflow_options.is_dry_run(options) or bool(found)
+    config = _validated(typed, options.view_as(GoogleCloudOptions), found, offline=is_offline)
     return config, options
 
 
@@ -556,14 +557,17 @@ def reason_of(error: BaseException) -> str:
     return " ".join(f"{error}".split())[:300] or type(error).__name__
 
 
-def _validated(typed: Mapping[str, Any], cloud: GoogleCloudOptions, *, offline: bool = False) -> Config:
+def _validated(
+    typed: Mapping[str, Any], cloud: GoogleCloudOptions, found: Sequence[str] = (), *, offline: bool = False
+) -> Config:
     """Checks all that can be checked without a run. Problems are collected; the output folder is tried last, so that
     nothing is written when anything else is wrong.
 
     Args:
+      found: problems that there are already.
       offline: touches no file of a run, all of which lie on an object store.
     """
-    problems: list[str] = []
+    problems = list(found)
 
     def check(build: Callable[[], Any]) -> Any:
         try:
