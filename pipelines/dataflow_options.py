@@ -20,7 +20,6 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import create_runner
 
-
 RUNNER: Final = "DataflowRunner"
 LAUNCH_SCRIPT: Final = "FLEX_TEMPLATE_PYTHON_PY_FILE"
 """The environment variable that a Flex Template's image has, and nothing else."""
