@@ -20,8 +20,6 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import create_runner
 
-from pipelines.option_error import OptionError
-
 RUNNER: Final = "DataflowRunner"
 LAUNCH_SCRIPT: Final = "FLEX_TEMPLATE_PYTHON_PY_FILE"
 """The environment variable that a Flex Template's image has, and nothing else."""
@@ -55,25 +53,19 @@ def is_template(options: PipelineOptions) -> bool:
     return is_dataflow(options) and bool(options.view_as(GoogleCloudOptions).template_location)
 
 
-def check(typed: Mapping[str, Any], options: PipelineOptions) -> None:
-    """Our options and Beam's -> nothing; runs on other engines pass.
-
-    Raises:
-      OptionError: with all that Dataflow would refuse or could not do, a line each.
-    """
+def problems_of(typed: Mapping[str, Any], options: PipelineOptions) -> list[str]:
+    """Our options and Beam's -> all that Dataflow would refuse or could not do, a line each; of runs on other engines
+    hardly anything."""
     if not is_dataflow(options):
         if options.view_as(TestOptions).dry_run:
-            raise OptionError(
-                f"--dry_run is for --runner={RUNNER}; with another runner Beam runs all the same. Leave it out"
-            )
-        return
+            return [f"--dry_run is for --runner={RUNNER}; with another runner Beam runs all the same. Leave it out"]
+        return []
     options.view_as(SetupOptions).save_main_session = False  # on Dataflow Beam would; there is nothing in ours
     problems = [*_cloud_problems(options), *_path_problems(typed), *_template_problems(typed, options)]
     validator = PipelineOptionsValidator(options, create_runner(RUNNER))
     for view in (DebugOptions, SetupOptions, WorkerOptions):
         problems += [" ".join(str(problem).split()) for problem in options.view_as(view).validate(validator)]
-    if problems:
-        raise OptionError(*problems)
+    return problems
 
 
 def _cloud_problems(options: PipelineOptions) -> Iterator[str]:

@@ -172,10 +172,10 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     typed = {action.dest: getattr(known, action.dest) for action in own_actions() if action.dest != "config"}
     typed["refresh"] = label_of(typed["refresh"])
     settle_runner(options)
-    dataflow_options.check(typed, options)
-    offline = dataflow_options.is_dry_run(options)
+    found = dataflow_options.problems_of(typed, options)
+    is_offline = dataflow_options.is_dry_run(options) or bool(found)
     FileSystems.set_options(options)  # whose credentials they name, also before there is a pipeline
-    config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options), offline=offline)
+    config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options), found, offline=is_offline)
     return config, options
 
 
@@ -324,15 +324,21 @@ def _unreadable(option: str, path: str, error: BaseException) -> OptionError:
 
 
 def _validated(
-    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, *, offline: bool = False
+    typed: Mapping[str, Any],
+    cloud: GoogleCloudOptions,
+    workers: Workers,
+    found: Sequence[str] = (),
+    *,
+    offline: bool = False,
 ) -> Config:
     """Checks all that can be checked without a run. Problems are collected; the key is looked for only when there are
     none, and the output folder is tried last, so that nothing is written when anything else is wrong.
 
     Args:
+      found: problems that there are already.
       offline: touches no file of a run, all of which lie on an object store.
     """
-    problems: list[str] = []
+    problems = list(found)
 
     def check(build: Callable[[], Any]) -> Any:
         try:

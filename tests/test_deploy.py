@@ -79,7 +79,7 @@ def test_what_is_copied_is_there_and_is_sent() -> None:
     for source in (source for sources in copied for source in sources):
         assert (ROOT / source).exists(), source
         assert source in sent, f"{source} is kept from the build by .dockerignore"
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks", "examples"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks", "examples", "deploy"}
     assert packages <= {source for sources in copied for source in sources}
 
 
@@ -165,13 +165,13 @@ def test_the_command_from_a_laptop_is_right(monkeypatch: pytest.MonkeyPatch) -> 
     (words,) = [words for words in commands() if "--runner=DataflowRunner" in words]
     values = {"$PROJECT": "my-project", "$REGION": "europe-west4", "$BUCKET": "my-bucket", "$WORKER": "w@p"}
     argv = [re.sub(r"\$[A-Z]+", lambda found: values[found[0]], word) for word in words[2:]]
-    config, _ = parse([*argv, "--llm=offline"])
+    config, _ = parse(argv)
     assert config.output == "gs://my-bucket/minted"
 
 
 def test_parameters_are_options_of_ours() -> None:
     names = set(parameters_of_readme())
-    assert {"output", "refresh", "llm", "model", "task_requests", "verify", "language"} <= names
+    assert {"output", "refresh", "llm", "model", "task_requests", "verify"} <= names
     assert {f"--{name}" for name in names} <= options()
 
 
