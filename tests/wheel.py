@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -46,25 +47,65 @@ def install_wheel(wheel: Path, folder: Path) -> Path:
     return folder
 
 
+PROGRAM = """\
+import os, runpy, sys
+from importlib.machinery import PathFinder
+
+sys.path += {path!r}
+sys.argv = sys.argv[1:]
+
+
+class Watch:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {watched!r}:
+            found = PathFinder.find_spec(name, path, target)
+            with open({log!r}, "a") as log:
+                log.write(f"{{os.getpid()}} {{name}} {{found and found.origin}}\\n")
+
+
+sys.meta_path.insert(0, Watch)
+if sys.argv[0] == "-m":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+elif sys.argv[0] == "-c":
+    exec(sys.argv.pop(1), {{"__name__": "__main__"}})
+else:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+WATCHED = ("pipelines", "transforms", "templates", "benchmarks", "tests", "conftest")
+
+
 def python_with(installed: Path, here: Path) -> list[str]:
-    """A folder with the wheel's modules, and one for a file of our own -> the beginning of a command: a Python that
-    finds these modules and the packages of this virtual environment, and not the repository.
+    """A folder with the wheel's modules, and one for files of our own -> the beginning of a command: a Python that
+    finds these modules and the packages of this virtual environment, and not the repository. It writes down where it
+    finds what could be of the repository, in `imports.log` of that folder.
 
     The environment holds the repository too, as an editable install; that is a line in a `.pth` file, which is read by
     the module `site` only, and `-S` leaves that out. `-I` leaves the current folder and PYTHONPATH out.
     """
     program = here / "with_wheel.py"
-    program.write_text(
-        "import runpy, sys\n"
-        f"sys.path += {[str(installed), sysconfig.get_path('purelib'), sysconfig.get_path('platlib')]!r}\n"
-        "sys.argv = sys.argv[1:]\n"
-        "if sys.argv[0] == '-m':\n"
-        "    del sys.argv[0]\n"
-        "    runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
-        "else:\n"
-        "    runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
+    path = [str(installed), *dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))]
+    program.write_text(PROGRAM.format(path=path, watched=WATCHED, log=str(here / "imports.log")))
     return [sys.executable, "-I", "-S", str(program)]
+
+
+def python_script(installed: Path, here: Path) -> Path:
+    """As `python_with`, as a program called `python` in a folder of its own."""
+    path = here / "bin" / "python"
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(python_with(installed, here))} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def imports_in(here: Path) -> dict[int, dict[str, str]]:
+    """The folder that was given to `python_with` -> process id -> the modules that it imported, and from where."""
+    found: dict[int, dict[str, str]] = {}
+    for line in (here / "imports.log").read_text().splitlines():
+        process, name, place = line.split(" ", 2)
+        found.setdefault(int(process), {})[name] = place
+    return found
 
 
 @contextlib.contextmanager
