@@ -25,6 +25,7 @@ from apache_beam.runners import create_runner
 
 from pipelines.options import LOCAL_RUNNER, Config, GenerateOptions, OptionError, help_text, parse
 from pipelines.run import generate, reject_reasons, target_of, versions
+from tests.mem_store import MemFileSystem
 from transforms.attributes import parse_attributes
 from transforms.llm.offline import MODEL, OfflineBackend
 from transforms.tasks import read_topics
