@@ -41,7 +41,8 @@ def _with_os_errors(function: Callable[_Given, _Result]) -> Callable[_Given, _Re
         except OSError:
             raise
         except Exception as error:
-            raise StoreError(" ".join(f"{type(error).__name__}: {error}".split())) from error
+            reason = " ".join(str(error).split())
+            raise StoreError(f"{type(error).__name__}: {reason}", reason) from error
 
     return wrapped
 
