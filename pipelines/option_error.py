@@ -29,6 +29,8 @@ def reason_of(error: BaseException) -> str:
         error = next((inner for inner in (details or {}).values() if isinstance(inner, BaseException)), error)
     if isinstance(error, StoreError):
         return error.reason
+    if isinstance(error, FileNotFoundError) and not error.strerror:
+        return "there is no such file"
     if isinstance(error, OSError) and error.strerror:
         return " ".join(error.strerror.split())
     line = " ".join(_REQUEST.sub("", f"{error}").split())

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import yaml
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
@@ -32,7 +31,7 @@ from pipelines import dataflow_options
 from pipelines.backends import Workers, backend_of, check_secret
 from pipelines.option_error import OptionError, reason_of
 from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, is_switch, own_actions
-from pipelines.output_folder import check_input, checked_output
+from pipelines.output_folder import check_input, checked_output, read_input
 from pipelines.push_to_hub import check_push
 from pipelines.refresh_label import label_of
 from pipelines.runners import settle_runner
@@ -308,8 +307,9 @@ def _choices_of(where: str, value: dict[Any, Any] | list[Any]) -> Iterator[str]:
 
 def _read_text(option: str, path: str) -> str:
     try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            return str(file.read().decode("utf-8-sig"))
+        return read_input(option, path).decode("utf-8-sig")
+    except OptionError:
+        raise
     except UnicodeDecodeError as error:
         raise OptionError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
     except Exception as error:  # each file system raises its own

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
 from pipelines.option_error import OptionError, reason_of
 from transforms import files, gcs, lease, ledger
 from transforms.errors import StoreError
@@ -54,6 +57,24 @@ def check_input(option: str, pattern: str) -> None:
     if gcs.is_gcs(pattern):
         before_wildcards = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
         _try(option, pattern, "read", lambda: gcs.check_listing(before_wildcards, patience=_PATIENCE_SECONDS))
+
+
+def read_input(option: str, path: str) -> bytes:
+    """A path or URL that an option names -> the content of the file.
+
+    Args:
+      option: for messages.
+
+    Raises:
+      OptionError: it is on gs:// and cannot be read.
+      Exception: whatever other file systems raise.
+    """
+    if not gcs.is_gcs(path):
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            return bytes(file.read())
+    content: list[bytes] = []
+    _try(option, path, "read", lambda: content.append(gcs.read(path, patience=_PATIENCE_SECONDS)))
+    return content[0]
 
 
 def _local_output(path: str) -> str:
@@ -133,6 +154,8 @@ def _check_bucket(option: str, path: str) -> None:
 def _remedy(path: str, what: What, error: BaseException) -> str:
     if not gcs.is_gcs(path):
         return "check the path and your credentials for it"
+    if isinstance(error, FileNotFoundError):
+        return "check the path"
     bucket = path.removeprefix("gs://").partition("/")[0]
     status = error.status if isinstance(error, StoreError) else None
     if isinstance(error, StoreError) and gcs.NO_BUCKET in error.reason:

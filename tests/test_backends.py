@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "llm": "offline",
     "model": None,
     "base_url": None,
+    "api_key_secret": None,
     "vertex_project": None,
     "vertex_location": None,
     "vertex_endpoint": None,

@@ -157,7 +157,7 @@ def test_switches_as_words() -> None:
     [("--dry_run", True), ("--dry_run=TRUE", True), ("--dry_run=1", True), ("--dry_run=false", False)],
 )
 def test_of_a_dry_run_beam_takes_any_value_for_true(flag: str, is_dry: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.options._output", lambda path: path)
+    monkeypatch.setattr("pipelines.options.checked_output", lambda path: path)
     _, options = parse([*(f"--{name}={value}" for name, value in CLOUD.items() if name != "dry_run"), flag])
     assert bool(options.view_as(pipeline_options.TestOptions).dry_run) is is_dry
     assert (is_dataflow(options), is_dry_run(options)) == (True, is_dry)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from deploy import metadata as ours
 from deploy.metadata import FILE, LEFT_OUT, REQUIRED, from_zero_to, main, metadata, one_of, parameter, up_to
+from pipelines import output_folder
 from pipelines.option_error import OptionError
 from pipelines.option_table import LABEL_PLAN, is_switch, own_actions
 from pipelines.options import parse
@@ -226,11 +227,14 @@ def store() -> Iterator[None]:
     def matched(patterns: list[str]) -> list[MatchResult]:
         return [MatchResult(pattern, [FileMetadata("gs://bucket/x.txt", 2)]) for pattern in patterns]
 
+    def tried(option: str, path: str, *_: object) -> None:
+        output_folder._check_bucket(option, path)  # all that can be known without the store
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FileSystems, "create", lambda *_, **__: io.BytesIO())
-        patch.setattr(FileSystems, "delete", lambda *_: None)
-        patch.setattr(FileSystems, "exists", lambda *_: False)
-        patch.setattr(FileSystems, "open", opened)
+        patch.setattr(output_folder, "_try", tried)
+        patch.setattr("transforms.gcs.read", lambda path, **_: opened(path).getvalue())
+        patch.setattr("pipelines.options.read_input", lambda _, path: opened(path).getvalue())
+        patch.setattr("transforms.gcs.open_object", opened)
         patch.setattr(FileSystems, "match", lambda patterns, *_: matched(patterns))
         patch.setattr("pipelines.options.check_secret", lambda *_: None)
         patch.setenv("OPENAI_API_KEY", "k")
