@@ -20,7 +20,6 @@ import threading
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
@@ -28,6 +27,7 @@ from apache_beam.metrics import monitoring_infos
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import execution, translations
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
+from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 
 from transforms import progress
 from transforms.errors import RunFailed
@@ -329,10 +329,10 @@ class _SlicedBundleManager(BundleManager):
 
         if len(workers) == 1:
             return work(workers[0]), []
-        with ThreadPoolExecutor(len(workers)) as pool:
-            merged = None
-            for result in pool.map(work, workers):
-                merged = _merged(merged, result)
+        merged = None
+        # Beam's threads, which do not keep a process that was told to end.
+        for result in shared_unbounded_instance().map(work, workers):
+            merged = _merged(merged, result)
         return merged, []
 
 

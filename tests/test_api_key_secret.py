@@ -40,6 +40,7 @@ from transforms.llm.openai import OpenAIBackend
 NAME = "projects/p-1/secrets/key/versions/3"
 OTHER = "sk-textmint-of-the-environment-0000"
 FLINK = ("--runner=FlinkRunner", "--flink_master=cluster:8081")  # an engine elsewhere, which needs no more options
+PORTABLE = ("--runner=PortableRunner", "--job_endpoint=cluster:8099")
 DATAFLOW = ("--runner=DataflowRunner", "--project=p-1", "--region=europe-west4", "--temp_location=gs://bucket/tmp")
 
 
@@ -336,7 +337,7 @@ def test_vertex_takes_no_key() -> None:
 
 
 def test_who_starts_a_run_elsewhere_need_not_read_it(manager: SecretManager, caplog: pytest.LogCaptureFixture) -> None:
-    for flags in (FLINK, ("--runner=PortableRunner", "--environment_type=EXTERNAL")):
+    for flags in (FLINK, (*PORTABLE, "--environment_type=EXTERNAL")):
         caplog.clear()
         parsed, _ = parse([*openai(f"--api_key_secret={named('forbidden')}"), *flags, "--output=../out"])
         assert parsed.backend.api_key_secret == named("forbidden")  # type: ignore[attr-defined]
@@ -351,7 +352,7 @@ def test_who_starts_a_run_elsewhere_need_not_read_it(manager: SecretManager, cap
 def test_a_worker_on_this_machine_has_to_read_it(manager: SecretManager) -> None:
     with pytest.raises(OptionError, match="secretAccessor"):
         check_secret(named("forbidden"), "here")
-    for flags in ((), ("--runner=PortableRunner", "--environment_type=LOOPBACK"), ("--runner=FlinkRunner",)):
+    for flags in ((), (*PORTABLE, "--environment_type=LOOPBACK"), ("--runner=FlinkRunner", "--flink_master=[local]")):
         problem(*openai(f"--api_key_secret={named('forbidden')}"), *flags)
 
 
@@ -365,9 +366,7 @@ def problems_on(runner: tuple[str, ...], argv: list[str]) -> str:
     return "\n".join(error.value.problems)
 
 
-@pytest.mark.parametrize(
-    "runner", [FLINK, DATAFLOW, ("--runner=PortableRunner",)], ids=["flink", "dataflow", "portable"]
-)
+@pytest.mark.parametrize("runner", [FLINK, DATAFLOW, PORTABLE], ids=["flink", "dataflow", "portable"])
 def test_a_key_of_this_machine_is_none_to_workers_elsewhere(
     runner: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,7 +389,7 @@ def test_workers_elsewhere_that_need_no_key_or_have_their_own(monkeypatch: pytes
     parse([*openai("--base_url=http://10.0.0.7:8000/v1"), *FLINK, "--output=../out"])
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for environment in ("EXTERNAL", "PROCESS", "LOOPBACK"):
-        parse([*openai(), "--runner=PortableRunner", f"--environment_type={environment}", "--output=../out"])
+        parse([*openai(), *PORTABLE, f"--environment_type={environment}", "--output=../out"])
 
 
 # --- whole runs

@@ -47,12 +47,14 @@ DATAFLOW = (
 )
 SECRETS = ("sk-marker-openai-0123456789", "marker-gemini-0123456789", "marker-google-0123456789", "hf_marker0123456789")
 
+KEY = "--api_key_secret=projects/project-1/secrets/key/versions/1"
+
 # Each factor's choices; every two choices of two factors come together in one of the cases.
 FACTORS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "llm": {
         "offline": ("--llm=offline", "--offline_fault_rate=0.2"),
-        "openai": ("--llm=openai", "--model=gpt-x"),
-        "gemini": ("--llm=gemini", "--model=gemini-x", "--thinking_budget=0", "--safety_threshold=OFF"),
+        "openai": ("--llm=openai", "--model=gpt-x", KEY),
+        "gemini": ("--llm=gemini", "--model=gemini-x", KEY, "--thinking_budget=0", "--safety_threshold=OFF"),
         "vertex": ("--llm=gemini", "--model=gemini-x", "--vertex_location=europe-west4", "--service_tier=flex"),
         "vertex-endpoint": ("--llm=vertex-endpoint", "--vertex_endpoint=123"),
     },
@@ -126,18 +128,18 @@ def environment(monkeypatch: pytest.MonkeyPatch, store: dict[str, bytes]) -> Non
         monkeypatch.setenv(name, secret)
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The user's files: tasks, a hundred thousand of them; excluded texts; a template."""
-    folder = tmp_path_factory.mktemp("own")
-    contents = {
-        "tasks": "".join(f"Classify letter {number:,} by its tone\n" for number in range(100_000)),
-        "texts": "It rains.\n",
-        "ideas": "Write tasks on {{ topic }}",
-    }
-    for name, content in contents.items():
-        (folder / f"{name}.txt").write_text(content, "utf-8")
-    return {name: folder / f"{name}.txt" for name in contents}
+TASKS = "".join(f"Classify letter {number:,} by its tone\n" for number in range(100_000)).encode()
+TEXTS = b"It rains.\n"
+
+
+@pytest.fixture
+def own(tmp_path: Path, store: dict[str, bytes]) -> dict[str, str]:
+    """The user's files: tasks, a hundred thousand of them, and excluded texts, where workers read them; a template,
+    which travels in the graph."""
+    template = tmp_path / "ideas.txt"
+    template.write_text("Write tasks on {{ topic }}", "utf-8")
+    store.update({"mem://bucket/in/tasks.txt": TASKS, "mem://bucket/in/texts.txt": TEXTS})
+    return {"tasks": "mem://bucket/in/tasks.txt", "texts": "mem://bucket/in/texts.txt", "ideas": str(template)}
 
 
 def left(ledger: int, published: int) -> Earlier:
@@ -195,23 +197,15 @@ class Translated:
         return f"{name}({inner})" if inner else name
 
 
-def translate(flags: list[str], earlier: Earlier, *, on_a_key: bool = False) -> Translated:
+def translate(flags: list[str], earlier: Earlier) -> Translated:
     config, options = parse([*DATAFLOW, f"--output={OUTPUT}", *flags])
-    if on_a_key:  # Beam's --project makes it Vertex AI
-        backends: dict[str, Any] = {"backend": config.backend, "verify_backend": config.verify_backend}
-        replaced = {
-            name: dataclasses.replace(backend, project=None, location=None)
-            for name, backend in backends.items()
-            if backend
-        }
-        config = dataclasses.replace(config, **replaced)
     pipeline = beam.Pipeline(options=options)
     target = target_of(config)
     build(pipeline, config, target, with_listings(earlier, target.staging))
     return Translated(pipeline.run().job, options, target)
 
 
-def flags_of(case: Mapping[str, str], own: Mapping[str, Path]) -> list[str]:
+def flags_of(case: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
     """A case -> its flags."""
     return [
         flag.format_map(own)
@@ -280,8 +274,8 @@ def test_every_two_choices_meet() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_a_graph_translates(case: dict[str, str], own: dict[str, Path], written: Path) -> None:
-    translated = translate(flags_of(case, own), EARLIER[case["earlier"]], on_a_key=case["llm"] == "gemini")
+def test_a_graph_translates(case: dict[str, str], own: dict[str, str], written: Path) -> None:
+    translated = translate(flags_of(case, own), EARLIER[case["earlier"]])
     (written / f"{name_of(case)}.pb").write_bytes(translated.proto.SerializeToString())
 
     assert set(translated.labels) == steps_of(case)
@@ -376,17 +370,19 @@ LARGE = ("--task_requests=1000", "--labels=planned", "--verify", "--max_tasks=5"
 
 
 def test_a_large_job_is_far_below_the_limit_and_its_labels_are_the_same_everywhere(
-    own: dict[str, Path], written: Path
+    own: dict[str, str], written: Path
 ) -> None:
     """Dataflow knows a step by its label, from one run to the next, so the same graph built again has the same. The
     cases above have a million requests for tasks, or a hundred thousand tasks of the user's own."""
-    flags = ["--llm=openai", "--model=gpt-x", *(flag.format_map(own) for flag in LARGE)]
+    flags = ["--llm=openai", "--model=gpt-x", KEY, *(flag.format_map(own) for flag in LARGE)]
     one = translate(flags, EARLIER["many"])
     (written / LARGE_JOB).write_bytes(one.proto.SerializeToString())
     print(f"{one.proto.ByteSize():,} bytes")
     assert 100_000 < one.proto.ByteSize() < LIMIT // 20
     assert len(str(one.job)) < 100_000  # what goes to Dataflow beside it
-    config, options = parse([f"--output={OUTPUT}", *flags])
+    config, options = parse(
+        [f"--output={OUTPUT}", *(flag for flag in flags if flag != KEY)]
+    )  # which would be looked for
     pipeline = beam.Pipeline(options=options)
     target = target_of(config)
     build(pipeline, config, target, with_listings(EARLIER["many"], target.staging))
@@ -408,10 +404,10 @@ def read(installed: Path, folder: Path, *jobs: Path) -> subprocess.CompletedProc
 
 
 def test_all_that_is_pickled_is_read_with_the_wheel_alone(
-    written: Path, installed_wheel: Path, tmp_path: Path, own: dict[str, Path]
+    written: Path, installed_wheel: Path, tmp_path: Path, own: dict[str, str]
 ) -> None:
     if not (written / LARGE_JOB).exists():  # this test was chosen alone
-        flags = ["--llm=openai", "--model=gpt-x", *(flag.format_map(own) for flag in LARGE)]
+        flags = ["--llm=openai", "--model=gpt-x", KEY, *(flag.format_map(own) for flag in LARGE)]
         (written / LARGE_JOB).write_bytes(translate(flags, EARLIER["many"]).proto.SerializeToString())
     done = read(installed_wheel, tmp_path, *sorted(written.glob("*.pb")))
     assert done.returncode == 0, done.stderr
