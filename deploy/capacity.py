@@ -29,11 +29,10 @@ CPU_MS_CHECKING = 0.04 + 0.14  # a row: checks of an example by itself, its lang
 CPU_MS_COMPARING = 0.30  # a row: with all others
 EFFICIENCY = {64: 0.96, 256: 0.89}  # requests in flight in one process -> the share of them that is really in flight
 
-# One machine; a run of 4,000 and one of 16,000 rows with the embedded model and all checks: 415 and 610 MB.
-LOCAL_MB = 350  # of a process that has not begun
-LOCAL_KB_A_ROW = 16  # on top, in one process that holds the whole run
-SLICE_ROWS = 100_000  # rows of a slice, where the local run goes through its work in slices
-LOCAL_MOST_ROWS = 1_000_000  # the largest local run that was measured
+# `python -m benchmarks.scale --rows=10000,100000,1000000`: the embedded model, all checks, one process.
+LOCAL_PEAK_MB = {10_000: 500, 100_000: 910, 1_000_000: 1_200}  # examples asked for -> peak of memory
+LOCAL_DISK_KB_A_ROW = 4  # of what is put aside while it runs, beside the ledger and the data
+LOCAL_MOST_ROWS = max(LOCAL_PEAK_MB)  # more was not measured
 
 # `python -m benchmarks.volumes --rows=16000`
 LEDGER_BYTES = 39  # a reply, beside its text
@@ -43,10 +42,9 @@ PROSE_BYTES = 0.56  # a character of prose in Parquet with zstd
 SHUFFLE_BYTES = 2_830  # a row, over all groupings of the graph, beside its text
 SHUFFLE_BYTES_A_CHARACTER = 1.0  # of its reply
 
-# The graph translated for two numbers of seeds and of ledger files (`pipeline.to_runner_api().ByteSize()`).
-JOB_BYTES = 160_000
-JOB_BYTES_A_SEED = 88  # a brainstorm request: its seed travels inside the job
-JOB_BYTES_A_LEDGER_FILE = 68  # its path travels inside the job
+# The graph translated for Dataflow (`generate --dry_run`), with planned labels, verification, exclusions, and 20,000
+# ledger files and 10,000 published ones of earlier runs: neither these nor brainstorm requests make it larger.
+JOB_BYTES = 370_000
 
 # The templates that come with textmint, 1,110 characters filled in, and the embedded author's replies, 600 at the
 # lengths of the paper's num_words; at four characters a token (OpenAI's rule of thumb for English).
@@ -74,10 +72,11 @@ JOB_LIMIT_BYTES = 10_000_000  # https://cloud.google.com/dataflow/quotas, "maxim
 
 DATAFLOW_CPU = 2.0  # what Dataflow's own work, shuffling for the most part, makes of a row's CPU
 BUSY = 0.8  # of a core, before requests begin to wait for it
-MEMORY_SHARE = 0.6  # of a machine's memory that a run should plan with
 MOST_IN_FLIGHT = max(EFFICIENCY)  # in one process; more was not measured
+MEMORY_SHARE = 0.6  # of a machine's memory that a run should plan with
+PATIENCE_SECONDS = 600  # that a launch may look at the ledger before that is worth a word
 SECONDS_A_READ = 0.05  # of a small object, and of a page of 1,000 names
-PROCESS_MB = 400  # of a worker process on Dataflow, before it holds data
+PROCESS_MB = 400  # of a worker process, before it holds data
 ROW_KB = 4  # of a row that a worker holds as an element, with its prompt and its reply
 
 
@@ -150,7 +149,7 @@ class Plan:
 
     Args:
       rows: examples asked for.
-      engine: IN_PROCESS, IN_SLICES or DATAFLOW.
+      engine: LOCAL or DATAFLOW.
       requests: that are answered: of examples, of those asked again, of lists of tasks.
       rate: answers a second.
       in_flight: requests.
@@ -176,8 +175,7 @@ class Plan:
         return self.requests / self.rate / 3600
 
 
-IN_PROCESS = "one machine"
-IN_SLICES = "one machine, in slices"
+LOCAL = "one machine"
 DATAFLOW = "Dataflow"
 
 
@@ -204,13 +202,9 @@ def local_rate(given: Given, concurrency: int) -> float:
 
 
 def local_mb(rows: int) -> float:
-    """Rows that one process holds -> its peak of memory, MB."""
-    return LOCAL_MB + rows * LOCAL_KB_A_ROW / 1000
-
-
-def most_in_process(given: Given) -> int:
-    """-> rows of the largest run that one process should hold at once."""
-    return math.floor((given.memory_gb * 1000 * MEMORY_SHARE - LOCAL_MB) * 1000 / LOCAL_KB_A_ROW)
+    """Rows of a run on one machine, which goes through them in slices -> its peak of memory, MB, in steps of what was
+    measured."""
+    return next((peak for most, peak in sorted(LOCAL_PEAK_MB.items()) if rows <= most), LOCAL_PEAK_MB[LOCAL_MOST_ROWS])
 
 
 def plan(rows: int, given: Given, rate: float | None = None) -> Plan:
@@ -233,10 +227,9 @@ def plan(rows: int, given: Given, rate: float | None = None) -> Plan:
             concurrency = min(most, 2 * concurrency)
         processes = math.ceil(in_flight / (concurrency * efficiency(concurrency)))
         processes = min(given.cores, max(processes, math.ceil(reached * CPU_MS / 1000 / BUSY)))
-        engine = IN_PROCESS if rows <= most_in_process(given) else IN_SLICES
         return Plan(
             rows=rows,
-            engine=engine,
+            engine=LOCAL,
             requests=requests,
             rate=reached,
             in_flight=in_flight,
@@ -265,10 +258,11 @@ def plan(rows: int, given: Given, rate: float | None = None) -> Plan:
 
 def to_mind(planned: Plan, given: Given) -> list[str]:
     """-> which of the bottlenecks below the table of plans concern it, by their names there."""
-    found = ["memory"] if planned.engine == IN_SLICES else []
-    if planned.engine == DATAFLOW:
-        found += ["seeds"] if list_requests(planned.rows, given) > most_list_requests() else []
-        found += ["ledger paths"] if ledger_files(planned, given) > most_ledger_files() else []
+    found = ["disk"] if planned.engine == LOCAL and disk_gb(planned) >= 1 else []
+    if peak_gb(planned, given) > MEMORY_SHARE * given.memory_gb:
+        found.append("memory")
+    if planned.engine == DATAFLOW and launch_seconds(ledger_files(planned, given)) > PATIENCE_SECONDS:
+        found.append("a look at the ledger")
     return found
 
 
@@ -292,16 +286,6 @@ def ledger_files(planned: Plan, given: Given) -> int:
 def compacted_files(requests: int, given: Given) -> int:
     """Replies -> files after `ledger --compact`."""
     return math.ceil(requests * (given.characters + 250) / FOLDED_BYTES)
-
-
-def most_ledger_files() -> int:
-    """-> files of the ledger whose paths fit into a Dataflow job."""
-    return (JOB_LIMIT_BYTES - JOB_BYTES) // JOB_BYTES_A_LEDGER_FILE
-
-
-def most_list_requests() -> int:
-    """-> brainstorm requests whose seeds fit into a Dataflow job."""
-    return (JOB_LIMIT_BYTES - JOB_BYTES) // JOB_BYTES_A_SEED
 
 
 def launch_seconds(files: int) -> float:
@@ -332,12 +316,15 @@ def shuffle_bytes(rows: int, given: Given) -> float:
     return rows * (SHUFFLE_BYTES + SHUFFLE_BYTES_A_CHARACTER * given.characters)
 
 
+def disk_gb(planned: Plan) -> float:
+    """-> of disk that a run on one machine needs while it goes on, beside the ledger and the data."""
+    return planned.rows * LOCAL_DISK_KB_A_ROW / 1e6 if planned.engine == LOCAL else 0.0
+
+
 def peak_gb(planned: Plan, given: Given) -> float:
-    """-> of memory on a machine: of the whole run, of a slice, or of a worker with its processes."""
-    if planned.engine == IN_PROCESS:
-        return local_mb(planned.rows) / 1000
-    if planned.engine == IN_SLICES:
-        return local_mb(min(planned.rows, SLICE_ROWS)) / 1000
+    """-> of memory on a machine: of all processes of a local run, or of a worker with its processes."""
+    if planned.engine == LOCAL:
+        return (local_mb(planned.rows) + (planned.processes - 1) * PROCESS_MB) / 1000
     group = max(GROUP_ROWS, planned.rows / MOST_GROUPS) * ROW_KB / 1000
     sizes = planned.rows / BUCKET_ROWS * 2 * 0.2 / 1000  # of each chunk of examples and triplets, 200 bytes in Python
     return given.cores * (PROCESS_MB + group + sizes + 3 * SHARD_BYTES / 1e6) / 1000
@@ -380,9 +367,9 @@ def page(given: Given) -> str:
         _plans(in_hours, given, needs_quota=True),
         "## What it moves and leaves behind",
         _volumes(by_quota, given),
-        "Tokens are those that are paid for; a list of tasks is counted like an example. The last column is how long "
-        "the next run looks at the ledger on an object store before it starts, or, where it could not start, how long "
-        "compacting takes.",
+        "Tokens are those that are paid for; a list of tasks is counted like an example. The last columns are how long "
+        "the next run looks at the ledger on an object store before it starts, and how long `ledger --compact` takes, "
+        "after which that is a matter of seconds.",
         "## What becomes the bottleneck, and what to change",
         _bottlenecks(given),
         f"On Dataflow a row is taken to cost {DATAFLOW_CPU:g} times the CPU of one machine. That was not measured.",
@@ -416,17 +403,24 @@ def _volumes(plans: Sequence[Plan], given: Given) -> str:
     prices = given.prompt_price, given.output_price
     priced = prices[0] is not None and prices[1] is not None
     head = ["examples", "prompt tokens", "output tokens", *(["price"] if priced else []), "ledger", "its files"]
-    head += ["compacted", "data", "its files", "shuffled", "peak memory of a machine", "next run"]
+    head += [
+        "compacted",
+        "data",
+        "its files",
+        "shuffled",
+        "peak memory of a machine",
+        "disk, put aside",
+        "next launch",
+        "compacting",
+    ]
     rows = []
     for one in plans:
         prompt, output = tokens(one.rows, given)
         price = [_count((prompt * (prices[0] or 0) + output * (prices[1] or 0)) / 1e6)] if priced else []
         files = ledger_files(one, given)
-        then = "-"
+        then = ["-", "-"]
         if one.engine == DATAFLOW:
-            too_many = files > most_ledger_files()
-            then = _seconds(launch_seconds(files))
-            then = f"compact first: {_seconds(compacting_seconds(files))}" if too_many else then
+            then = [_seconds(launch_seconds(files)), _seconds(compacting_seconds(files))]
         rows.append(
             [
                 _count(one.rows),
@@ -440,7 +434,8 @@ def _volumes(plans: Sequence[Plan], given: Given) -> str:
                 _count(data_files(one.rows, given)),
                 _bytes(shuffle_bytes(one.rows, given)),
                 f"{peak_gb(one, given):.1f} GB",
-                then,
+                f"{disk_gb(one):.1f} GB" if one.engine == LOCAL else "-",
+                *then,
             ]
         )
     return _table(head, rows)
@@ -449,7 +444,6 @@ def _volumes(plans: Sequence[Plan], given: Given) -> str:
 def _bottlenecks(given: Given) -> str:
     one = given.max_concurrency * efficiency(given.max_concurrency) / given.mean_latency
     wide = MOST_IN_FLIGHT * efficiency(MOST_IN_FLIGHT) / given.mean_latency
-    seeds, paths = most_list_requests(), most_ledger_files()
     rows = {
         "requests in flight": (
             f"{_count(one * 60)} requests a minute, all that {given.max_concurrency} in flight get from a model of "
@@ -467,32 +461,33 @@ def _bottlenecks(given: Given) -> str:
             "more processes; `--checks` without near_duplicate",
         ),
         "memory": (
-            f"{_count(most_in_process(given))} rows on one machine of {given.memory_gb:g} GB: {LOCAL_MB} MB and "
-            f"{LOCAL_KB_A_ROW} KB a row, most of it to compare rows with each other",
-            f"slices of {_count(SLICE_ROWS)} rows ({local_mb(SLICE_ROWS) / 1000:.1f} GB), then Dataflow, which spreads "
-            "it; `--checks` without near_duplicate",
+            f"a machine with less than {peak_gb(plan(LOCAL_MOST_ROWS, given), given) / MEMORY_SHARE:.0f} GB for "
+            f"{_count(LOCAL_MOST_ROWS)} rows; on Dataflow a worker with less than "
+            f"{peak_gb(plan(SIZES[-1], given), given) / MEMORY_SHARE:.0f} GB for {_count(SIZES[-1])}",
+            "`--direct_num_workers=1`; workers with more memory a core",
+        ),
+        "disk": (
+            f"{LOCAL_DISK_KB_A_ROW} KB a row while a run on one machine goes on, beside the data: what is shuffled and "
+            f"does not fit into memory. So memory stays at {LOCAL_PEAK_MB[LOCAL_MOST_ROWS] / 1000:.1f} GB for "
+            f"{_count(LOCAL_MOST_ROWS)} rows",
+            "a disk with room; `--checks` without near_duplicate takes less than half",
         ),
         "one machine": (
             f"{_count(LOCAL_MOST_ROWS)} rows, the most that was measured, or "
             f"{_count(local_rate(given, MOST_IN_FLIGHT) * 60)} requests a minute on {given.cores} cores",
             "Dataflow",
         ),
-        "seeds": (
-            f"{_count(seeds)} `--task_requests`, {_count(seeds * TASKS_A_REQUEST)} tasks: seeds of brainstorming "
-            f"travel inside the job, and Dataflow takes {JOB_LIMIT_BYTES / 1e6:.0f} MB",
-            f"more `--examples_per_task` ({given.examples_per_task} make "
-            f"{_count(seeds * TASKS_A_REQUEST * given.examples_per_task)} rows), a `--refresh` after the other, or "
-            "`--tasks`, whose files workers read",
-        ),
-        "ledger paths": (
-            f"{_count(paths)} files, {_count(paths * BATCH_REPLIES)} replies at {BATCH_REPLIES} a file, fewer where a "
-            f"process gets less in {BATCH_SECONDS} s: their paths travel inside the job of the next run",
-            "`./run.sh ledger --compact` between runs; fewer processes with more requests each",
-        ),
         "a look at the ledger": (
-            f"{_seconds(launch_seconds(paths))} for so many files at {SECONDS_A_READ * 1000:.0f} ms a read; "
-            f"compacting, one file after the other, {_seconds(compacting_seconds(paths))}",
-            "compact after each run of some ten million, not after the last",
+            f"{_seconds(launch_seconds(100_000))} at each launch for 100,000 files at {SECONDS_A_READ * 1000:.0f} ms a "
+            f"read ({_count(100_000 * BATCH_REPLIES)} replies at {BATCH_REPLIES} a file, fewer where a process "
+            f"gets less in {BATCH_SECONDS} s); compacting them, one after the other, {_seconds(compacting_seconds(100_000))}",
+            "`./run.sh ledger --compact` after each run of some ten million, not after the last; fewer processes with "
+            "more requests each",
+        ),
+        "the job's graph": (
+            f"never: {JOB_BYTES / 1e6:.1f} MB at most, of the {JOB_LIMIT_BYTES / 1e6:.0f} MB that Dataflow takes, "
+            "however many brainstorm requests, tasks, ledger files and refreshes there are",
+            "-",
         ),
     }
     return _table(["what", "from where on", "what to change"], [[name, *cells] for name, cells in rows.items()])

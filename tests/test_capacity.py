@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from pathlib import Path
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,13 +14,9 @@ from hypothesis import strategies as st
 
 from benchmarks import volumes
 from deploy import capacity
-from deploy.capacity import DATAFLOW, IN_PROCESS, IN_SLICES, Given, page, plan
+from deploy.capacity import DATAFLOW, LOCAL, Given, page, plan
 from pipelines import options
-from pipelines.earlier import Earlier
-from pipelines.generate import build
-from pipelines.run import target_of
 from transforms import join_ledger, ledger_files, ledger_writer, write_dataset
-from transforms.files import FoundFile
 from transforms.identity import stable_hash
 from transforms.prompt_template import EXAMPLE_VARIABLES, shipped_template
 
@@ -97,24 +91,6 @@ def test_a_prompt_is_as_long_as_the_template_makes_it() -> None:
     assert len(prompt) / capacity.CHARACTERS_A_TOKEN == pytest.approx(capacity.PROMPT_TOKENS, rel=0.05)
 
 
-def job_bytes(tmp_path: Path, requests: int, ledger: int) -> int:
-    """-> of the graph, translated, with so many brainstorm requests and so many ledger files."""
-    config, _ = options.parse([f"--task_requests={requests}", f"--output={tmp_path}"])
-    config = dataclasses.replace(config, output="gs://my-bucket/minted")
-    names = (f"replies-{stable_hash('file', number)[:20]}.parquet" for number in range(ledger))
-    found = tuple(FoundFile(path=f"gs://my-bucket/minted/ledger/{name}", bytes=100_000) for name in names)
-    pipeline = beam.Pipeline("FnApiRunner")
-    build(pipeline, config, target_of(config), Earlier(ledger=found, ledger_replies=256 * ledger))
-    return int(pipeline.to_runner_api().ByteSize())
-
-
-def test_what_travels_inside_a_job_weighs_what_is_said(tmp_path: Path) -> None:
-    few, many_seeds, many_files = (job_bytes(tmp_path, *sizes) for sizes in ((10, 10), (1_010, 10), (10, 1_010)))
-    assert few == pytest.approx(capacity.JOB_BYTES, rel=0.25)
-    assert (many_seeds - few) / 1_000 == pytest.approx(capacity.JOB_BYTES_A_SEED, rel=0.15)
-    assert (many_files - few) / 1_000 == pytest.approx(capacity.JOB_BYTES_A_LEDGER_FILE, rel=0.15)
-
-
 def test_what_a_row_weighs_is_about_what_is_said() -> None:
     assert volumes.prose_ratio() == pytest.approx(capacity.PROSE_BYTES, abs=0.02)
     weighed = volumes.weigh(40, "at least 50")
@@ -145,12 +121,11 @@ def test_latencies_and_littles_law() -> None:
 @pytest.mark.parametrize(
     ("rows", "given", "engine", "limit"),
     [
-        (10_000, GIVEN, IN_PROCESS, "quota"),
-        (1_000_000, GIVEN, IN_SLICES, "quota"),
-        (1_000_000, Given(memory_gb=64), IN_PROCESS, "quota"),
+        (10_000, GIVEN, LOCAL, "quota"),
+        (1_000_000, GIVEN, LOCAL, "quota"),
         (10_000_000, GIVEN, DATAFLOW, "quota"),
-        (10_000, Given(requests_per_minute=60_000), IN_PROCESS, "requests in flight"),
-        (10_000, Given(requests_per_minute=600_000, latency=0.02), IN_PROCESS, "CPU"),
+        (10_000, Given(requests_per_minute=60_000), LOCAL, "requests in flight"),
+        (10_000, Given(requests_per_minute=600_000, latency=0.02), LOCAL, "CPU"),
     ],
 )
 def test_engines(rows: int, given: Given, engine: str, limit: str) -> None:
@@ -202,8 +177,8 @@ def test_ledger_files_and_when_to_compact() -> None:
     assert capacity.ledger_files(fast, GIVEN) == math.ceil(fast.requests / 256)
     assert capacity.ledger_files(slow, GIVEN) == math.ceil(slow.requests / 75)  # 2.5 a second and process, 30 s
     assert capacity.to_mind(plan(10**7, GIVEN), GIVEN) == []
-    assert capacity.to_mind(plan(10**8, GIVEN), GIVEN) == ["seeds", "ledger paths"]
-    assert capacity.to_mind(plan(10**8, Given(examples_per_task=100)), Given(examples_per_task=100)) == ["ledger paths"]
+    assert capacity.to_mind(plan(10**8, GIVEN), GIVEN) == ["a look at the ledger"]
+    assert capacity.to_mind(plan(10**6, GIVEN), GIVEN) == ["disk"]
     assert capacity.launch_seconds(16_000) == pytest.approx(50.8)  # 16 pages, and 1,000 reads of each of 16 readers
     assert capacity.compacting_seconds(16_000) == pytest.approx(850.8)
 
@@ -214,4 +189,4 @@ def test_volumes_grow_with_rows_and_texts() -> None:
         assert of(2_000, GIVEN) == 2 * of(1_000, GIVEN) < of(2_000, longer)
     assert capacity.ledger_bytes(1, GIVEN) == pytest.approx(39 + 0.56 * 600)
     assert capacity.tokens(10_000, GIVEN) == (10_225 * 280, 10_225 * 150)
-    assert capacity.local_mb(capacity.most_in_process(GIVEN)) <= 0.6 * 16_000 < capacity.local_mb(600_000)
+    assert capacity.local_mb(10_001) == capacity.local_mb(100_000) < capacity.local_mb(100_001) < 8_000
