@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import math
 import os
 import tempfile
 import threading
@@ -137,7 +138,7 @@ class GroupOnDisk(execution.GroupingBuffer):
     def slices(self, count: int) -> Iterator[list[bytes]]:
         """Groups, encoded, about `SLICE_BYTES` at a time; at least `count` slices where it can be."""
         if not any(self._partitions):
-            yield from self.partition(count)
+            yield from self.partition(max(count, math.ceil(self._held / SLICE_BYTES)))
             return
         self._spill()
         total = sum(length for segments in self._partitions for _, _, length in segments)
