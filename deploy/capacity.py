@@ -480,7 +480,8 @@ def _bottlenecks(given: Given) -> str:
         "a look at the ledger": (
             f"{_seconds(launch_seconds(100_000))} at each launch for 100,000 files at {SECONDS_A_READ * 1000:.0f} ms a "
             f"read ({_count(100_000 * BATCH_REPLIES)} replies at {BATCH_REPLIES} a file, fewer where a process "
-            f"gets less in {BATCH_SECONDS} s); compacting them, one after the other, {_seconds(compacting_seconds(100_000))}",
+            f"gets less in {BATCH_SECONDS} s); compacting them, one after the other, "
+            f"{_seconds(compacting_seconds(100_000))}",
             "`./run.sh ledger --compact` after each run of some ten million, not after the last; fewer processes with "
             "more requests each",
         ),

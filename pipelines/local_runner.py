@@ -275,18 +275,14 @@ class _OneWorker:
 
 
 def slices_of(inputs: Mapping[str, Any], count: int) -> Iterator[dict[str, list[bytes]]]:
-    """The inputs of a stage, by name -> the inputs of each of its bundles; at least one bundle, and `count` where there
-    is enough. A bundle has all names: a worker waits for each."""
+    """The inputs of a stage, by name -> the inputs of each of its bundles; `count` of them where there is enough. A
+    bundle has all names: a worker waits for each."""
     empty: dict[str, list[bytes]] = {name: [] for name in inputs}
-    is_first = True
     for name, buffer in inputs.items():
         slices = buffer.slices(count) if isinstance(buffer, (GroupOnDisk, ListOnDisk)) else buffer.partition(count)
         for content in slices:
             if any(content):
-                is_first = False
                 yield {**empty, name: content}
-    if is_first:
-        yield empty
 
 
 class _SlicedBundleManager(BundleManager):
@@ -306,7 +302,7 @@ class _SlicedBundleManager(BundleManager):
         turn = threading.Lock()
         ended = threading.Event()
 
-        def work(worker: Any) -> Any:
+        def work(worker: Any, content: dict[str, list[bytes]] | None) -> Any:
             manager = BundleManager(
                 _OneWorker(self.bundle_context_manager, worker),
                 self._progress_frequency,
@@ -314,25 +310,26 @@ class _SlicedBundleManager(BundleManager):
             )
             merged = None
             try:
-                while not ended.is_set():
-                    with turn:
-                        content = next(slices, None)
-                    if content is None:
-                        break
+                while content is not None and not ended.is_set():
                     result, _ = manager.process_bundle(
                         content, expected_outputs, fired_timers, expected_output_timers, dry_run
                     )
                     merged = _merged(merged, result)
+                    with turn:
+                        content = next(slices, None)
             except BaseException:
                 ended.set()
                 raise
             return merged
 
+        # Each has a first slice, be it an empty one: a worker that is idle in small stages would be cold in large ones.
+        empty: dict[str, list[bytes]] = {name: [] for name in inputs}
+        firsts = [next(slices, empty) for _ in workers]
         if len(workers) == 1:
-            return work(workers[0]), []
+            return work(workers[0], firsts[0]), []
         merged = None
         # Beam's threads, which do not keep a process that was told to end.
-        for result in shared_unbounded_instance().map(work, workers):
+        for result in shared_unbounded_instance().map(work, workers, firsts):
             merged = _merged(merged, result)
         return merged, []
 

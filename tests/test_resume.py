@@ -21,7 +21,7 @@ from tests.helpers import ROOT, Done, entry_of, files_of, rows_of, run_main, shi
 from tests.llm_server import LlmServer
 from transforms.texts import normalise_text
 
-ROWS = 2_000
+ROWS = 1_000
 IN_FLIGHT = 16
 TWO = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
 
@@ -80,7 +80,7 @@ def test_killed_three_times_a_run_pays_twice_for_no_more_than_was_in_flight(
     generate(server, tmp_path / "whole", *more)
     whole = server.stats()
     server.reset(latency_median_ms=5)
-    for answers in (150, 700, 1_300):
+    for answers in (100, 350, 650):
         killed_after(answers, server, tmp_path / "cut", *more)
         shown = [path for path in (tmp_path / "cut").rglob("*") if path.suffix == ".parquet"]
         assert {path.parent.name for path in shown} <= {"ledger"}  # nothing under the dataset's names
