@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import logging
 import math
 import os
 import tempfile
@@ -29,9 +30,12 @@ from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import execution, translations
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
 from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
+from apache_beam.version import __version__ as VERSION
 
 from transforms import progress
 from transforms.errors import RunFailed
+
+_LOG = logging.getLogger("textmint")
 
 HELD_BYTES: Final = 16 << 20  # of one shuffle in memory, encoded; as Python objects it is several times that
 SLICE_BYTES: Final = 8 << 20
@@ -373,6 +377,21 @@ class LocalRunner(FnApiRunner):
         progress.flush()
         if stage.is_stateful() or bundle_context_manager.stage_timer_outputs or self._split_managers:
             return super()._get_bundle_manager(bundle_context_manager)
+        try:
+            self._give_buffers(bundle_context_manager)
+        except (AttributeError, TypeError) as error:
+            _LOG.warning(
+                "Apache Beam %s is another inside: this run holds in memory what it shuffles (%s)", VERSION, error
+            )
+            return super()._get_bundle_manager(bundle_context_manager)
+        return _SlicedBundleManager(
+            bundle_context_manager,
+            progress_frequency=self._progress_frequency,
+            cache_token_generator=FnApiRunner.get_cache_token_generator(static=False),
+        )
+
+    def _give_buffers(self, bundle_context_manager: execution.BundleContextManager) -> None:
+        """Gives a stage's outputs buffers that go to disk."""
         buffers = bundle_context_manager.execution_context.pcoll_buffers
         for transform, buffer_id in bundle_context_manager.stage_data_outputs.items():
             if buffer_id not in buffers:
@@ -380,8 +399,3 @@ class LocalRunner(FnApiRunner):
                 kind, _ = translations.split_buffer_id(buffer_id)
                 on_disk = GroupOnDisk if kind == "group" else ListOnDisk
                 buffers[buffer_id] = on_disk(made, self._disk)
-        return _SlicedBundleManager(
-            bundle_context_manager,
-            progress_frequency=self._progress_frequency,
-            cache_token_generator=FnApiRunner.get_cache_token_generator(static=False),
-        )

@@ -71,17 +71,16 @@ def killed_after(answers: int, server: LlmServer, output: Path, *more: str) -> N
     assert run.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 def test_killed_three_times_a_run_pays_twice_for_no_more_than_was_in_flight(
-    workers: int, server: LlmServer, tasks: Path, tmp_path: Path
+    server: LlmServer, tasks: Path, tmp_path: Path
 ) -> None:
-    more = [f"--tasks={tasks}", *(TWO if workers == 2 else [])]
+    more = [f"--tasks={tasks}"]
     server.reset(latency_median_ms=5)
     generate(server, tmp_path / "whole", *more)
     whole = server.stats()
     server.reset(latency_median_ms=5)
-    for answers in (100, 350, 650):
-        killed_after(answers, server, tmp_path / "cut", *more)
+    for answers, workers in ((100, 2), (350, 1), (650, 2)):
+        killed_after(answers, server, tmp_path / "cut", *more, *(TWO if workers == 2 else []))
         shown = [path for path in (tmp_path / "cut").rglob("*") if path.suffix == ".parquet"]
         assert {path.parent.name for path in shown} <= {"ledger"}  # nothing under the dataset's names
         for path in shown:
@@ -89,8 +88,8 @@ def test_killed_three_times_a_run_pays_twice_for_no_more_than_was_in_flight(
     generate(server, tmp_path / "cut", *more)
     cut = server.stats()
     # paid is what the endpoint delivered; what was on its way when the process died may have been delivered too
-    assert 0 <= cut["answered"] - whole["answered"] <= 3 * workers * IN_FLIGHT
-    assert cut["paid_twice"] - whole["paid_twice"] <= 3 * workers * IN_FLIGHT
+    assert 0 <= cut["answered"] - whole["answered"] <= 5 * IN_FLIGHT
+    assert cut["paid_twice"] - whole["paid_twice"] <= 5 * IN_FLIGHT
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
     names = {path.name for path in (tmp_path / "cut").iterdir()}
     assert names == {"examples", "triplets", "tasks", "rejects", "ledger", "manifest.json", "README.md"}
@@ -102,7 +101,7 @@ def test_a_finished_run_asks_for_nothing_again(server: LlmServer, tmp_path: Path
     more = ["--task_requests=3", "--examples_per_task=2"]
     generate(server, tmp_path, *more)
     before, asked = files_of(tmp_path), server.stats()["requests"]
-    for flag in ([], ["--recompute"], ["--recompute", *TWO], ["--recompute", "--keep_raw"]):
+    for flag in ([], ["--recompute", *TWO], ["--recompute", "--keep_raw"]):
         generate(server, tmp_path, *more, *flag)
         assert server.stats()["requests"] == asked
         if "--keep_raw" not in flag:

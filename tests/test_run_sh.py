@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTEST = "-m pytest -n auto --dist loadfile"
+PYTEST = "-m pytest -n auto --dist worksteal"
 BASH = shutil.which("bash") or "bash"
 
 # As a virtual environment's base: answers `-m venv` and `-m pip` itself, leaves `-c` to the real interpreter.

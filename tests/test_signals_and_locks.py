@@ -75,8 +75,7 @@ with held(target_in(Path({str(tmp_path)!r}))):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("processes", [False, True])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_a_signal_ends_a_run_in_order(number: signal.Signals, processes: bool, tmp_path: Path) -> None:
     flags = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"] if processes else []
     with LlmServer(latency_median_ms=600) as server:

@@ -333,6 +333,7 @@ label_text = st.text(st.sampled_from("aZ09._-+/ é:"), max_size=8) | st.sampled_
 @some
 @given(value=label_text)
 def test_names(name: str, value: str) -> None:
+    assume(value != "--")  # which argparse takes for the end of all options
     assert accepts(name, value) == matches(name, value)
 
 
