@@ -40,6 +40,7 @@ ENGINES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "local": (_GENERATE, ()),
     "threads": (_GENERATE, ("--direct_num_workers=2", "--direct_running_mode=multi_threading")),
     "processes": (_GENERATE, ("--direct_num_workers=2", "--direct_running_mode=multi_processing")),
+    "portable": (_GENERATE, ("--runner=PortableRunner", "--job_endpoint=embed")),
     "memory": (("-c", _IN_MEMORY), ()),
 }
 

@@ -139,7 +139,7 @@ def test_a_beam_that_is_another_inside_runs_all_the_same(
     def changed(*_: Any) -> None:
         raise TypeError("GroupingBuffer takes 5 arguments")
 
-    monkeypatch.setattr(local_runner, "GroupOnDisk", changed)
+    monkeypatch.setattr(LocalRunner, "_give_buffers", changed)
     items = [(f"k{n % 70}", n) for n in range(500)]
     run_graph(LocalRunner(str(small)), items, expected_of(items), None)
     assert "holds in memory what it shuffles (GroupingBuffer takes 5 arguments)" in caplog.text
