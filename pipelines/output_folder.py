@@ -29,6 +29,7 @@ _BUCKET_PART: Final = 63
 _LOG_IN: Final = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS for a service account"
 _ROLES: Final = {"written": "roles/storage.objectUser", "read": "roles/storage.objectViewer"}
 _FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
 _UNAUTHENTICATED: Final = 401
 
 What = Literal["read", "written"]
@@ -158,7 +159,7 @@ def _remedy(path: str, what: What, error: BaseException) -> str:
         return "check the path"
     bucket = path.removeprefix("gs://").partition("/")[0]
     status = error.status if isinstance(error, StoreError) else None
-    if isinstance(error, StoreError) and gcs.NO_BUCKET in error.reason:
+    if status == _NOT_FOUND or (isinstance(error, StoreError) and gcs.NO_BUCKET in error.reason):
         made = f"make it (`gcloud storage buckets create gs://{bucket}`), or " if what == "written" else ""
         return f"{made}name a bucket that is there"
     if status == _UNAUTHENTICATED:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from google.cloud.storage import Blob
 
 from tests.gcs_server import GcsServer
 from tests.helpers import ROOT, Done, files_of, run_main
@@ -618,3 +619,17 @@ def test_empty_objects_have_an_end(cloud: GcsServer) -> None:
     files.write_file(f"{OUT}/short", b"123")
     assert files.read_end(f"{OUT}/short", 8) == b"123"
     assert files.read_end(f"{OUT}/short", 0) == b""
+
+
+def test_an_emulator_that_counts_no_generations(cloud: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gcp-storage-emulator does not: nothing can be compared there, and all else goes on."""
+    monkeypatch.setattr(Blob, "generation", property(lambda _: None, lambda *_: None))
+    path = "gs://data/out/x.json"
+    for number in range(3):
+        files.update_file(path, lambda old, number=number: (old or b"") + b"%d" % number)  # type: ignore[misc]
+    assert files.read_file(path) == b"012"
+    with hold("gs://data/out", "refresh=base", "mine") as held:
+        held.renew()
+        assert holders("gs://data/out")["refresh=base"].owner == "mine"
+    assert holders("gs://data/out") == {}
+    generate("--output=gs://data/out", "--task_requests=1", "--examples_per_task=1")

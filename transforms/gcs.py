@@ -51,6 +51,7 @@ NO_BUCKET: Final = "bucket does not exist"
 """What the store says where it has no such bucket; by its status alone that looks as if there were no such object."""
 
 _SCHEME: Final = "gs://"
+_REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what the client says
 _RETRY: Final = DEFAULT_RETRY.with_delay(initial=0.5, maximum=8.0, multiplier=2.0)
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 60.0  # Google's default, for each part of an answer
@@ -146,7 +147,7 @@ def told(path: str, what: str) -> Iterator[None]:
 
     Args:
       path: that is worked on.
-      what: is done to it, as in "cannot be read".
+      what: is done to it, as in "cannot be read". Where nothing can be written or listed, there is no bucket.
 
     Raises:
       FileNotFoundError: there is no such object.
@@ -157,7 +158,7 @@ def told(path: str, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         cause = _innermost(error)
-        if isinstance(cause, NotFound) and NO_BUCKET not in str(cause) and what != "written":
+        if isinstance(cause, NotFound) and NO_BUCKET not in str(cause) and what not in ("written", "listed"):
             raise FileNotFoundError(path) from error
         if isinstance(cause, PreconditionFailed):
             raise FileChangedError(path) from error
@@ -190,7 +191,7 @@ def _reason(error: BaseException | None) -> str:
     if isinstance(error, GoogleAPICallError):
         with contextlib.suppress(Exception):  # an answer that is no JSON
             return f"{error.code} {error.response.json()['error']['message'].rstrip('.')}"[:300]
-        return f"{error.code} {' '.join(str(error.message).split())}"[:300]
+        return f"{error.code} {' '.join(_REQUEST.sub('', str(error.message)).split())}"[:300]
     if isinstance(error, DefaultCredentialsError):  # it was asked for some
         return "there are no credentials"
     if isinstance(error, GoogleAuthError):
@@ -217,12 +218,12 @@ def read(path: str, *, patience: float | None = None) -> bytes:
     return read_version(path, patience=patience)[0]
 
 
-def read_version(path: str, *, patience: float | None = None) -> tuple[bytes, int]:
-    """An object -> its content and its generation."""
+def read_version(path: str, *, patience: float | None = None) -> tuple[bytes, int | None]:
+    """An object -> its content and its generation; None of an emulator that has none, where no condition can be set."""
     with told(path, "read"):
         blob = _blob(path)
         content: bytes = blob.download_as_bytes(raw_download=True, **_patiently(patience))
-        return content, int(blob.generation)
+        return content, None if blob.generation is None else int(blob.generation)
 
 
 def read_end(path: str, count: int) -> bytes:
@@ -341,7 +342,7 @@ def _listed(
     path: str, *, delimiter: str | None, patience: float | None = None, most: int | None = None
 ) -> tuple[list[tuple[str, int]], list[str]]:
     bucket, prefix = _parts(path)
-    with told(path, "read"):
+    with told(path, "listed"):
         found = _client().list_blobs(
             bucket,
             prefix=prefix,

@@ -260,7 +260,7 @@ def _give_back(path: str, owner: str) -> None:
             files.delete_files([path])
 
 
-def _versioned(path: str, patience: float) -> tuple[Lease | None, int]:
+def _versioned(path: str, patience: float) -> tuple[Lease | None, int | None]:
     """-> the lease that is there, and its generation where the store tells one."""
     try:
         content, generation = (
@@ -271,7 +271,7 @@ def _versioned(path: str, patience: float) -> tuple[Lease | None, int]:
     return _parsed(content), generation
 
 
-def _write_version(path: str, content: bytes, generation: int) -> None:
+def _write_version(path: str, content: bytes, generation: int | None) -> None:
     if gcs.is_gcs(path):
         gcs.write(path, content, generation=generation, patience=_PATIENCE_SECONDS)
     else:
