@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import hashlib
 import io
 import logging
@@ -36,8 +37,11 @@ from pipelines.earlier import NOTHING, Earlier
 from pipelines.generate import build
 from pipelines.option_error import OptionError, reason_of
 from pipelines.options import Config
+from transforms import files
 from transforms.errors import RunFailed
+from transforms.exclusions import EXCLUSION_SUFFIXES
 from transforms.lease import Held
+from transforms.tasks import TASK_SUFFIXES
 from transforms.write_dataset import Target
 
 JOB_BYTES: Final = 10_000_000
@@ -63,6 +67,7 @@ def dry_run(config: Config, options: PipelineOptions, target: Target) -> str:
       LaunchFailed: our code cannot be packed for workers.
     """
     _set_up_logging()
+    config = with_inputs(config, target, copy=False)
     with _code_for_workers(options):
         pipeline = beam.Pipeline(options=options)
         build(pipeline, config, target, NOTHING)
@@ -75,6 +80,30 @@ def dry_run(config: Config, options: PipelineOptions, target: Target) -> str:
         f"the graph translates for Dataflow: {len(proto.components.transforms):,} transforms, "
         f"{proto.ByteSize() / 1e6:.2f} MB of {JOB_BYTES / 1e6:.0f}; {_NOTHING_DONE}, or written"
     )
+
+
+def with_inputs(config: Config, target: Target, *, copy: bool) -> Config:
+    """A checked Config -> the same, with tasks and excluded texts where workers can read them: files of this machine
+    are copied into the run's staging folder, which goes when the run publishes.
+
+    Args:
+      copy: False: only says where they would be.
+
+    Raises:
+      OSError: a file cannot be read, or not be written there.
+    """
+    moved: dict[str, Any] = {}
+    for name, suffixes in (("tasks", TASK_SUFFIXES), ("exclude", EXCLUSION_SUFFIXES)):
+        pattern = getattr(config, name)
+        if pattern is None or not files.is_local(pattern):
+            continue
+        folder = files.join(target.staging, "inputs", name)
+        for number, file in enumerate(files.match_files(pattern) if copy else ()):
+            # By number: a name could hold what Beam takes for a wildcard. The ending tells how it is read.
+            suffix = max((end for end in suffixes if file.path.lower().endswith(end)), key=len)
+            files.write_file(files.join(folder, f"{number:05d}{suffix}"), files.read_file(file.path))
+        moved[name] = files.join(folder, "*")
+    return dataclasses.replace(config, **moved)
 
 
 def launch(config: Config, options: PipelineOptions, target: Target, earlier: Earlier, label: Held) -> bool:
@@ -94,6 +123,7 @@ def launch(config: Config, options: PipelineOptions, target: Target, earlier: Ea
     cloud.job_name = cloud.job_name or _job_name(target)
     name = cloud.job_name
     _check_buckets(options)
+    config = with_inputs(config, target, copy=True)
     with _code_for_workers(options):
         pipeline = beam.Pipeline(options=options)
         build(pipeline, config, target, earlier)

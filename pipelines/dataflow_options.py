@@ -108,13 +108,13 @@ def _path_problems(typed: Mapping[str, Any]) -> Iterator[str]:
     yield from _bucket_problems("output", output)
     for name in ("tasks", "exclude"):
         pattern = typed[name]
-        if pattern and "://" not in pattern:
+        if pattern and "://" in pattern:
+            yield from _bucket_problems(name, pattern)
+        elif pattern and LAUNCH_SCRIPT in os.environ:
             yield (
-                f"--{name}={pattern}: workers do not have this machine's disk; copy it first: "
+                f"--{name}={pattern}: a template's launcher does not have your machine's disk; copy it first: "
                 f"gcloud storage cp {pattern} gs://my-bucket/, and name it there"
             )
-        elif pattern:
-            yield from _bucket_problems(name, pattern)
 
 
 def _bucket_problems(name: str, path: str, *, needs_folder: bool = False) -> Iterator[str]:

@@ -323,6 +323,10 @@ def _unreadable(option: str, path: str, error: BaseException) -> OptionError:
     return OptionError(f"{option} {path}: cannot be read: {reason}")
 
 
+def _is_remote(pattern: str | None) -> bool:
+    return pattern is not None and not files.is_local(pattern)
+
+
 def _validated(
     typed: Mapping[str, Any],
     cloud: GoogleCloudOptions,
@@ -336,7 +340,7 @@ def _validated(
 
     Args:
       found: problems that there are already.
-      offline: touches no file of a run, all of which lie on an object store.
+      offline: touches nothing on an object store.
     """
     problems = list(found)
 
@@ -355,9 +359,9 @@ def _validated(
     stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", EXAMPLE_VARIABLES)
     example = check(lambda: _template(typed, "example_template", stem, variables))
     topics = check(lambda: _topics(typed["topics"]))
-    given_tasks = 0 if offline else check(lambda: _check_tasks(typed["tasks"]))
+    given_tasks = 0 if offline and _is_remote(typed["tasks"]) else check(lambda: _check_tasks(typed["tasks"]))
     checks = check(lambda: _checks(typed))
-    if not offline:
+    if not (offline and _is_remote(typed["exclude"])):
         check(lambda: _check_exclusions(typed))
     check(lambda: _check_push(typed))
     backend: Any = (

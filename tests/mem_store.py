@@ -23,6 +23,10 @@ class _Upload(io.BytesIO):
         super().close()
 
 
+class _Download(io.BytesIO):
+    mode = "rb"  # as that of files and of Beam's own stores
+
+
 class MemFileSystem(FileSystem):
     """What Beam's FileSystems asks of an object store: no folders, no atomic exchange."""
 
@@ -65,7 +69,7 @@ class MemFileSystem(FileSystem):
     def open(self, path: str, mime_type: str = "", compression_type: Any = None) -> io.BytesIO:
         if path not in self.objects:
             raise BeamIOError(f"open {path}: there is none")
-        return io.BytesIO(self.objects[path])
+        return _Download(self.objects[path])
 
     def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
         raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import json
 import logging
@@ -31,6 +32,7 @@ from google.auth.exceptions import DefaultCredentialsError, RefreshError
 from pipelines import dataflow
 from pipelines.dataflow import JOB_BYTES, refused
 from pipelines.dataflow_options import LAUNCH_SCRIPT
+from pipelines.option_error import OptionError
 from pipelines.options import parse
 from pipelines.run import generate, target_of
 from tests.conftest import ROOT
@@ -89,6 +91,43 @@ def lease_holder() -> str | None:
 
 
 # --- from a laptop
+
+
+def test_files_of_this_machine_are_copied_to_where_workers_read_them(
+    launch: Launch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one [1].txt").write_text("Sort letters by tone\nTell a complaint from a question\n")
+    (tmp_path / "two.jsonl.gz").write_bytes(gzip.compress(b'{"task": "Name the sender"}\n'))
+    (tmp_path / "texts.txt").write_text("It rains.\n")
+    inputs = (f"--tasks={tmp_path}/[!t]*", f"--exclude={tmp_path}/texts.txt")
+    both = (f"--tasks={tmp_path}/*o*[tz]", f"--exclude={tmp_path}/texts.txt")
+    read: list[str] = []
+
+    def ends(service: DataflowServer) -> tuple[str, str]:
+        read.extend(sorted(path.rpartition("/inputs/")[2] for path in MemFileSystem.objects if "/inputs/" in path))
+        return service.run_graph()
+
+    for chosen, names, count in (
+        (inputs, ["exclude/00000.txt", "tasks/00000.txt"], 2),
+        (both, ["exclude/00000.txt", "tasks/00000.txt", "tasks/00001.jsonl.gz"], 3),
+    ):
+        read.clear()
+        with serving(ends) as service:
+            assert launch(service, *chosen) == 0, capsys.readouterr().err
+        assert read == names
+        assert read_manifest(OUTPUT)["refreshes"]["base"]["counts"]["tasks"] == count
+        assert not [path for path in MemFileSystem.objects if "/inputs/" in path]  # which go when it has published
+        local = tmp_path / f"local{count}"
+        assert generate([*SMALL, *chosen, f"--output={local}"], "textmint") == 0
+        rows = {str(path.relative_to(local)): path.read_bytes() for path in local.glob("examples/*/*.parquet")}
+        assert {path: files.read_file(f"{OUTPUT}/{path}") for path in rows} == rows != {}
+
+
+def test_a_template_has_no_file_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my.txt").write_text("Sort letters by tone\n")
+    monkeypatch.setenv(LAUNCH_SCRIPT, "/template/launch.py")
+    with pytest.raises(OptionError, match="does not have your machine's disk; copy it first: gcloud storage cp"):
+        parse([*CLOUD, f"--output={OUTPUT}", f"--tasks={tmp_path}/my.txt", "--dry_run"])
 
 
 def test_a_job_is_submitted_run_and_published(
