@@ -194,14 +194,12 @@ _PATTERNS: Final[Mapping[str, str]] = {
 }
 
 _TYPES: Final[Mapping[str, str]] = {
-    "tasks": "GCS_READ_FILE",
     "brainstorm_template": "GCS_READ_FILE",
     "example_template": "GCS_READ_FILE",
     "config": "GCS_READ_FILE",
-    "exclude": "GCS_READ_FILE",
     "output": "GCS_WRITE_FOLDER",
 }
-"""Of options whose type does not follow from the table."""
+"""Of options whose type does not follow from the table. --tasks and --exclude may be patterns, and so are no files."""
 
 _HELP: Final[Mapping[str, str]] = {
     "output": "the dataset folder, such as gs://bucket/minted",
