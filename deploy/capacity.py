@@ -30,7 +30,7 @@ CPU_MS_COMPARING = 0.30  # a row: with all others
 EFFICIENCY = {64: 0.96, 256: 0.89}  # requests in flight in one process -> the share of them that is really in flight
 
 # `python -m benchmarks.scale --rows=10000,100000,1000000`: the embedded model, all checks, one process.
-LOCAL_PEAK_MB = {10_000: 500, 100_000: 910, 1_000_000: 1_200}  # examples asked for -> peak of memory
+LOCAL_PEAK_MB = {10_000: 460, 100_000: 830, 1_000_000: 1_320}  # examples asked for -> peak of memory
 LOCAL_DISK_KB_A_ROW = 4  # of what is put aside while it runs, beside the ledger and the data
 LOCAL_MOST_ROWS = max(LOCAL_PEAK_MB)  # more was not measured
 
