@@ -27,6 +27,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from pipelines import yaml_rows as rows_of
 from pipelines.earlier import look, with_listings
 from pipelines.generate import build
+from pipelines.option_table import own_actions
 from pipelines.options import Config, parse
 from pipelines.run import fold_when_ended, held, published_entry, target_of, told_to_workers
 from pipelines.runners import is_local
@@ -50,11 +51,10 @@ _LOG = logging.getLogger("textmint")
 PROVIDERS = Path(__file__).with_name("providers.yaml")
 """The listing, in the repository and in an installation."""
 
-_MODEL = (
-    *("llm", "model", "base_url", "vertex_project", "vertex_location", "vertex_endpoint", "temperature", "top_p"),
-    *("max_output_tokens", "thinking_budget", "safety_threshold", "service_tier", "structured_output"),
-    *("max_concurrency", "requests_per_minute", "tokens_per_minute", "request_timeout", "max_attempts"),
-    *("parse_attempts", "offline_fault_rate", "api_key_secret"),
+_MODEL = tuple(
+    action.dest
+    for action in own_actions()
+    if action.container.title == "model" and action.dest != "retry_rejects"  # type: ignore[attr-defined]
 )
 """The options of whatever asks a model."""
 

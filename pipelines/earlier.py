@@ -64,11 +64,12 @@ def look(config: Config) -> Earlier:
     try:
         return _look(config)
     except OSError as error:
-        reason = " ".join((error.strerror or str(error)).split())
-        raise RunFailed(
-            f"{error.filename or config.output}: {reason}; mend that, then run the same command again. "
-            "Nothing was paid for"
-        ) from None
+        raise _failed(error.filename or config.output, error) from None
+
+
+def _failed(where: str, error: OSError) -> RunFailed:
+    reason = " ".join((error.strerror or str(error)).split())
+    return RunFailed(f"{where}: {reason}; mend that, then run the same command again. Nothing was paid for")
 
 
 def _look(config: Config) -> Earlier:
@@ -118,10 +119,7 @@ def with_listings(earlier: Earlier, folder: str, *, most: int = NAMED_FILES) -> 
             for which, found in rows.items()
         }
     except OSError as error:
-        reason = " ".join((error.strerror or str(error)).split())
-        raise RunFailed(
-            f"{folder}: {reason}; mend that, then run the same command again. Nothing was paid for"
-        ) from None
+        raise _failed(folder, error) from None
     return dataclasses.replace(earlier, listings=listings)
 
 

@@ -86,7 +86,7 @@ class _Scratch:
         except OSError as error:
             raise RunFailed(
                 f"{self._folder}: {error.strerror or error}, while what does not fit into memory was put aside there "
-                "(some 8 kB for each example); make room, then run the same command again: what was paid for is kept"
+                "(some 4 kB for each example); make room, then run the same command again: what was paid for is kept"
             ) from None
 
 
@@ -256,11 +256,11 @@ class ListOnDisk(execution.ListBuffer):
             yield from self.partition(count)
             return
         taken: list[bytes] = []
-        size, limit = 0, SLICE_BYTES
+        size = 0
         for left, chunk in zip(range(len(self._inputs), 0, -1), self._inputs, strict=True):
             taken.append(chunk)
             size += len(chunk)
-            if size >= limit or left <= count:
+            if size >= SLICE_BYTES or left <= count:
                 yield taken
                 taken, size = [], 0
         if taken:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from apache_beam.io.filesystem import BeamIOError
 
 from transforms.errors import StoreError
+from transforms.gcs import REQUEST
 
 
 class OptionError(Exception):
@@ -33,9 +33,8 @@ def reason_of(error: BaseException) -> str:
         return "there is no such file"
     if isinstance(error, OSError) and error.strerror:
         return " ".join(error.strerror.split())
-    line = " ".join(_REQUEST.sub("", f"{error}").split())
+    line = " ".join(REQUEST.sub("", f"{error}").split())
     return line[:300] or type(error).__name__
 
 
 _MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps what the client raised
-_REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what Google's clients say

@@ -312,7 +312,7 @@ def _read_text(option: str, path: str) -> str:
         raise
     except UnicodeDecodeError as error:
         raise OptionError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
-    except Exception as error:  # each file system raises its own
+    except OSError as error:
         raise _unreadable(option, path, error) from None
 
 
@@ -364,9 +364,8 @@ def _validated(
     if not (offline and _is_remote(typed["exclude"])):
         check(lambda: _check_exclusions(typed))
     check(lambda: _check_push(typed))
-    backend: Any = (
-        check(lambda: backend_of(typed, cloud, workers)) if can_sample else None
-    )  # it would say the same again
+    # Where sampling is wrong, a back end would say the same again.
+    backend: Any = check(lambda: backend_of(typed, cloud, workers)) if can_sample else None
     verify_backend: Any = check(lambda: _verify_backend(typed, cloud, workers, backend)) if backend else None
     if problems:
         raise OptionError(*problems)

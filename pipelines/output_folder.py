@@ -11,9 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from pipelines.option_error import OptionError, reason_of
 from transforms import files, gcs, lease, ledger
 from transforms.errors import StoreError
@@ -68,11 +65,10 @@ def read_input(option: str, path: str) -> bytes:
 
     Raises:
       OptionError: it is on gs:// and cannot be read.
-      Exception: whatever other file systems raise.
+      OSError: it is elsewhere, and cannot be read.
     """
     if not gcs.is_gcs(path):
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            return bytes(file.read())
+        return files.read_file(path)
     content: list[bytes] = []
     _try(option, path, "read", lambda: content.append(gcs.read(path, patience=_PATIENCE_SECONDS)))
     return content[0]

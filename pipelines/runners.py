@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.portability import python_urns
 from apache_beam.runners.runner import create_runner
 
-from pipelines.option_error import OptionError
+from pipelines.option_error import OptionError, reason_of
 
 LOCAL_RUNNER: Final = "FnApiRunner"
 """Beam's in-process engine, which needs no network."""
@@ -57,7 +57,7 @@ def settle_runner(options: PipelineOptions) -> None:
     try:
         create_runner(standard.runner)
     except Exception as error:  # an unknown name, or one whose packages are not installed
-        raise OptionError(f"--runner={typed}: {' '.join(str(error).split())[:300]}") from None
+        raise OptionError(f"--runner={typed}: {reason_of(error)}") from None
     if setup.save_main_session is None:
         setup.save_main_session = False
 

@@ -275,10 +275,10 @@ def _write_remote(path: str, content: bytes) -> None:
 
 @_with_os_errors
 def update_file(path: str, change: Callable[[bytes | None], bytes]) -> None:
-    """A URL on an object store, and what makes its new content of the old one (None: there is none) -> the file.
+    """A path or URL, and what makes its new content of the old one (None: there is none) -> the file.
 
     On gs:// no change that somebody else makes at the same moment is lost: it is looked at, and `change` is called
-    again. Other stores have nothing of that kind; there the last of the two stays.
+    again. Elsewhere there is nothing of that kind, and the last of the two stays.
 
     Raises:
       OSError: it cannot be read or written.

@@ -51,7 +51,8 @@ NO_BUCKET: Final = "bucket does not exist"
 """What the store says where it has no such bucket; by its status alone that looks as if there were no such object."""
 
 _SCHEME: Final = "gs://"
-_REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")  # before what the client says
+REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")
+"""What Google's clients put before what they say."""
 _RETRY: Final = DEFAULT_RETRY.with_delay(initial=0.5, maximum=8.0, multiplier=2.0)
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 60.0  # Google's default, for each part of an answer
@@ -191,7 +192,7 @@ def _reason(error: BaseException | None) -> str:
     if isinstance(error, GoogleAPICallError):
         with contextlib.suppress(Exception):  # an answer that is no JSON
             return f"{error.code} {error.response.json()['error']['message'].rstrip('.')}"[:300]
-        return f"{error.code} {' '.join(_REQUEST.sub('', str(error.message)).split())}"[:300]
+        return f"{error.code} {' '.join(REQUEST.sub('', str(error.message)).split())}"[:300]
     if isinstance(error, DefaultCredentialsError):  # it was asked for some
         return "there are no credentials"
     if isinstance(error, GoogleAuthError):

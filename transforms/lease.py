@@ -161,22 +161,17 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
                 yield held
         return
     path = path_of(output, name)
-    if gcs.is_gcs(path):
+    compares = gcs.is_gcs(path)
+    if compares:
         _take(path, owner)
-        try:
-            with _renewed(held.renew):
-                yield held
-        finally:
-            if not held.is_handed_over:
-                _give_back(path, owner)
-        return
-    holder = _holder_at(path)
-    if holder is not None:
+    elif (holder := _holder_at(path)) is not None:
         raise LeaseTakenError(str(holder))
-    files.write_file(path, _mine(owner))
+    else:
+        files.write_file(path, _mine(owner))
     try:
-        time.sleep(SETTLE_SECONDS)
-        require(output, name, owner)
+        if not compares:
+            time.sleep(SETTLE_SECONDS)
+            require(output, name, owner)
         with _renewed(held.renew):
             yield held
     finally:
@@ -195,6 +190,10 @@ def require(output: str, name: str, owner: str) -> None:
         holder = _parsed(files.read_file(path_of(output, name)))
     except FileNotFoundError:
         return
+    _refuse_another(holder, owner)
+
+
+def _refuse_another(holder: Lease | None, owner: str) -> None:
     if holder is not None and holder.owner != owner:
         raise LeaseTakenError(str(holder))
 
@@ -228,9 +227,7 @@ def _take(path: str, owner: str) -> None:
     same moment."""
     while True:
         holder, generation = _versioned(path, gcs.PATIENCE_SECONDS)
-        holder = _if_current(holder)
-        if holder is not None and holder.owner != owner:
-            raise LeaseTakenError(str(holder))
+        _refuse_another(_if_current(holder), owner)
         with contextlib.suppress(FileChangedError):  # by somebody else; or the answer to our own write was lost
             gcs.write(path, _mine(owner), generation=generation)
             return
@@ -244,8 +241,7 @@ def _rewrite(path: str, owner: str, content: bytes) -> None:
       OSError: it cannot be read or written, or somebody writes it at this moment.
     """
     holder, generation = _versioned(path, _PATIENCE_SECONDS)
-    if holder is not None and holder.owner != owner:
-        raise LeaseTakenError(str(holder))
+    _refuse_another(holder, owner)
     _write_version(path, content, generation)
 
 
@@ -451,8 +447,7 @@ def _renewed_where_due(job: JobLease) -> bool:
     holder, generation = _versioned(path, _PATIENCE_SECONDS)
     if holder is None and generation == gcs.ABSENT and not files.exists(path):  # given back: the run is over
         return False
-    if holder is not None and holder.owner != job.owner:
-        raise LeaseTakenError(str(holder))
+    _refuse_another(holder, job.owner)
     left = holder.expires - time.time() if holder else 0.0
     if not _JOB_SECONDS / 2 <= left <= _JOB_SECONDS + _LOOK_SECONDS:
         host = holder.host if holder else "a job"

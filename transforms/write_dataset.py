@@ -46,7 +46,6 @@ from transforms.elements import Example, LabelSet, Reject, Relabel, Task, Verdic
 from transforms.errors import RunFailed
 from transforms.files import (
     delete_files,
-    exists,
     is_local,
     join,
     list_below,
@@ -546,11 +545,7 @@ def _write_card(target: Target) -> None:
     cannot be made, for the sake of an entry that somebody mended by hand, is told and no more."""
     path = join(target.output, CARD)
     try:
-        if is_local(path):
-            card = _card_after(target, read_file(path) if exists(path) else None)
-            write_file(path, card)
-        else:
-            update_file(path, lambda old: _card_after(target, old))
+        update_file(path, lambda old: _card_after(target, old))
     except _Keep:
         pass
     except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
