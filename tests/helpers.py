@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -22,7 +22,19 @@ from apache_beam.testing.test_pipeline import TestPipeline
 
 from pipelines.__main__ import main
 from transforms.attributes import Attributes, parse_attributes
-from transforms.elements import Draft, Example, FinishReason, Prompt, Reject, Reply, Task, TaskList, TaskSeed, Usage
+from transforms.elements import (
+    Choice,
+    Draft,
+    Example,
+    FinishReason,
+    Prompt,
+    Reject,
+    Reply,
+    Task,
+    TaskList,
+    TaskSeed,
+    Usage,
+)
 from transforms.identity import stable_hash
 from transforms.prompt_template import PromptTemplate
 from transforms.tasks import task_id
@@ -193,6 +205,40 @@ def run_step(step: beam.PTransform, elements: Iterable[Any], kind: Any, *flags: 
     return run_graph(build, *flags)
 
 
+@dataclasses.dataclass(eq=False)
+class FakeLLM(beam.PTransform):
+    """Answers a prompt as `answers` has it for its task; one for another task is refused.
+
+    Args:
+      answers: task -> reply, and why it ended.
+      of: the class of the subjects that it is asked about.
+      stage: of the refusals.
+      usage: of a refused prompt.
+    """
+
+    answers: Mapping[str, tuple[str, FinishReason]]
+    of: type
+    stage: str
+    usage: Usage
+
+    def expand(self, prompts: beam.PCollection[Prompt | Reject]) -> beam.PCollection[Reply | Reject]:
+        return prompts | beam.Map(fake_answer, self.answers, self.of, self.stage, self.usage)
+
+
+def fake_answer(
+    prompt: Prompt | Reject, answers: Mapping[str, tuple[str, FinishReason]], of: type, stage: str, usage: Usage
+) -> Reply | Reject:
+    if isinstance(prompt, Reject):
+        return prompt
+    assert isinstance(prompt.subject, of)
+    subject: Any = prompt.subject
+    task = subject.example.task if isinstance(subject, Choice) else subject.task
+    if task in answers:
+        return make_reply(prompt, *answers[task])
+    told: dict[str, Any] = {"reason": "request_failed", "detail": "no route", "can_retry": True, "raw": ""}
+    return Reject.of_prompt(prompt, stage=stage, attempts=usage.requests, usage=usage, **told)
+
+
 # --- running the command
 
 
@@ -238,6 +284,12 @@ def start(*arguments: str, cwd: Path, path: Path = ROOT, script: str | None = No
 def finish(process: subprocess.Popen[str]) -> Done:
     out, err = process.communicate(timeout=120)
     return Done(process.returncode, out, err)
+
+
+def write_tasks(path: Path, count: int) -> Path:
+    """-> the path, of a file of so many tasks that are much alike."""
+    path.write_text("".join(f"Classify letters of drawer {number} by topic\n" for number in range(count)))
+    return path
 
 
 # --- the dataset folder

@@ -4,6 +4,7 @@ store that is killed, out of order, or not ours to use."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import json
 import os
@@ -22,8 +23,9 @@ import pyarrow.parquet as pq
 import pytest
 from google.cloud.storage import Blob
 
+from tests import waiting
 from tests.gcs_server import GcsServer
-from tests.helpers import ROOT, Done, files_of, run_main
+from tests.helpers import ROOT, Done, files_of, run_main, write_tasks
 from tests.llm_server import LlmServer
 from transforms import files, gcs, lease
 from transforms.errors import FileChangedError, StoreError
@@ -63,9 +65,7 @@ def llm() -> Iterator[LlmServer]:
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tasks") / "tasks.txt"
-    path.write_text("".join(f"Classify letters of drawer {number} by topic\n" for number in range(ROWS)))
-    return path
+    return write_tasks(tmp_path_factory.mktemp("tasks") / "tasks.txt", ROWS)
 
 
 def objects_of(cloud: GcsServer, folder: str = "out") -> dict[str, bytes]:
@@ -210,12 +210,7 @@ program()
         run.stderr.close()
 
 
-def wait_until(is_so: Callable[[], bool], run: subprocess.Popen[str] | None = None, seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it does not come to that"
-        assert run is None or run.poll() is None, run.communicate()[1]
-        time.sleep(0.01)
+wait_until = functools.partial(waiting.wait_until, seconds=40)  # for whole programs
 
 
 @pytest.fixture(scope="module")
@@ -386,29 +381,9 @@ def put_lease(name: str = "refresh=base", **fields: Any) -> None:
 
 
 def test_of_many_one_gets_the_lease_at_once(cloud: GcsServer) -> None:
-    inside: list[str] = []
-    refused: list[str] = []
-    everybody = threading.Barrier(8)
-    enough = threading.Event()
-
-    def come(owner: str) -> None:
-        everybody.wait(5)
-        try:
-            with hold(OUT, "base", owner):
-                inside.append(owner)
-                enough.wait(10)
-        except LeaseTakenError:
-            refused.append(owner)
-
-    threads = [threading.Thread(target=come, args=(f"owner {n}",)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    wait_until(lambda: len(inside) + len(refused) == 8)
-    assert len(inside) == 1
-    assert {name: holder.owner for name, holder in holders(OUT).items()} == {"base": inside[0]}
-    enough.set()
-    for thread in threads:
-        thread.join(5)
+    with waiting.contenders(OUT, "base", 8, seconds=40) as (inside, _):
+        assert len(inside) == 1
+        assert {name: holder.owner for name, holder in holders(OUT).items()} == {"base": inside[0]}
     assert objects_of(cloud) == {}
 
 

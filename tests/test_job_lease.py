@@ -6,13 +6,14 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.mem_store import MemFileSystem
+from tests.waiting import wait_until
 from transforms import files, lease
 from transforms.lease import JobLease, LeaseTakenError, hold, holders, keep, path_of, release, require
 
@@ -48,13 +49,6 @@ def is_refused() -> str:
     with pytest.raises(LeaseTakenError) as caught, hold(OUTPUT, NAME, "run 2"):
         pass
     return str(caught.value)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.002)
 
 
 def kept(seconds: float) -> bool:

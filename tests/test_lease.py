@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tests.children import child, open_under
 from tests.mem_store import MemFileSystem
+from tests.waiting import contenders, wait_until
 from transforms import files, lease
 from transforms.lease import Lease, LeaseTakenError, hold, holders, path_of, require
 
@@ -60,13 +61,6 @@ def is_taken(output: str, name: str = "base", owner: str = "second") -> str | No
             return None
     except LeaseTakenError as error:
         return str(error)
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.001)
 
 
 # --- one holder at a time
@@ -115,28 +109,8 @@ def test_names_do_not_meet(output: str) -> None:
 def test_of_many_one_gets_it(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a store the last of those that come at the same time: so each waits longer than all take to write."""
     monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.3)
-    inside: list[str] = []
-    refused: list[str] = []
-    everybody = threading.Barrier(6)
-    enough = threading.Event()
-
-    def come(owner: str) -> None:
-        everybody.wait(5)
-        try:
-            with hold(output, "base", owner):
-                inside.append(owner)
-                enough.wait(5)
-        except LeaseTakenError:
-            refused.append(owner)
-
-    threads = [threading.Thread(target=come, args=(f"owner {n}",)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    wait_until(lambda: len(inside) + len(refused) == 6)
-    assert (len(inside), len(refused)) == (1, 5)
-    enough.set()
-    for thread in threads:
-        thread.join(5)
+    with contenders(output, "base", 6) as (inside, refused):
+        assert (len(inside), len(refused)) == (1, 5)
 
 
 def hold_and_wait(pipe: Connection, output: str) -> None:

@@ -20,6 +20,7 @@ import pytest
 from tests.children import child, open_under
 from tests.ledger_rows import in_order, paid, rows_in, rows_of_ledger
 from tests.mem_store import MemFileSystem
+from tests.waiting import wait_until
 from transforms import files, ledger_writer
 from transforms.elements import PaidReply
 from transforms.ledger import SCHEMA, read_journal
@@ -255,13 +256,6 @@ def test_it_is_synced_now_and_then_when_there_is_something_new(tmp_path: Path, m
         time.sleep(0.02)
         assert len(synced) == number
     writer.close()
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.001)
 
 
 def test_a_journal_without_a_line_is_taken_away(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import dataclasses
 import json
 from typing import Any
 
-import apache_beam as beam
 import pytest
 
 from tests.helpers import (
+    FakeLLM,
     Ran,
     attributes,
     make_draft,
@@ -32,7 +32,6 @@ from transforms.elements import (
     LabelSetSeed,
     Prompt,
     Reject,
-    Reply,
     Task,
     Usage,
 )
@@ -67,36 +66,11 @@ def make_label_set(text: str = "Sort bees", labels: tuple[str, ...] = ("queen", 
     return found
 
 
-@dataclasses.dataclass(eq=False)
-class FakeLLM(beam.PTransform):
-    """Answers each task as REPLIES has it; a request for another one fails."""
-
-    def expand(self, prompts: beam.PCollection[Prompt | Reject]) -> beam.PCollection[Reply | Reject]:
-        return prompts | beam.Map(fake_answer)
-
-
-def fake_answer(prompt: Prompt | Reject) -> Reply | Reject:
-    if isinstance(prompt, Reject):
-        return prompt
-    assert isinstance(prompt.subject, LabelSetSeed)
-    if prompt.subject.task not in REPLIES:
-        return Reject.of_prompt(
-            prompt,
-            stage="PlanLabels",
-            reason="request_failed",
-            detail="no route",
-            can_retry=True,
-            raw="",
-            attempts=3,
-            usage=Usage(requests=3, retries=2),
-        )
-    return make_reply(prompt, *REPLIES[prompt.subject.task])
-
-
 @pytest.fixture(scope="module")
 def planned() -> Ran:
-    tasks = [make_task(text) for text in (*REPLIES, "Sort nothing")]
-    return run_step(PlanLabels(TEMPLATE, JoinLedger(), FakeLLM()), shuffled([make_reject("Other"), *tasks]), Task)
+    entering = shuffled([make_reject("Other"), *(make_task(text) for text in (*REPLIES, "Sort nothing"))])
+    llm = FakeLLM(REPLIES, LabelSetSeed, "PlanLabels", Usage(requests=3, retries=2))
+    return run_step(PlanLabels(TEMPLATE, JoinLedger(), llm), entering, Task)
 
 
 def test_one_request_a_task_by_its_id_and_the_seed() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers import ROOT, Done, entry_of, files_of, rows_of, run_main, shipped_template
+from tests.helpers import ROOT, Done, entry_of, files_of, rows_of, run_main, shipped_template, write_tasks
 from tests.llm_server import LlmServer
 from transforms.texts import normalise_text
 
@@ -34,9 +34,7 @@ def server() -> Iterator[LlmServer]:
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tasks") / "tasks.txt"
-    path.write_text("".join(f"Classify letters of drawer {number} by topic\n" for number in range(ROWS)))
-    return path
+    return write_tasks(tmp_path_factory.mktemp("tasks") / "tasks.txt", ROWS)
 
 
 def flags(server: LlmServer, output: Path, *more: str) -> list[str]:

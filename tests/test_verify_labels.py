@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
-import apache_beam as beam
 import pytest
 
 from tests.helpers import (
+    FakeLLM,
     Ran,
     make_example,
     make_prompt,
@@ -18,7 +17,7 @@ from tests.helpers import (
     shipped_template,
     shuffled,
 )
-from transforms.elements import REASONS, Choice, Example, FinishReason, Prompt, Reject, Reply, Usage
+from transforms.elements import REASONS, Choice, Example, FinishReason, Prompt, Reject, Usage
 from transforms.identity import stable_hash
 from transforms.join_ledger import JoinLedger
 from transforms.llm.base import Answer
@@ -41,39 +40,14 @@ def make_choice_prompt(task: str = "Sort bees", replica: int = 0) -> Prompt:
     return choice_prompt(choice_of(make_example(task, replica)), TEMPLATE)
 
 
-@dataclasses.dataclass(eq=False)
-class FakeLLM(beam.PTransform):
-    """Answers each task as ANSWERS has it; a request for another one fails."""
-
-    def expand(self, prompts: beam.PCollection[Prompt | Reject]) -> beam.PCollection[Reply | Reject]:
-        return prompts | beam.Map(fake_answer)
-
-
-def fake_answer(prompt: Prompt | Reject) -> Reply | Reject:
-    if isinstance(prompt, Reject):
-        return prompt
-    assert isinstance(prompt.subject, Choice)
-    if prompt.subject.example.task not in ANSWERS:
-        return Reject.of_prompt(
-            prompt,
-            stage="VerifyLabels",
-            reason="request_failed",
-            detail="no route",
-            can_retry=True,
-            raw="",
-            attempts=1,
-            usage=Usage(requests=1),
-        )
-    return make_reply(prompt, *ANSWERS[prompt.subject.example.task])
-
-
 EXAMPLES = {task: make_example(task, repairs=("quotes",), raw_reply="as it came") for task in (*ANSWERS, "unanswered")}
 
 
 @pytest.fixture(scope="module")
 def verified() -> Ran:
     entering = shuffled([make_reject("Other"), *EXAMPLES.values()])
-    return run_step(VerifyLabels(TEMPLATE, JoinLedger(), FakeLLM()), entering, Example)
+    llm = FakeLLM(ANSWERS, Choice, "VerifyLabels", Usage(requests=1))
+    return run_step(VerifyLabels(TEMPLATE, JoinLedger(), llm), entering, Example)
 
 
 def test_the_order_of_the_labels_is_by_hash_and_tells_nothing() -> None:
