@@ -18,6 +18,10 @@ class Nothing:
     def append(self, row: Mapping[str, Any]) -> None:
         """Forgets it."""
 
+    def is_behind(self) -> bool:
+        """-> False: nothing waits to be written."""
+        return False
+
     def flush(self) -> None:
         """Has nothing to wait for."""
 

@@ -21,6 +21,7 @@ from tests.helpers import make_prompt, run_step
 from transforms.elements import Prompt, Reject, Reply, Usage
 from transforms.errors import RunFailed
 from transforms.identity import Part, stable_hash
+from transforms.ledger_writer import Ledger
 from transforms.llm import engine as engine_module
 from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, Session, Throttled, Transient
 from transforms.llm.engine import Done, Engine, Settings, backoff, close_engines, engine_for
@@ -543,6 +544,69 @@ def test_every_request_ends_exactly_once_whatever_happens(
     assert run.seen.most <= most
     if doomed is not None and doomed < len(scripts) and run.seen.visits[f"prompt {doomed}"]:
         assert isinstance(found[f"prompt {doomed}"].error, Doomed)
+
+
+# --- what breaks on the engine's own thread
+
+
+def _broken_writer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger's writer that lacks a method, as a stand-in of somebody's may."""
+    engine._ledger, engine._writer = Ledger(folder="f", refresh="base", run_id="r"), object()  # type: ignore[assignment]
+
+
+def _broken(owner: str, method: str, error: BaseException) -> Callable[[Engine, pytest.MonkeyPatch], None]:
+    def damage(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*args: Any, **kwargs: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(getattr(engine, owner) if owner else engine, method, broken)
+
+    return damage
+
+
+BREAKS: list[tuple[Callable[[Engine, pytest.MonkeyPatch], None], str]] = [
+    (_broken_writer, "AttributeError: 'object' object has no attribute 'is_behind'"),
+    (_broken("_limiter", "delay", KeyError("no such\nkey")), "KeyError: 'no such\\nkey'"),
+    (_broken("_limiter", "start", ValueError("two\nlines")), "ValueError: two lines"),
+    (_broken("_limiter", "finish", ZeroDivisionError("by zero")), "ZeroDivisionError: by zero"),
+    (_broken("", "_finish", MemoryError()), "MemoryError:"),
+    (_broken("", "_keep", asyncio.CancelledError()), "CancelledError:"),
+    (_broken("", "_wake", SystemExit(3)), "SystemExit: 3"),
+    (_broken("_limiter", "delay", KeyboardInterrupt()), "KeyboardInterrupt:"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason"), BREAKS, ids=[reason.split(":")[0] for _, reason in BREAKS])
+def test_an_engine_that_breaks_ends_all_with_the_reason(
+    damage: Callable[[Engine, pytest.MonkeyPatch], None], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a request would wait for ever."""
+    with running(lambda request, visit: None if request.text == "first" else "hang", max_concurrency=3) as run:
+        run.ask(["first"]).take(1)
+        run.ask(texts(2))
+        while run.seen.in_flight < 2:
+            time.sleep(0.001)
+        run.seen.play = lambda request, visit: None
+        damage(run.engine, monkeypatch)
+        run.ask(["new", "newer"])
+        found = run.take(4)  # what was in flight and what came later
+        assert {type(done.error) for done in found.values()} == {Doomed}
+        (detail,) = {done.error.detail for done in found.values() if done.error}
+        assert detail.startswith(f"the engine that sends requests broke: {reason}")
+        assert run.engine.is_doomed
+        assert isinstance(run.ask(["late"]).take(1)["late"].error, Doomed)
+
+
+def test_a_loop_that_somebody_stops_ends_all() -> None:
+    def stop(request: Request, visit: int) -> Any:
+        asyncio.get_running_loop().stop()
+        return "hang"
+
+    with running(stop) as run:
+        assert isinstance(run.ask(["a"]).take(1)["a"].error, Doomed)
+        run.engine._thread.join(5)
+        assert isinstance(run.ask(["late"]).take(1)["late"].error, Doomed)
+    assert run.seen.closed == 1
 
 
 # --- closing

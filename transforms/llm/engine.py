@@ -141,6 +141,7 @@ class Engine:
         self._ledger = ledger
         self._fingerprint = fingerprint_of(backend)
         self._writer: LedgerWriter | None = None
+        self._jobs: set[_Job] = set()  # all that have not ended, wherever they are
         self._incoming: collections.deque[_Job] = collections.deque()
         self._parked: list[tuple[float, int, bool, _Job]] = []  # due, tie, throttled?, job
         self._ties = itertools.count()
@@ -154,6 +155,7 @@ class Engine:
         self._doom: Doomed | None = None
         self._wake_is_due = False
         self._is_closed = False
+        self._is_over = False  # the loop has ended, by `close` or by a fault: nothing would answer any more
         launcher = os.environ.get(LAUNCHER, "")
         self._launcher = int(launcher) if launcher.isdecimal() and int(launcher) != os.getpid() else None
         self._launcher_seen = -math.inf
@@ -184,7 +186,8 @@ class Engine:
         """Queues a request; when it has ended, `done` receives it, always exactly once."""
         job = _Job(request, token, done)
         with self._closing:
-            if self._is_closed:
+            self._jobs.add(job)
+            if self._is_closed or self._is_over:
                 self._end_doomed(job)
                 return
             self._incoming.append(job)
@@ -221,15 +224,17 @@ class Engine:
             self._is_closed = True
             if self._doom is None:
                 self._doom = Doomed("the run has ended", "run the same command again")
-        closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
-        with contextlib.suppress(Exception):  # a connection that cannot be closed must not keep the rest open
-            closing.result(timeout=3 * _CLOSING_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        if not self._is_over:
+            with contextlib.suppress(Exception):  # a connection that cannot be closed must not keep the rest open
+                closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+                closing.result(timeout=3 * _CLOSING_SECONDS)
+            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+                self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=2 * _CLOSING_SECONDS)
         if self._writer is not None:
             try:
                 self._writer.close()
-            except OSError as error:
+            except Exception as error:  # whatever it is, other engines are to be closed as well
                 _LOG.warning("the last replies could not be kept in the ledger: %s", error)
 
     # --- on the loop's thread
@@ -238,11 +243,20 @@ class Engine:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
+        except BaseException as error:  # asyncio lets SystemExit and KeyboardInterrupt of a callback through
+            self._break(error)
         finally:
+            with self._closing:
+                self._is_over = True
+                self._doom = self._doom or Doomed("the engine has ended", "run the same command again")
+                self._end_all()
+            if not self._is_closed:
+                with contextlib.suppress(BaseException):  # what was in flight; nobody waits for it
+                    self._loop.run_until_complete(self._close())
             self._loop.close()
 
     async def _close(self) -> None:
-        self._pump()  # ends what waits
+        self._give_up_all()  # ends what waits
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -258,6 +272,14 @@ class Engine:
 
     def _pump(self) -> None:
         """Starts whatever may start now, and sees to being called again when more may."""
+        try:
+            self._start_what_may()
+        except Exception as error:
+            # Of a ledger's writer that lacks a method, for instance. asyncio would log it and go on, and whoever waits
+            # for a request that was never started would wait for ever.
+            self._break(error)
+
+    def _start_what_may(self) -> None:
         now = self._loop.time()
         if self._launcher is not None and now - self._launcher_seen > _LAUNCHER_SECONDS:
             self._launcher_seen = now
@@ -334,7 +356,13 @@ class Engine:
         reserved = self._limiter.start(now, len(job.request.text) // _CHARACTERS_PER_TOKEN)
         task = self._loop.create_task(self._try(job, now, reserved))
         self._tasks.add(task)  # the loop itself holds tasks only weakly
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None and not self._is_closed:
+            self._break(error)
 
     async def _try(self, job: _Job, started: float, reserved: float) -> None:
         """Sends a request once, and decides what becomes of it."""
@@ -473,8 +501,18 @@ class Engine:
             _LOG.warning("the first request failed (%s); trying again in %.1f s", error.detail, wait)
         heapq.heappush(self._parked, (now + wait, next(self._ties), refused, job))
 
+    def _break(self, error: BaseException) -> None:
+        """Ends the run for a fault of this program, or of what it was handed (a back end, a ledger): all requests end
+        as doomed, with the reason, those in flight as well, since what should end them may be what broke."""
+        _LOG.error("the engine that sends requests broke", exc_info=error)
+        if self._doom is None:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            remedy = "this is a fault of the program; what was paid for before is kept"
+            self._doom = Doomed(f"the engine that sends requests broke: {reason}", remedy)
+        self._end_all()
+
     def _finish(self, job: _Job, done: Done[Any]) -> None:
-        job.done.put(done)
+        self._hand_over(job, done)
         self._recent.append(done.answer is None)
         if len(self._recent) == _RECENT and sum(self._recent) > _RECENT // 2:
             detail = f"more than half of the last {_RECENT} requests failed for good"
@@ -495,8 +533,20 @@ class Engine:
         while self._parked:
             self._end_doomed(heapq.heappop(self._parked)[3])
 
+    def _end_all(self) -> None:
+        self._incoming.clear()
+        self._parked.clear()
+        for job in list(self._jobs):
+            self._end_doomed(job)
+
     def _end_doomed(self, job: _Job) -> None:
-        job.done.put(Done(job.token, None, self._doom, job.sent, 0.0))
+        self._hand_over(job, Done(job.token, None, self._doom, job.sent, 0.0))
+
+    def _hand_over(self, job: _Job, done: Done[Any]) -> None:
+        """Exactly once for each job: what has ended is nobody's any more."""
+        if job in self._jobs:
+            self._jobs.discard(job)
+            job.done.put(done)
 
 
 def _storable(answer: Answer) -> Answer:
