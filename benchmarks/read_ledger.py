@@ -96,6 +96,7 @@ class _CountPaid(beam.DoFn):  # type: ignore[misc]
 def read(folder: str, count: int) -> dict[str, Any]:
     """A ledger and how many drafts -> what it took until each draft had met its reply."""
     started, cpu = time.monotonic(), time.process_time()
+    _CountPaid.paid = 0
     checked = check_files(folder)
     options = PipelineOptions(["--runner=FnApiRunner"])
     with beam.Pipeline(options=options) as pipeline:

@@ -4,10 +4,10 @@ generate --option=value ...`."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.__main__ import main
+from pipelines.__main__ import main as textmint
 from transforms.ledger_writer import Ledger, LedgerWriter
 from transforms.llm import engine
 
@@ -34,6 +34,22 @@ def open_nothing(ledger: Ledger) -> LedgerWriter:
     return Nothing()
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `textmint` with a ledger that keeps nothing.
+
+    Args:
+      argv: its arguments; None: those of the command line.
+
+    Returns:
+      Its exit code.
+    """
+    kept = engine.open_writer
     engine.open_writer = open_nothing
-    sys.exit(main(sys.argv[1:]))
+    try:
+        return textmint(sys.argv[1:] if argv is None else argv)
+    finally:
+        engine.open_writer = kept
+
+
+if __name__ == "__main__":
+    sys.exit(main())

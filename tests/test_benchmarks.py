@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import importlib
+import io
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import __main__ as bench_command
-from benchmarks import cpu, efficiency, faults
+from benchmarks import cpu, efficiency, faults, measuring, near_duplicates, quality, scale, volumes
 from benchmarks.measuring import ROOT, Bench, Ended, Measured, ProgramFailed, environment, run_program, write_tasks
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.table import spread, table
@@ -37,6 +43,17 @@ SMALL = Sizes(
 )
 
 
+TINY = dataclasses.replace(
+    SMALL,
+    loads=((20, 8),),
+    cpu_rows=(20, 40),
+    faulty_rows=20,
+    hanging_rows=20,
+    ledger_rows=20,
+    ledger_replies=1_000,
+)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[LlmServer]:
     with LlmServer() as running:
@@ -48,6 +65,49 @@ def bench(server: LlmServer, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     made = Bench(server, tmp_path_factory.mktemp("bench"), lambda line: None)
     made.prepare([20, 40])
     return made
+
+
+@contextlib.contextmanager
+def watching(watch: Callable[[], object]) -> Iterator[None]:
+    """Calls it every 10 ms."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.01):
+            watch()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.fixture
+def programs_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """-> the modules that benchmarks run as programs, which run in this process instead, one after the other: a start
+    of Python and Beam costs seconds."""
+    ran: list[str] = []
+
+    def run_here(command: Sequence[str], *, log: Path, watch: Callable[[], object] = lambda: None, **_: Any) -> Ended:
+        assert list(command[:2]) == [sys.executable, "-m"]
+        module, arguments = command[2], list(command[3:])
+        ran.append(module.removeprefix("benchmarks."))
+        name = f"{module}.__main__" if module == "pipelines" else module
+        said = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(said), watching(watch):
+            code = importlib.import_module(name).main(arguments)
+        if code:
+            raise ProgramFailed(f"{module} ended with code {code}: {said.getvalue()}")
+        return Ended(out.getvalue(), 0.1 + len(ran) / 1000, 100_000_000)  # no cost is 0, nor another's
+
+    for module in (measuring, near_duplicates, scale):
+        monkeypatch.setattr(module, "run_program", run_here)
+    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.setenv(name, "stand-in")
+    return ran
 
 
 def measured(rows: int = 100, **fields: Any) -> Measured:
@@ -246,6 +306,7 @@ def test_a_bare_loop_backs_off_only_where_it_is_told_to(bench: Bench) -> None:
         bench.measure("bare", "openai", 20, rate_500=1.0)
 
 
+@pytest.mark.usefixtures("programs_run")
 def test_the_naive_pipeline_asks_for_one_row_after_another(bench: Bench) -> None:
     naive = bench.measure("naive", "openai", 20)
     assert naive.kept == naive.stats["answered"] == 20 and naive.stats["max_in_flight"] == 1
@@ -319,3 +380,63 @@ def test_bare_loop_and_pipeline_take_turns_under_the_same_conditions() -> None:
         assert (bare[0], ours[0]) == ("bare", "pipeline")
         assert bare[1:] == ours[1:] and ours[5]["latency_median_ms"] == 200 and ours[5]["latency_sigma"] == 0.6
     assert {asked[5]["seed"] for asked in recorded.asked} == set(range(FULL.efficiency_runs))
+
+
+# --- all of it for real, so that none can rot
+
+
+OF_THE_BENCH: dict[str, tuple[set[str], str]] = {
+    "efficiency": ({"bare", "pipelines"}, r"gemini +20 +8 .* 20\n"),
+    "cpu,memory": ({"bare", "naive_beam", "pipelines"}, r"naive Beam, openai +20 +100 +40 "),
+    "ledger": (
+        {"pipelines", "read_ledger", "without_ledger"},
+        r"keeping nothing +20 .*\n  first run +20 .*\n  the same again +0 .*\n  the same, recomputed +0 .*\n"
+        r"(.*\n)* +1,000 +1,000 +1,000 ",
+    ),
+    "faults": ({"bare", "pipelines"}, r"(20 of 20(.|\n)*){6}"),
+}
+"""Sections of `./run.sh bench`, the programs that each runs beside `prompts`, and what it says in the end."""
+
+
+@pytest.mark.parametrize("sections", OF_THE_BENCH)
+def test_each_section_of_the_command_runs(
+    sections: str, programs_run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_command, "QUICK", TINY)
+    for module in (efficiency, faults):
+        monkeypatch.setattr(module, "LATENCY", {"latency_median_ms": 20.0, "latency_sigma": 0.1})
+    assert bench_command.main(["--quick", f"--only={sections}"]) == 0, capsys.readouterr().err
+    programs, said = OF_THE_BENCH[sections]
+    assert set(programs_run) == {"prompts", *programs}
+    assert re.search(said, capsys.readouterr().out)
+
+
+def _near_duplicates(monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.setattr(near_duplicates, "QUICK_SIZES", (20,))
+    monkeypatch.setattr(near_duplicates, "QUICK_PAIRS", 1)
+    return near_duplicates.main(["--quick"])
+
+
+ALONE: dict[str, tuple[Callable[[pytest.MonkeyPatch], object], str]] = {
+    "near_duplicates": (_near_duplicates, r"20 +alike .* 19 "),
+    "quality": (lambda monkeypatch: quality.main(rows=2, passes=1), "wrong_language"),
+    "scale": (lambda monkeypatch: scale.main(["--rows=70"]), r"local +70 +70 "),
+    "volumes": (lambda monkeypatch: volumes.main(["--rows=20"]), r"shuffled bytes a row: [1-9]"),
+}
+"""The others: how each is run in the least form, and what it says then."""
+
+
+@pytest.mark.parametrize("module", ALONE)
+def test_each_other_benchmark_runs(
+    module: str, programs_run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, said = ALONE[module]
+    assert not run(monkeypatch), capsys.readouterr().err
+    assert re.search(said, capsys.readouterr().out)
+
+
+def test_no_benchmark_is_left_out() -> None:
+    programs = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__name__ ==" in path.read_text("utf-8")}
+    assert ",".join(OF_THE_BENCH).split(",") == list(bench_command.SECTIONS)
+    of_the_bench = set().union(*(programs for programs, _ in OF_THE_BENCH.values()))
+    assert programs == {"__main__", "prompts", *(of_the_bench - {"pipelines"}), *ALONE}
