@@ -407,7 +407,7 @@ def test_the_fingerprint_holds_what_changes_answers() -> None:
         ({"status_always": 403}, Doomed, "PERMISSION_DENIED"),
         ({"status_always": 404}, Doomed, "NOT_FOUND"),
         ({"status_always": 408}, Transient, "408"),
-        ({"status_always": 409}, Refused, "409"),
+        ({"status_always": 409}, Transient, "409"),
         ({"status_always": 413}, Refused, "413"),
         ({"status_always": 422}, Refused, "422"),
         ({"status_always": 429}, Throttled, "429"),
@@ -596,7 +596,8 @@ def test_blocked_is_an_answer(server: LlmServer, form: str) -> None:
     server.reset(rate_blocked=1, blocked_as=form)
     for number in range(4):
         answer = answered(backend_of(server), request(number))
-        assert (answer.text, answer.finish_reason, answer.output_tokens) == ("", "content_filter", 0)
+        finish = "content_filter" if form == "prompt" else "reply_filter"
+        assert (answer.text, answer.finish_reason, answer.output_tokens) == ("", finish, 0)
         assert answer.prompt_tokens > 0
 
 
@@ -628,7 +629,7 @@ def _body(finish: str | None = "STOP", parts: object = ({"text": "ab"},), **more
         ("MALFORMED_FUNCTION_CALL", "stop"),
         ("MAX_TOKENS", "length"),
         *(
-            (name, "content_filter")
+            (name, "reply_filter")
             for name in ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY", "LANGUAGE")
         ),
     ],

@@ -20,8 +20,16 @@ from typing import Any, Final, Literal, TypeVar
 
 from transforms.labels import label_id
 
-FinishReason = Literal["stop", "length", "content_filter"]
-"""Why the model stopped, in the words of the OpenAI chat API: at its own end, at the token limit, or by a filter."""
+FinishReason = Literal["stop", "length", "content_filter", "reply_filter"]
+"""Why the model stopped: at its own end, at the token limit (both in the words of the OpenAI chat API), not at all
+because a filter of the provider refuses the prompt, or by a filter that disliked what this reply began to say; another
+reply may pass it. Ledgers of before the last word have the third for both."""
+
+FILTERED: Final[Mapping[str, str]] = {
+    "content_filter": "the provider's filter withholds the answer to this prompt",
+    "reply_filter": "the provider's filter stopped this reply",
+}
+"""The two of them that are a filter's, and what each says to a person."""
 
 Kind = Literal["task_list", "label_set", "example", "planned_example", "choice"]
 """What a prompt asks for. It tells a back end which structure to ask of the model."""
@@ -404,14 +412,14 @@ class Reject:
 
     @classmethod
     def of_reply(cls, reply: Reply, *, stage: str, reason: str, detail: str) -> Reject:
-        """A reply that cannot be read. Asked again, a model may well do better, unless a filter stopped it."""
+        """A reply that cannot be read. Asked again, a model may well do better, unless a filter refuses the prompt."""
         return dataclasses.replace(
             cls.of_prompt(
                 reply.prompt,
                 stage=stage,
                 reason=reason,
                 detail=detail,
-                can_retry=reason != "blocked",
+                can_retry=reason != "blocked" or reply.finish_reason == "reply_filter",
                 raw=reply.text,
                 attempts=reply.attempts,
                 usage=reply.usage,

@@ -45,7 +45,7 @@ SCHEMA: Final = pa.schema(
         column("fingerprint", pa.string(), "hash of the model and of every parameter that changes the answer"),
         column("attempt", pa.int64(), "0, then 1 more for each time the reply before could not be read"),
         column("text", pa.string(), "the reply as it came"),
-        column("finish_reason", pa.string(), "why the model stopped: stop, length, content_filter"),
+        column("finish_reason", pa.string(), "why the model stopped: stop, length, content_filter, reply_filter"),
         column("prompt_tokens", pa.int64(), "tokens of the prompt, as the endpoint counted them"),
         column("output_tokens", pa.int64(), "tokens of the reply, as the endpoint counted them"),
         column("latency_ms", pa.int64(), "from the sending to the reply"),

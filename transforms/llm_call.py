@@ -137,12 +137,13 @@ def with_reply(prompt: Prompt, request_id: str, answer: Answer) -> Prompt:
 
 
 def _is_wanted(prompt: Prompt, answer: Answer, is_wanted: IsReadable) -> bool:
-    """What a filter withheld is wanted too: it is no use to ask again."""
+    """A prompt that a filter refuses is done with: it is no use to ask again."""
     return answer.finish_reason == "content_filter" or is_wanted(prompt, answer)
 
 
 def is_final(prompt: Prompt, answer: Answer, is_readable: IsReadable) -> bool:
-    """Can the answer be read, or is there no sense in asking again? What a filter withheld it will withhold again."""
+    """Can the answer be read, or is there no sense in asking again? A filter refuses the same prompt again; where it
+    stopped a reply, the next one may be written otherwise."""
     return answer.finish_reason == "content_filter" or is_readable(prompt, answer)
 
 

@@ -30,7 +30,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import json_repair
 
-from transforms.elements import FinishReason
+from transforms.elements import FILTERED, FinishReason
 from transforms.texts import clean_text
 
 T = TypeVar("T")
@@ -122,8 +122,8 @@ def parse_object(
       finish_reason: why the model stopped.
       fields: the keys that must be there, matched exactly; other keys are left out.
     """
-    if finish_reason == "content_filter":
-        return Refusal(reason="blocked", detail="the provider's filter withheld the reply")
+    if finish_reason in FILTERED:
+        return Refusal(reason="blocked", detail=FILTERED[finish_reason])
     known, value = _exact(text)
     if known:
         return _choose(_dicts(value), value, fields, set())
@@ -226,8 +226,8 @@ def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[st
       text: the reply as it came.
       finish_reason: why the model stopped.
     """
-    if finish_reason == "content_filter":
-        return Refusal(reason="blocked", detail="the provider's filter withheld the reply")
+    if finish_reason in FILTERED:
+        return Refusal(reason="blocked", detail=FILTERED[finish_reason])
     known, value = _exact(text)
     if known:
         items = _items(_Read.whole(value), finish_reason)

@@ -65,12 +65,16 @@ class Transient(RequestError):
       retry_after: as for Throttled.
       dooms_probe: True where the very first request of a run failing so means that the options are wrong: nobody
         listens there, or it is no such endpoint. Later in a run the same is a passing fault.
+      remedy: what the user should do where it dooms the probe; "": look at all that names the endpoint.
     """
 
-    def __init__(self, detail: str, retry_after: float | None = None, *, dooms_probe: bool = False) -> None:
+    def __init__(
+        self, detail: str, retry_after: float | None = None, *, dooms_probe: bool = False, remedy: str = ""
+    ) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
         self.dooms_probe = dooms_probe
+        self.remedy = remedy
 
 
 class Refused(RequestError):
@@ -82,11 +86,14 @@ class Doomed(RequestError):
 
     Args:
       remedy: what the user should do, one line.
+      may_be_prompt: True where it may be this prompt alone that is not answered, which only the answers to others can
+        tell: a 403 is how some endpoints refuse a key, and others what a filter of theirs dislikes.
     """
 
-    def __init__(self, detail: str, remedy: str) -> None:
+    def __init__(self, detail: str, remedy: str, *, may_be_prompt: bool = False) -> None:
         super().__init__(detail)
         self.remedy = remedy
+        self.may_be_prompt = may_be_prompt
 
 
 @runtime_checkable

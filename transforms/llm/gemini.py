@@ -17,16 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import email.utils
 import json
 import logging
-import math
 import os
 import re
-import time
 import urllib.request
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -39,8 +36,9 @@ from google.genai.client import DebugConfig
 
 from transforms.elements import FinishReason, Kind
 from transforms.identity import Part
+from transforms.llm import http
 from transforms.llm.api_key import check_secret_version, fetch_key
-from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Throttled, Transient
+from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
 from transforms.llm.structure import LISTS, json_schema
 
 SAFETY_THRESHOLDS: Final = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
@@ -333,21 +331,18 @@ class GeminiSession:
           RequestError: one of its subclasses.
         """
         if not self._structured:
-            return await self._ask(request, None)
-        try:
-            return await self._ask(request, request.kind)
-        except Refused as error:
-            if not _STRUCTURED_REFUSED.search(error.detail):
-                raise
-            refusal = error.detail
+            return self._settled(request, await self._ask(request, None))
+        found = await self._ask(request, request.kind)
+        if isinstance(found, Answer) or not _is_about_structure(found):
+            return self._settled(request, found)
         # Only an answer proves that it was the structure that the endpoint disliked.
-        answer = await self._ask(request, None)
+        answer = self._settled(request, await self._ask(request, None))
         if self._structured:
             self._structured = False
             _logger.warning(
                 "the endpoint refuses structured output (%s); going on without it. --structured_output=never says so "
                 "from the start",
-                refusal,
+                self._said(found),
             )
         return answer
 
@@ -359,7 +354,7 @@ class GeminiSession:
             client.close()
         await self._http.close()
 
-    async def _ask(self, request: Request, kind: Kind | None) -> Answer:
+    async def _ask(self, request: Request, kind: Kind | None) -> Answer | http.Fault:
         # Raised outside of `except`, so that the client's exception, which may quote a key, is not dragged along.
         problem: RequestError
         try:
@@ -371,14 +366,35 @@ class GeminiSession:
                 config=_CONFIG.seeded(request.seed),
             )
             raw = response.sdk_http_response
-            return read_answer((raw and raw.body) or "", request, self._backend.model)
+            headers = (raw and raw.headers) or {}
+            return read_answer((raw and raw.body) or "", request, self._backend.model, headers)
         except RequestError as error:
             problem = error
         except errors.APIError as error:
-            problem = self._api_error(error)
+            return _fault_of(error)
         except Exception as error:
             problem = self._client_error(error)
         raise problem
+
+    def _settled(self, request: Request, found: Answer | http.Fault) -> Answer:
+        """An answer -> itself. A prompt or reply that a filter refused is one, so that the ledger keeps it.
+
+        Raises:
+          RequestError: what else the fault is.
+        """
+        if isinstance(found, Answer):
+            return found
+        if finish := http.filter_of(found):
+            return Answer(
+                text=self._line(found.message),
+                finish_reason=finish,
+                model=self._backend.model,
+                prompt_tokens=_estimate(request.text),
+                output_tokens=0,
+            )
+        if found.status < 400:
+            raise Transient(f"the endpoint answered with status {found.status}, not a reply", dooms_probe=True)
+        raise http.error_of(found, self._said(found), self._remedy, self._backend.model)
 
     def _open_client(self, kind: Kind | None) -> genai.Client:
         backend = self._backend
@@ -407,45 +423,36 @@ class GeminiSession:
         self._clients[kind] = client
         return client
 
-    def _secrets(self) -> list[str]:
-        token = self._key or getattr(self._credentials, "token", None)
-        return [token] if isinstance(token, str) and token else []
-
     def _line(self, text: str) -> str:
-        return one_line(text, self._secrets())
+        token = self._key or getattr(self._credentials, "token", None)
+        return http.one_line(text, http.secret_pattern([token] if isinstance(token, str) else []))
 
-    def _api_error(self, error: errors.APIError) -> RequestError:
-        found = _Refusal.of(error)
-        say = self._line(f"{error.code} {found.status}: {found.message}".replace(" :", ":"))
-        after = found.retry_after
-        code = error.code or 0
-        vertex = self._backend.project is not None
-        if code == 429:
-            if found.quota_is_zero:
-                what = "project" if vertex else "key"
-                return Doomed(say, f"this {what} has no quota for {self._backend.model}: choose another --model, or "
-                              "enable billing or ask for quota in the Google Cloud console")  # fmt: skip
-            return Throttled(say, after)
-        if code == 529 or (code >= 500 and _OVERLOADED.search(found.message)):
-            return Throttled(say, after)
-        if code in (408, 499) or code >= 500:
-            return Transient(say, after)
-        if code in (401, 403) or (code == 400 and found.key_is_wrong):
-            if vertex:
-                return Doomed(say, "check --vertex_project, that Vertex AI is enabled in it, and that the application "
-                              "default credentials may use it (role Vertex AI User)")  # fmt: skip
-            secret = self._backend.api_key_secret and f"the secret {self._backend.api_key_secret}"
-            return Doomed(say, f"set {secret or 'GEMINI_API_KEY'} to a valid key (https://aistudio.google.com/apikey)")
-        if code == 402:
-            return Doomed(say, "pay for the endpoint's use, or choose another one with --base_url")
-        if code == 404:
-            where = "--model, --vertex_location" if vertex else "--model"
-            return Doomed(say, f"check {where}" + (" and --base_url" if self._backend.base_url else ""))
-        if code == 400 and _PLACE_REFUSED.search(found.message):
-            return Doomed(say, "use Vertex AI with --vertex_project, or enable billing for this key")
-        if 400 <= code < 500:
-            return Refused(say)
-        return Transient(f"the endpoint answered with status {code}, not a reply", after, dooms_probe=True)
+    def _said(self, fault: http.Fault) -> str:
+        return self._line(f"{fault.status} {fault.state}: {fault.message}".replace(" :", ":"))
+
+    def _remedy(self, doom: http.Doom, fault: http.Fault) -> str:
+        backend = self._backend
+        vertex = backend.project is not None
+        secret = backend.api_key_secret and f"the secret {backend.api_key_secret}"
+        key = f"set {secret or 'GEMINI_API_KEY'} to a valid key (https://aistudio.google.com/apikey)"
+        if vertex:
+            key = (
+                "check --vertex_project, that Vertex AI is enabled in it, and that the application default credentials "
+                "may use it (role Vertex AI User)"
+            )
+        where = "--model, --vertex_location" if vertex else "--model"
+        where += " and --base_url" if backend.base_url else ""
+        return {
+            "key": key,
+            "forbidden": key,
+            "unpaid": "enable billing or add credit for this key or project, or choose another endpoint by --base_url",
+            "quota": f"this {'project' if vertex else 'key'} has no quota for {backend.model}: choose another --model, "
+            "or enable billing or ask for quota in the Google Cloud console",
+            "model": f"check {where}",
+            "route": f"check {where}",
+            "proxy": "set HTTPS_PROXY or HTTP_PROXY to a proxy that lets you in, with user and password",
+            "place": "use Vertex AI with --vertex_project, or enable billing for this key",
+        }[doom]
 
     def _client_error(self, error: Exception) -> RequestError:
         say = self._line(f"{type(error).__name__}: {error}")
@@ -480,125 +487,33 @@ def _proxy_of(url: str) -> tuple[yarl.URL | None, aiohttp.BasicAuth | None]:
     return found.with_user(None), aiohttp.BasicAuth.from_url(found)
 
 
-def one_line(text: str, secrets: Iterable[str] = ()) -> str:
-    """What an endpoint said -> one line of at most 300 characters, without its keys and tokens."""
-    for secret in secrets:
-        text = text.replace(secret, "[key]")
-    # Google's forms, should it quote another one than that which was sent
-    text = re.sub(r"AIza[\w-]{20,}|AQ\.[\w-]{20,}|ya29\.[\w.-]+", "[key]", text)
-    if re.search(r"<html|<!doctype", text, re.IGNORECASE):
-        text = f"{text.partition('<')[0]}an HTML page"
-    text = " ".join(text.split())
-    return text if len(text) <= 300 else f"{text[:299]}…"
-
-
 # --------------------------------------------------------------------------------------------------- reading refusals
 
-_OVERLOADED: Final = re.compile(r"overload|high demand|capacity|exhausted|too many requests", re.IGNORECASE)
-_PLACE_REFUSED: Final = re.compile(r"location is not supported|not available in your country", re.IGNORECASE)
-_SPENT: Final = re.compile(r"\blimit: 0(?![.\d])|credits are depleted|spending cap", re.IGNORECASE)
-_STRUCTURED_REFUSED: Final = re.compile(
-    r"\b400\b.*(response_?(mime_?type|schema|format|json_?schema)|json[ _]?(mode|schema)|mime_?type|structured"
-    r"|controlled generation|not supported|unsupported|not enabled)",
-    re.IGNORECASE,
-)
+_STRUCTURED_REFUSED: Final = re.compile(f"{http.STRUCTURE.pattern}|not supported|unsupported|not enabled")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Refusal:
-    """What an error's body and headers tell: google.rpc.Status and its details
-    (https://cloud.google.com/apis/design/errors)."""
-
-    status: str
-    message: str
-    retry_after: float | None
-    quota_is_zero: bool
-    key_is_wrong: bool
-
-    @classmethod
-    def of(cls, error: errors.APIError) -> _Refusal:
-        body = error.details if isinstance(error.details, dict) else {}
-        inner = body.get("error", body)
-        if not isinstance(inner, dict):
-            inner = {"message": inner}
-        message = str(inner.get("message") or "")
-        listed = inner.get("details")
-        details = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-        zero = bool(_SPENT.search(message))
-        wrong = bool(re.search(r"API key (not valid|expired|not found)", message))
-        waits = _waits_of_headers(getattr(error.response, "headers", None))
-        for each in details:
-            metadata = each.get("metadata")
-            zero = zero or (isinstance(metadata, dict) and metadata.get("quota_limit_value") == "0")
-            violations = each.get("violations")
-            for violation in violations if isinstance(violations, list) else ():
-                zero = zero or (isinstance(violation, dict) and str(violation.get("quotaValue")) == "0")
-            wrong = wrong or each.get("reason") in ("API_KEY_INVALID", "API_KEY_EXPIRED")
-            waits.append(_duration(each.get("retryDelay")))
-        told = [wait for wait in waits if wait is not None]
-        return cls(
-            status=str(inner.get("status") or ""),
-            message=message,
-            retry_after=max(told, default=None),
-            quota_is_zero=zero,
-            key_is_wrong=wrong,
-        )
+def _is_about_structure(fault: http.Fault) -> bool:
+    if fault.status not in (400, 422) or http.filter_of(fault) or http.meaning_of(fault) != "refused":
+        return False
+    return bool(_STRUCTURED_REFUSED.search(fault.words))
 
 
-def _number(text: object, unit: float = 1.0) -> float | None:
-    try:
-        value = float(cast(Any, text)) * unit
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return max(value, 0.0) if math.isfinite(value) else None
-
-
-def _duration(value: object) -> float | None:
-    """google.protobuf.Duration in JSON, such as "25.5s" -> seconds."""
-    return _number(value[:-1]) if isinstance(value, str) and value.endswith("s") else None
-
-
-def _waits_of_headers(headers: Mapping[str, str] | None) -> list[float | None]:
-    if not headers:
-        return []
-    told = headers.get("Retry-After")
-    waits = [_number(headers.get("retry-after-ms"), 0.001), _number(told)]
-    if told and waits[1] is None:
-        try:
-            until = email.utils.parsedate_to_datetime(told).timestamp()
-        except (TypeError, ValueError, OverflowError):
-            return waits
-        try:  # the endpoint's own clock, where it tells it
-            now = email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp()
-        except (TypeError, ValueError, OverflowError):
-            now = time.time()
-        waits.append(max(until - now, 0.0))
-    return waits
+def _fault_of(error: errors.APIError) -> http.Fault:
+    """What the SDK made of an error's body -> the fault that it was."""
+    status, headers, body = error.code or 0, getattr(error.response, "headers", None) or {}, error.details
+    message = body.get("message") if isinstance(body, dict) else None
+    if isinstance(message, str) and message.lstrip()[:1] == "<":  # a page, which the SDK wraps
+        return http.fault_of(status, headers, message)
+    return http.fault_in(status, headers, body)
 
 
 # ----------------------------------------------------------------------------------------------------- reading answers
 
-_FINISH: Final[Mapping[str, FinishReason]] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "CONTINUATION": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-}
-"""https://ai.google.dev/api/generate-content#FinishReason. Any other one, such as OTHER or MALFORMED_RESPONSE, is taken
-for "stop": it is no filter and no limit, so what came is read, and asked for again where it cannot be."""
 
-
-def read_answer(body: str, request: Request, model: str) -> Answer:
-    """The body of a reply with status 200, as text -> Answer.
+def read_answer(
+    body: str, request: Request, model: str, headers: Mapping[str, str] | None = None
+) -> Answer | http.Fault:
+    """The body of a reply with status 200, as text -> Answer, or the error that stands in its place.
 
     A prompt that is blocked is an answer without text. Parts are joined, thoughts left out; thinking counts as output,
     for it is paid for. What is not counted is estimated, one token for every four characters, rounded up.
@@ -607,9 +522,11 @@ def read_answer(body: str, request: Request, model: str) -> Answer:
       body: of GenerateContentResponse (https://ai.google.dev/api/generate-content#generatecontentresponse).
       request: what was asked.
       model: what was asked for, where the reply does not tell what served it.
+      headers: of the reply; an error may be told to wait there.
 
     Raises:
-      Transient: it is no such body; with `dooms_probe` where the endpoint seems to be another one.
+      Throttled: it broke off for want of room.
+      Transient: it is no such body, with `dooms_probe` where the endpoint seems to be another one; or it broke off.
     """
     try:
         reply = json.loads(body)
@@ -624,9 +541,13 @@ def read_answer(body: str, request: Request, model: str) -> Answer:
             problem = Transient("the endpoint answered no JSON: check --base_url", dooms_probe=True)
     else:
         problem = Transient("the endpoint answered JSON that is not Gemini's: check --base_url", dooms_probe=True)
+    candidates = reply.get("candidates") if isinstance(reply, dict) else None
+    if not candidates:
+        fault = http.fault_under_200(headers or {}, reply)
+        if fault is not None:
+            return fault
     if not isinstance(reply, dict):
         raise problem
-    candidates = reply.get("candidates")
     feedback = reply.get("promptFeedback")
     text = ""
     finish: FinishReason
@@ -636,7 +557,7 @@ def read_answer(body: str, request: Request, model: str) -> Answer:
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict) and isinstance(part.get("text"), str) and not part.get("thought"):
                 text += part["text"]
-        finish = _FINISH.get(str(candidates[0].get("finishReason")), "stop")
+        finish = http.finish_of(candidates[0].get("finishReason"), "the endpoint")
     elif isinstance(feedback, dict) and feedback.get("blockReason"):
         finish = "content_filter"
     elif "usageMetadata" in reply or "modelVersion" in reply:

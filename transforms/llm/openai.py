@@ -7,25 +7,19 @@ raw responses) and 2.03 over its default one (64 in flight, latency 0, medians o
 Endpoints differ in what they take. An optional part of the request that one of them refuses by a 400 (structured
 output, the seed, the name of the token limit, the sampling) is left out for the rest of the session, with one warning.
 
-Sources: https://platform.openai.com/docs/api-reference/chat, https://platform.openai.com/docs/guides/error-codes,
-RFC 9110 for Retry-After, https://cloud.google.com/apis/design/errors for what Google's endpoints add, and error bodies
-of other servers as their users quote them.
+Source: https://platform.openai.com/docs/api-reference/chat. What errors mean is in `transforms.llm.http`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime
-import email.utils
 import ipaddress
 import json
 import logging
-import math
 import os
 import re
 import ssl
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -36,8 +30,9 @@ import yarl
 
 from transforms.elements import FinishReason, Kind
 from transforms.identity import Part
+from transforms.llm import http
 from transforms.llm.api_key import check_secret_version, fetch_key
-from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Throttled, Transient
+from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
@@ -48,7 +43,6 @@ _CONNECT_SECONDS: Final = 10.0
 """For making a connection only, so that a firewall that drops packets is named within seconds. The time that an answer
 takes is the engine's to limit."""
 _CHARACTERS_PER_TOKEN: Final = 4  # rule of thumb of OpenAI's tokenizer guide for English
-_DETAIL_CHARS: Final = 300
 _SECRET_PARAMETERS: Final = frozenset({"key", "api_key", "api-key", "apikey", "token", "access_token", "sig"})
 
 
@@ -172,21 +166,20 @@ class OpenAISession:
         refusals: dict[str, str] = {}
         while True:
             status, headers, raw = await self._post(self._body(request, left_out))
-            if status == 200:
+            found = self._read(request, headers, raw) if status == 200 else http.fault_of(status, headers, raw)
+            if isinstance(found, Answer):
                 if refusals:
                     self._concede(refusals)
-                return self._read(request, headers, raw)
-            problem = _problem(raw)
-            if status in (400, 422):
-                part = _refused_part(problem, self._optional(left_out))
-                if part:
-                    # Tried without, and not given up before that helps: a 400 may blame the wrong thing.
-                    refusals[part] = problem.message
-                    left_out = left_out | self._conceded | {part}
-                    continue
-            if status in (400, 403, 422) and problem.is_filtered():
-                return self._answer(request, "", "content_filter", None, None)
-            raise self._error(status, headers, problem)
+                return found
+            part = _refused_part(found, self._optional(left_out))
+            if part:
+                # Tried without, and not given up before that helps: a 400 may blame the wrong thing.
+                refusals[part] = found.message
+                left_out = left_out | self._conceded | {part}
+                continue
+            if finish := http.filter_of(found):
+                return self._withheld(request, finish, found)
+            raise self._error(found, headers)
 
     async def aclose(self) -> None:
         """Closes all connections; calls in flight fail."""
@@ -252,40 +245,37 @@ class OpenAISession:
 
     # ------------------------------------------------------------------------------------------------- the answer
 
-    def _read(self, request: Request, headers: Mapping[str, str], raw: bytes) -> Answer:
+    def _read(self, request: Request, headers: Mapping[str, str], raw: bytes) -> Answer | http.Fault:
+        """What came with status 200 -> the answer, or the error that stands in its place."""
         try:
             body = json.loads(raw)
         except (ValueError, RecursionError):
-            raise _not_json(self._place, headers, raw) from None
-        if not isinstance(body, dict):
-            raise self._foreign("JSON that is no object")
-        choices = body.get("choices")
-        if not isinstance(choices, list):
-            if body.get("error"):
-                # Some gateways report the failures of those behind them under status 200.
-                problem = _problem(raw)
-                raise self._error(problem.status or 500, headers, problem)
-            raise self._foreign("JSON without `choices`")
-        if not choices:
-            raise Transient(f"{self._place} answered without a choice")
+            raise self._not_json(headers, raw) from None
+        choices = body.get("choices") if isinstance(body, dict) else None
+        if not choices or not isinstance(choices, list):
+            fault = http.fault_under_200(headers, body)
+            if fault is not None:
+                return fault
+            if choices == [] or (isinstance(body, dict) and "choices" in body and "usage" in body):
+                raise Transient(f"{self._place} answered without a choice")
+            raise self._foreign("JSON without `choices`" if isinstance(body, dict) else "JSON that is no object")
         choice = choices[0]
+        if isinstance(choice, dict) and choice.get("error"):
+            return http.fault_in(200, headers, {"error": choice["error"]})
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
             raise self._foreign("a choice without `message`")
-        said = choice.get("finish_reason")
-        word = said.lower() if isinstance(said, str) else "stop"
-        if choice.get("error"):
-            problem = _problem(json.dumps({"error": choice["error"]}).encode())
-            raise self._error(problem.status or 500, headers, problem)
-        if word in _UNFINISHED:
-            stopped = f"{self._place} stopped in the middle of an answer: {word}"
-            raise Throttled(stopped) if word in _OVERLOADED else Transient(stopped)
+        finish = http.finish_of(choice.get("finish_reason"), self._place)
         content, refusal = message.get("content"), message.get("refusal")
         text = content if isinstance(content, str) else "".join(_texts(content))
-        finish = _FINISHES.get(word, "stop")
         if isinstance(refusal, str) and refusal:
-            finish, text = "content_filter", text or refusal
+            finish, text = "reply_filter", text or refusal
         return self._answer(request, text, finish, body.get("model"), body.get("usage"))
+
+    def _withheld(self, request: Request, finish: FinishReason, fault: http.Fault) -> Answer:
+        """What a filter refused -> an answer, so that the ledger keeps it and nobody asks for it again."""
+        answer = self._answer(request, "", finish, None, None)
+        return dataclasses.replace(answer, text=self._clean(fault.message))
 
     def _answer(self, request: Request, text: str, finish: FinishReason, model: object, usage: object) -> Answer:
         counts = usage if isinstance(usage, dict) else {}
@@ -307,16 +297,26 @@ class OpenAISession:
 
     # -------------------------------------------------------------------------------------------------- the errors
 
+    def _not_json(self, headers: Mapping[str, str], raw: bytes) -> Transient:
+        start = raw.lstrip()[:16].lower()
+        if start[:1] in (b"{", b"["):
+            return Transient(f"{self._place} answered JSON that is broken")
+        what = "something else than JSON"
+        if not start:
+            what = "nothing"
+        elif start[:1] == b"<" or "html" in headers.get("Content-Type", "").lower():
+            what = "HTML, not JSON"
+        elif start.startswith((b"data:", b"event:")):
+            what = "a stream of events, not JSON"
+        return self._foreign(what)
+
     def _clean(self, text: str) -> str:
         """A text of the endpoint or the client -> one short line of it, without a key."""
-        line = " ".join(self._secrets.sub("***", text).split())
-        return line if len(line) <= _DETAIL_CHARS else line[: _DETAIL_CHARS - 3] + "..."
-
-    def _names_model(self, text: str) -> bool:
-        return bool(re.search(rf"(?<![\w/-]){re.escape(self._settings.model)}(?![\w/-])", text))
+        return http.one_line(text, self._secrets)
 
     def _foreign(self, what: str) -> Transient:
-        return Transient(f"{self._place} answered {what}: it is no chat endpoint", dooms_probe=True)
+        detail = f"{self._place} answered {what}: it is no chat endpoint"
+        return Transient(detail, dooms_probe=True, remedy=self._other_url())
 
     def _failure(self, error: Exception) -> Transient:
         """What the client raised -> the same in our words."""
@@ -343,77 +343,41 @@ class OpenAISession:
             return Transient(f"{self._place} took too long ({name})")
         return Transient(f"{name}: {self._clean(str(error))}")
 
-    def _error(self, status: int, headers: Mapping[str, str], problem: _Problem) -> RequestError:
+    def _error(self, fault: http.Fault, headers: Mapping[str, str]) -> RequestError:
         """An answer that is none -> what it means for the run."""
-        said = self._clean(problem.message)
-        detail = f"{self._place} answered {status}" + (f": {said}" if said else "")
-        wait = _retry_after(headers, problem)
-        if 200 <= status < 300:
-            return self._foreign(f"{status} and no text")
-        if 300 <= status < 400:
+        said = self._clean(fault.message)
+        detail = f"{self._place} answered {fault.status}" + (f": {said}" if said else "")
+        if 200 <= fault.status < 300:
+            return self._foreign(f"{fault.status} and no text")
+        if 300 <= fault.status < 400:
             goal = urlsplit(headers.get("Location", ""))
             shown = f" to {goal.scheme}://{goal.hostname}" if goal.hostname else ""
-            return Transient(f"{self._place} redirects{shown} ({status}): see --base_url", dooms_probe=True)
-        if status == 529 or (status == 503 and _OVERLOAD.search(problem.everything)):
-            return Throttled(detail, wait)
-        if status >= 500 or status in (408, 409, 425, 499):
-            # 501 is how a web server that knows no POST answers.
-            return Transient(detail, wait, dooms_probe=status == 501)
-        if status == 429:
-            if problem.has_no_quota():
-                return Doomed(
-                    detail, f"raise the quota or credit there, or set {self._key_place} to another account's key"
-                )
-            if "request too large" in problem.everything:
-                return Refused(detail)
-            return Throttled(detail, wait)
-        if status == 403 and problem.is_html:
-            # Firewalls before an endpoint do this to single prompts that look like an attack, or to everyone.
-            return Transient(detail, wait, dooms_probe=True)
-        if status in (401, 403) or (status == 400 and problem.blames_key()):
-            if not self._has_key:
-                return Doomed(detail, f"set {KEY_VARIABLE} in the environment")
-            if status == 403:
-                return Doomed(
-                    detail, f"check that the key in {self._key_place} may use this --model at this --base_url"
-                )
-            return Doomed(detail, f"check {self._key_place}: {self._place} does not accept the key that it holds")
-        if status == 402:
-            return Doomed(detail, f"top up the account there, or set {self._key_place} to another account's key")
-        if status in (400, 404, 422) and (problem.blames_model() or (status == 404 and self._names_model(said))):
-            return Doomed(detail, f"set --model to a model of {self._place}; it has no {self._settings.model!r}")
-        if status in (404, 405):
-            return Doomed(detail, f"check --base_url (most end in /v1): no chat route is at {self._url.path}")
-        if status == 407:
-            return Doomed(detail, "set HTTPS_PROXY or HTTP_PROXY to a proxy that lets you in, with user and password")
-        if "json_validate_failed" in problem.code:
-            # Groq: what this sample wrote did not fit the schema
-            return Transient(detail)
-        return Refused(detail)
+            return Transient(f"{self._place} redirects{shown} ({fault.status}): see --base_url", dooms_probe=True)
+        return http.error_of(fault, detail, self._remedy, self._settings.model)
+
+    def _remedy(self, doom: http.Doom, fault: http.Fault) -> str:
+        if doom in ("key", "forbidden") and not self._has_key:
+            return f"set {KEY_VARIABLE} in the environment"
+        return {
+            "key": f"check {self._key_place}: {self._place} does not accept the key that it holds",
+            "forbidden": f"check that the key in {self._key_place} may use this --model at this --base_url",
+            "unpaid": f"raise the quota or credit there, or set {self._key_place} to another account's key",
+            "quota": f"raise the quota or credit there, or set {self._key_place} to another account's key",
+            "model": f"set --model to a model of {self._place}; it has no {self._settings.model!r}",
+            "route": self._other_url(),
+            "proxy": "set HTTPS_PROXY or HTTP_PROXY to a proxy that lets you in, with user and password",
+            "place": "use an endpoint that serves the country you are in, by --base_url",
+        }[doom]
+
+    def _other_url(self) -> str:
+        path = self._url.path.removesuffix("/chat/completions")
+        if re.search(r"/v\d|/openai\b", path):
+            return f"check --base_url (most end in /v1): no chat route is at {self._url.path}"
+        shown = self._place + path.rstrip("/")
+        return f"check --base_url (most end in /v1): no chat route is at {self._url.path}; try {shown}/v1"
 
 
 # ------------------------------------------------------------------------------------------- reading what was answered
-
-_FINISHES: Final[Mapping[str, FinishReason]] = {
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "content_filter": "content_filter",
-    "content_filtered": "content_filter",
-    "guardrail_intervened": "content_filter",
-    "sensitive": "content_filter",
-    "safety": "content_filter",
-    "recitation": "content_filter",
-    "prohibited_content": "content_filter",
-    "blocklist": "content_filter",
-    "spii": "content_filter",
-    "image_safety": "content_filter",
-}
-"""Words of endpoints, in lower case, that mean something else than "stop"."""
-
-_OVERLOADED: Final = frozenset({"insufficient_system_resource"})  # DeepSeek
-_UNFINISHED: Final = _OVERLOADED | {"error", "abort", "network_error"}  # OpenRouter, vLLM, Zhipu
-_OVERLOAD: Final = re.compile(r"overload|capacity|too many requests|rate.?limit|slow.?down|too busy|server.{0,9}busy")
 
 
 def _texts(content: object) -> Iterator[str]:
@@ -435,20 +399,6 @@ def _estimate(text: str) -> int:
     return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 
-def _not_json(place: str, headers: Mapping[str, str], raw: bytes) -> Transient:
-    start = raw.lstrip()[:16].lower()
-    if start[:1] in (b"{", b"["):
-        return Transient(f"{place} answered JSON that is broken")
-    what = "something else than JSON"
-    if not start:
-        what = "nothing"
-    elif start[:1] == b"<" or "html" in headers.get("Content-Type", "").lower():
-        what = "HTML, not JSON"
-    elif start.startswith((b"data:", b"event:")):
-        what = "a stream of events, not JSON"
-    return Transient(f"{place} answered {what}: it is no chat endpoint", dooms_probe=True)
-
-
 def _reason(error: Exception) -> str:
     """What the client raised when it could not connect -> what the system said below it."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
@@ -456,138 +406,6 @@ def _reason(error: Exception) -> str:
     if not isinstance(cause, ssl.SSLError) and isinstance(number, int) and number > 0:
         return os.strerror(number)
     return getattr(cause, "strerror", None) or str(cause)
-
-
-# --------------------------------------------------------------------------------------------------- reading an error
-
-_FILTER_CODES: Final = re.compile(
-    r"content_?filter|content_policy|responsibleaipolicy|moderation|data_?inspection|prohibited_content"
-)
-_FILTER_WORDS: Final = re.compile(
-    r"content management policy|content policy|safety system|input was flagged|requires moderation"
-)
-_QUOTA_CODES: Final = re.compile(r"insufficient_quota|billing_(not_active|hard_limit_reached)|insufficient_balance")
-_NO_QUOTA: Final = re.compile(r"\blimit:? ?0(?![\d.]*\d)")
-_NO_KEY: Final = re.compile(r"(invalid|incorrect|missing|wrong|no) api.?key|api.?key (is )?(not valid|invalid|missing)")
-_NO_MODEL: Final = re.compile(
-    r"not a valid model|(invalid|unknown|unsupported) model\b|\bmodel.{0,80}?(not exist|not found|not available)"
-)
-_SHORT: Final = 400  # characters; a longer message may quote the prompt, whose words mean nothing here
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Problem:
-    """What an error's body tells."""
-
-    message: str = ""  # as it came
-    code: str = ""  # code, type, status, reason, in lower case
-    parameter: str = ""
-    status: int = 0  # an HTTP status that stands in the body
-    retry_delay: str = ""  # of google.rpc.RetryInfo
-    quota_zero: bool = False
-    is_html: bool = False
-
-    @property
-    def everything(self) -> str:
-        return f"{self.message} {self.code}".lower()
-
-    def _says(self, words: re.Pattern[str]) -> bool:
-        return len(self.message) <= _SHORT and bool(words.search(self.message.lower()))
-
-    def is_filtered(self) -> bool:
-        return bool(_FILTER_CODES.search(self.code)) or self._says(_FILTER_WORDS)
-
-    def has_no_quota(self) -> bool:
-        return self.quota_zero or bool(_QUOTA_CODES.search(self.code) or _NO_QUOTA.search(self.message.lower()))
-
-    def blames_key(self) -> bool:
-        return "api_key_invalid" in self.code or "invalid_api_key" in self.code or self._says(_NO_KEY)
-
-    def blames_model(self) -> bool:
-        return "model_not_found" in self.code or self._says(_NO_MODEL)
-
-
-def _problem(raw: bytes) -> _Problem:
-    """The body of an error, in any of the forms that servers give it -> what it tells."""
-    text = raw.decode("utf-8", "replace").strip()
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        if text[:1] == "<":
-            title = re.search(r"<title[^>]*>([^<]{1,200})", text, re.IGNORECASE)
-            return _Problem(message="an HTML page" + (f", {title[1].strip()!r}" if title else ""), is_html=True)
-        return _Problem(message=text[:2000])
-    if isinstance(body, list) and body:
-        body = body[0]  # Google wraps the errors of its chat route in a list of one
-    error = body
-    if isinstance(body, dict):
-        # {"error": {...}}, {"error": "..."}, {"detail": ...} of FastAPI, and the error itself, bare
-        error = body.get("error") or body.get("detail") or body
-    if isinstance(error, list):
-        error = {"message": "; ".join(map(_fault, error))}
-    if not isinstance(error, dict):
-        return _Problem(message=error if isinstance(error, str) else text[:2000])
-    inner = error.get("innererror")
-    message = error.get("message") or error.get("error") or error.get("detail") or error.get("msg")
-    details = error.get("details")
-    notes = [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
-    words = [error.get(name) for name in ("code", "type", "status")]
-    words += [inner.get("code")] if isinstance(inner, dict) else []
-    words += [note.get("reason") for note in notes]
-    code = error.get("code")
-    number = int(code) if isinstance(code, (int, str)) and re.fullmatch("[45][0-9]{2}", str(code)) else 0
-    delays = [note.get("retryDelay") for note in notes if str(note.get("@type")).endswith("RetryInfo")]
-    limits = [note["metadata"].get("quota_limit_value") for note in notes if isinstance(note.get("metadata"), dict)]
-    return _Problem(
-        message=message if isinstance(message, str) else json.dumps(message) if message else text[:2000],
-        code=" ".join(str(word) for word in words if word).lower(),
-        parameter=str(error.get("param") or "").lower(),
-        status=number,
-        retry_delay=str(delays[0]) if delays else "",
-        quota_zero="0" in limits,
-    )
-
-
-def _fault(fault: object) -> str:
-    """One fault that pydantic found -> where and what, without the input, which may be the prompt."""
-    if not isinstance(fault, dict):
-        return str(fault)
-    place = fault.get("loc")
-    shown = ".".join(map(str, place)) if isinstance(place, list) else ""
-    return f"{shown}: {fault.get('msg', '')} ({fault.get('type', '')})"
-
-
-def _retry_after(headers: Mapping[str, str], problem: _Problem) -> float | None:
-    """The headers and body of an error -> the seconds that the endpoint asks to wait, from 0; None: it does not say."""
-    milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("Retry-After", "")
-    seconds = _number(value)
-    if seconds is None and value:
-        moment = _moment(value)
-        # By the server's clock where it tells it: the two need not agree.
-        sent = _moment(headers.get("Date", ""))
-        if moment is not None:
-            seconds = max(0.0, moment - (time.time() if sent is None else sent))
-    return seconds if seconds is not None else _number(problem.retry_delay.removesuffix("s"))
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return max(0.0, value) if math.isfinite(value) else None
-
-
-def _moment(text: str) -> float | None:
-    """An HTTP date -> seconds since 1970, or None where it is none."""
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError):
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
 
 
 # ----------------------------------------------------------------------------------------- parts that may be left out
@@ -603,7 +421,7 @@ class _Part:
 
 _PARTS: Final[Mapping[str, _Part]] = {
     "response_format": _Part(
-        re.compile(r"response.?format|json.?schema|response.?schema|structured|guided|grammar|json mode"),
+        http.STRUCTURE,
         "refuses structured output: going on without it",
     ),
     "max_tokens": _Part(
@@ -616,6 +434,9 @@ _PARTS: Final[Mapping[str, _Part]] = {
 }
 """In the order in which they are looked for."""
 
+_OF_REQUEST: Final = frozenset({400, 404, 422, 500, 501, 502})
+"""Statuses that may be about a part of the request; gateways give the 400 of those behind them as one of the others."""
+
 _UNSUPPORTED: Final = re.compile(
     r"unsupported|(not|n't) (\w+ )?support|unknown|unrecogni[sz]ed|unexpected|extra (inputs|fields)|extra_forbidden|"
     r"not permitted|not allowed|deprecated|no longer|only the default|cannot (both|be (set|used|specified|combined))"
@@ -623,17 +444,21 @@ _UNSUPPORTED: Final = re.compile(
 """How it is said that a part itself is not wanted, and not merely its value ("this model supports at most 4096")."""
 
 
-def _refused_part(problem: _Problem, sent: frozenset[str]) -> str | None:
+def _refused_part(fault: http.Fault, sent: frozenset[str]) -> str | None:
     """An error, and the optional parts that were sent -> the one that the endpoint refuses, or None."""
-    text = f"{problem.parameter} {problem.everything}"
-    if problem.is_filtered() or problem.blames_key() or "json_validate_failed" in text:
+    if fault.status not in _OF_REQUEST or http.filter_of(fault):
+        return None
+    meaning = http.meaning_of(fault)
+    text = f"{fault.parameter} {fault.words}"
+    if meaning in ("key", "unpaid", "quota") or "json_validate_failed" in text:
         return None
     refuses = _UNSUPPORTED.search(text)
     named = [part for part in _PARTS if _PARTS[part].names.search(text)]
+    is_plain = fault.status in (400, 422)
     for part in named:
-        if part in sent and (refuses or part == "response_format"):
+        if part in sent and (refuses or (is_plain and part == "response_format")):
             return part
-    if refuses and not named and not problem.blames_model() and "response_format" in sent:
+    if is_plain and refuses and not named and meaning != "model" and "response_format" in sent:
         return "response_format"  # "not supported", and no word of what
     return None
 
@@ -695,10 +520,4 @@ def _secret_pattern(key: str, proxy: yarl.URL | None) -> re.Pattern[str]:
     secrets = {key, quote(key, safe="")}
     if proxy is not None and proxy.password:
         secrets |= {proxy.password, quote(proxy.password, safe=""), unquote(proxy.password)}
-    # A word of a few letters is hidden only where it stands alone; it may be a part of others.
-    exact = [
-        re.escape(secret) if len(secret) >= 8 else rf"(?<![\w-]){re.escape(secret)}(?![\w-])"
-        for secret in sorted(secrets, key=len, reverse=True)
-        if secret
-    ]
-    return re.compile("|".join([*exact, r"\bsk-[\w-]{12,}", r"(?i:\bbearer\s+)[\w.~+/=-]{8,}"]))
+    return http.secret_pattern(secrets)

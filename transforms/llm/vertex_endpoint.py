@@ -23,16 +23,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import email.utils
 import enum
 import functools
 import json
 import logging
-import math
 import re
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import aiohttp
 import google.auth
@@ -43,7 +40,8 @@ import yarl
 
 from transforms.elements import FinishReason, Kind
 from transforms.identity import Part
-from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Throttled, Transient
+from transforms.llm import http
+from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Transient
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 
 _LOG: Final = logging.getLogger("textmint")
@@ -56,7 +54,6 @@ _PREDICT_MAX_TOKENS: Final = 2048
 _CONNECT_SECONDS: Final = 10.0  # a firewall that drops packets must be told within seconds
 _LOOK_UP_SECONDS: Final = 10.0
 _REFRESH_PAUSE: Final = 30.0  # seconds between tries to renew a token that still serves
-_DETAIL_LENGTH: Final = 300
 _CHARACTERS_PER_TOKEN: Final = 4  # rule of thumb of OpenAI's tokenizer guide for English
 
 _NAME = re.compile(r"/?projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/endpoints/(?P<endpoint>[^/]+)")
@@ -310,7 +307,8 @@ async def _look_up(backend: VertexEndpointBackend, credentials: google.auth.cred
         if isinstance(code, int) and 400 <= code <= 599:
             reply = getattr(error, "response", None)
             message = str(getattr(error, "message", "")) or str(error)
-            fault = _Fault(status=int(code), headers=getattr(reply, "headers", {}), message=message)
+            wait = http.wait_of(getattr(reply, "headers", {}))
+            fault = http.Fault(status=int(code), message=message, retry_after=wait)
             raise _look_up_failure(fault, backend) from None
         detail = f"{root} did not answer the look-up of the endpoint: {type(error).__name__}"
         raise Transient(detail, dooms_probe=True) from None
@@ -342,7 +340,7 @@ def _get_endpoint(resource: str, root: str, credentials: google.auth.credentials
         return client.get_endpoint(name=resource, retry=None, timeout=_LOOK_UP_SECONDS)
 
 
-def _look_up_failure(fault: _Fault, backend: VertexEndpointBackend) -> RequestError:
+def _look_up_failure(fault: http.Fault, backend: VertexEndpointBackend) -> RequestError:
     if fault.status == 404:
         return _no_endpoint(fault, backend)
     error = _failure(fault, backend)
@@ -352,84 +350,6 @@ def _look_up_failure(fault: _Fault, backend: VertexEndpointBackend) -> RequestEr
 
 
 # ------------------------------------------------------------------------------------------------------- what is wrong
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Fault:
-    """An error reply, taken apart."""
-
-    status: int
-    headers: Mapping[str, str]
-    message: str = ""
-    codes: tuple[str, ...] = ()  # code, type and status, as the endpoint words them
-    details: tuple[Mapping[str, Any], ...] = ()  # google.rpc details
-
-    @property
-    def detail(self) -> str:
-        return f"HTTP {self.status}" + (f": {self.message}" if self.message else "")
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds that the endpoint asks to wait."""
-        for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-            value = self.headers.get(name, "")
-            seconds = _number(value)
-            if seconds is not None:
-                return max(seconds * unit, 0.0)
-            if value and name == "retry-after":
-                until = _moment(value)
-                if until is not None:
-                    now = _moment(self.headers.get("date", ""))
-                    return max(until - (time.time() if now is None else now), 0.0)
-        for each in self.details:
-            delay = each.get("retryDelay")
-            if isinstance(delay, str) and delay.endswith("s"):
-                seconds = _number(delay[:-1])
-                if seconds is not None:
-                    return max(seconds, 0.0)
-        return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _moment(text: str) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _fault_of(status: int, headers: Mapping[str, str], body: bytes) -> _Fault:
-    """An error reply -> its parts, whichever of the forms it has: Google's, also in a list of one; vLLM's old and new
-    ones; FastAPI's `detail`; a bare string; a page."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return _Fault(status=status, headers=headers, message="a page of HTML" if _is_html(headers, body) else "")
-    return _fault_in(status, headers, value)
-
-
-def _fault_in(status: int, headers: Mapping[str, str], value: Any) -> _Fault:
-    if isinstance(value, list) and value:
-        value = value[0]
-    error = value.get("error", value) if isinstance(value, dict) else value
-    if not isinstance(error, dict):
-        return _Fault(status=status, headers=headers, message=error if isinstance(error, str) else "")
-    message = next((error[name] for name in ("message", "detail", "error", "msg") if error.get(name)), "")
-    details = error.get("details")
-    return _Fault(
-        status=status,
-        headers=headers,
-        message=message if isinstance(message, str) else json.dumps(message),
-        codes=tuple(str(error[name]) for name in ("code", "type", "status", "error_type") if error.get(name)),
-        details=tuple(each for each in details if isinstance(each, dict)) if isinstance(details, list) else (),
-    )
 
 
 class _Gap(enum.Enum):
@@ -448,20 +368,13 @@ class _NotServed(Exception):
         self.gap = gap
 
 
-class _Filtered(Exception):
-    """The prompt was withheld from the model."""
-
-
-_NO_MODEL = re.compile(r"\bmodel\b.{0,200}?(?:does not exist|not found)|serves no model|model_not_found", re.I | re.S)
 _NO_CHAT = re.compile(
     r"not support(?:ed)?\b.{0,40}\bchat|chat.?completions?\b.{0,60}not (?:supported|found|implemented|available)"
     r"|(?:route|method|operation|path|url) (?:is )?not (?:supported|found|implemented|allowed)"
     r"|not support(?:ed)? (?:on )?this (?:route|method|operation|path)|\binstances\b",
     re.I | re.S,
 )
-_NO_STRUCTURE = re.compile(
-    r"response_?format|json_?schema|response_?schema|structured|guided|grammar|json mode|not support", re.I
-)
+_NO_STRUCTURE = re.compile(f"{http.STRUCTURE.pattern}|not support", re.I)
 _NO_PROMPT = re.compile(r"\binputs\b|VertexInstance|untagged enum", re.I)
 _NOT_DEPLOYED = re.compile(
     r"(?:does ?n.t|does not) have (?:a |any )?(?:traffic.?split|deployed)|no (?:models? (?:is |are )?)?deployed"
@@ -470,11 +383,6 @@ _NOT_DEPLOYED = re.compile(
 )
 _OWN_DOMAIN = re.compile(r"([\w.-]+\.prediction\.vertexai\.goog)")
 _OTHER_PLACE = re.compile(r"(?:does ?n.t|does not) match the endpoint|location id", re.I)
-_OVERLOAD = re.compile(
-    r"overload|capacity|too many|try again later|resource.?exhausted|exhausted|rate.?limit|throttl|busy", re.I
-)
-_NO_QUOTA = re.compile(r"\blimit: ?0(?![.\d])|insufficient_quota", re.I)
-_FILTERED = re.compile(r"content_?filter|content management policy|responsible_?ai", re.I)
 
 
 def _check(backend: VertexEndpointBackend) -> str:
@@ -489,70 +397,57 @@ def _deploy(backend: VertexEndpointBackend) -> str:
     return f"deploy a model to the endpoint, or name another one by --vertex_endpoint (now {backend.endpoint})"
 
 
-def _no_endpoint(fault: _Fault, backend: VertexEndpointBackend) -> Doomed:
-    return Doomed(f"no endpoint {backend.resource} answers ({fault.detail})", _check(backend))
+def _detail(fault: http.Fault) -> str:
+    return f"HTTP {fault.status}" + (f": {fault.message}" if fault.message else "")
 
 
-def _failure(fault: _Fault, backend: VertexEndpointBackend) -> RequestError:
+def _no_endpoint(fault: http.Fault, backend: VertexEndpointBackend) -> Doomed:
+    return Doomed(f"no endpoint {backend.resource} answers ({_detail(fault)})", _check(backend))
+
+
+def _failure(fault: http.Fault, backend: VertexEndpointBackend) -> RequestError:
     """An error reply -> the error it is, whatever the route."""
-    status, detail, after = fault.status, fault.detail, fault.retry_after
-    project, _, _ = parse_endpoint(backend.endpoint, backend.project, backend.location)
-    words = " ".join((fault.message, *fault.codes))
-    reasons = [str(each.get("reason", "")) for each in fault.details]
-    if status == 429 or (status == 403 and ("RATE_LIMIT_EXCEEDED" in reasons or "RESOURCE_EXHAUSTED" in fault.codes)):
-        if _NO_QUOTA.search(words) or _quota_is_zero(fault.details):
-            ask = f"ask for quota at https://console.cloud.google.com/iam-admin/quotas?project={project}"
-            return Doomed(
-                f"the quota is zero: {detail}", f"{ask}, or use another --vertex_project or --vertex_location"
-            )
-        return Throttled(detail, after)
-    if status == 529 or (status == 503 and _OVERLOAD.search(words)):
-        return Throttled(detail, after)
-    if status == 408 or status >= 500:
-        return Transient(detail, after)
+    status, detail = fault.status, _detail(fault)
     if status < 400:
         return Transient(f"{detail}: a redirection, not an answer", dooms_probe=True)
-    if status == 401:
-        return Doomed(detail, _LOG_IN)
-    if status == 403:
-        if "SERVICE_DISABLED" in reasons or "has not been used in project" in fault.message:
-            return Doomed(detail, f"run `gcloud services enable aiplatform.googleapis.com --project={project}`")
-        if "ACCESS_TOKEN_SCOPE_INSUFFICIENT" in reasons:
-            return Doomed(detail, f"the credentials need the scope {_SCOPE}: {_LOG_IN}")
-        grant = f"grant roles/aiplatform.user in project {project} to the account of the credentials"
-        return Doomed(detail, f"{grant}, and {_check(backend)}")
     own = _OWN_DOMAIN.search(fault.message)
-    if own and "dedicated" in fault.message.lower():
+    if status < 500 and own and "dedicated" in fault.message.lower():
         return Doomed(detail, f"leave --base_url out, or set it to https://{own[1]}")
-    if _NOT_DEPLOYED.search(fault.message):
+    if status < 500 and status != 403 and _NOT_DEPLOYED.search(fault.message):
         return Doomed(detail, _deploy(backend))
     if status in (400, 404) and _OTHER_PLACE.search(fault.message):
         return Doomed(detail, _check(backend))
-    return Refused(detail)
+    if http.meaning_of(fault) == "quota":
+        detail = f"the quota is zero: {detail}"
+    return http.error_of(fault, detail, functools.partial(_remedy, backend))
 
 
-def _quota_is_zero(details: Sequence[Mapping[str, Any]]) -> bool:
-    for each in details:
-        about = each.get("metadata")
-        if isinstance(about, dict) and str(about.get("quota_limit_value")) == "0":
-            return True
-        violations = each.get("violations")
-        for violation in violations if isinstance(violations, list) else ():
-            if isinstance(violation, dict) and str(violation.get("quotaValue")) == "0":
-                return True
-    return False
-
-
-_BEARER = re.compile(r"\bbearer\s+[\w.~+/=-]+|\bya29\.[\w.-]+|\beyJ[\w-]+\.[\w-]+\.[\w-]+", re.I)
+def _remedy(backend: VertexEndpointBackend, doom: http.Doom, fault: http.Fault) -> str:
+    project, _, _ = parse_endpoint(backend.endpoint, backend.project, backend.location)
+    forbidden = (
+        f"grant roles/aiplatform.user in project {project} to the account of the credentials, and {_check(backend)}"
+    )
+    if "SERVICE_DISABLED" in fault.reasons or "has not been used in project" in fault.message:
+        forbidden = f"run `gcloud services enable aiplatform.googleapis.com --project={project}`"
+    elif "ACCESS_TOKEN_SCOPE_INSUFFICIENT" in fault.reasons:
+        forbidden = f"the credentials need the scope {_SCOPE}: {_LOG_IN}"
+    model = f"now {backend.model!r}" if backend.model else "now none is named"
+    return {
+        "key": _LOG_IN,
+        "forbidden": forbidden,
+        "unpaid": f"enable billing for project {project}, or use another --vertex_project",
+        "quota": f"ask for quota at https://console.cloud.google.com/iam-admin/quotas?project={project}, or use "
+        "another --vertex_project or --vertex_location",
+        "model": f"set --model to a name that the container serves ({model})",
+        "route": _check(backend),
+        "proxy": "set HTTPS_PROXY or HTTP_PROXY to a proxy that lets you in, with user and password",
+        "place": "use another --vertex_location, or an endpoint in another project",
+    }[doom]
 
 
 def _safe_text(text: str, tokens: Sequence[str]) -> str:
     """A text of anybody's -> one short line without any token in it."""
-    for token in tokens:
-        if token:
-            text = text.replace(token, "[redacted]")
-    text = " ".join(_BEARER.sub("[redacted]", text).split())  # before it is cut: half a token would not be found
-    return text if len(text) <= _DETAIL_LENGTH else text[: _DETAIL_LENGTH - 1] + "…"
+    return http.one_line(text, http.secret_pattern(tokens))
 
 
 def _safe(error: RequestError, tokens: Sequence[str]) -> RequestError:
@@ -564,19 +459,6 @@ def _safe(error: RequestError, tokens: Sequence[str]) -> RequestError:
 
 
 # --------------------------------------------------------------------------------------------------- what was answered
-
-_FINISH: Final[Mapping[str, FinishReason]] = {
-    **dict.fromkeys(("length", "max_tokens", "max_length", "max_output_tokens"), "length"),
-    **dict.fromkeys(
-        (
-            "content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii", "image_safety",
-            "refusal", "blocked",
-        ),
-        "content_filter",
-    ),
-}  # fmt: skip
-"""Reasons of OpenAI, vLLM, TGI and Gemini in lower case; every other one (stop, eos_token, stop_sequence, …) is an end
-of the model's own."""
 
 _TEXTS: Final = (
     "generated_text", "text", "content", "output", "output_text", "response", "completion", "prediction", "answer",
@@ -596,7 +478,7 @@ class _Read:
 
 
 def _finish(value: object) -> FinishReason:
-    return _FINISH.get(value.lower(), "stop") if isinstance(value, str) else "stop"
+    return http.finish_of(value, "the container")
 
 
 def _text_in(value: object) -> str | None:
@@ -633,7 +515,7 @@ def _read_choices(value: Mapping[str, Any]) -> _Read | None:
     if isinstance(message, dict):
         text = _text_in(message.get("content"))
         if message.get("refusal"):
-            finish = "content_filter"
+            finish = "reply_filter"
         if text is None and message.get("content") is not None:
             return None
     elif isinstance(choice.get("text"), str):
@@ -677,7 +559,7 @@ def _read_prediction(value: Any, prompt: str) -> _Read | None:
     if isinstance(attributes, list) and attributes:
         attributes = attributes[0]
     if isinstance(attributes, dict) and attributes.get("blocked") is True:
-        finish = "content_filter"
+        finish = "reply_filter"
     text = next((found for name in _TEXTS if (found := _text_in(inner.get(name))) is not None), None)
     if text is None:
         outputs = inner.get("outputs")
@@ -781,14 +663,6 @@ class VertexEndpointSession:
                         lost = ", without structured output" if self._backend.structured_output else ""
                         _LOG.warning("%s has no chat route: asked by predict%s", self._backend.resource, lost)
                     return answer
-        except _Filtered:
-            return Answer(
-                text="",
-                finish_reason="content_filter",
-                model=self._model,
-                prompt_tokens=_estimate(request.text),
-                output_tokens=0,
-            )
         except RequestError as error:
             raise _safe(error, self._tokens.known) from None
         except Exception as error:
@@ -844,7 +718,7 @@ class VertexEndpointSession:
         except (aiohttp.ClientError, OSError) as error:  # OSError: resets, and time-outs of sockets
             raise Transient(f"the connection broke: {type(error).__name__}: {error}") from None
         if reply.status != 200:
-            self._fail(_fault_of(reply.status, reply.headers, body), headers, request, way)
+            return self._fail(http.fault_of(reply.status, reply.headers, body), headers, request, way)
         token = headers["Authorization"][7:]
         if token not in self._tokens.accepted:
             self._tokens.accepted.add(token)
@@ -863,17 +737,19 @@ class VertexEndpointSession:
     ) -> Answer:
         found: _Read | None = None
         name = ""
-        if isinstance(value, dict):
-            if "choices" in value:
-                found = _read_choices(value)
-            elif value.get("predictions"):
-                found = _read_prediction(value["predictions"], request.text)
-                shown = value.get("modelDisplayName")
-                name = shown if isinstance(shown, str) else ""
-            elif "error" in value:
-                fault = _fault_in(500, headers, value)
-                status = next((int(code) for code in fault.codes if re.fullmatch("[45]\\d\\d", code)), 500)
-                self._fail(dataclasses.replace(fault, status=status), sent, request, way)
+        if isinstance(value, dict) and value.get("choices"):
+            choice = value["choices"][0] if isinstance(value["choices"], list) else None
+            if isinstance(choice, dict) and choice.get("error"):
+                return self._fail(http.fault_in(200, headers, {"error": choice["error"]}), sent, request, way)
+            found = _read_choices(value)
+        elif isinstance(value, dict) and value.get("predictions"):
+            found = _read_prediction(value["predictions"], request.text)
+            shown = value.get("modelDisplayName")
+            name = shown if isinstance(shown, str) else ""
+        elif (fault := http.fault_under_200(headers, value)) is not None:
+            return self._fail(fault, sent, request, way)
+        elif isinstance(value, dict) and value.get("choices") == []:
+            raise Transient("the container answered without a choice")
         if found is None:
             keys = ", ".join(map(str, list(value)[:8])) if isinstance(value, dict) else type(value).__name__
             raise Transient(f"answered JSON of another shape ({keys})", dooms_probe=True)
@@ -886,23 +762,29 @@ class VertexEndpointSession:
             output_tokens=_estimate(found.text) if made is None else made,
         )
 
-    def _fail(self, fault: _Fault, sent: Mapping[str, str], request: Request, way: _Way) -> NoReturn:
-        """An error reply -> what it means for the session.
+    def _fail(self, fault: http.Fault, sent: Mapping[str, str], request: Request, way: _Way) -> Answer:
+        """An error reply -> what it means for the session. What a filter refused is an answer, so that the ledger
+        keeps it.
 
         Raises:
           _NotServed: it can be asked in another way.
           RequestError: it cannot.
         """
-        status, words = fault.status, " ".join((fault.message, *fault.codes))
+        status = fault.status
         unproven = way not in self._proven
         bad_request = status in (400, 422)
-        if status == 400 and _FILTERED.search(words):
-            raise _Filtered
+        if finish := http.filter_of(fault):
+            return Answer(
+                text=_safe_text(fault.message, self._tokens.known),
+                finish_reason=finish,
+                model=self._model,
+                prompt_tokens=_estimate(request.text),
+                output_tokens=0,
+            )
         if way <= _Way.CHAT:
             asked = bool(self._proven & {_Way.CHAT, _Way.CHAT_BY_SCHEMA})
-            if status == 404 and _NO_MODEL.search(words):
-                known = f"now {self._backend.model!r}" if self._backend.model else "now none is named"
-                raise Doomed(fault.detail, f"set --model to a name that the container serves ({known})")
+            if status == 404 and http.meaning_of(fault) == "model":
+                raise Doomed(_detail(fault), _remedy(self._backend, "model", fault))
             if not asked and (status in (404, 405, 501) or (bad_request and _NO_CHAT.search(fault.message))):
                 raise _NotServed(_Gap.CHAT)
             if bad_request and way is _Way.CHAT_BY_SCHEMA and _NO_STRUCTURE.search(fault.message):
@@ -915,7 +797,7 @@ class VertexEndpointSession:
         if status == 401 and token in self._tokens.accepted:
             # It was good a moment ago, so it has run out or was withdrawn. The next try fetches another.
             self._tokens.drop(token)
-            raise Transient(f"the access token ran out: {fault.detail}")
+            raise Transient(f"the access token ran out: {_detail(fault)}")
         raise _failure(fault, self._backend)
 
 
