@@ -61,11 +61,18 @@ _MODEL = tuple(
 ErrorHandling = Optional[Mapping[str, str]]  # noqa: UP045  # read by Beam YAML on Python 3.10 too
 
 
-def config_of(options: Mapping[str, Any], beam_options: PipelineOptions, *, output: Optional[str] = None) -> Config:  # noqa: UP045
+def config_of(
+    options: Mapping[str, Any],
+    beam_options: PipelineOptions,
+    *,
+    output: Optional[str] = None,  # noqa: UP045
+    of_a_run: bool = True,
+) -> Config:
     """Options of `generate` as they stand in YAML, and those of the pipeline that they are for -> the checked Config.
 
     Args:
       output: goes before the option of that name.
+      of_a_run: as for `options.parse`.
 
     Raises:
       OptionError: with everything that is wrong, a line each.
@@ -75,7 +82,7 @@ def config_of(options: Mapping[str, Any], beam_options: PipelineOptions, *, outp
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".yaml") as file:
         yaml.safe_dump(given, file)
         file.flush()
-        return parse([f"--config={file.name}"])[0]
+        return parse([f"--config={file.name}"], of_a_run=of_a_run)[0]
 
 
 class _Options:
@@ -109,7 +116,7 @@ class _Options:
     def config(self, pipeline: beam.Pipeline) -> Config:
         """-> the checked Config, of which a step uses its part. No folder is made for its output."""
         with tempfile.TemporaryDirectory() as folder:
-            return config_of(self.typed, pipeline.options, output=folder)
+            return config_of(self.typed, pipeline.options, output=folder, of_a_run=False)
 
     def outputs(self, results: Any, columns: rows_of.Columns, *, keep_raw: bool = False) -> Any:
         """What a step gave, rejects among it -> rows of the one kind, and of the other where they are asked for."""

@@ -152,8 +152,15 @@ class Config:
 _TASKS_PER_REQUEST: Final = 20  # that the brainstorm prompt asks for
 
 
-def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
-    """The command line, without the program's name -> the run's Config, and Beam's options for the runner.
+def parse(argv: Sequence[str], *, of_a_run: bool = True) -> tuple[Config, PipelineOptions]:
+    """Reads and checks the command line.
+
+    Args:
+      argv: it, without the program's name.
+      of_a_run: False where they are those of one step, which says nothing of what other steps are given.
+
+    Returns:
+      The run's Config, and Beam's options for the runner.
 
     Raises:
       OptionError: with everything that is wrong, a line each.
@@ -174,6 +181,8 @@ def parse(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     found = dataflow_options.problems_of(typed, options)
     is_offline = dataflow_options.is_dry_run(options) or bool(found)
     FileSystems.set_options(options)  # whose credentials they name, also before there is a pipeline
+    if of_a_run:
+        found += _language_problems(typed)
     config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options), found, offline=is_offline)
     return config, options
 
@@ -471,8 +480,6 @@ def _checks(typed: Mapping[str, Any]) -> tuple[Checks, tuple[str, ...]]:
         problems.append(f"--{error}")
     if problems:
         raise OptionError(*problems)
-    if typed["llm"] == "offline":  # its author writes English, whatever language is asked for
-        checks = checks.without("wrong_language")
     return checks, tuple(name for name in names if name in DUPLICATE_CHECKS)
 
 
@@ -499,6 +506,21 @@ def _attributes(typed: Mapping[str, Any]) -> Attributes:
         return parse_attributes(**{name: typed[name] for name in names})
     except ChoiceError as error:
         raise OptionError(str(error)) from None
+
+
+def _language_problems(typed: Mapping[str, Any]) -> Iterator[str]:
+    """Tells of languages that the model cannot write."""
+    if typed["llm"] != "offline":
+        return
+    from transforms.llm.offline import LANGUAGE, writes
+
+    with contextlib.suppress(OptionError):  # which is told with the other attributes
+        foreign = [name for name, _ in _attributes(typed).language.values if not writes(name)]
+        if foreign:
+            yield (
+                f"--language={typed['language']}: the embedded model (--llm=offline) writes {LANGUAGE} only, not "
+                f"{foreign[0]}; leave --language out, or choose a real model with --llm"
+            )
 
 
 def _own_labels(flags: Sequence[str]) -> Iterator[str]:

@@ -44,7 +44,7 @@ from transforms.elements import Usage
 
 TASKS = ("Classify a customer e-mail by the department that should answer it", "Tell a complaint from a question")
 FAULTS = {"offline_fault_rate": 0.4, "parse_attempts": 1}  # so that there is something to refuse
-CHOICES = {"examples_per_task": 12, "language": {"English": 0.5, "German": 0.5}, "seed": 7}
+CHOICES = {"examples_per_task": 12, "clarity": {"clear": 0.5, "ambiguous": 0.5}, "seed": 7}
 STEPS = {
     "TextmintFlatten": {},
     "TextmintSampleAttributes": CHOICES,
@@ -290,6 +290,7 @@ ROW = {name: 1 if type_ is int else "x" for name, type_ in yaml_rows.DRAFT.items
         (None, "TextmintGenerate", {"task_request": 1}, "unknown option --task_request: did you mean --task_requests"),
         (None, "TextmintGenerate", {"push_to_hub": "a/b"}, "has no option push_to_hub"),
         (None, "TextmintGenerate", {"language": "Germna"}, "did you mean 'German'"),
+        (None, "TextmintGenerate", {"language": {"en": 1, "de": 1}}, "writes English only, not German"),
         (None, "TextmintTaskGenerate", {"topics": "none.txt"}, "--topics none.txt: cannot be read"),
     ],
 )
@@ -300,6 +301,11 @@ def test_bad_input(
     with pytest.raises(ValueError, match=f'(?s)"{transform}" at line \\d+.*{problem}'):
         run_yaml([create(rows), {**step, "input": "Rows"}] if rows else [step])
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
+
+
+def test_a_step_that_asks_no_model_takes_any_language() -> None:
+    step = beam_yaml.TextmintSampleAttributes(language="Thai")
+    assert step._options.config(beam.Pipeline()).attributes.language.describe() == {"Thai": 1.0}
 
 
 @pytest.mark.parametrize("handling", [{}, {"output": ""}, {"output": "bad", "threshold": 1}])

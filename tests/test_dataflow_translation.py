@@ -53,7 +53,7 @@ KEY = "--api_key_secret=projects/project-1/secrets/key/versions/1"
 FACTORS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "llm": {
         "offline": ("--llm=offline", "--offline_fault_rate=0.2"),
-        "openai": ("--llm=openai", "--model=gpt-x", KEY),
+        "openai": ("--llm=openai", "--model=gpt-x", KEY, "--language=xlm-r"),
         "gemini": ("--llm=gemini", "--model=gemini-x", KEY, "--thinking_budget=0", "--safety_threshold=OFF"),
         "vertex": ("--llm=gemini", "--model=gemini-x", "--vertex_location=europe-west4", "--service_tier=flex"),
         "vertex-endpoint": ("--llm=vertex-endpoint", "--vertex_endpoint=123"),
@@ -68,7 +68,7 @@ FACTORS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "templates": {"shipped": (), "own": ("--brainstorm_template={ideas}", "--topics=none")},
     "rows": {
         "plain": (),
-        "more": ("--keep_raw", "--language=xlm-r", "--retry_rejects", "--parse_attempts=1", "--license=cc-by-4.0"),
+        "more": ("--keep_raw", "--retry_rejects", "--parse_attempts=1", "--license=cc-by-4.0"),
     },
     "engine": {
         "default": (),

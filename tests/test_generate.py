@@ -43,6 +43,7 @@ from tests.helpers import (
     shuffled,
     start,
 )
+from tests.llm_server import LlmServer
 from transforms.build_prompt import BuildPrompt
 from transforms.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList, TaskSeed
 from transforms.flatten import Flatten
@@ -349,16 +350,21 @@ def test_compressed_tasks(tmp_path: Path) -> None:
 
 def test_languages_of_xlm_r(own: tuple[Path, list[str]], tmp_path: Path) -> None:
     here, _ = own
-    ok(
-        run_main(
-            "generate",
-            f"--tasks={here / 'tasks.txt'}",
-            f"--output={tmp_path}",
-            "--examples_per_task=10",
-            "--language=xlm-r",
-            "--num_words=any",
+    with LlmServer() as server:  # the embedded model writes English only, and so does this one: no check is made
+        ok(
+            run_main(
+                "generate",
+                "--llm=openai",
+                "--model=m",
+                f"--base_url={server.base_url}/v1",
+                f"--tasks={here / 'tasks.txt'}",
+                f"--output={tmp_path}",
+                "--examples_per_task=10",
+                "--language=xlm-r",
+                "--num_words=any",
+                "--checks=none",
+            )
         )
-    )
     rows = rows_of(tmp_path, "examples")
     languages = Counter(row["language"] for row in rows)
     assert set(languages) <= set(NAMES)
@@ -603,7 +609,8 @@ def test_own_templates_topics_and_a_config_file(tmp_path: Path) -> None:
     (tmp_path / "topics.txt").write_text("# fields\nbee keeping\n\nopera houses\n")
     (tmp_path / "run.yaml").write_text(
         "task_requests: 2\nexamples_per_task: 2\nrefresh: from-file\n"
-        "language: {German: 0.5, Thai: 0.5}\nnum_words: [less than 10, at least 10]\nkeep_raw: true\n"
+        "language: [en]\nclarity: {clear: 0.5, ambiguous: 0.5}\n"
+        "num_words: [less than 10, at least 10]\nkeep_raw: true\n"
     )
     ok(
         run_main(
@@ -620,7 +627,8 @@ def test_own_templates_topics_and_a_config_file(tmp_path: Path) -> None:
     assert entry["options"]["task_requests"] == 2
     assert entry["options"]["examples_per_task"] == 1
     rows = rows_of(tmp_path / "out", "examples", "from-file")
-    assert {row["language"] for row in rows} == {"German", "Thai"}
+    assert {row["language"] for row in rows} == {"English"}
+    assert {row["clarity"] for row in rows} == {"clear", "ambiguous"}
     assert {row["num_words"] for row in rows} == {"less than 10", "at least 10"}
     assert all(row["prompt"] == f"{row['task']} -> {row['language']}, {row['num_words']}" for row in rows)
     assert {row["template"] for row in rows} == {entry["templates"]["example"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import itertools
 import json
 import pickle
@@ -16,8 +17,9 @@ from transforms.elements import Kind
 from transforms.identity import choices, stable_hash
 from transforms.label_choice import read_choice
 from transforms.label_sets import clean_labels
+from transforms.language_identification import judge
 from transforms.llm import offline, offline_author, offline_domains
-from transforms.llm.base import Answer, Backend, Request
+from transforms.llm.base import Answer, Backend, Doomed, Request
 from transforms.parsing import Refusal, parse_object, parse_string_list
 
 DIFFICULTIES = ("high school", "college", "PhD")
@@ -54,6 +56,31 @@ def _example_request(key: str, task: str = "Classify a bank review by the sentim
     return _request(
         "example", key, task=task, difficulty="college", clarity="clear", num_words="at least 50", language="English"
     )
+
+
+@pytest.mark.parametrize("language", ["Thai", "German", "th", "Klingon", ""])
+def test_it_answers_no_request_for_another_language(language: str) -> None:
+    """Its rows would say that they are written in it: whoever makes drafts, options, a file of tasks or a program."""
+    asked = _request("example", "k", task="Sort bees", language=language)
+    with pytest.raises(Doomed, match="writes English only, and was asked for") as raised:
+        asyncio.run(offline.OfflineSession(0.0).generate(asked))
+    assert "--llm" in raised.value.remedy
+
+
+@pytest.mark.parametrize("language", ["English", "en", "ENGLISH"])
+def test_english_by_any_name_is_answered(language: str) -> None:
+    asked = dataclasses.replace(
+        _example_request("k"), variables={**_example_request("k").variables, "language": language}
+    )
+    assert asyncio.run(offline.OfflineSession(0.0).generate(asked)) == offline.answer(_example_request("k"))
+
+
+def test_what_it_writes_is_taken_for_english() -> None:
+    """So its rows are checked as all others are."""
+    tasks = itertools.chain(*(offline_author.brainstorm("", f"round {round_}") for round_ in range(25)))
+    rows = [offline_author.write_example(task, "PhD", "clear", "at least 10", "k") for task in tasks]
+    verdicts = [judge(row["input_text"], "English").verdict for row in rows]
+    assert "wrong" not in verdicts and verdicts.count("right") > 400
 
 
 def _check(example: dict[str, str], num_words: str) -> None:

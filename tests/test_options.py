@@ -95,7 +95,7 @@ def test_every_option_arrives() -> None:
         "--task_requests=50",
         "--max_tasks=7",
         "--examples_per_task=10",
-        "--language=English:0.5,German:0.3,Thai",
+        "--language=en:0.5",
         "--difficulty=PhD",
         "--clarity=clear,ambiguous",
         "--num_words=any",
@@ -113,7 +113,7 @@ def test_every_option_arrives() -> None:
     assert config.output == str(Path("out/a").absolute())
     assert (config.refresh, config.keep_raw, config.seed) == ("2026-11", True, -1)
     assert (config.task_requests, config.max_tasks, config.examples_per_task) == (50, 7, 10)
-    assert config.attributes.describe()["language"] == {"English": 0.5, "German": 0.3, "Thai": 0.2}
+    assert config.attributes.describe()["language"] == {"English": 1.0}
     assert config.attributes.describe()["clarity"] == {"clear": 0.5, "ambiguous": 0.5}
     assert config.backend == OfflineBackend(fault_rate=0.3)
     assert config.topics == ("reefs",)
@@ -206,6 +206,12 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
         (["--tasks=no/*.txt"], "--tasks no/*.txt: there is no such file"),
         (["--tasks=../in"], "--tasks ../in: is not one of .txt, .jsonl, .parquet, .txt.gz, .jsonl.gz"),
         (["--tasks=nix://bucket/a.txt"], "--tasks nix://bucket/a.txt: cannot be read: Unable to get filesystem"),
+        (
+            ["--language=German,English"],
+            "--language=German,English: the embedded model (--llm=offline) writes English only, not German; leave "
+            "--language out, or choose a real model with --llm",
+        ),
+        (["--language=xlm-r"], "--language=xlm-r: the embedded model (--llm=offline) writes English only, not Afrik"),
         (["--language=Germn"], "--language: unknown language 'Germn': did you mean 'German'?"),
         (["--difficulty=colege"], "--difficulty: unknown difficulty 'colege': did you mean 'college'?"),
         (["--clarity=clearly"], "--clarity: unknown clarity 'clearly': did you mean 'clear'?"),
@@ -421,13 +427,13 @@ def from_yaml(text: str | bytes, *flags: str) -> Config:
 
 def test_config_file() -> None:
     config = from_yaml(
-        "# my options\noutput: data\nexamples_per_task: 10\nkeep_raw: true\nlanguage: {English: 0.5, German: 0.5}\n"
+        "# my options\noutput: data\nexamples_per_task: 10\nkeep_raw: true\nlanguage: {English: 0.5, German: 0}\n"
         "difficulty: [PhD, college]\nclarity:\nrefresh: 2026-11-01\noffline_fault_rate: 0.25\n"
         "seed: 0x10\nnum_words: 'any'\n"
     )
     assert config.output.endswith("/data")
     assert (config.examples_per_task, config.keep_raw, config.refresh, config.seed) == (10, True, "2026-11-01", 16)
-    assert config.attributes.describe()["language"] == {"English": 0.5, "German": 0.5}
+    assert config.attributes.describe()["language"] == {"English": 1.0}
     assert config.attributes.describe()["difficulty"] == {"PhD": 0.5, "college": 0.5}
     assert len(config.attributes.describe()["clarity"]) == 3
     assert config.backend == OfflineBackend(fault_rate=0.25)
@@ -541,7 +547,7 @@ def test_help_writes_nothing(work: Path) -> None:
 
 
 def test_target() -> None:
-    config = config_of("--refresh=2026-11", "--task_requests=7", "--examples_per_task=2", "--language=Thai")
+    config = config_of("--refresh=2026-11", "--task_requests=7", "--examples_per_task=2", "--clarity=clear")
     target = target_of(config)
     assert (target.output, target.refresh, target.task_requests, target.examples_per_task) == (
         config.output,
@@ -551,7 +557,7 @@ def test_target() -> None:
     )
     assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", target.run_id)
     assert target_of(config).run_id != target.run_id
-    assert target.description["attributes"]["language"] == {"Thai": 1.0}
+    assert target.description["attributes"]["clarity"] == {"clear": 1.0}
     assert target.description["options"]["examples_per_task"] == 2
     assert target.description["backend"] == {**config.backend.fingerprint(), "base_url": None}
     assert target.description["templates"]["example"] == config.example_template.name

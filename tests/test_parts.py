@@ -47,6 +47,7 @@ from transforms import (
     Reject,
     Reply,
     Request,
+    RunFailed,
     SampleAttributes,
     Settings,
     Task,
@@ -180,6 +181,12 @@ def test_drafts_to_prompts() -> None:
     ]
     ran = run_step(BuildPrompt(PromptTemplate("mine", "Do {{ task }}")), [make_draft()], Draft)
     assert [prompt.text for prompt in ran.elements] == [f"Do {TASK}"]
+
+
+def test_the_embedded_model_writes_no_other_language() -> None:
+    draft = dataclasses.replace(make_draft(), language="Thai")
+    with pytest.raises(RunFailed, match="writes English only, and was asked for Thai; ask for English, or choose a"):
+        run_step(LLMCall(OfflineBackend()), [dataclasses.replace(make_prompt(), subject=draft)], Prompt)
 
 
 @dataclasses.dataclass(frozen=True)

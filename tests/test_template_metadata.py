@@ -205,6 +205,7 @@ def test_one_of_takes_texts_as_they_stand() -> None:
 ALIKE = {  # other options that a value needs beside it
     "verify_model": ["--llm=openai", "--model=m", "--verify"],
     "base_url": ["--llm=openai", "--model=m"],
+    "language": ["--llm=openai", "--model=m", "--base_url=http://127.0.0.1:9"],
     "model": ["--llm=openai"],
     "api_key_secret": ["--llm=openai", "--model=m"],
     "safety_threshold": ["--llm=gemini", "--model=m", "--vertex_project=p"],
@@ -366,7 +367,7 @@ def test_choices(name: str, data: st.DataObject) -> None:
     assert matching or not accepted
     if matching and not accepted:
         with pytest.raises(OptionError, match=r"weights|is given twice"):
-            parse([f"--{name}={value}"])
+            parse([*ALIKE.get(name, ()), f"--{name}={value}"])
 
 
 @pytest.mark.parametrize("spelling", ["Espanol", "Español", "norwegian bokmal", "hi_latn", "zh-tw", "XLM-R", " xlm-r"])

@@ -346,7 +346,9 @@ def dataset_card(
     rows = _rows_by_kind(entries)
     kinds = [kind for kind in (*_ORDER, *sorted(set(rows) - set(_ORDER))) if rows.get(kind)]
     languages = {name for found in counts.values() for name in found.values.get("language", {})}
-    codes = language_codes(languages or (name for entry in entries for name in _asked(entry, "language")))
+    if statistics is None:  # an entry of an earlier version counts none of its rows
+        languages |= {name for entry in entries if "statistics" not in entry for name in _asked(entry, "language")}
+    codes = language_codes(languages)
     parts = [
         _front_matter(kinds, entries, codes, rows.get("examples", 0), license),
         MARK,

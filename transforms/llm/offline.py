@@ -1,7 +1,7 @@
 """The embedded model: answers like a chat model, from a grammar in plain Python, without a key or a network.
 
 It is for trying the pipeline. Its rows are not for training: they hold what `offline_author` was given to say. It
-writes English whatever language is asked for, and says so by its model name, `offline-1`.
+writes English, and answers no request for another language.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import Final
 
 from transforms.elements import FinishReason, Kind
 from transforms.identity import UNIT, Part, fraction
+from transforms.languages import UnknownLanguage, find_language
 from transforms.llm import offline_author
-from transforms.llm.base import Answer, Request
+from transforms.llm.base import Answer, Doomed, Request
 
 MODEL: Final = "offline-1"
 """The name that rows carry. It changes whenever the same request would be answered otherwise."""
+LANGUAGE: Final = "English"
+"""The one that it writes."""
 
 EXAMPLE_FAULTS: Final = (
     "empty",
@@ -92,11 +95,40 @@ class OfflineSession:
     fault_rate: float
 
     async def generate(self, request: Request) -> Answer:
-        """Request -> Answer, at once."""
+        """Answers at once.
+
+        Args:
+          request: as for `answer`.
+
+        Returns:
+          The answer.
+
+        Raises:
+          Doomed: another language is asked for; its rows would say that they are written in it.
+        """
+        language = request.variables.get("language", LANGUAGE)
+        if language != LANGUAGE and not writes(language):
+            remedy = f"ask for {LANGUAGE}, or choose a real model with --llm"
+            raise Doomed(f"the embedded model writes {LANGUAGE} only, and was asked for {language}", remedy)
         return answer(request, self.fault_rate)
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+def writes(language: str) -> bool:
+    """Whether it writes a language.
+
+    Args:
+      language: its name, code or alias.
+
+    Returns:
+      True for English.
+    """
+    try:
+        return find_language(language).name == LANGUAGE
+    except UnknownLanguage:
+        return False
 
 
 def answer(request: Request, fault_rate: float = 0.0) -> Answer:
