@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import http.server
 import io
 import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
@@ -284,6 +286,47 @@ def start(*arguments: str, cwd: Path, path: Path = ROOT, script: str | None = No
 def finish(process: subprocess.Popen[str]) -> Done:
     out, err = process.communicate(timeout=120)
     return Done(process.returncode, out, err)
+
+
+class Script:
+    """(method, path, headers, body) -> (status, headers, body): a server that replies as a function says."""
+
+    def __init__(
+        self, reply: Callable[[str, str, Mapping[str, str], bytes], tuple[int, dict[str, str], bytes]]
+    ) -> None:
+        self.seen: list[tuple[str, str, Mapping[str, str], bytes]] = []
+        script = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                script.seen.append((self.command, self.path, self.headers, body))
+                status, headers, raw = reply(self.command, self.path, self.headers, body)
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            do_GET = do_POST = _any
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.httpd.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.httpd.server_port}"
+        threading.Thread(target=self.httpd.serve_forever, args=(0.02,), daemon=True).start()
+
+    def __enter__(self) -> Script:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.httpd.shutdown()
+        self.httpd.server_close()
 
 
 def write_tasks(path: Path, count: int) -> Path:

@@ -314,7 +314,7 @@ def test_a_malformed_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ({"llm": "vertex-endpoint", "vertex_endpoint": "a b"}, "--llm=vertex-endpoint: --vertex_endpoint is"),
         ({"llm": "vertex-endpoint", "vertex_endpoint": "projects/p"}, "--llm=vertex-endpoint: --vertex_endpoint is"),
         ({"llm": "openai", "model": "m", "temperature": 3.0}, "--llm=openai: temperature is a number from 0 to 2"),
-        ({"llm": "gemini", "model": "m", "top_p": -1.0}, "--llm=gemini: top_p is a number from 0 to 1"),
+        ({"llm": "gemini", "model": "m", "top_p": -1.0}, "--llm=gemini: top_p is a number above 0 and up to 1"),
         ({"llm": "openai", "model": "m", "max_output_tokens": 0}, "--llm=openai: max_output_tokens is"),
     ],
 )

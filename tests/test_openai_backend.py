@@ -169,6 +169,8 @@ def test_what_is_sent_by_default(server: LlmServer) -> None:
     assert sent["body"] == {
         "model": "m",
         "messages": [{"role": "user", "content": request(7).text}],
+        "temperature": 1.0,  # at its default too: llama.cpp would take 0.8, vLLM the model's own
+        "top_p": 1.0,
         "seed": 7,
         "response_format": {
             "type": "json_schema",

@@ -7,14 +7,12 @@ from __future__ import annotations
 import asyncio
 import datetime
 import email.utils
-import http.server
 import json
 import logging
 import pickle
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -26,6 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import Script
 from tests.llm_server import LlmServer
 from transforms.elements import Kind
 from transforms.llm import vertex_endpoint
@@ -60,47 +59,6 @@ def real_credentials() -> None:
 
 def use(monkeypatch: pytest.MonkeyPatch, credentials: object) -> None:
     monkeypatch.setattr(google.auth, "default", lambda **_: (credentials, "p"))
-
-
-class Script:
-    """(method, path, headers, body) -> (status, headers, body): a server that replies as a function says."""
-
-    def __init__(
-        self, reply: Callable[[str, str, Mapping[str, str], bytes], tuple[int, dict[str, str], bytes]]
-    ) -> None:
-        self.seen: list[tuple[str, str, Mapping[str, str], bytes]] = []
-        script = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                script.seen.append((self.command, self.path, self.headers, body))
-                status, headers, raw = reply(self.command, self.path, self.headers, body)
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            do_GET = do_POST = _any
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.httpd.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.httpd.server_port}"
-        threading.Thread(target=self.httpd.serve_forever, args=(0.02,), daemon=True).start()
-
-    def __enter__(self) -> Script:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.httpd.shutdown()
-        self.httpd.server_close()
 
 
 def saying(status: int, value: object, **headers: str) -> Script:
@@ -426,7 +384,7 @@ def test_instances_as_tgi_takes_them(temperature: float) -> None:
         back = backend(script.url, temperature=temperature, max_output_tokens=50)
         assert [getattr(each, "text", each) for each in ask(back, "a", "b")] == ["x", "x"]
         sent = [json.loads(each[3]) for each in script.seen]
-    sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0} if temperature else {"do_sample": False}
     assert len(sent) == 4
     assert sent[-1] == {
         "instances": [{"inputs": "b", "parameters": {"max_new_tokens": 50, "return_full_text": False, **sampling}}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from transforms.elements import REASONS, Example, LabelSet, Prompt, Reject, Reply, Task, TaskList, Usage
@@ -22,6 +22,9 @@ STEPS: Final = (
 
 OPTIONAL: Final = ("PlanLabels", "VerifyLabels")
 """The steps that a run may do without."""
+
+REFUSED: Final = "refused by the endpoint"
+"""What a manifest says of an option that was not sent because the endpoint does not take it."""
 
 _ASKS: Final[Mapping[str, str]] = {
     "lists": "TaskGenerate",
@@ -97,6 +100,8 @@ def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
             yield f"{step}/{name}", amount
     for latency in usage.latencies_ms:
         yield f"{step}/latency_ms.{_bucket(latency)}", 1
+    for option in usage.left_out:
+        yield f"{step}/left_out.{option}", 1
 
 
 _BUCKET_RATIO: Final = 1.05  # percentiles are so exact to 5 %
@@ -156,7 +161,33 @@ def step_table(
             table[step]["tokens"] = {**dict.fromkeys(_TOKENS, 0), **named(counts, f"{step}/tokens.")}
             table[step]["latency_ms"] = percentiles(named(counts, f"{step}/latency_ms."))
             table[step]["throttled_seconds"] = counts.get(f"{step}/throttled_ms", 0) / 1000
+        if left_out := named(counts, f"{step}/left_out."):
+            table[step]["left_out"] = left_out
     return table
+
+
+def as_sent(
+    backend: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]], earlier: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Corrects what a manifest says of the model by what its endpoint refused, which only a run that asks finds out.
+
+    Args:
+      backend: the model and its options, as configured.
+      table: see `step_table`.
+      earlier: what the manifest says of the model in other entries. Replies that came from the ledger were paid for by
+        such a run, so what was refused to the same model and options then holds for them.
+
+    Returns:
+      The same, with REFUSED for each option that some reply was asked without. How many lack it stands in the table.
+    """
+    mine = {step: line for step, line in table.items() if step != "VerifyLabels"}  # which may ask another model
+    refused = {option for line in mine.values() for option in line.get("left_out", ())}
+    if any(line.get("requests", {}).get("from_ledger") for line in mine.values()):
+        for other in earlier:
+            told = {option for option, value in other.items() if value == REFUSED}
+            if all(other.get(name) == value or name in {*told, "base_url"} for name, value in backend.items()):
+                refused |= told
+    return {**backend, **dict.fromkeys(sorted(refused), REFUSED)}
 
 
 def named(counts: Counts, prefix: str) -> dict[str, int]:

@@ -26,6 +26,7 @@ from typing import Any, Final
 import pyarrow as pa
 import yaml
 
+from transforms.accounting import REFUSED
 from transforms.elements import REASONS
 from transforms.languages import UnknownLanguage, find_language
 from transforms.schema import KINDS, schema_of
@@ -156,7 +157,9 @@ _HIDDEN_OF_BACKEND: Final = ("base_url", "endpoint")
 
 def shown_options(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A refresh's entry in the manifest -> the options that may be shown, those that were given or defaulted."""
-    options = entry.get("options", {})
+    backend = entry.get("backend", {})
+    # What was typed, but for what the endpoint would not hear of.
+    options = {**entry.get("options", {}), **{name: value for name, value in backend.items() if value == REFUSED}}
     shown = {name: options[name] for name in SHOWN_OPTIONS if options.get(name) is not None}
     for name in SHOWN_FILES:
         if options.get(name) is not None:
@@ -479,6 +482,9 @@ def _making(refreshes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for option, value in shown_options(entry).items():
             if option != "model":
                 note(f"--{option}", value, label)
+        for name, value in entry.get("backend", {}).items():
+            if value == REFUSED and name not in SHOWN_OPTIONS:
+                note(name, value, label)
         if version := entry.get("versions", {}).get("textmint"):
             note("textmint", version, label)
     single = len(refreshes) < 2

@@ -96,6 +96,7 @@ class Usage:
     output_tokens: int = 0
     latencies_ms: tuple[int, ...] = ()  # of each reply
     throttled_ms: int = 0  # the process was held back, since it said so the last time
+    left_out: tuple[str, ...] = ()  # options that the endpoint refused, each once for each reply that lacked it
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -107,6 +108,7 @@ class Usage:
             output_tokens=self.output_tokens + other.output_tokens,
             latencies_ms=self.latencies_ms + other.latencies_ms,
             throttled_ms=self.throttled_ms + other.throttled_ms,
+            left_out=self.left_out + other.left_out,
         )
 
 

@@ -306,11 +306,14 @@ class _Call(beam.DoFn):
             output_tokens=answer.output_tokens if answer else 0,
             latencies_ms=(round(done.latency * 1000),) if answer else (),
             throttled_ms=round(throttled * 1000),
+            left_out=answer.left_out if answer else (),
         )
         self._counters.add("requests.sent", usage.requests)
         self._counters.add("requests.retries", usage.retries)
         self._counters.add("tokens.prompt", usage.prompt_tokens)
         self._counters.add("tokens.output", usage.output_tokens)
+        for option in usage.left_out:
+            self._counters.add(f"left_out.{option}")
         if seconds:
             # The name under which Dataflow's autoscaler looks for time that more workers would not help with
             # (apache_beam/ml/inference/base.py, RemoteModelHandler).

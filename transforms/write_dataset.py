@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 from apache_beam import typehints
 
 from transforms import lease
-from transforms.accounting import JUDGES, STEPS, discrepancies, named, step_table
+from transforms.accounting import JUDGES, STEPS, as_sent, discrepancies, named, step_table
 from transforms.dataset_card import CARD, COUNTED, Statistics, dataset_card, is_ours
 from transforms.elements import Example, LabelSet, Reject, Relabel, Task, Verdict
 from transforms.errors import RunFailed
@@ -395,6 +395,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
     entry = {
         **target.description,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "backend": as_sent(target.description.get("backend", {}), table, _backends(target.output)),
         "counts": {kind: rows[kind] for kind in reversed(KINDS) if by_kind[kind]},
         "steps": table,
         "statistics": Statistics.of_counts(named(counts, f"{EXAMPLES}/")).to_json(),
@@ -416,6 +417,12 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
     if not rows["examples"] and not _is_nothing_new(table):
         raise RunFailed(f"{_no_examples(table)} The rejects are in {join(target.output, 'rejects')}")
     return entry
+
+
+def _backends(output: str) -> Iterator[Mapping[str, Any]]:
+    for entry in _refreshes(output).values():
+        if isinstance(entry.get("backend"), Mapping):
+            yield entry["backend"]
 
 
 def _has_examples(target: Target) -> bool:

@@ -32,6 +32,7 @@ class Answer:
     model: str  # as served, which may be more exact than what was asked for
     prompt_tokens: int
     output_tokens: int
+    left_out: tuple[str, ...] = ()  # options that the request lacked because the endpoint refuses them, in order
 
 
 class RequestError(Exception):

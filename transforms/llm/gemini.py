@@ -22,7 +22,7 @@ import logging
 import os
 import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -39,6 +39,7 @@ from transforms.identity import Part
 from transforms.llm import http
 from transforms.llm.api_key import check_secret_version, fetch_key
 from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
+from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import LISTS, json_schema
 
 SAFETY_THRESHOLDS: Final = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
@@ -60,8 +61,6 @@ _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _DEVELOPER_URL: Final = "https://generativelanguage.googleapis.com/"
 _TIER_HEADER: Final = "X-Vertex-AI-LLM-Shared-Request-Type"
 _CHARACTERS_PER_TOKEN: Final = 4
-
-_logger = logging.getLogger("textmint")
 
 
 # ------------------------------------------------------------------------------------------------ cheaper SDK models
@@ -104,7 +103,7 @@ _EMPTY_PART: Final = _Part(text="")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class GeminiBackend:
+class GeminiBackend(Sampling):
     """Gemini as a back end. With `project` it is Vertex AI with application default credentials, otherwise the Gemini
     Developer API with the key in GEMINI_API_KEY, or else in GOOGLE_API_KEY, or with the one that Secret Manager keeps.
     No other variable that the SDK knows (GOOGLE_GENAI_USE_VERTEXAI, GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_LOCATION,
@@ -115,13 +114,10 @@ class GeminiBackend:
       project: Google Cloud project; None: the Developer API.
       location: of Vertex AI, such as "europe-west4"; None: "global". The Developer API has none.
       base_url: root of a gateway or a stand-in, without a version; None: Google's.
-      temperature: in [0, 2].
-      top_p: in [0, 1].
-      max_output_tokens: thinking included; None: the model's own limit.
+      max_output_tokens: thinking included, see `Sampling` for the rest of it.
       thinking_budget: tokens; 0: none, -1: as the model sees fit, None: the model's default.
       safety_threshold: one of SAFETY_THRESHOLDS, for each of HARM_CATEGORIES; None: Google's defaults.
       service_tier: one of SERVICE_TIERS; None: standard. On Vertex AI, flex is served at location "global" only.
-      structured_output: hold the model to the schema of `structure`.
       api_key_secret: projects/…/secrets/…/versions/… of the Developer API's key; None: it is in the environment.
 
     Raises:
@@ -132,13 +128,9 @@ class GeminiBackend:
     project: str | None = None
     location: str | None = None
     base_url: str | None = None
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_output_tokens: int | None = None
     thinking_budget: int | None = None
     safety_threshold: str | None = None
     service_tier: str | None = None
-    structured_output: bool = True
     api_key_secret: str | None = None
 
     def __post_init__(self) -> None:
@@ -151,12 +143,7 @@ class GeminiBackend:
             raise ValueError(f"location is a region such as europe-west4, or global, not {self.location!r}")
         if self.base_url is not None:
             check_url(self.base_url)
-        if not 0 <= self.temperature <= 2:
-            raise ValueError(f"temperature is a number from 0 to 2, not {self.temperature!r}")
-        if not 0 <= self.top_p <= 1:
-            raise ValueError(f"top_p is a number from 0 to 1, not {self.top_p!r}")
-        if self.max_output_tokens is not None and self.max_output_tokens < 1:
-            raise ValueError(f"max_output_tokens is a number from 1 upwards, not {self.max_output_tokens!r}")
+        Sampling.__post_init__(self)
         if self.thinking_budget is not None and self.thinking_budget < -1:
             raise ValueError(f"thinking_budget is a number from -1 upwards, not {self.thinking_budget!r}")
         if self.safety_threshold is not None and self.safety_threshold not in SAFETY_THRESHOLDS:
@@ -173,12 +160,9 @@ class GeminiBackend:
         return {
             "backend": "gemini",
             "model": self.model,
-            "temperature": float(self.temperature),
-            "top_p": float(self.top_p),
-            "max_output_tokens": self.max_output_tokens,
+            **self.parameters(),
             "thinking_budget": self.thinking_budget,
             "safety_threshold": self.safety_threshold,
-            "structured_output": self.structured_output,
         }
 
     async def open(self) -> GeminiSession:
@@ -221,14 +205,23 @@ class GeminiBackend:
             return f"https://aiplatform.{location}.rep.googleapis.com/"
         return f"https://{location}-aiplatform.googleapis.com/"
 
-    def body(self, kind: Kind | None) -> dict[str, Any]:
-        """What is asked for, or None for no structure -> the part of the request's body that is always the same."""
-        config: dict[str, Any] = {"temperature": self.temperature, "topP": self.top_p}
+    def body(self, kind: Kind, sent: Collection[str]) -> dict[str, Any]:
+        """Builds the part of a request's body that is always the same.
+
+        Args:
+          kind: what is asked for.
+          sent: the names of the options that may be sent, of those that an endpoint may refuse.
+        """
+        config: dict[str, Any] = {}
+        if "temperature" in sent:
+            config["temperature"] = self.temperature
+        if "top_p" in sent:
+            config["topP"] = self.top_p
         if self.max_output_tokens is not None:
             config["maxOutputTokens"] = self.max_output_tokens
         if self.thinking_budget is not None:
             config["thinkingConfig"] = {"thinkingBudget": self.thinking_budget}
-        if kind is not None:
+        if "structured_output" in sent:
             config["responseMimeType"] = "application/json"
             config["responseSchema"] = response_schema(kind)
         body: dict[str, Any] = {"generationConfig": config}
@@ -310,8 +303,8 @@ class GeminiSession:
         self._backend = backend
         self._key = key
         self._credentials = credentials
-        self._clients: dict[Kind | None, genai.Client] = {}
-        self._structured = backend.structured_output
+        self._clients: dict[tuple[Kind, frozenset[str]], genai.Client] = {}
+        self._concessions = Concessions(backend.root_url())
         proxy, proxy_auth = _proxy_of(backend.root_url())
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the engine limits what is in flight
@@ -325,26 +318,28 @@ class GeminiSession:
         return f"GeminiSession({self._backend!r})"
 
     async def generate(self, request: Request) -> Answer:
-        """Request -> Answer. It sends once, or twice where the endpoint turns out not to know structured output.
+        """Answers a request, by one POST; by one more for each option that the endpoint turns out to refuse.
 
         Raises:
           RequestError: one of its subclasses.
         """
-        if not self._structured:
-            return self._settled(request, await self._ask(request, None))
-        found = await self._ask(request, request.kind)
-        if isinstance(found, Answer) or not _is_about_structure(found):
-            return self._settled(request, found)
-        # Only an answer proves that it was the structure that the endpoint disliked.
-        answer = self._settled(request, await self._ask(request, None))
-        if self._structured:
-            self._structured = False
-            _logger.warning(
-                "the endpoint refuses structured output (%s); going on without it. --structured_output=never says so "
-                "from the start",
-                self._said(found),
-            )
-        return answer
+        left_out = self._concessions.left_out
+        refusals: dict[str, str] = {}
+        while True:
+            sent = self._sent(left_out)
+            found = await self._ask(request, sent)
+            if isinstance(found, Answer):
+                self._concessions.add(refusals)
+                return dataclasses.replace(found, left_out=tuple(sorted(left_out))) if left_out else found
+            option = refused_option(found, sent, self._backend.neutral())
+            if option is None:
+                return self._settled(request, found)
+            refusals[option] = self._said(found)
+            left_out = left_out | self._concessions.left_out | {option}
+
+    def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
+        sent = {"temperature", "top_p", "send_seed"}
+        return frozenset(sent | {"structured_output"} if self._backend.structured_output else sent) - left_out
 
     async def aclose(self) -> None:
         """Lets go of connections. A second call does nothing."""
@@ -354,16 +349,16 @@ class GeminiSession:
             client.close()
         await self._http.close()
 
-    async def _ask(self, request: Request, kind: Kind | None) -> Answer | http.Fault:
+    async def _ask(self, request: Request, sent: frozenset[str]) -> Answer | http.Fault:
         # Raised outside of `except`, so that the client's exception, which may quote a key, is not dragged along.
         problem: RequestError
         try:
-            client = self._clients.get(kind) or self._open_client(kind)
+            client = self._clients.get((request.kind, sent)) or self._open_client(request.kind, sent)
             part = _EMPTY_PART.model_copy(update={"text": request.text})
             response = await client.aio.models.generate_content(
                 model=self._backend.model,
                 contents=_Content.model_construct(role="user", parts=[part]),
-                config=_CONFIG.seeded(request.seed),
+                config=_CONFIG.seeded(request.seed) if "send_seed" in sent else _CONFIG,
             )
             raw = response.sdk_http_response
             headers = (raw and raw.headers) or {}
@@ -376,14 +371,12 @@ class GeminiSession:
             problem = self._client_error(error)
         raise problem
 
-    def _settled(self, request: Request, found: Answer | http.Fault) -> Answer:
-        """An answer -> itself. A prompt or reply that a filter refused is one, so that the ledger keeps it.
+    def _settled(self, request: Request, found: http.Fault) -> Answer:
+        """Makes an answer of what a filter refused, prompt or reply, so that the ledger keeps it.
 
         Raises:
           RequestError: what else the fault is.
         """
-        if isinstance(found, Answer):
-            return found
         if finish := http.filter_of(found):
             return Answer(
                 text=self._line(found.message),
@@ -396,12 +389,12 @@ class GeminiSession:
             raise Transient(f"the endpoint answered with status {found.status}, not a reply", dooms_probe=True)
         raise http.error_of(found, self._said(found), self._remedy, self._backend.model)
 
-    def _open_client(self, kind: Kind | None) -> genai.Client:
+    def _open_client(self, kind: Kind, sent: frozenset[str]) -> genai.Client:
         backend = self._backend
         options = types.HttpOptions(
             base_url=backend.root_url(),
             headers=backend.headers(),
-            extra_body=backend.body(kind),
+            extra_body=backend.body(kind, sent),
             # One attempt. Without this the SDK also sends again, once and after 1 to 10 s, where a connection broke.
             retry_options=types.HttpRetryOptions(attempts=1),
             # A redirect would carry the key, in a header of its own, to wherever it leads.
@@ -420,7 +413,7 @@ class GeminiSession:
                 http_options=options,
                 debug_config=quiet,
             )
-        self._clients[kind] = client
+        self._clients[kind, sent] = client
         return client
 
     def _line(self, text: str) -> str:
@@ -488,14 +481,6 @@ def _proxy_of(url: str) -> tuple[yarl.URL | None, aiohttp.BasicAuth | None]:
 
 
 # --------------------------------------------------------------------------------------------------- reading refusals
-
-_STRUCTURED_REFUSED: Final = re.compile(f"{http.STRUCTURE.pattern}|not supported|unsupported|not enabled")
-
-
-def _is_about_structure(fault: http.Fault) -> bool:
-    if fault.status not in (400, 422) or http.filter_of(fault) or http.meaning_of(fault) != "refused":
-        return False
-    return bool(_STRUCTURED_REFUSED.search(fault.words))
 
 
 def _fault_of(error: errors.APIError) -> http.Fault:

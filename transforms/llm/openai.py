@@ -16,7 +16,6 @@ import asyncio
 import dataclasses
 import ipaddress
 import json
-import logging
 import os
 import re
 import ssl
@@ -33,12 +32,12 @@ from transforms.identity import Part
 from transforms.llm import http
 from transforms.llm.api_key import check_secret_version, fetch_key
 from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
+from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
 
-_LOG: Final = logging.getLogger("textmint")
 _CONNECT_SECONDS: Final = 10.0
 """For making a connection only, so that a firewall that drops packets is named within seconds. The time that an answer
 takes is the engine's to limit."""
@@ -47,7 +46,7 @@ _SECRET_PARAMETERS: Final = frozenset({"key", "api_key", "api-key", "apikey", "t
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class OpenAIBackend:
+class OpenAIBackend(Sampling):
     """A chat endpoint that speaks OpenAI's protocol, as a back end.
 
     The key is OPENAI_API_KEY in the environment of the process that opens the session, or what that process reads from
@@ -59,10 +58,6 @@ class OpenAIBackend:
 
     model: str  # as the endpoint names it
     base_url: str | None = None  # up to and without /chat/completions; None: DEFAULT_BASE_URL
-    temperature: float = 1.0  # 0 to 2; 1.0, the protocol's default, is not sent
-    top_p: float = 1.0  # share of the probability mass, above 0 and up to 1; 1.0, the default, is not sent
-    max_output_tokens: int | None = None  # None: the endpoint's own limit
-    structured_output: bool = True  # hold the reply to a JSON Schema where the endpoint can
     send_seed: bool = True  # send the seed of the request, so that an endpoint that can may repeat itself
     api_key_secret: str | None = None  # projects/…/secrets/…/versions/… of the key; None: from the environment
 
@@ -70,12 +65,7 @@ class OpenAIBackend:
         if not self.model.strip():
             raise ValueError("a model is needed: the name by which the endpoint knows it")
         _chat_url(self.base_url or DEFAULT_BASE_URL)
-        if not 0.0 <= self.temperature <= 2.0:
-            raise ValueError(f"temperature is a number from 0 to 2, not {self.temperature!r}")
-        if not 0.0 < self.top_p <= 1.0:
-            raise ValueError(f"top_p is a share above 0 and up to 1, not {self.top_p!r}")
-        if self.max_output_tokens is not None and self.max_output_tokens < 1:
-            raise ValueError(f"max_output_tokens is a number of tokens from 1 upwards, not {self.max_output_tokens!r}")
+        Sampling.__post_init__(self)
         if self.api_key_secret is not None:
             check_secret_version(self.api_key_secret)
 
@@ -88,10 +78,7 @@ class OpenAIBackend:
         return {
             "backend": "openai",
             "model": self.model,
-            "temperature": float(self.temperature),
-            "top_p": float(self.top_p),
-            "max_output_tokens": self.max_output_tokens,
-            "structured_output": self.structured_output,
+            **self.parameters(),
             "send_seed": self.send_seed,
         }
 
@@ -111,7 +98,17 @@ class OpenAIBackend:
 class OpenAISession:
     """An open back end: one client, whose connections are kept alive, as many as there are calls at once."""
 
-    __slots__ = ("_conceded", "_frames", "_has_key", "_http", "_key_place", "_place", "_secrets", "_settings", "_url")
+    __slots__ = (
+        "_concessions",
+        "_frames",
+        "_has_key",
+        "_http",
+        "_key_place",
+        "_place",
+        "_secrets",
+        "_settings",
+        "_url",
+    )
 
     def __init__(self, backend: OpenAIBackend, key: str | None = None) -> None:
         """Called on the event loop that the session is to live on, by `OpenAIBackend.open`.
@@ -143,7 +140,7 @@ class OpenAISession:
         self._has_key = bool(key)
         self._key_place = KEY_VARIABLE if backend.api_key_secret is None else f"the secret {backend.api_key_secret}"
         self._secrets = _secret_pattern(key, proxy)
-        self._conceded: frozenset[str] = frozenset()
+        self._concessions = Concessions(self._place)
         self._frames: dict[tuple[Kind, frozenset[str]], tuple[bytes, bytes]] = {}
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the engine limits
@@ -162,20 +159,20 @@ class OpenAISession:
         Raises:
           Throttled, Transient, Refused, Doomed: see `transforms.llm.base`.
         """
-        left_out = self._conceded
+        left_out = self._concessions.left_out
         refusals: dict[str, str] = {}
         while True:
             status, headers, raw = await self._post(self._body(request, left_out))
             found = self._read(request, headers, raw) if status == 200 else http.fault_of(status, headers, raw)
             if isinstance(found, Answer):
-                if refusals:
-                    self._concede(refusals)
-                return found
-            part = _refused_part(found, self._optional(left_out))
-            if part:
-                # Tried without, and not given up before that helps: a 400 may blame the wrong thing.
-                refusals[part] = found.message
-                left_out = left_out | self._conceded | {part}
+                self._concessions.add(refusals)
+                # The limit of tokens is sent all the same, by its other name.
+                lacks = left_out - {"max_output_tokens"}
+                return dataclasses.replace(found, left_out=tuple(sorted(lacks))) if lacks else found
+            option = refused_option(found, self._sent(left_out), self._settings.neutral())
+            if option:
+                refusals[option] = self._clean(found.message)
+                left_out = left_out | self._concessions.left_out | {option}
                 continue
             if finish := http.filter_of(found):
                 return self._withheld(request, finish, found)
@@ -197,20 +194,21 @@ class OpenAISession:
 
     # ------------------------------------------------------------------------------------------------ the request
 
-    def _optional(self, left_out: frozenset[str]) -> frozenset[str]:
+    def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
+        """Names the options that a request has, of those that an endpoint may refuse."""
         settings = self._settings
         sent = {
-            "response_format": settings.structured_output,
-            "seed": settings.send_seed,
-            "temperature": settings.temperature != 1.0,
-            "top_p": settings.top_p != 1.0,
-            "max_tokens": settings.max_output_tokens is not None,
+            "structured_output": settings.structured_output,
+            "send_seed": settings.send_seed,
+            "temperature": True,
+            "top_p": True,
+            "max_output_tokens": settings.max_output_tokens is not None,
         }
-        return frozenset(part for part, is_sent in sent.items() if is_sent) - left_out
+        return frozenset(option for option, is_sent in sent.items() if is_sent) - left_out
 
     def _frame(self, kind: Kind, left_out: frozenset[str]) -> tuple[bytes, bytes]:
         """What comes before the prompt in a body and what comes between the prompt and the seed."""
-        settings, sent = self._settings, self._optional(left_out)
+        settings, sent = self._settings, self._sent(left_out)
         fields: dict[str, Any] = {"model": settings.model}
         if "temperature" in sent:
             fields["temperature"] = settings.temperature
@@ -219,13 +217,13 @@ class OpenAISession:
         if settings.max_output_tokens is not None:
             # OpenAI's reasoning models take only the newer name, many other servers only the older one.
             names = ("max_tokens", "max_completion_tokens")
-            newer = (self._url.host or "").endswith("api.openai.com") != ("max_tokens" in left_out)
+            newer = (self._url.host or "").endswith("api.openai.com") != ("max_output_tokens" in left_out)
             fields[names[newer]] = settings.max_output_tokens
-        if "response_format" in sent:
+        if "structured_output" in sent:
             schema = {"name": STRUCTURE_NAMES[kind], "strict": True, "schema": json_schema(kind)}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}
         head = json.dumps(fields)[:-1] + ', "messages": [{"role": "user", "content": '
-        return head.encode(), b'}], "seed": %d}' if "seed" in sent else b"}]}"
+        return head.encode(), b'}], "seed": %d}' if "send_seed" in sent else b"}]}"
 
     def _body(self, request: Request, left_out: frozenset[str]) -> bytes:
         place = (request.kind, left_out)
@@ -236,12 +234,6 @@ class OpenAISession:
         # ASCII, so that a lone surrogate in a prompt is an escape and not an error
         text = json.dumps(request.text).encode("ascii")
         return head + text + (tail % request.seed if len(tail) > 3 else tail)
-
-    def _concede(self, refusals: Mapping[str, str]) -> None:
-        for part, message in refusals.items():
-            if part not in self._conceded:
-                self._conceded |= {part}
-                _LOG.warning("%s %s (%s)", self._place, _PARTS[part].said, self._clean(message))
 
     # ------------------------------------------------------------------------------------------------- the answer
 
@@ -406,61 +398,6 @@ def _reason(error: Exception) -> str:
     if not isinstance(cause, ssl.SSLError) and isinstance(number, int) and number > 0:
         return os.strerror(number)
     return getattr(cause, "strerror", None) or str(cause)
-
-
-# ----------------------------------------------------------------------------------------- parts that may be left out
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Part:
-    """An optional part of a request: how an error names it, and what is said when it is left out."""
-
-    names: re.Pattern[str]
-    said: str
-
-
-_PARTS: Final[Mapping[str, _Part]] = {
-    "response_format": _Part(
-        http.STRUCTURE,
-        "refuses structured output: going on without it",
-    ),
-    "max_tokens": _Part(
-        re.compile(r"max_tokens|max_completion_tokens"),
-        "knows the limit of output tokens by its other name only: going on with that",
-    ),
-    "seed": _Part(re.compile(r"\bseed\b"), "refuses a seed: going on without it"),
-    "top_p": _Part(re.compile(r"\btop_p\b"), "refuses top_p: going on at the model's own"),
-    "temperature": _Part(re.compile(r"\btemperature\b"), "refuses the temperature: going on at the model's own"),
-}
-"""In the order in which they are looked for."""
-
-_OF_REQUEST: Final = frozenset({400, 404, 422, 500, 501, 502})
-"""Statuses that may be about a part of the request; gateways give the 400 of those behind them as one of the others."""
-
-_UNSUPPORTED: Final = re.compile(
-    r"unsupported|(not|n't) (\w+ )?support|unknown|unrecogni[sz]ed|unexpected|extra (inputs|fields)|extra_forbidden|"
-    r"not permitted|not allowed|deprecated|no longer|only the default|cannot (both|be (set|used|specified|combined))"
-)
-"""How it is said that a part itself is not wanted, and not merely its value ("this model supports at most 4096")."""
-
-
-def _refused_part(fault: http.Fault, sent: frozenset[str]) -> str | None:
-    """An error, and the optional parts that were sent -> the one that the endpoint refuses, or None."""
-    if fault.status not in _OF_REQUEST or http.filter_of(fault):
-        return None
-    meaning = http.meaning_of(fault)
-    text = f"{fault.parameter} {fault.words}"
-    if meaning in ("key", "unpaid", "quota") or "json_validate_failed" in text:
-        return None
-    refuses = _UNSUPPORTED.search(text)
-    named = [part for part in _PARTS if _PARTS[part].names.search(text)]
-    is_plain = fault.status in (400, 422)
-    for part in named:
-        if part in sent and (refuses or (is_plain and part == "response_format")):
-            return part
-    if is_plain and refuses and not named and meaning != "model" and "response_format" in sent:
-        return "response_format"  # "not supported", and no word of what
-    return None
 
 
 # ------------------------------------------------------------------------------------------------------ URLs and keys

@@ -42,6 +42,7 @@ from transforms.elements import FinishReason, Kind
 from transforms.identity import Part
 from transforms.llm import http
 from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Transient
+from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 
 _LOG: Final = logging.getLogger("textmint")
@@ -96,7 +97,7 @@ def parse_endpoint(endpoint: str, project: str = "", location: str = "") -> tupl
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class VertexEndpointBackend:
+class VertexEndpointBackend(Sampling):
     """A model that is deployed to a Vertex AI endpoint.
 
     Args:
@@ -106,10 +107,9 @@ class VertexEndpointBackend:
       base_url: where requests go instead of to Google (a gateway, the endpoint's own domain, a test); nothing is looked
         up then. The path may end in /v1 or /v1beta1, which then serves both routes.
       model: the name that the container serves, where it serves several; also what rows say where a reply does not.
-      temperature: from 0 to 2.
-      top_p: above 0, at most 1.
       max_output_tokens: None: as many as the container allows in chat, 2,048 through `predict`.
-      structured_output: ask for JSON by schema on the chat route. `predict` has no such thing.
+      structured_output: ask for JSON by schema on the chat route. `predict` has no such thing. See `Sampling` for the
+        rest of it.
 
     Raises:
       ValueError: a value is not what is said here.
@@ -120,10 +120,6 @@ class VertexEndpointBackend:
     location: str = ""
     base_url: str | None = None
     model: str | None = None
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_output_tokens: int | None = None
-    structured_output: bool = True
 
     def __post_init__(self) -> None:
         parse_endpoint(self.endpoint, self.project, self.location)
@@ -131,12 +127,7 @@ class VertexEndpointBackend:
             raise ValueError(
                 f"--base_url is http(s)://HOST[:PORT][/PATH] without a user name, not {self._shown_url()!r}"
             )
-        if not 0 <= self.temperature <= 2:
-            raise ValueError(f"temperature is a number from 0 to 2, not {self.temperature!r}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is a number above 0 and at most 1, not {self.top_p!r}")
-        if self.max_output_tokens is not None and self.max_output_tokens < 1:
-            raise ValueError(f"max_output_tokens is 1 or more, not {self.max_output_tokens!r}")
+        Sampling.__post_init__(self)
 
     def _shown_url(self) -> str:
         return re.sub(r"//[^/]*@", "//…@", self.base_url or "")
@@ -154,10 +145,7 @@ class VertexEndpointBackend:
             "backend": "vertex-endpoint",
             "endpoint": self.resource,
             "model": self.model,
-            "temperature": float(self.temperature),
-            "top_p": float(self.top_p),
-            "max_output_tokens": self.max_output_tokens,
-            "structured_output": self.structured_output,
+            **self.parameters(),
         }
 
     async def open(self) -> VertexEndpointSession:
@@ -366,6 +354,15 @@ class _NotServed(Exception):
     def __init__(self, gap: _Gap) -> None:
         super().__init__(gap.value)
         self.gap = gap
+
+
+class _NotTaken(Exception):
+    """The container refuses an option, and is asked without it."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(option)
+        self.option = option
+        self.message = message
 
 
 _NO_CHAT = re.compile(
@@ -634,6 +631,7 @@ class VertexEndpointSession:
         self._way = _Way.CHAT_BY_SCHEMA if backend.structured_output else _Way.CHAT
         self._proven: set[_Way] = set()  # ways that were answered
         self._told = False
+        self._concessions = Concessions(backend.resource)
         self._http = aiohttp.ClientSession(
             # The engine limits what is in flight; a connection is kept for each.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=300),
@@ -650,19 +648,27 @@ class VertexEndpointSession:
           RequestError: one of its subclasses.
         """
         try:
-            way = self._way
+            way, left_out = self._way, self._concessions.left_out
+            refusals: dict[str, str] = {}
             while True:
                 try:
-                    answer = await self._ask(request, way)
+                    answer = await self._ask(request, way, left_out)
                 except _NotServed as lack:
                     way = self._fall_back(lack.gap)
+                except _NotTaken as lack:
+                    refusals[lack.option] = _safe_text(lack.message, self._tokens.known)
+                    left_out = left_out | self._concessions.left_out | {lack.option}
                 else:
                     self._proven.add(way)
+                    self._concessions.add(refusals)
                     if way >= _Way.PROMPT and not self._told:
                         self._told = True
                         lost = ", without structured output" if self._backend.structured_output else ""
                         _LOG.warning("%s has no chat route: asked by predict%s", self._backend.resource, lost)
-                    return answer
+                    lacks = left_out
+                    if self._backend.structured_output and way is not _Way.CHAT_BY_SCHEMA:
+                        lacks |= {"structured_output"}
+                    return dataclasses.replace(answer, left_out=tuple(sorted(lacks))) if lacks else answer
         except RequestError as error:
             raise _safe(error, self._tokens.known) from None
         except Exception as error:
@@ -682,10 +688,10 @@ class VertexEndpointSession:
                 _LOG.warning("%s takes no schema: asked without structured output", self._backend.resource)
         return self._way
 
-    def _body(self, request: Request, way: _Way) -> dict[str, Any]:
+    def _body(self, request: Request, way: _Way, left_out: frozenset[str]) -> dict[str, Any]:
         backend = self._backend
         limit = backend.max_output_tokens
-        sampling = {"temperature": backend.temperature, "top_p": backend.top_p}
+        sampling = {name: getattr(backend, name) for name in ("temperature", "top_p") if name not in left_out}
         if way <= _Way.CHAT:
             # No seed: vLLM on TPU refuses requests that name one. An empty model is the only one there is.
             messages = [{"role": "user", "content": request.text}]
@@ -700,15 +706,14 @@ class VertexEndpointSession:
             # Not `raw_response`: containers of before 2024 fail on it, and the echo is taken off anyway.
             return {"instances": [{"prompt": request.text, "max_tokens": limit, **sampling}]}
         parameters: dict[str, Any] = {"max_new_tokens": limit, "return_full_text": False}
-        if backend.temperature > 0:  # TGI wants it strictly positive, and top_p strictly below 1
-            parameters |= {"do_sample": True, "temperature": backend.temperature}
-            parameters |= {"top_p": backend.top_p} if backend.top_p < 1 else {}
+        # TGI wants a temperature strictly above 0, and samples after all where it is told a top_p.
+        parameters |= {"do_sample": True, **sampling} if backend.temperature > 0 else {"do_sample": False}
         return {"instances": [{"inputs": request.text, "parameters": parameters}]}
 
-    async def _ask(self, request: Request, way: _Way) -> Answer:
+    async def _ask(self, request: Request, way: _Way, left_out: frozenset[str]) -> Answer:
         headers = await self._tokens.headers()
         url = self._chat_url if way <= _Way.CHAT else self._predict_url
-        data = json.dumps(self._body(request, way)).encode()
+        data = json.dumps(self._body(request, way, left_out)).encode()
         try:
             async with self._http.post(url, data=data, headers=headers, allow_redirects=False) as reply:
                 body = await reply.read()
@@ -718,7 +723,7 @@ class VertexEndpointSession:
         except (aiohttp.ClientError, OSError) as error:  # OSError: resets, and time-outs of sockets
             raise Transient(f"the connection broke: {type(error).__name__}: {error}") from None
         if reply.status != 200:
-            return self._fail(http.fault_of(reply.status, reply.headers, body), headers, request, way)
+            return self._fail(http.fault_of(reply.status, reply.headers, body), headers, request, way, left_out)
         token = headers["Authorization"][7:]
         if token not in self._tokens.accepted:
             self._tokens.accepted.add(token)
@@ -730,24 +735,30 @@ class VertexEndpointSession:
             kind = reply.headers.get("content-type", "")
             # what claims to be JSON was JSON once
             raise Transient(f"the answer ({kind}) is not JSON", dooms_probe="json" not in kind.lower()) from None
-        return self._read(value, reply.headers, headers, request, way)
+        return self._read(value, reply.headers, headers, request, way, left_out)
 
     def _read(
-        self, value: Any, headers: Mapping[str, str], sent: Mapping[str, str], request: Request, way: _Way
+        self,
+        value: Any,
+        headers: Mapping[str, str],
+        sent: Mapping[str, str],
+        request: Request,
+        way: _Way,
+        left_out: frozenset[str],
     ) -> Answer:
         found: _Read | None = None
         name = ""
         if isinstance(value, dict) and value.get("choices"):
             choice = value["choices"][0] if isinstance(value["choices"], list) else None
             if isinstance(choice, dict) and choice.get("error"):
-                return self._fail(http.fault_in(200, headers, {"error": choice["error"]}), sent, request, way)
+                return self._fail(http.fault_in(200, headers, {"error": choice["error"]}), sent, request, way, left_out)
             found = _read_choices(value)
         elif isinstance(value, dict) and value.get("predictions"):
             found = _read_prediction(value["predictions"], request.text)
             shown = value.get("modelDisplayName")
             name = shown if isinstance(shown, str) else ""
         elif (fault := http.fault_under_200(headers, value)) is not None:
-            return self._fail(fault, sent, request, way)
+            return self._fail(fault, sent, request, way, left_out)
         elif isinstance(value, dict) and value.get("choices") == []:
             raise Transient("the container answered without a choice")
         if found is None:
@@ -762,12 +773,15 @@ class VertexEndpointSession:
             output_tokens=_estimate(found.text) if made is None else made,
         )
 
-    def _fail(self, fault: http.Fault, sent: Mapping[str, str], request: Request, way: _Way) -> Answer:
+    def _fail(
+        self, fault: http.Fault, sent: Mapping[str, str], request: Request, way: _Way, left_out: frozenset[str]
+    ) -> Answer:
         """An error reply -> what it means for the session. What a filter refused is an answer, so that the ledger
         keeps it.
 
         Raises:
           _NotServed: it can be asked in another way.
+          _NotTaken: it can be asked without an option.
           RequestError: it cannot.
         """
         status = fault.status
@@ -781,16 +795,24 @@ class VertexEndpointSession:
                 prompt_tokens=_estimate(request.text),
                 output_tokens=0,
             )
+        is_greedy = way is _Way.INPUTS and self._backend.temperature == 0  # told in other words
+        options = frozenset() if is_greedy else frozenset({"temperature", "top_p"}) - left_out
+        options |= {"structured_output"} if way is _Way.CHAT_BY_SCHEMA else set()
+        option = refused_option(fault, options, self._backend.neutral())
         if way <= _Way.CHAT:
             asked = bool(self._proven & {_Way.CHAT, _Way.CHAT_BY_SCHEMA})
             if status == 404 and http.meaning_of(fault) == "model":
                 raise Doomed(_detail(fault), _remedy(self._backend, "model", fault))
             if not asked and (status in (404, 405, 501) or (bad_request and _NO_CHAT.search(fault.message))):
                 raise _NotServed(_Gap.CHAT)
+            if option in ("temperature", "top_p"):
+                raise _NotTaken(option, fault.message)
             if bad_request and way is _Way.CHAT_BY_SCHEMA and _NO_STRUCTURE.search(fault.message):
                 raise _NotServed(_Gap.STRUCTURE)
         elif way is _Way.PROMPT and unproven and (bad_request or status == 500) and _NO_PROMPT.search(fault.message):
             raise _NotServed(_Gap.PROMPT)
+        elif option:
+            raise _NotTaken(option, fault.message)
         if status == 404 or (unproven and status in (405, 501)):
             raise _no_endpoint(fault, self._backend)
         token = sent["Authorization"][7:]
