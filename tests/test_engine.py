@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +23,8 @@ from transforms.errors import RunFailed
 from transforms.identity import Part, stable_hash
 from transforms.ledger_writer import Ledger
 from transforms.llm import engine as engine_module
-from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, Session, Throttled, Transient
+from transforms.llm import limiter as limiter_module
+from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, RequestError, Session, Throttled, Transient
 from transforms.llm.engine import Done, Engine, Settings, backoff, close_engines, engine_for
 from transforms.llm.limiter import Limits
 from transforms.llm_call import LLMCall, fingerprint_of, request_for
@@ -205,11 +206,12 @@ def test_the_first_request_is_alone_until_it_is_answered() -> None:
 
 
 def test_a_probe_that_fails_is_sent_again_alone() -> None:
-    faults = [Transient("reset"), Throttled("busy"), KeyError("choices")]
+    faults = [Throttled("busy"), Throttled("busy"), Throttled("busy")]
     with running(first_fails_with(*faults), wait=0.01, max_concurrency=8) as run:
         found = run.ask(texts(20)).take(20)
     assert [text for text, _ in run.seen.calls[:4]] == ["prompt 0"] * 4
     assert found["prompt 0"].sent == 4
+    assert run.seen.calls[3][1] - run.seen.calls[0][1] >= 0.03
     assert all(done.answer for done in found.values())
     assert run.seen.visits.total() == 23
 
@@ -292,10 +294,109 @@ def test_two_prompts_refused_at_the_start_do_not() -> None:
 def test_a_probe_that_fails_for_good_says_how_often_and_why() -> None:
     with running(lambda request, visit: Transient("500: oh"), max_attempts=3) as run:
         error = all_doomed(run.ask(texts(5)).take(5))
-    assert "3 times" in error.detail
-    assert "500: oh" in error.detail
+    assert error.detail == "none of the first 3 prompts was answered in 3 tries; the last: 500: oh"
     assert error.remedy
-    assert run.seen.visits == {"prompt 0": 3}
+    assert run.seen.visits == {"prompt 0": 1, "prompt 1": 1, "prompt 2": 1}
+    with running(lambda request, visit: Transient("500: oh"), max_attempts=3) as run:
+        error = all_doomed(run.ask(texts(1)).take(1))
+    assert "3 times" in error.detail and "500: oh" in error.detail
+    with running(lambda request, visit: Transient("500: oh"), max_attempts=1) as run:
+        found = run.ask(texts(4)).take(4)
+    assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Transient, Transient, Doomed, Doomed]
+
+
+@pytest.mark.parametrize("bad", [{"prompt 0"}, {"prompt 0", "prompt 1"}])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Transient("answered without a choice"),
+        Refused("400"),
+        Doomed("403: nobody knows why", "check the key", may_be_prompt=True),
+    ],
+)
+@pytest.mark.parametrize("max_attempts", [1, 2, 5])
+def test_another_prompt_becomes_the_probe_where_the_first_is_never_answered(
+    bad: set[str], fault: RequestError, max_attempts: int
+) -> None:
+    with running(
+        lambda request, visit: fault if request.text in bad else None, wait=0.002, max_attempts=max_attempts
+    ) as run:
+        found = run.ask(texts(12)).take(12)
+        assert not run.engine.is_doomed
+    assert {token for token, done in found.items() if done.answer is None} == bad
+    for token in bad:
+        assert not isinstance(found[token].error, Doomed), "the run would end"
+        assert run.seen.visits[token] == (max_attempts if isinstance(fault, Transient) else 1)
+    in_order = [text for text, _ in run.seen.calls[: len(bad) + 1]]
+    assert in_order == [f"prompt {number}" for number in range(len(bad) + 1)]
+
+
+# --- what may be said of a key and be meant of a prompt
+
+
+FORBIDDEN: Final = Doomed("403: no", "check the key", may_be_prompt=True)
+
+
+def test_three_prompts_forbidden_at_the_start_blame_the_key() -> None:
+    with running(lambda request, visit: FORBIDDEN) as run:
+        found = run.ask(texts(9)).take(9)
+    assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Refused, Refused, Doomed, Doomed]
+    error = found["prompt 2"].error
+    assert isinstance(error, Doomed) and (error.detail, error.remedy) == ("403: no", "check the key")
+    with running(lambda request, visit: FORBIDDEN) as run:
+        assert all_doomed(run.ask(texts(1)).take(1)).remedy == "check the key"
+
+
+def test_prompts_forbidden_after_others_were_answered_are_refused() -> None:
+    bad = {f"prompt {number}" for number in range(7, 100, 3)}
+    with running(lambda request, visit: FORBIDDEN if request.text in bad else None, max_concurrency=4) as run:
+        found = run.ask(texts(100)).take(100)
+        assert not run.engine.is_doomed
+    assert {token for token, done in found.items() if done.answer is None} == bad
+    assert {type(found[token].error) for token in bad} == {Refused}
+
+
+def test_many_forbidden_in_a_row_end_the_run_and_say_that_others_were_answered() -> None:
+    def play(request: Request, visit: int) -> Any:
+        return None if int(request.text.split()[1]) < 10 else FORBIDDEN
+
+    with running(play, max_concurrency=1) as run:
+        found = run.ask(texts(60)).take(60)
+    ended = [done.error for done in found.values() if isinstance(done.error, Doomed)]
+    assert ended and ended[0].remedy == "check the key"
+    assert ended[0].detail.startswith("25 requests in a row were refused, after others were answered")
+    assert run.seen.visits.total() == 35
+    assert sum(done.answer is not None for done in found.values()) == 10
+
+
+# --- how long it waits
+
+
+def test_a_long_wait_is_bounded_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine_module, "LONGEST_HOLD", 0.05)
+    monkeypatch.setattr(limiter_module, "LONGEST_HOLD", 0.05)
+    monkeypatch.setattr(engine_module, "_TOLD_WAIT", 0.04)
+
+    def play(request: Request, visit: int) -> Any:
+        return Throttled("429: come back in an hour", 3600.0) if request.text != "prompt 0" and not visit else None
+
+    with running(play, max_concurrency=4) as run:
+        found = run.ask(texts(20)).take(20)
+    assert all(done.answer for done in found.values())
+    told = [record.getMessage() for record in caplog.records if "before a request is sent again" in record.getMessage()]
+    assert len(told) == 1 and "429: come back in an hour" in told[0]
+
+
+def test_a_first_request_that_is_to_wait_for_long_ends_the_run_and_says_how_long() -> None:
+    with running(lambda request, visit: Throttled("429: wait", 3600.0)) as run:
+        error = all_doomed(run.ask(texts(3)).take(3))
+    assert "3600 s" in error.remedy and run.seen.visits.total() == 1
+
+
+def test_nobody_waits_for_minutes_for_one_header() -> None:
+    assert limiter_module.LONGEST_HOLD <= 60
 
 
 # --- a single request

@@ -48,11 +48,16 @@ _BACKOFF: Final = (0.25, 4.0, 60.0)  # seconds, factor, at most: five attempts o
 _BACKOFF_WHEN_WELL: Final = (0.1, 2.0, 1.0)  # others are answered: a passing fault of one request should cost little
 _MOST_STEPS: Final = 16  # the longest is reached long before, and a power without bound overflows
 _REFUSALS: Final = 100  # of one request, while others are answered; then it has failed
-_PROBES: Final = 3  # prompts that an endpoint may refuse before it is the options' fault
+_PROBES: Final = 3  # prompts that may go unanswered at the start before it is the endpoint's or the options' fault
+_FORBIDDEN_IN_A_ROW: Final = 25
+"""Prompts that an endpoint which answered others may forbid one after the other. Where it forbids half of all prompts,
+so many in a row come once in 67 million."""
 _RECENT: Final = 200  # requests of which more than half may not fail for good
 _CHARACTERS_PER_TOKEN: Final = 4
 _MOST_TOKENS: Final = 1 << 40  # that an endpoint is believed; sums of counts stay far below 2**63
 _PATIENCE_OF_PROBE: Final = 60.0  # seconds of Retry-After; nobody should look at a run that has not begun for longer
+_TOLD_WAIT: Final = 15.0  # seconds; a person is told of a wait that is longer
+_TOLD_AGAIN: Final = 60.0  # seconds until a person is told of the next one
 _CLOSING_SECONDS: Final = 5.0  # for what is in flight to end, and again for connections
 LAUNCHER: Final = "TEXTMINT_LAUNCHER"
 """The environment variable in which a run on one machine tells its worker processes its own process id. One that
@@ -150,7 +155,13 @@ class Engine:
         self._answers = 0
         self._is_open = False  # until the first answer, requests are sent one at a time: that is the probe
         self._probe_is_out = False
-        self._probes_refused = 0
+        self._probes = 0  # prompts that were sent before any was answered
+        self._probes_lost = 0  # of these, ended without an answer
+        self._probes_failed = 0  # tries of these that may go right the next time
+        self._probe_after = -math.inf  # the next is not sent before
+        self._probes_take_turns = False  # the last one may have failed for its prompt
+        self._forbidden = 0  # in a row, with no answer between
+        self._wait_told = -math.inf
         self._session: Session | None = None
         self._doom: Doomed | None = None
         self._wake_is_due = False
@@ -302,7 +313,9 @@ class Engine:
         self._account(now, job_is_due)
         if is_held:
             delay = _HELD_SECONDS
-        elif not job_is_due and self._parked and not self._probe_is_out:
+        elif not job_is_due and not self._is_open and not self._probe_is_out and (self._incoming or self._parked):
+            delay = self._probe_after - now
+        elif not job_is_due and self._is_open and self._parked:
             delay = self._parked[0][0] - now
         if self._timer is not None:
             self._timer.cancel()
@@ -332,15 +345,19 @@ class Engine:
     def _is_due(self, now: float) -> bool:
         if self._probe_is_out:
             return False
-        if self._parked and (not self._is_open or self._parked[0][0] <= now):
-            return self._parked[0][0] <= now  # a probe that failed is tried again before any other request is sent
-        return bool(self._incoming)
+        if not self._is_open:
+            return now >= self._probe_after and bool(self._incoming or self._parked)
+        return bool(self._incoming) or (bool(self._parked) and self._parked[0][0] <= now)
 
     def _next(self, now: float) -> _Job:
-        """What was parked and is due comes first: it has waited longest."""
-        if self._parked and self._parked[0][0] <= now:
-            return heapq.heappop(self._parked)[3]
-        return self._incoming.popleft()
+        """What was parked and is due comes first: it has waited longest. While nobody was answered, up to three prompts
+        take turns: the one that failed may be one that is never answered."""
+        if self._is_open:
+            is_parked = bool(self._parked) and self._parked[0][0] <= now
+        else:
+            others = bool(self._incoming) and self._probes_take_turns and self._probes < _PROBES
+            is_parked = bool(self._parked) and not others
+        return heapq.heappop(self._parked)[3] if is_parked else self._incoming.popleft()
 
     def _account(self, now: float, job_is_due: bool) -> None:
         if self._throttled_since is not None:
@@ -352,6 +369,7 @@ class Engine:
             self._throttled_since = now
 
     def _start(self, job: _Job, now: float) -> None:
+        self._probes += not self._is_open and not job.sent
         job.sent += 1
         reserved = self._limiter.start(now, len(job.request.text) // _CHARACTERS_PER_TOKEN)
         task = self._loop.create_task(self._try(job, now, reserved))
@@ -394,6 +412,7 @@ class Engine:
         if answer is not None:
             self._answers += 1
             self._is_open = True
+            self._forbidden = 0
             self._keep(job.request, answer, now - started)
             self._finish(job, Done(job.token, answer, None, job.sent, now - started))
         elif error is not None:
@@ -453,19 +472,40 @@ class Engine:
             timer.cancel()
 
     def _handle(self, job: _Job, error: RequestError, now: float) -> None:
-        if isinstance(error, Doomed):
+        if isinstance(error, Doomed) and error.may_be_prompt:
+            self._forbid(job, error)
+        elif isinstance(error, Doomed):
             self._give_up(error, job)
         elif isinstance(error, Refused):
-            self._probes_refused += not self._is_open
-            if self._probes_refused >= _PROBES:
-                remedy = "the endpoint refuses the first prompts: check the model's options"
-                self._give_up(Doomed(error.detail, remedy), job)
-            else:
-                self._finish(job, Done(job.token, None, error, job.sent, 0.0))
+            remedy = "the endpoint refuses the first prompts: check the model's options"
+            self._lose(job, error, Doomed(error.detail, remedy))
         elif isinstance(error, Transient) and error.dooms_probe and not self._is_open:
-            self._give_up(Doomed(error.detail, "check --base_url, --model and the network"), job)
+            self._give_up(Doomed(error.detail, error.remedy or "check --base_url, --model and the network"), job)
         else:
             self._again(job, error, now)
+
+    def _forbid(self, job: _Job, error: Doomed) -> None:
+        """What is said of a key, but may be meant of a prompt, is of the key where nobody is answered with it."""
+        if not self._is_open:
+            if self._probes_lost or self._incoming or self._parked:
+                self._lose(job, Refused(error.detail), Doomed(error.detail, error.remedy))
+            else:
+                self._give_up(Doomed(error.detail, error.remedy), job)
+            return
+        self._forbidden += 1
+        if self._forbidden < _FORBIDDEN_IN_A_ROW:
+            self._finish(job, Done(job.token, None, Refused(error.detail), job.sent, 0.0))
+        else:
+            detail = f"{self._forbidden} requests in a row were refused, after others were answered; the last one with"
+            self._give_up(Doomed(f"{detail}: {error.detail}", error.remedy), job)
+
+    def _lose(self, job: _Job, error: RequestError, doom: Doomed) -> None:
+        """Ends a request that is not answered; at the start of a run, one of too many that are not ends the run."""
+        self._probes_lost += not self._is_open
+        if not self._is_open and self._probes_lost >= _PROBES:
+            self._give_up(doom, job)
+        else:
+            self._finish(job, Done(job.token, None, error, job.sent, 0.0))
 
     def _again(self, job: _Job, error: RequestError, now: float) -> None:
         """Parks a request for another try, or ends it when it has had enough of them."""
@@ -480,12 +520,15 @@ class Engine:
             job.failures += 1
             steps = job.failures
         job.answered_before = self._answers
-        if job.failures >= self._settings.max_attempts or job.refusals >= _REFUSALS:
-            if self._is_open:
-                self._finish(job, Done(job.token, None, error, job.sent, 0.0))
-            else:
-                detail = f"the first request failed {job.sent} times, at last with: {error.detail}"
-                self._give_up(Doomed(detail, "see whether the endpoint is up, then run the same command again"), job)
+        if not self._is_open:
+            self._probes_failed += 1
+            steps = self._probes_failed
+        is_spent = job.failures >= self._settings.max_attempts or job.refusals >= _REFUSALS
+        if not self._is_open and self._has_failed_enough(is_spent):
+            self._give_up(self._nobody_answered(job, error), job)
+            return
+        if is_spent:
+            self._lose(job, error, self._nobody_answered(job, error))
             return
         wait = backoff(job.request.request_id, steps, is_well)
         named = getattr(error, "retry_after", None)
@@ -494,12 +537,35 @@ class Engine:
         elif refused:  # full jitter can be next to nothing, and the endpoint has just said that it has no room
             wait = wait / 2 + backoff_ceiling(steps, is_well) / 2
         if not self._is_open:
-            if wait > _PATIENCE_OF_PROBE:
-                remedy = f"the endpoint asks to wait {wait:.0f} s: run the same command again then"
+            if named is not None and named > _PATIENCE_OF_PROBE:
+                remedy = f"the endpoint asks to wait {named:.0f} s: run the same command again then"
                 self._give_up(Doomed(error.detail, remedy), job)
                 return
+            self._probe_after = now + wait
+            self._probes_take_turns = not refused
             _LOG.warning("the first request failed (%s); trying again in %.1f s", error.detail, wait)
+        elif wait > _TOLD_WAIT and now - self._wait_told > _TOLD_AGAIN:
+            self._wait_told = now
+            _LOG.warning("waiting %.0f s before a request is sent again: %s", wait, error.detail)
         heapq.heappush(self._parked, (now + wait, next(self._ties), refused, job))
+
+    def _has_failed_enough(self, is_spent: bool) -> bool:
+        """Is nobody answered, however often, and with whichever prompt?
+
+        Args:
+          is_spent: whether the prompt that failed last has had all its tries.
+        """
+        if self._probes_failed >= max(self._settings.max_attempts, _PROBES):
+            return True
+        return is_spent and not self._incoming and not self._parked
+
+    def _nobody_answered(self, job: _Job, error: RequestError) -> Doomed:
+        if self._probes > 1:
+            tries = max(self._probes_failed, self._probes)
+            detail = f"none of the first {self._probes} prompts was answered in {tries} tries; the last: {error.detail}"
+        else:
+            detail = f"the first request failed {job.sent} times, at last with: {error.detail}"
+        return Doomed(detail, "see whether the endpoint is up, then run the same command again")
 
     def _break(self, error: BaseException) -> None:
         """Ends the run for a fault of this program, or of what it was handed (a back end, a ledger): all requests end
