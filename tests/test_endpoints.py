@@ -270,16 +270,23 @@ def test_what_is_withheld_or_cut_short_is_a_named_reason(play: Play, llm: str) -
     assert reasons["blocked"] == outcomes.get("blocked", 0) + outcomes.get("prompt", 0) > 3
     assert reasons["truncated"] == outcomes["truncated"] > 3
     assert len(play.rows()) == outcomes["ok"]
-    finished = {row["reason"]: row["finish_reason"] for row in play.rows("rejects")}
-    assert finished == {"blocked": "content_filter", "truncated": "length"}
+    finished = {(row["reason"], row["finish_reason"], row["can_retry"]) for row in play.rows("rejects")}
+    assert finished == {
+        ("blocked", "content_filter", False),
+        ("blocked", "reply_filter", True),
+        ("truncated", "length", True),
+    }
     assert len(play.rows()) + reasons.total() == 60
 
 
 @pytest.mark.usefixtures("short_graph")
-def test_what_a_filter_withholds_is_not_asked_for_again(play: Play) -> None:
-    play.server.reset(rate_blocked=1.0, blocked_as="safety")
+@pytest.mark.parametrize(("form", "requests"), [("prompt", 10), ("safety", 20)])
+def test_a_prompt_that_a_filter_refuses_is_not_asked_again_and_a_reply_that_it_stopped_is(
+    play: Play, form: str, requests: int
+) -> None:
+    play.server.reset(rate_blocked=1.0, blocked_as=form)
     ok(play(tasks=10))
-    assert play.server.stats()["requests"] == 10
+    assert play.server.stats()["requests"] == requests
 
 
 @pytest.mark.parametrize("llm", ["openai", "gemini"])

@@ -241,11 +241,15 @@ PRINT = fingerprint_of(Echo("any"))
 GOOD, BAD = "bees", "ants"  # to `says_bees`
 
 
+FINISHES: dict[str, FinishReason] = {"filtered": "content_filter", "stopped": "reply_filter"}
+
+
 def with_replies(prompt: Prompt, replies: Mapping[int, str], fingerprint: str = PRINT) -> Prompt:
-    """A prompt, and by attempt what was replied to it, "filtered" where a filter stopped it -> the same with it."""
+    """A prompt, and by attempt what was replied to it, "filtered" where a filter refused the prompt, "stopped" where it
+    stopped the reply -> the same with it."""
     paid = []
     for attempt, text in replies.items():
-        finish: FinishReason = "content_filter" if text == "filtered" else "stop"
+        finish = FINISHES.get(text, "stop")
         paid.append(
             PaidReply(
                 request_id=request_id_of(prompt, fingerprint, attempt),
@@ -289,7 +293,13 @@ ASK, TAKE = "ask", "take"
         ({0: BAD, 1: BAD, 2: BAD}, 2, False, TAKE, 2, 3),
         ({0: BAD, 1: BAD, 2: BAD, 3: GOOD}, 2, False, TAKE, 3, 4),
         ({0: BAD, 1: BAD, 2: BAD, 3: GOOD}, 2, True, TAKE, 3, 4),
-        # what a filter withheld is never asked for again
+        # a reply that a filter stopped is one that cannot be read
+        ({0: "stopped"}, 2, False, ASK, 1, 2),
+        ({0: "stopped", 1: GOOD}, 2, False, TAKE, 1, 2),
+        ({0: "stopped", 1: "stopped"}, 2, False, TAKE, 1, 2),
+        ({0: "stopped", 1: "stopped"}, 2, True, ASK, 2, 4),
+        ({0: "stopped", 1: "filtered"}, 2, True, TAKE, 1, 2),
+        # a prompt that a filter refuses is never asked again
         ({0: "filtered"}, 2, False, TAKE, 0, 1),
         ({0: "filtered"}, 2, True, TAKE, 0, 1),
         ({0: BAD, 1: "filtered"}, 2, True, TAKE, 1, 2),

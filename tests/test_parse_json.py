@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import REPLY, make_brainstorm_prompt, make_prompt, make_reject, make_reply, run_step, shuffled
-from transforms.elements import REASONS, Draft, Example, FinishReason, Reject, Reply
+from transforms.elements import FILTERED, REASONS, Draft, Example, FinishReason, Reject, Reply
 from transforms.parse_json import ParseJSON, read_example
 
 BAD: dict[str, tuple[str, FinishReason]] = {
@@ -69,6 +71,18 @@ def test_a_reject_explains_itself(reason: str) -> None:
     assert (reject.model, reject.finish_reason, reject.output_tokens) == ("m-1", finish_reason, 5)
 
 
+def test_only_a_reply_that_a_filter_stopped_may_be_asked_for_again() -> None:
+    found = {}
+    for finish in ("content_filter", "reply_filter"):
+        reject = read_example(make_reply(make_prompt(), REPLY, finish), keep_raw=False)
+        assert isinstance(reject, Reject)
+        found[finish] = (reject.reason, reject.can_retry, reject.detail)
+    assert found == {
+        "content_filter": ("blocked", False, "the provider's filter withholds the answer to this prompt"),
+        "reply_filter": ("blocked", True, "the provider's filter stopped this reply"),
+    }
+
+
 def test_the_raw_reply_is_kept_when_asked_for() -> None:
     text = f"Here you are \ud83d\n{REPLY}"
     kept = read_example(make_reply(make_prompt(), text), keep_raw=True)
@@ -84,14 +98,14 @@ def test_a_reply_to_another_question_is_an_error() -> None:
         read_example(make_reply(make_brainstorm_prompt()), keep_raw=False)
 
 
-@given(st.text(), st.sampled_from(["stop", "length", "content_filter"]))
+@given(st.text(), st.sampled_from(get_args(FinishReason)))
 def test_no_reply_raises_and_none_is_lost(text: str, finish_reason: FinishReason) -> None:
     result = read_example(make_reply(make_prompt(), text, finish_reason), keep_raw=True)
     if isinstance(result, Reject):
         assert result.reason in REASONS
     else:
         assert result.label.strip() and result.misleading_label.strip() and result.input_text.strip()
-        assert finish_reason != "content_filter"
+        assert finish_reason not in FILTERED
     result.raw_reply.encode()
 
 

@@ -6,7 +6,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow
 import pytest
@@ -17,7 +17,7 @@ from transforms import parsing
 from transforms.elements import REASONS, FinishReason
 from transforms.parsing import EXAMPLE_FIELDS, REPAIRS, Parsed, Refusal, clean_text, parse_object, parse_string_list
 
-FINISH: tuple[FinishReason, ...] = ("stop", "length", "content_filter")
+FINISH: tuple[FinishReason, ...] = get_args(FinishReason)
 
 MAIL = {"input_text": "The invoice is wrong.", "label": "billing", "misleading_label": "shipping"}
 OTHER = {"input_text": "Where is my parcel?", "label": "shipping", "misleading_label": "billing"}
@@ -209,7 +209,8 @@ def test_a_complete_object_is_taken_at_the_token_limit_too(name: str) -> None:
 
 
 REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
-    "filtered": (EXACT, "content_filter", "blocked", "filter"),
+    "filtered": (EXACT, "content_filter", "blocked", "this prompt"),
+    "stopped by a filter": (EXACT, "reply_filter", "blocked", "this reply"),
     "nothing": ("", "stop", "empty", "no text"),
     "white space": (" \n\t\ufeff", "stop", "empty", "no text"),
     "an empty fence": ("```json\n```", "stop", "empty", "no text"),
