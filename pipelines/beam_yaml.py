@@ -362,7 +362,8 @@ class TextmintGenerate(beam.PTransform):
         if is_up_to_date(config, earlier, key, entry):
             entries = begin | "Entry" >> beam.Create([entry])
         else:
-            target = dataclasses.replace(target, description={**target.description, KEY: key})
+            described = {**target.description, KEY: key}
+            target = dataclasses.replace(target, description=described, paid=earlier.paid_by(config.refresh))
             entries = build(pipeline, config, target, with_listings(earlier, target.staging))
         columns = rows_of.example_columns(config.keep_raw)
         rows = entries | "Examples" >> _ReadRows("examples", config.output, config.keep_raw)

@@ -11,14 +11,17 @@ from typing import Any, Final, Literal
 from pipelines.options import Config
 from transforms import files, lease
 from transforms.errors import RunFailed
-from transforms.ledger_files import Folded, check_files, fold_journals
+from transforms.ledger import Paid
+from transforms.ledger_files import Checked, Damaged, Folded, check_files, fold_journals, paid_in_journals
+from transforms.ledger_writer import JOURNAL
 from transforms.listing import Listing, Row, write_listing
 from transforms.read_ledger import groups_of
-from transforms.write_dataset import finish_publishing, published_files
+from transforms.write_dataset import finish_publishing, lower_replies_told, published_files, replies_told
 
 _LOG = logging.getLogger("textmint")
 _FOLD_TRIES: Final = 25
 _FOLD_SECONDS: Final = 0.2
+_MOST_TOLD: Final = 4  # of what is wrong, in one line
 NAMED_FILES: Final = 1_000
 """That a graph may name itself: about 10 kB of it for each step that reads them."""
 
@@ -30,6 +33,7 @@ class Earlier:
     Args:
       ledger: the files with what was paid for.
       ledger_replies: rows of these.
+      paid: the same, with what waits in journals, by label and kind.
       tasks: published files of other labels: path and label.
       examples: the same.
       published_examples: rows of these.
@@ -39,6 +43,7 @@ class Earlier:
 
     ledger: tuple[files.FoundFile, ...] = ()
     ledger_replies: int = 0
+    paid: Mapping[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     tasks: tuple[tuple[str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     published_examples: int = 0
@@ -48,6 +53,10 @@ class Earlier:
     def named(self, which: Literal["ledger", "tasks", "examples"]) -> Any:
         """-> the files of one kind as the step that reads them takes them: a listing of them, or they themselves."""
         return self.listings.get(which) or getattr(self, which)
+
+    def paid_by(self, label: str) -> dict[str, int]:
+        """-> how many replies the ledger holds that runs of a label paid for, by kind."""
+        return {kind: count for (refresh, kind), count in self.paid.items() if refresh == label}
 
 
 NOTHING: Final = Earlier()
@@ -59,7 +68,8 @@ def look(config: Config) -> Earlier:
     was killed left half done is completed: its publication, and its journals of replies.
 
     Raises:
-      RunFailed: the folder cannot be read or written.
+      RunFailed: the folder cannot be read or written; or replies that were paid for are missing, and `--rebuy` does not
+        say that it may go on without them.
     """
     try:
         return _look(config)
@@ -74,6 +84,7 @@ def _failed(where: str, error: OSError) -> RunFailed:
 
 def _look(config: Config) -> Earlier:
     finish_publishing(config.output, held=config.refresh)
+    told = replies_told(config.output)  # before what is there is counted, for other labels may be under way
     folded = _fold(config) if files.is_local(config.ledger) else Folded()
     if folded.replies:
         _LOG.info("%s replies of a run that was cut short are in the ledger", f"{folded.replies:,}")
@@ -81,19 +92,62 @@ def _look(config: Config) -> Earlier:
         _LOG.warning(
             "%s lines of its journals could not be read; whole ones are kept in _set_aside", f"{folded.damaged:,}"
         )
-    checked = check_files(config.ledger)
+    checked, paid = _count(config.ledger, mend=config.rebuy)
     for name, reason in checked.set_aside.items():
         _LOG.warning("%s is set aside: %s", files.join(config.ledger, name), reason)
+    if problem := _missing(config.ledger, told - paid, checked.damaged, folded.left):
+        if not config.rebuy:
+            raise RunFailed(
+                f"{problem}; bring them back from where you have a copy, or add --rebuy to go on without them and pay "
+                "again for those that are needed. Nothing was paid for"
+            )
+        _LOG.warning("%s; those that are needed are paid for again (--rebuy)", problem)
+        lower_replies_told(config.output, paid)
     tasks = published_files(config.output, "tasks", without=config.refresh)
     examples = published_files(config.output, "examples", without=config.refresh)
     return Earlier(
         ledger=checked.found,
         ledger_replies=checked.replies,
+        paid=paid,
         tasks=tuple((path, label) for path, label, _ in tasks),
         examples=tuple((path, label) for path, label, _ in examples),
         published_examples=sum(rows for _, _, rows in examples),
-        was_mended=bool(folded.replies or folded.damaged or checked.set_aside),
+        was_mended=bool(folded.replies or folded.damaged or checked.set_aside or problem),
     )
+
+
+def _count(ledger: str, *, mend: bool, thorough: bool | None = None) -> tuple[Checked, Paid]:
+    """-> the files of a ledger, and how many replies are in it: first those in journals, which may become files."""
+    waiting = paid_in_journals(ledger) if files.is_local(ledger) else Paid()
+    checked = check_files(ledger, mend=mend, thorough=True if mend else thorough)
+    return checked, checked.paid + waiting
+
+
+def _missing(ledger: str, lost: Paid, damaged: Mapping[str, Damaged], left: Mapping[str, int]) -> str:
+    """What is missing in a ledger -> one line for a person; "" where nothing is."""
+    told = []
+    if lost:
+        by_label: dict[str, list[str]] = {}
+        for (label, kind), count in sorted(lost.items()):
+            by_label.setdefault(label, []).append(f"{count:,} {kind}")
+        labels = "; ".join(f"refresh={label}: {', '.join(kinds)}" for label, kinds in by_label.items())
+        told.append(f"{lost.total():,} replies that were paid for are missing in {ledger} ({labels})")
+    told += [f"{files.join(ledger, name)}: {of}" for name, of in sorted(damaged.items()) if of.lost != 0]
+    told += [f"{files.join(ledger, JOURNAL, name)}: {count:,} of its lines are damaged" for name, count in left.items()]
+    more = len(told) - _MOST_TOLD
+    return "; ".join(told if more <= 0 else [*told[:_MOST_TOLD], f"and {more:,} more files"])
+
+
+def missing_afterwards(config: Config) -> str:
+    """A run that has published -> one line that tells which replies that were paid for are missing by now; "" where
+    none is. They may have been deleted while it ran.
+
+    Raises:
+      OSError: the folder cannot be read.
+    """
+    told = replies_told(config.output)
+    checked, paid = _count(config.ledger, mend=False, thorough=False)
+    return _missing(config.ledger, told - paid, checked.damaged, {})
 
 
 def with_listings(earlier: Earlier, folder: str, *, most: int = NAMED_FILES) -> Earlier:
@@ -128,12 +182,13 @@ def _fold(config: Config) -> Folded:
     they are waited for; the journals of other labels' runs, which are under way, are not."""
     total = Folded()
     for _ in range(_FOLD_TRIES):
-        folded = fold_journals(config.ledger)
+        folded = fold_journals(config.ledger, mend=config.rebuy)
         total = Folded(
             journals=total.journals + folded.journals,
             replies=total.replies + folded.replies,
             damaged=total.damaged + folded.damaged,
             busy=folded.busy,
+            left=folded.left,
         )
         if not folded.busy or len(lease.holders(config.output)) > 1:
             break

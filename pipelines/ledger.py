@@ -13,7 +13,8 @@ from pipelines.options import OptionParser
 from pipelines.output_folder import check_input
 from transforms import files, lease
 from transforms.ledger import FOLDER
-from transforms.ledger_files import Contents, compact, contents, fold_journals
+from transforms.ledger_files import Contents, check_files, compact, contents, fold_journals
+from transforms.write_dataset import lower_replies_told
 
 COMPACTING = "compacting"
 """The lease of whoever merges files of the ledger."""
@@ -96,6 +97,7 @@ def _compact(output: str, folder: str) -> None:
                     lines = _count(folded.damaged, "line")
                     print(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
             compacted = compact(folder)
+            lower_replies_told(output, check_files(folder, thorough=False).paid, compacted.left_out)
     except lease.LeaseTakenError as error:
         raise OptionError(f"--compact: the ledger is being compacted already ({error})") from None
     print(f"{_count(compacted.before, 'file')} before, {_count(compacted.after, 'file')} now", end="")

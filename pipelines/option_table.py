@@ -281,6 +281,12 @@ class GenerateOptions(PipelineOptions):
             "nothing twice all the same",
         )
         output.add_argument(
+            "--rebuy",
+            **_SWITCH,
+            help="go on where replies that were paid for are missing in the ledger or damaged, and pay again for those "
+            "that are needed; without it such a run stops before it pays",
+        )
+        output.add_argument(
             "--license",
             metavar="ID",
             help="the license that the dataset card names, such as cc-by-4.0 (default: unknown)",

@@ -115,6 +115,7 @@ class Config:
     parse_attempts: int
     retry_rejects: bool
     recompute: bool
+    rebuy: bool
     plans_labels: bool
     label_set_template: PromptTemplate
     verify_backend: Backend | None
@@ -419,6 +420,7 @@ def _validated(
                 "parse_attempts",
                 "retry_rejects",
                 "recompute",
+                "rebuy",
                 "near_duplicate_threshold",
                 "task_near_duplicate_threshold",
                 "push_to_hub",

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipelines.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
-from pipelines.earlier import Earlier, look, with_listings
+from pipelines.earlier import Earlier, look, missing_afterwards, with_listings
 from pipelines.generate import build
 from pipelines.ledger import COMPACTING
 from pipelines.local_runner import LocalRunner
@@ -92,7 +92,10 @@ def generate(argv: Sequence[str], prog: str) -> int:
                         dataflow.submit_nothing(options, _NOTHING_NEW % config.refresh)
                 else:
                     target = dataclasses.replace(
-                        target, description={**target.description, KEY: key}, held_by_job=is_dataflow(options)
+                        target,
+                        description={**target.description, KEY: key},
+                        held_by_job=is_dataflow(options),
+                        paid=earlier.paid_by(config.refresh),
                     )
                     try:
                         with told_to_workers(local), ProgressLine(shown=local):
@@ -100,6 +103,8 @@ def generate(argv: Sequence[str], prog: str) -> int:
                     finally:
                         close_engines()
                         fold_when_ended(config.ledger, target.run_id)
+                    if is_complete:
+                        tell_missing(config)
                 if config.push_to_hub:
                     address = push(config.output, config.push_to_hub)
                     _LOG.info("pushed to %s", address)
@@ -195,11 +200,20 @@ def fold_when_ended(folder: str, run_id: str) -> None:
         return
     try:
         for _ in range(_FOLD_TRIES):
-            if not any(name.startswith(run_id) for name in fold_journals(folder).busy):
+            if not any(name.startswith(run_id) for name in fold_journals(folder, mend=False).busy):
                 return
             time.sleep(_FOLD_SECONDS)
     except OSError as error:
         _LOG.warning("the ledger's journals are kept as they are (%s); the next run turns them into Parquet", error)
+
+
+def tell_missing(config: Config) -> None:
+    """Tells where replies that were paid for were deleted while the run was under way."""
+    try:
+        if problem := missing_afterwards(config):
+            _LOG.warning("%s; the data is complete, but who needs them again will pay for them", problem)
+    except OSError as error:
+        _LOG.warning("%s: %s", error.filename or config.ledger, error.strerror or error)
 
 
 def run(config: Config, options: PipelineOptions, target: Target, earlier: Earlier, label: lease.Held) -> bool:
@@ -257,6 +271,7 @@ def target_of(config: Config) -> Target:
         task_requests=None if config.tasks else config.task_requests,
         examples_per_task=config.examples_per_task,
         optional=config.optional_steps,
+        example_kind=config.example_kind,
         description={
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             "options": dict(config.typed),

@@ -29,6 +29,7 @@ _NO_MATTER: Final = frozenset(  # options that decide how a run goes, and nothin
         "output",
         "push_to_hub",
         "recompute",
+        "rebuy",
         "retry_rejects",
         "max_concurrency",
         "requests_per_minute",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -23,19 +24,24 @@ from transforms.ledger import (
     SCHEMA,
     LedgerFileError,
     journal_line,
+    name_for,
     open_replies,
     pack_table,
     paid_replies,
+    paid_told,
     read_for_join,
     read_journal,
     read_replies,
     replies_file,
+    salvage,
     shard_of,
     split_by_shard,
     unpack_table,
 )
 
 GOOD = journal_line(paid(1))
+PLAIN = GOOD.partition(b',"crc32":')[0] + b"}\n"
+"""A line of an earlier version, without a checksum, so that nothing but its own form tells what is wrong with it."""
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 STRINGS = [field.name for field in SCHEMA if field.type == pa.string()]
@@ -75,6 +81,24 @@ def test_a_line_cut_short_is_no_row(cut: int) -> None:
     assert rows_in(table)[-1] == paid(1)
 
 
+@pytest.mark.parametrize("place", range(len(GOOD)))
+def test_a_changed_bit_in_a_line_is_noticed(place: int) -> None:
+    """JSON alone would not: another letter is another text."""
+    line = bytearray(GOOD)
+    line[place] ^= 1 << place % 8
+    table, damaged = read_journal(journal_line(paid(2)) + bytes(line) + journal_line(paid(3)))
+    found = [row["text"] for row in rows_in(table)]
+    assert set(found) <= {"reply 2", "reply 3"}
+    assert damaged
+    assert found == ["reply 2", "reply 3"] or place == len(GOOD) - 1  # the line's end: the next line went into it
+
+
+def test_lines_of_an_earlier_version_are_read() -> None:
+    for lines in (PLAIN * 3, PLAIN + GOOD + PLAIN, PLAIN + GOOD[:-1]):
+        table, damaged = read_journal(lines)
+        assert ({row["text"] for row in rows_in(table)}, damaged) == ({"reply 1"}, 0)
+
+
 @pytest.mark.parametrize("lines", [b"", b"\n", b"\n\n\n"])
 def test_nothing_is_no_row(lines: bytes) -> None:
     table, damaged = read_journal(lines)
@@ -89,11 +113,11 @@ def changed(**fields: Any) -> bytes:
 LINES = {
     "no JSON": b"what is this\n",
     "zeros, as a power cut may leave": b"\x00" * 64 + b"\n",
-    "no UTF-8": GOOD.replace(b"reply 1", b"\xff\xfe"),
-    "a surrogate in UTF-8": GOOD.replace(b"reply 1", b"\xed\xa0\x80"),
-    "half a pair, escaped": GOOD.replace(b"reply 1", b"\\ud800"),
-    "the other half": GOOD.replace(b"reply 1", b"a\\udc00b"),
-    "a bare control character": GOOD.replace(b"reply 1", b"a\x00b"),
+    "no UTF-8": PLAIN.replace(b"reply 1", b"\xff\xfe"),
+    "a surrogate in UTF-8": PLAIN.replace(b"reply 1", b"\xed\xa0\x80"),
+    "half a pair, escaped": PLAIN.replace(b"reply 1", b"\\ud800"),
+    "the other half": PLAIN.replace(b"reply 1", b"a\\udc00b"),
+    "a bare control character": PLAIN.replace(b"reply 1", b"a\x00b"),
     "a list": b"[1, 2]\n",
     "a number": b"7\n",
     "a string": b'"text"\n',
@@ -111,12 +135,12 @@ LINES = {
     "endless": changed(attempt=float("inf")),
     "2**63": changed(output_tokens=1 << 63),
     "below -2**63": changed(output_tokens=-(1 << 63) - 1),
-    "more digits than Python reads": GOOD.replace(b'"attempt":0', b'"attempt":' + b"9" * 5000),
+    "more digits than Python reads": PLAIN.replace(b'"attempt":0', b'"attempt":' + b"9" * 5000),
     "a list for a text": changed(text=["a"]),
     "an object for a text": changed(text={"a": 1}),
     "deep lists": b"[" * 200_000 + b"\n",
     "deep objects": b'{"text":' * 200_000 + b"\n",
-    "deep and closed, in a column": GOOD.replace(b'"reply 1"', b"[" * 100_000 + b"]" * 100_000),
+    "deep and closed, in a column": PLAIN.replace(b'"reply 1"', b"[" * 100_000 + b"]" * 100_000),
     "a half line with another after it": GOOD[:60] + GOOD,
     "another form of UTF": GOOD.decode().encode("utf-16-le").replace(b"\n", b" ") + b"\n",
 }
@@ -132,7 +156,7 @@ def test_a_line_that_is_no_reply_is_counted_and_the_rest_is_kept(line: bytes) ->
 
 def test_escapes_and_pairs_are_read_both_ways() -> None:
     """The quick way, and one by one."""
-    line = GOOD.replace(b"reply 1", b'\\ud83d\\ude00 \\u00e9 \\" \\\\ \\n \\u0000')
+    line = PLAIN.replace(b"reply 1", b'\\ud83d\\ude00 \\u00e9 \\" \\\\ \\n \\u0000')
     for lines in (line, line + b"x\n"):
         assert rows_in(read_journal(lines)[0])[0]["text"] == '\U0001f600 é " \\ \n \x00'
 
@@ -204,7 +228,7 @@ def test_columns_and_rows_that_are_not_wanted_are_left_out() -> None:
 
 
 def test_row_groups_of_another_kind_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "_ROW_GROUP_ROWS", 5)
+    monkeypatch.setattr(ledger, "_LEAST_GROUP_ROWS", 5)
     name, content = replies_file(table_of(ROWS_OF_FILE))
     read: list[int] = []
     real = pq.ParquetFile.read_row_group
@@ -328,17 +352,50 @@ def test_a_changed_byte_anywhere_is_noticed_by_the_name() -> None:
         read_replies(CONTENT + b"PAR1", name=NAME)
 
 
-def test_a_changed_byte_in_a_file_with_another_name_ends_nothing() -> None:
+def test_a_changed_byte_in_a_file_with_another_name_is_noticed_too() -> None:
+    """By the digests of its rows; without them it read other rows in one of six files, and said nothing."""
     footer = len(CONTENT) - 8 - int.from_bytes(CONTENT[-8:-4], "little")
-    offsets = [*range(0, footer, 7), *range(footer, len(CONTENT), 3)]
-    for offset in offsets:
-        changed_ = bytearray(CONTENT)
-        changed_[offset] ^= 0xFF
-        for read in (open_replies, read_replies):
-            try:
-                read(bytes(changed_))  # type: ignore[operator]
-            except LedgerFileError as error:
-                assert str(error)
+    whole = in_order(ROWS_OF_FILE)
+    for offset in [*range(0, footer, 7), *range(footer, len(CONTENT), 3)]:
+        for flip in (0xFF, 1 << offset % 8):
+            changed_ = bytearray(CONTENT)
+            changed_[offset] ^= flip
+            with contextlib.suppress(LedgerFileError):
+                assert in_order(rows_in(read_replies(bytes(changed_)))) == whole
+            with contextlib.suppress(LedgerFileError):
+                open_replies(bytes(changed_))
+
+
+def test_a_changed_bit_costs_one_row_group() -> None:
+    texts = ["".join(stable_hash("text", number, place) for place in range(20)) for number in range(400)]
+    rows = [paid(number, text=text) for number, text in enumerate(texts)]
+    name, content = replies_file(table_of(rows))
+    whole = set(in_order(rows))
+    for offset in [*range(4, len(content) - 12_000, 19_997), len(content) - 3_000, len(content) - 6]:
+        changed_ = bytearray(content)
+        changed_[offset] ^= 1 << offset % 8
+        kept, lost = salvage(bytes(changed_), name)
+        assert kept.num_rows + lost == 400
+        assert lost <= 64
+        assert set(in_order(rows_in(kept))) <= whole
+
+
+def test_a_file_of_an_earlier_version_is_read_whole_or_not_at_all() -> None:
+    """Its name is all that tells."""
+    older = parquet(table_of(ROWS_OF_FILE))
+    assert read_replies(older, name=name_for(older)).num_rows == 40
+    changed_ = older[:99] + bytes([older[99] ^ 3]) + older[100:]
+    with pytest.raises(LedgerFileError, match="not what was written"):
+        read_replies(changed_, name=name_for(older))
+    with pytest.raises(LedgerFileError, match="of an earlier version"):
+        salvage(changed_, name_for(older))
+
+
+def test_a_file_tells_what_is_in_it() -> None:
+    rows = [paid(1), paid(2, kind="task_list"), paid(3, refresh="more"), paid(4)]
+    told = paid_told(open_replies(replies_file(table_of(rows))[1]))
+    assert told == {("base", "example"): 2, ("base", "task_list"): 1, ("more", "example"): 1}
+    assert paid_told(open_replies(parquet(table_of(rows)))) is None
 
 
 def test_only_a_name_that_was_given_speaks_for_the_content() -> None:

@@ -4,6 +4,7 @@ could a kill lose a reply."""
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ from tests.ledger_rows import (
 )
 from tests.mem_store import MemFileSystem
 from transforms import files, ledger, ledger_files
-from transforms.ledger import SCHEMA, journal_line, paid_replies, replies_file
+from transforms.ledger import SCHEMA, is_name, journal_line, name_for, paid_replies, replies_file
 from transforms.ledger_files import (
     Folded,
     Held,
@@ -41,6 +42,7 @@ from transforms.ledger_files import (
     files_set_aside,
     first_of_each,
     fold_journals,
+    paid_in_journals,
     set_aside,
 )
 from transforms.ledger_writer import Ledger, open_writer
@@ -102,7 +104,7 @@ def test_files_are_counted_by_their_footers(folder: str) -> None:
 
 
 def test_a_footer_may_be_longer_than_what_is_read_at_first(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "_ROW_GROUP_ROWS", 2)
+    monkeypatch.setattr(ledger, "_LEAST_GROUP_ROWS", 2)
     add_file(folder, numbered(40))
     for size in (8, 9, 100, 1 << 16):
         monkeypatch.setattr(ledger_files, "FOOTER_BYTES", size)
@@ -354,6 +356,17 @@ def test_lines_that_another_version_wrote_are_kept(tmp_path: Path) -> None:
     assert fold_journals(str(tmp_path)) == Folded()
 
 
+def test_a_journal_with_lines_that_cannot_be_read_stays_until_it_is_to_be_mended(tmp_path: Path) -> None:
+    changed = journal_line(paid(2)).replace(b"reply 2", b"reply 3")
+    add_journal(tmp_path, rows(1), "run-1-0", end=changed)
+    add_journal(tmp_path, rows(4), "run-2-0")
+    assert fold_journals(str(tmp_path), mend=False) == Folded(journals=1, replies=1, left={"run-1-0.jsonl": 1})
+    assert rows_of_ledger(tmp_path) == rows(4)
+    assert paid_in_journals(str(tmp_path)) == {("base", "example"): 1}
+    assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=1, damaged=1)
+    assert in_order(rows_of_ledger(tmp_path)) == in_order(rows(1, 4))
+
+
 def test_one_bad_byte_does_not_spoil_the_file(tmp_path: Path) -> None:
     good = b"".join(map(journal_line, numbered(20)))
     add_journal(tmp_path, [], end=good + journal_line(paid(99, text="QQ")).replace(b"QQ", b"\xff\xff") + good)
@@ -600,13 +613,61 @@ def test_a_damaged_file_is_set_aside_and_the_others_are_merged(folder: str) -> N
     damage(bad)
     name = bad.rpartition("/")[2]
     files.write_file(files.join(folder, "foreign.parquet"), b"x")
-    assert check_files(folder).replies == 36  # its footer is well
+    assert check_files(folder, thorough=False).replies == 36  # its footer is well
     compacted = compact(folder)
     assert compacted.after == 1
     assert in_order(rows_of_ledger(folder)) == in_order(numbered(6))
     reasons = files_set_aside(folder)
     assert set(reasons) == {name, "foreign.parquet"}
     assert "damaged" in reasons[name]
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_a_damaged_file_is_told_and_left_until_it_is_to_be_mended(folder: str, thorough: bool) -> None:
+    bad = add_file(folder, numbered(400, 100))
+    add_file(folder, numbered(3))
+    damage(bad)
+    name = bad.rpartition("/")[2]
+    content = files.read_file(bad)
+    told = check_files(folder, mend=False, thorough=thorough)
+    if thorough:
+        assert str(told.damaged[name]) == "damaged: 336 of its 400 replies are whole"
+        assert (told.replies, told.set_aside) == (3, {})
+    assert files.read_file(bad) == content
+    mended = check_files(folder, thorough=True)
+    assert mended.paid == {("base", "example"): 339}
+    assert files_set_aside(folder) == mended.set_aside == {name: "damaged: 336 of its 400 replies are whole"}
+    assert files.read_file(files.join(folder, "_set_aside", name)) == content
+    assert len(rows_of_ledger(folder)) == 339
+    again = check_files(folder, thorough=True)
+    assert (again.found, again.paid, again.damaged) == (mended.found, mended.paid, {})
+
+
+def test_one_wrong_bit_in_a_footer_costs_nothing(folder: str) -> None:
+    path = add_file(folder, numbered(9))
+    content = bytearray(files.read_file(path))
+    content[-20] ^= 4
+    files.write_file(path, bytes(content))
+    mended = check_files(folder, thorough=True)
+    assert (mended.paid, mended.set_aside) == ({("base", "example"): 9}, {})
+    assert [file.path for file in mended.found] == [path]
+    assert in_order(rows_of_ledger(folder)) == in_order(numbered(9))
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_a_file_of_an_earlier_version_or_another_tool_gets_a_name_that_tells(folder: str, thorough: bool) -> None:
+    content = io.BytesIO()
+    pq.write_table(table_of(numbered(3)), content)
+    files.write_file(files.join(folder, "merged.parquet"), content.getvalue())
+    older = io.BytesIO()
+    pq.write_table(table_of(numbered(3, 10)), older)
+    files.write_file(files.join(folder, name_for(older.getvalue())), older.getvalue())
+    checked = check_files(folder, mend=False, thorough=thorough)
+    assert (checked.replies, checked.set_aside, checked.damaged) == (6, {}, {})
+    (taken_in,) = {file.name for file in checked.found} - {name_for(older.getvalue())}
+    assert is_name(taken_in)
+    assert list(checked.found) == ledger_files.ledger_files(folder)
+    assert in_order(rows_of_ledger(folder)) == in_order([*numbered(3), *numbered(3, 10)])
 
 
 REPLY = st.fixed_dictionaries(

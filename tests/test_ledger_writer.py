@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -103,6 +104,27 @@ def append_and_wait(pipe: Connection, folder: str, count: int) -> None:
         writer.append(paid(number))
     pipe.send(number)
     time.sleep(60)
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "moved", "between the last reply and the end"])
+def test_a_journal_that_is_taken_away_is_written_again(what: str, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    writer = open_writer(ledger_in(ledger))
+    for number in range(5):
+        writer.append(paid(number))
+    (path,) = (ledger / "_journal").iterdir()
+    if what == "file":
+        path.unlink()
+    elif what == "moved":
+        ledger.rename(tmp_path / "elsewhere")
+    else:
+        shutil.rmtree(ledger)
+    if what != "between the last reply and the end":
+        writer.append(paid(5))
+        assert lines_in(ledger) == [paid(n) for n in range(6)]
+        assert [is_locked(path) for path in (ledger / "_journal").iterdir()] == [True]
+    writer.close()
+    assert lines_in(ledger)[:5] == [paid(n) for n in range(5)]
 
 
 def append_for_ever(pipe: Connection, folder: str) -> None:

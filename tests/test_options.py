@@ -526,7 +526,7 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
         "max_output_tokens thinking_budget safety_threshold service_tier structured_output max_concurrency "
         "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts retry_rejects "
         "offline_fault_rate",
-        "output": "output refresh recompute license push_to_hub keep_raw",
+        "output": "output refresh recompute rebuy license push_to_hub keep_raw",
     }
     for group, names in zip((data, quality, model, output), groups.values(), strict=True):
         assert re.findall(r"^  --(\w+)", group, re.MULTILINE) == names.split()

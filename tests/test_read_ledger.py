@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from tests.helpers import Ran, make_draft, run_graph
 from transforms import files
 from transforms.elements import PaidReply
+from transforms.errors import RunFailed
 from transforms.files import FoundFile
 from transforms.ledger import SCHEMA, paid_replies, replies_file
 from transforms.ledger_files import files_set_aside, ledger_files
@@ -151,38 +152,17 @@ def test_the_page_is_the_only_thing_that_is_damaged() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_cannot_be_read_is_named_set_aside_and_counted(
-    name: str, folder: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_that_is_not_what_was_written_ends_the_run_and_stays(name: str, folder: str) -> None:
     put(folder, "before.parquet", content_of(DRAFTS[:3]))
     put(folder, name, BAD[name])
-    put(folder, "later.parquet", content_of(DRAFTS[3:6]))
-    with caplog.at_level(logging.WARNING, "textmint"):
-        ran = read(folder)
-    assert drafts_in(ran) == sorted(DRAFTS[:6])
-    assert ran.counters == {"ReadLedger/replies": 6, "ReadLedger/set_aside": 1}
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "textmint"]
-    assert said.startswith(f"{files.join(folder, name)} is set aside: ")
-    assert "\n" not in said
-    assert [file.name for file in ledger_files(folder)] == ["before.parquet", "later.parquet"]
-    assert list(files_set_aside(folder)) == [name]
-    assert files.read_file(files.join(folder, "_set_aside", name)) == BAD[name]  # nothing is thrown away
+    with pytest.raises(RunFailed, match=rf"^{re.escape(files.join(folder, name))}, which holds .* --rebuy"):
+        read(folder)
+    assert files.read_file(files.join(folder, name)) == BAD[name]
+    assert files_set_aside(folder) == {}
 
 
-def test_a_ledger_of_nothing_but_bad_files(folder: str) -> None:
-    for name, content in BAD.items():
-        put(folder, name, content)
-    ran = read(folder)
-    assert ran == Ran([], {"ReadLedger/set_aside": len(BAD)})
-    assert ledger_files(folder) == []
-
-
-def test_a_file_that_is_gone_meanwhile_is_no_loss(folder: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A worker whose work was done over finds nothing where the first one set a file aside."""
+def test_a_file_that_is_gone_meanwhile_ends_the_run(folder: str) -> None:
     put(folder, "a.parquet", content_of(DRAFTS[:3]))
     gone = FoundFile(files.join(folder, "gone.parquet"), 100)
-    ran = read(folder, [gone, *ledger_files(folder)])
-    assert drafts_in(ran) == sorted(DRAFTS[:3])
-    assert ran.counters == {"ReadLedger/replies": 3}
-    assert files_set_aside(folder) == {}
-    assert not [record for record in caplog.records if record.name == "textmint"]
+    with pytest.raises(RunFailed, match=r".*gone\.parquet, which holds .* is gone since the run began"):
+        read(folder, [gone, *ledger_files(folder)])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -256,9 +257,47 @@ def test_a_ledger_that_lost_a_file_pays_for_that_file_only(server: LlmServer, tm
     lost = pq.read_metadata(largest).num_rows
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
     asked = server.stats()["requests"]
-    generate(server, tmp_path, "--task_requests=3")
+    stopped = run_main(*flags(server, tmp_path, "--task_requests=3"))
+    assert (stopped.code, stopped.err.count("\n")) == (1, 1)
+    assert f"{lost} replies that were paid for are missing in {tmp_path / 'ledger'}" in stopped.err
+    assert f"{largest}: " in stopped.err
+    assert server.stats()["requests"] == asked
+    generate(server, tmp_path, "--task_requests=3", "--rebuy")
     assert server.stats()["requests"] - asked == lost
     assert files_of(tmp_path) == before
+
+
+def test_one_wrong_bit_costs_a_row_group_and_only_when_that_is_said(server: LlmServer, tmp_path: Path) -> None:
+    server.reset()
+    generate(server, tmp_path, "--task_requests=10")
+    before = files_of(tmp_path)
+    (path,) = (tmp_path / "ledger").glob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[1_000] ^= 1
+    path.write_bytes(bytes(content))
+    asked = server.stats()["requests"]
+    for more in ([], TWO):
+        stopped = run_main(*flags(server, tmp_path, "--task_requests=10", *more))
+        assert stopped.code == 1
+        assert f"{path}: damaged: " in stopped.err
+    assert server.stats()["requests"] == asked
+    generate(server, tmp_path, "--task_requests=10", "--rebuy")
+    assert 0 < server.stats()["requests"] - asked <= 64
+    assert files_of(tmp_path) == before
+    generate(server, tmp_path, "--task_requests=10", "--recompute")  # and all is well again
+    assert 0 < server.stats()["requests"] - asked <= 64
+
+
+def test_journals_that_are_deleted_while_a_run_is_under_way_are_written_again(
+    server: LlmServer, tasks: Path, tmp_path: Path
+) -> None:
+    server.reset(latency_median_ms=20)
+    with running(server, tmp_path, f"--tasks={tasks}", "--max_tasks=200") as run:
+        shutil.rmtree(tmp_path / "ledger")
+        assert b"is written again" in run.communicate()[1]
+        assert run.returncode == 0
+    assert sum(pq.read_metadata(path).num_rows for path in (tmp_path / "ledger").glob("*.parquet")) == 200
+    assert entry_of(tmp_path)["ledger"]["replies"] == {"example": 200}
 
 
 def test_a_ledger_that_cannot_be_written_is_told_before_anything_is_paid_for(server: LlmServer, tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from pipelines.options import Config, parse
 from pipelines.run import published_entry, versions
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
 from tests.helpers import Done, entry_of, files_of, run_main
+from tests.ledger_rows import add_file, add_journal, rows_of_ledger
 from transforms import lease
 from transforms.elements import PaidReply
+from transforms.errors import RunFailed
 from transforms.ledger_writer import Ledger, open_writer, row_of
 from transforms.llm.engine import close_engines
 from transforms.llm.offline import OfflineBackend
@@ -31,6 +33,7 @@ NO_MATTER = {
         "output",
         "push_to_hub",
         "recompute",
+        "rebuy",
         "retry_rejects",
         "max_concurrency",
         "requests_per_minute",
@@ -254,9 +257,6 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
     ),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
     "a manifest that is cut short": lambda folder: (folder / "manifest.json").write_text('{"refreshes": {"ba'),
-    "the ledger is gone": lambda folder: shutil.rmtree(folder / "ledger"),
-    "a file of the ledger is gone": lambda folder: ledger_file(folder).unlink(),
-    "a file of the ledger is cut short": lambda folder: ledger_file(folder).write_bytes(b"PAR1"),
     "a foreign file in the ledger": lambda folder: (folder / "ledger" / "notes.txt").write_text("mine"),
     "another label came": lambda folder: shutil.copytree(
         folder / "examples" / "refresh=base", folder / "examples" / "refresh=other"
@@ -283,6 +283,79 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
 def test_whatever_is_unusual_is_a_run(change: str, folder: Path) -> None:
     CHANGES[change](folder)
     assert not nothing_to_do(folder)
+
+
+LOSSES: dict[str, Callable[[Path], Any]] = {
+    "the ledger is gone": lambda folder: shutil.rmtree(folder / "ledger"),
+    "a file of the ledger is gone": lambda folder: ledger_file(folder).unlink(),
+    "a file of the ledger is cut short": lambda folder: ledger_file(folder).write_bytes(b"PAR1"),
+    "a bit of a file of the ledger": lambda folder: tampered(ledger_file(folder)),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_replies_that_are_missing_stop_the_run_until_it_may_pay_again(loss: str, folder: Path) -> None:
+    LOSSES[loss](folder)
+    before = tree_of(folder)
+    paid = sum(entry_of(folder)["ledger"]["replies"].values())
+    for _ in range(2):  # nothing was moved or mended meanwhile
+        with pytest.raises(
+            RunFailed, match=r"replies that were paid for are missing in .*ledger \(refresh=base: "
+        ) as said:
+            look(config_of(folder, *FLAGS))
+        assert "--rebuy" in str(said.value)
+        assert "a bit" in loss or f"{paid} replies" in str(said.value)
+        with pytest.raises(RunFailed, match="--rebuy"):  # another label may need them too
+            look(config_of(folder, *FLAGS, "--refresh=other"))
+    assert tree_of(folder) == before
+    assert not nothing_to_do(folder, "--rebuy")
+    look(config_of(folder, *FLAGS))  # the loss is known now
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def merged(folder: Path) -> None:
+    (folder / "ledger" / "mine.parquet").write_bytes(ledger_file(folder).read_bytes())
+
+
+HARMLESS: dict[str, Callable[[Path], Any]] = {
+    "another file of the same replies": merged,
+    "compacted": lambda folder: run_main("ledger", f"--output={folder}", "--compact"),
+    "merged, then compacted": lambda folder: (merged(folder), run_main("ledger", f"--output={folder}", "--compact")),
+    "under another name": lambda folder: ledger_file(folder).rename(folder / "ledger" / "mine.parquet"),
+    "replies in a journal again": lambda folder: in_journal(folder),
+    "a label that was deleted": lambda folder: [shutil.rmtree(path) for path in folder.glob("*/refresh=base")],
+    "all but the ledger was deleted": lambda folder: [
+        shutil.rmtree(path) if path.is_dir() else path.unlink() for path in folder.iterdir() if path.name != "ledger"
+    ],
+    "a manifest of an earlier version": lambda folder: told(folder, lambda entry: entry["ledger"].pop("replies")),
+}
+
+
+def in_journal(folder: Path) -> None:
+    add_journal(folder / "ledger", rows_of_ledger(folder / "ledger"))
+    ledger_file(folder).unlink()
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+def test_what_users_do_with_a_ledger_is_no_loss(change: str, folder: Path) -> None:
+    before = len({row["request_id"] for row in rows_of_ledger(folder / "ledger")})
+    HARMLESS[change](folder)
+    for label in ("base", "other"):
+        earlier = look(config_of(folder, *FLAGS, f"--refresh={label}"))
+        assert earlier.ledger_replies >= before
+
+
+def test_compacting_does_not_hide_a_loss(folder: Path) -> None:
+    rows = rows_of_ledger(folder / "ledger")
+    ledger_file(folder).unlink()
+    for part in (rows[:50], rows[25:75]):
+        add_file(folder / "ledger", part)
+    assert run_main("ledger", f"--output={folder}", "--compact").code == 0
+    with pytest.raises(RunFailed, match=r"^\d+ replies that were paid for are missing"):
+        look(config_of(folder, *FLAGS))
 
 
 @pytest.mark.parametrize("entry", ["x", 3, [], None, ["key"]])
@@ -365,7 +438,10 @@ def test_a_ledger_that_is_gone_is_paid_for_again_and_gives_the_same_data(folder:
     """The embedded model answers alike; with another one only what was published would be worth keeping."""
     before = files_of(folder)
     shutil.rmtree(folder / "ledger")
-    _, idle = generate(folder)
+    stopped = run_main("generate", f"--output={folder}", *FLAGS)
+    assert stopped.code == 1
+    assert stopped.err.count("\n") == 1
+    _, idle = generate(folder, "--rebuy")
     assert not idle
     assert asked_for(folder) > 0
     assert files_of(folder) == before
@@ -409,7 +485,6 @@ def test_on_an_object_store(store: dict[str, bytes], monkeypatch: pytest.MonkeyP
         lambda: store.update({path: objects[path] + b"x"}),
         lambda: store.pop(path),
         lambda: store.update({path.replace("part-00000", "part-00001"): objects[path]}),
-        lambda: store.pop(paid),
         lambda: store.update({f"{bucket}/ledger/notes.txt": b"mine"}),
         lambda: store.pop(f"{bucket}/manifest.json"),
     ]
@@ -419,6 +494,10 @@ def test_on_an_object_store(store: dict[str, bytes], monkeypatch: pytest.MonkeyP
         store.clear()
         store.update(objects)
     assert nothing_to_do(bucket)
+    store.pop(paid)
+    with pytest.raises(RunFailed, match="replies that were paid for are missing in mem://bucket/data/ledger"):
+        nothing_to_do(bucket)
+    store.update(objects)
     store[path] += b"x"  # and the run mends it, though the name says that it is there
     assert not generate(bucket)[1]
     assert store[path] == objects[path]

@@ -4,6 +4,10 @@
     OUTPUT/ledger/_journal/*.jsonl          on a local disk, what a process has received so far: a line a reply
     OUTPUT/ledger/_set_aside/*              files that could not be read, and why
 
+A file is checked before it counts. Its name is a digest of its content; where that does not match, or the file has
+another name, a digest of each row group tells which of its rows are whole, so that a bad bit costs a row group, not the
+file. Files of earlier versions have the first of the two only. A line of a journal ends with its checksum.
+
 A reply is found again by its `request_id`, which holds all that changes an answer (see `llm_call.request_for`). Rows of
 one request may stand there more than once; the earliest counts. This file knows rows and tables; `ledger_writer` writes
 replies as they come, and `ledger_files` looks after the folder.
@@ -15,8 +19,10 @@ import collections
 import hashlib
 import io
 import json
+import math
 import operator
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, get_args
 
@@ -62,16 +68,28 @@ _TYPES: Final[Mapping[str, type]] = {field.name: int if field.type == pa.int64()
 FIRST_BY: Final = ["text", "model", "finish_reason", "prompt_tokens", "output_tokens"]
 """What decides which of two replies to one request counts, where their time does not: all that reaches a row."""
 _JOINED: Final = ["request_id", *(name for name in PaidReply.__slots__ if name not in ("request_id", "time")), "time"]
+_SKIPPED_BY: Final = ["kind", "fingerprint"]  # see `_may_hold`
 _WORDS: Final = ["kind", "refresh", "model", "fingerprint", "finish_reason"]  # few values, so a dictionary pays
+_CHECKSUM: Final = b',"crc32":'  # the last key of a journal's line; what comes before it, closed, is checked
 _encode: Final = msgspec.json.Encoder().encode
 _FINISH_REASONS: Final = frozenset(get_args(FinishReason))
-_ROW_GROUP_ROWS: Final = 32_768
+_GROUPS: Final = 16  # of rows in a file, where they are neither smaller nor larger than the next two say
+_LEAST_GROUP_ROWS: Final = 64  # about 20 kB; the footer takes 1 kB of it
+_MOST_GROUP_ROWS: Final = 4_096
+_DIGESTS_KEY: Final = b"textmint.digests"
+_REPLIES_KEY: Final = b"textmint.replies"
+_NOTHING_TELLS: Final = "of an earlier version, which has nothing to tell what of it is whole"
 FOOTER_BYTES: Final = 1 << 16
 """Of a file: its end, which holds its footer if it has no more than some fifty row groups."""
+_END_BYTES: Final = 1 << 15  # of a file, in which a wrong bit is looked for
 _ID_CHARS: Final = 32  # `identity.stable_hash`
 _PREFIX_CHARS: Final = 8
 _INT64: Final = 1 << 63
 _NAME: Final = re.compile(r"replies-([0-9a-f]{20})\.parquet")
+
+
+Paid = collections.Counter[tuple[str, str]]
+"""How many replies there are, by the label that paid and the kind."""
 
 
 class LedgerFileError(ValueError):
@@ -83,12 +101,38 @@ class LedgerFileError(ValueError):
 
 def journal_line(row: Mapping[str, Any]) -> bytes:
     """A reply, by column of SCHEMA and `time` in milliseconds -> its line. Its strings hold no lone surrogates."""
-    return _encode(row) + b"\n"
+    encoded = _encode(row)
+    return b"%s%s%d}\n" % (encoded[:-1], _CHECKSUM, zlib.crc32(encoded))
 
 
 def read_journal(lines: bytes) -> tuple[pa.Table, int]:
     """Lines of a journal -> a table of SCHEMA, and how many lines cannot be read: a process that was killed, or a full
-    disk, leaves half a line."""
+    disk, leaves half a line. A line whose checksum says that it has changed is one of them; lines of earlier versions
+    have none."""
+    whole, changed = _checked_lines(lines)
+    table, damaged = _read_lines(whole)
+    return table, damaged + changed
+
+
+def _checked_lines(lines: bytes) -> tuple[bytes, int]:
+    """Lines -> those that have not changed, without their checksums; and how many have."""
+    if _CHECKSUM not in lines:
+        return lines, 0
+    found, changed = [], 0
+    for line in lines.split(b"\n"):
+        row, checksum, told = line.rpartition(_CHECKSUM)
+        if not checksum:
+            found.append(line)
+        elif told == b"%d}" % zlib.crc32(row + b"}"):
+            found.append(row + b"}")
+        else:
+            changed += 1
+    if found and found[-1]:
+        found.append(b"")
+    return b"\n".join(found), changed
+
+
+def _read_lines(lines: bytes) -> tuple[pa.Table, int]:
     if not lines:
         return SCHEMA.empty_table(), 0
     try:
@@ -147,15 +191,69 @@ def _cast(table: pa.Table) -> pa.Table:
 
 
 def replies_file(table: pa.Table) -> tuple[str, bytes]:
-    """A table of SCHEMA -> a file's name and content. The name is a digest of the content, so that writing it again
-    changes nothing. Rows are sorted by kind and draft, so that a reader of one kind skips the rest."""
+    """Makes a file of replies.
+
+    Rows are sorted by kind and draft, so that a reader of one kind skips the rest.
+
+    Args:
+      table: of SCHEMA.
+
+    Returns:
+      The file's name and content. The name is a digest of the content, so that writing it again changes nothing.
+    """
     by = [(name, "ascending") for name in ("kind", "draft_id", "attempt")]
-    ordered = table.replace_schema_metadata(SCHEMA.metadata).sort_by(by)
+    ordered = table.select(SCHEMA.names).sort_by(by).combine_chunks()
+    rows = min(max(math.ceil(ordered.num_rows / _GROUPS), _LEAST_GROUP_ROWS), _MOST_GROUP_ROWS)
+    groups = [ordered.slice(start, rows) for start in range(0, ordered.num_rows, rows)]
+    told = {
+        _DIGESTS_KEY: json.dumps([_digest_of_rows(group) for group in groups]),
+        _REPLIES_KEY: json.dumps([[*key, count] for key, count in sorted(paid_in(ordered).items())]),
+    }
     sink = io.BytesIO()
-    options: dict[str, Any] = {"compression": "zstd", "row_group_size": _ROW_GROUP_ROWS, "use_dictionary": _WORDS}
-    pq.write_table(ordered, sink, **options)
+    options: dict[str, Any] = {"compression": "zstd", "row_group_size": rows, "use_dictionary": _WORDS}
+    options |= {"write_statistics": _SKIPPED_BY, "write_page_checksum": True}
+    pq.write_table(ordered.replace_schema_metadata({**(SCHEMA.metadata or {}), **told}), sink, **options)
     content = sink.getvalue()
-    return f"replies-{_digest(content)}.parquet", content
+    return name_for(content), content
+
+
+def _digest_of_rows(table: pa.Table) -> str:
+    """A digest of what a table of SCHEMA holds, however it is laid out in memory."""
+    digest = hashlib.blake2b(digest_size=10)
+    for name in SCHEMA.names:
+        column_ = pa.concat_arrays(table[name].chunks) if table.num_rows else pa.array([], SCHEMA.field(name).type)
+        if column_.null_count:
+            digest.update(b"null")
+        if column_.type == pa.string():
+            lengths = pc.binary_length(column_).to_numpy(zero_copy_only=False)
+            digest.update(lengths.astype("<i4").tobytes())
+            digest.update(_bytes_of(column_))
+        else:
+            digest.update(column_.cast(pa.int64()).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _bytes_of(strings: pa.StringArray) -> Any:
+    """All characters of an array of strings, one after the other."""
+    if not len(strings):
+        return b""
+    ends = np.frombuffer(strings.buffers()[1], dtype=np.int32)[strings.offset : strings.offset + len(strings) + 1]
+    return memoryview(strings.buffers()[2] or b"")[ends[0] : ends[-1]]
+
+
+def paid_in(table: pa.Table) -> Paid:
+    """Counts the replies of a table that has the columns `refresh` and `kind`."""
+    groups = table.select(["refresh", "kind"]).group_by(["refresh", "kind"]).aggregate([([], "count_all")])
+    return collections.Counter({(row["refresh"], row["kind"]): row["count_all"] for row in groups.to_pylist()})
+
+
+def paid_told(file: pq.ParquetFile) -> Paid | None:
+    """Reads from its footer how many replies a file holds; None where an earlier version wrote it."""
+    told = (file.schema_arrow.metadata or {}).get(_REPLIES_KEY)
+    try:
+        return None if told is None else collections.Counter({(str(a), str(b)): int(n) for a, b, n in json.loads(told)})
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _digest(content: bytes) -> str:
@@ -170,7 +268,7 @@ def _is_what_was_written(content: bytes, name: str) -> bool:
       LedgerFileError: its name says that it has changed.
     """
     told = _NAME.fullmatch(name)
-    if told is not None and told[1] != _digest(content):
+    if told is not None and name != name_for(content):
         raise LedgerFileError("cut short or damaged: its content is not what was written under its name")
     return told is not None
 
@@ -209,7 +307,7 @@ def open_replies(content: bytes) -> pq.ParquetFile:
       LedgerFileError: it is none, or not of a ledger.
     """
     try:
-        file = pq.ParquetFile(io.BytesIO(content))
+        file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
         check_schema(file)
     except LedgerFileError:
         raise
@@ -224,6 +322,7 @@ def read_replies(content: bytes, columns: Sequence[str] = SCHEMA.names, *, name:
     Args:
       columns: which.
       name: of the file; where it is one that `replies_file` gave, it tells whether the content is what was written.
+        Otherwise the digests in the file tell.
       **wanted: the value that a column is to have, such as kind="example"; other rows are left out.
 
     Raises:
@@ -233,24 +332,131 @@ def read_replies(content: bytes, columns: Sequence[str] = SCHEMA.names, *, name:
     file = open_replies(content)
     read = list(dict.fromkeys([*columns, *wanted]))
     tables = []
-    try:
-        for group in range(file.num_row_groups):
-            # Damaged statistics end the process, in Arrow 25.
-            if not is_whole or _may_hold(file.metadata.row_group(group), wanted):
-                table = file.read_row_group(group, columns=read)
-                table.validate(full=True)
-                tables.append(_only(table, wanted).select(columns))
-    except Exception as error:
-        if is_whole and isinstance(error, MemoryError):
+    if is_whole:
+        try:
+            for group in range(file.num_row_groups):
+                if _may_hold(file.metadata.row_group(group), wanted):
+                    table = file.read_row_group(group, columns=read)
+                    table.validate(full=True)
+                    tables.append(table)
+        except MemoryError:
             raise  # which says nothing of the file
-        raise LedgerFileError(f"damaged ({_first_line(error)})") from None
+        except Exception as error:
+            raise LedgerFileError(f"damaged ({_first_line(error)})") from None
+    else:
+        lost = 0
+        for rows, group_table in _groups_of(file):
+            if group_table is None:
+                lost += rows
+            else:
+                tables.append(group_table)
+        if lost:
+            raise LedgerFileError(f"damaged: {lost:,} of its replies are not what was written")
+    return _table_of([_only(table, wanted) for table in tables], columns)
+
+
+def _table_of(tables: Iterable[pa.Table], columns: Sequence[str]) -> pa.Table:
+    """Puts tables together that may be nullable or described otherwise, which is no matter; a null is."""
     found = pa.schema([SCHEMA.field(name) for name in columns])
-    # Nullable or described otherwise is no matter; a null is.
+    parts = [found.empty_table()]
     for table in tables:
         for name in columns:
             if table[name].null_count:
                 raise LedgerFileError(f"damaged (a null in {name})")
-    return pa.concat_tables([pa.table(table.columns, schema=found) for table in tables] or [found.empty_table()])
+        parts.append(pa.table([table[name] for name in columns], schema=found))
+    return pa.concat_tables(parts)
+
+
+def _groups_of(file: pq.ParquetFile) -> Iterator[tuple[int, pa.Table | None]]:
+    """The row groups of a file that may be damaged: how many rows each has, and its rows if they are what was written.
+    Where the file has no digests, they are those that can be read.
+
+    Statistics are not looked at: damaged ones end the process, in Arrow 25.
+    """
+    told = (file.schema_arrow.metadata or {}).get(_DIGESTS_KEY)
+    digests: list[str] | None = None
+    if told is not None:
+        try:
+            digests = [str(digest) for digest in json.loads(told)]
+        except (ValueError, TypeError, RecursionError):
+            digests = []
+    for group in range(file.num_row_groups):
+        table = None
+        try:
+            read = file.read_row_group(group, columns=SCHEMA.names)
+            read.validate(full=True)
+            if digests is None or digests[group : group + 1] == [_digest_of_rows(read)]:
+                table = read
+        except Exception:  # also where it asks for any amount of memory
+            table = None
+        yield file.metadata.row_group(group).num_rows, table
+
+
+def salvage(content: bytes, name: str) -> tuple[pa.Table, int]:
+    """Reads what is whole in a damaged file.
+
+    Args:
+      content: of the file.
+      name: of the file.
+
+    Returns:
+      Its whole rows, a table of SCHEMA, and how many are lost.
+
+    Raises:
+      LedgerFileError: nothing of it can be read, or nothing tells what of it is whole.
+    """
+    try:
+        return _salvage(content)
+    except LedgerFileError:
+        mended = _with_end_mended(content, name)
+        if mended is None:
+            raise
+        return _salvage(mended)
+
+
+def _salvage(content: bytes) -> tuple[pa.Table, int]:
+    file = open_replies(content)
+    if not has_digests(file):
+        raise LedgerFileError(_NOTHING_TELLS)
+    found = list(_groups_of(file))
+    kept = _table_of((table for _, table in found if table is not None), SCHEMA.names)
+    return kept, sum(rows for rows, table in found if table is None)
+
+
+def _with_end_mended(content: bytes, name: str) -> bytes | None:
+    """Turns each bit of a file's end until it is what was written under its name: without its footer nothing of a file
+    can be read, and one wrong bit would cost all of it. Takes some seconds."""
+    told = _NAME.fullmatch(name)
+    if told is None:
+        return None
+    footer = int.from_bytes(content[-8:-4], "little") + 8  # or anything, if it is just there that it is damaged
+    start = max(0, len(content) - min(footer, _END_BYTES))
+    before = hashlib.blake2b(content[:start], digest_size=10)
+    for place in range(start, len(content)):
+        rest = content[place + 1 :]
+        for bit in range(8):
+            byte = bytes([content[place] ^ 1 << bit])
+            digest = before.copy()
+            digest.update(byte + rest)
+            if digest.hexdigest() == told[1]:
+                return content[:place] + byte + rest
+        before.update(content[place : place + 1])
+    return None
+
+
+def has_digests(file: pq.ParquetFile) -> bool:
+    """Tells whether an open file holds digests of its rows; one of an earlier version, or of another tool, does not."""
+    return _DIGESTS_KEY in (file.schema_arrow.metadata or {})
+
+
+def name_for(content: bytes) -> str:
+    """The name that a file with this content has in a ledger."""
+    return f"replies-{_digest(content)}.parquet"
+
+
+def is_name(name: str) -> bool:
+    """Tells whether a file's name is one that `replies_file` gives."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _may_hold(group: Any, wanted: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +24,16 @@ from transforms.ledger import (
     FOOTER_BYTES,
     SCHEMA,
     LedgerFileError,
+    Paid,
+    is_name,
+    name_for,
     open_replies,
+    paid_in,
+    paid_told,
     read_journal,
     read_replies,
     replies_file,
+    salvage,
 )
 from transforms.ledger_writer import JOURNAL
 from transforms.texts import clean_text
@@ -37,6 +44,7 @@ _NAME_BYTES: Final = 255  # that a file's name may have on most disks
 _BLOCK_BYTES: Final = 16 << 20  # of a journal, read at once
 _FILE_BYTES: Final = 64 << 20  # of replies unpacked: about 16 MB as Parquet
 _SMALL_BYTES: Final = 8 << 20  # of a file: compacting leaves larger ones as they are
+_CHECKERS: Final = 4  # of whole files
 _READERS: Final = 16  # of file footers; object stores answer slowly, and many at once
 
 
@@ -49,53 +57,167 @@ def ledger_files(folder: str) -> list[files.FoundFile]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Damaged:
+    """What is wrong with a file that held replies.
+
+    Args:
+      reason: in a few words.
+      kept: its replies that are whole.
+      lost: those that are not; None where that is not known, since nothing of the file can be read.
+    """
+
+    reason: str
+    kept: int = 0
+    lost: int | None = None
+
+    def __str__(self) -> str:
+        if self.lost is None:
+            return self.reason
+        return f"damaged: {self.kept:,} of its {self.kept + self.lost:,} replies are whole"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Checked:
-    """The files of a ledger, as their footers tell.
+    """The files of a ledger.
 
     Args:
       found: those that are of a ledger.
-      replies: rows in them.
+      paid: how many replies are in them, by label and kind.
       set_aside: the names of the others, and why each was set aside.
+      damaged: the names of files that held replies which are lost now. They were left as they are, unless they are in
+        `set_aside` too.
     """
 
     found: tuple[files.FoundFile, ...]
-    replies: int
+    paid: Paid
     set_aside: Mapping[str, str]
+    damaged: Mapping[str, Damaged] = dataclasses.field(default_factory=dict)
+
+    @property
+    def replies(self) -> int:
+        """-> rows in the files."""
+        return self.paid.total()
 
 
-def check_files(folder: str) -> Checked:
-    """The ledger's folder -> the files in it, after those that are not of a ledger were set aside.
+def check_files(folder: str, *, mend: bool = True, thorough: bool | None = None) -> Checked:
+    """Looks at the files of a ledger, and sets aside those that are not of one.
+
+    Args:
+      folder: the ledger's.
+      mend: whether what is whole in a damaged file is kept in a new one, and the damaged one set aside; otherwise it is
+        told and stays as it is.
+      thorough: whether each file is read to its end, as it is on a local disk. Otherwise its footer must do, and who
+        reads the file finds out.
+
+    Returns:
+      What was found. A file that another tool or an earlier version wrote under a name of its own has got one that
+      tells from then on whether it is whole.
 
     Raises:
-      OSError: a file cannot be read, or not be set aside.
+      OSError: a file cannot be read, or not be written or set aside.
     """
+    thorough = files.is_local(folder) if thorough is None else thorough
     found = ledger_files(folder)
-    with ThreadPoolExecutor(_READERS) as pool:
-        told = list(pool.map(_rows_or_problem, (file.path for file in found)))
-    aside = {file.name: rows for file, rows in zip(found, told, strict=True) if isinstance(rows, str)}
-    for file in found:
-        if file.name in aside:
-            set_aside(file.path, aside[file.name])
-    return Checked(
-        found=tuple(file for file in found if file.name not in aside),
-        replies=sum(rows for rows in told if isinstance(rows, int)),
-        set_aside=aside,
-    )
+    with ThreadPoolExecutor(_CHECKERS if thorough else _READERS) as pool:
+        looks = list(pool.map(functools.partial(_look_at, thorough=thorough), found))
+    kept: list[files.FoundFile] = []
+    paid: Paid = collections.Counter()
+    aside: dict[str, str] = {}
+    damaged: dict[str, Damaged] = {}
+    for file, (there, told) in zip(found, looks, strict=True):
+        if isinstance(told, Damaged):
+            damaged[file.name] = told
+            if mend:
+                rest, told = _mend(file, told.reason)
+                damaged[file.name] = told
+                if rest is None or rest[0].path != file.path:
+                    aside[file.name] = str(told)
+                if rest is not None:
+                    kept.append(rest[0])
+                    paid += rest[1]
+        elif isinstance(told, str):
+            aside[file.name] = told
+            set_aside(file.path, told)
+        else:
+            kept.append(there)
+            paid += told
+    return Checked(found=tuple(sorted(set(kept))), paid=paid, set_aside=aside, damaged=damaged)
 
 
-def _rows_or_problem(path: str) -> int | str:
-    if not path.endswith(".parquet"):
-        return "no Parquet file by its name"
+def _look_at(file: files.FoundFile, *, thorough: bool) -> tuple[files.FoundFile, Paid | Damaged | str]:
+    """-> the file, which may have got another name, and what is in it, or why it is not of a ledger."""
+    if not file.name.endswith(".parquet"):
+        return file, "no Parquet file by its name"
     try:
-        end = files.read_end(path, FOOTER_BYTES)
-        footer = int.from_bytes(end[-8:-4], "little") + 8  # its length and "PAR1" end the file
-        if footer > len(end) == FOOTER_BYTES:
-            end = files.read_end(path, footer)
-        return int(open_replies(end).metadata.num_rows)
+        try:
+            end = files.read_end(file.path, FOOTER_BYTES)
+            footer = int.from_bytes(end[-8:-4], "little") + 8  # its length and "PAR1" end the file
+            if footer > len(end) == FOOTER_BYTES:
+                end = files.read_end(file.path, footer)
+            opened = open_replies(end)
+            paid = paid_told(opened)
+        except LedgerFileError as error:
+            return file, damage_of(files.read_file(file.path), file.name, str(error)) if is_name(file.name) else str(
+                error
+            )
+        is_ours = is_name(file.name)
+        if paid is not None and not thorough:
+            return file, paid
+        content = files.read_file(file.path)
+        if is_ours and paid is not None and name_for(content) == file.name:
+            return file, paid
+        try:
+            if is_ours or paid is not None:
+                return file, paid_in(read_replies(content, ["refresh", "kind"], name=file.name))
+            table = read_replies(content)
+        except LedgerFileError as error:
+            return file, damage_of(content, file.name, str(error)) if is_ours or paid is not None else str(error)
+        return _take_in(file, table), paid_in(table)
     except FileNotFoundError:  # merged by somebody at this moment
-        return 0
+        return file, collections.Counter()
+
+
+def _take_in(file: files.FoundFile, table: pa.Table) -> files.FoundFile:
+    """Nothing tells whether the file is what was written; from now on something does."""
+    found = _write(file.path.rpartition("/")[0], table)
+    files.delete_files([file.path])
+    return found
+
+
+def _write(folder: str, table: pa.Table) -> files.FoundFile:
+    name, content = replies_file(table)
+    path = files.join(folder, name)
+    files.write_file(path, content, durable=True)
+    return files.FoundFile(path, len(content))
+
+
+def damage_of(content: bytes, name: str, reason: str) -> Damaged:
+    """Tells how much of a damaged file is whole.
+
+    Args:
+      content: of the file.
+      name: of the file.
+      reason: what is known to be wrong with it.
+    """
+    try:
+        table, lost = salvage(content, name)
     except LedgerFileError as error:
-        return str(error)
+        return Damaged(reason if str(error) in reason else f"{reason} ({error})")
+    return Damaged(reason, table.num_rows, lost)
+
+
+def _mend(file: files.FoundFile, reason: str) -> tuple[tuple[files.FoundFile, Paid] | None, Damaged]:
+    """Keeps what is whole in a damaged file in a new one, and sets the damaged one aside."""
+    found = None
+    told = Damaged(reason)
+    with contextlib.suppress(LedgerFileError, FileNotFoundError):
+        table, lost = salvage(files.read_file(file.path), file.name)
+        told = Damaged(reason, table.num_rows, lost)
+        if table.num_rows:
+            found = _write(file.path.rpartition("/")[0], table), paid_in(table)
+    if found is None or found[0].path != file.path:  # else it was one wrong bit in its end
+        set_aside(file.path, str(told))
+    return found, told
 
 
 def set_aside(path: str, reason: str) -> None:
@@ -153,22 +275,29 @@ class Folded:
       damaged: lines that could not be read. A journal in which one of them is whole, and so was written by another
         version, or is broken, is set aside and not taken away.
       busy: the names of journals of a process that lives, left as they are.
+      left: the names of journals with a whole line that cannot be read, left as they are, and how many.
     """
 
     journals: int = 0
     replies: int = 0
     damaged: int = 0
     busy: tuple[str, ...] = ()
+    left: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def fold_journals(folder: str) -> Folded:
-    """The ledger's folder on a local disk -> its journals turned into Parquet files. A process that is killed while it
-    does so leaves some rows twice, which is harmless, and none lost.
+def fold_journals(folder: str, *, mend: bool = True) -> Folded:
+    """Turns the journals of a ledger on a local disk into Parquet files. A process that is killed while it does so
+    leaves some rows twice, which is harmless, and none lost.
+
+    Args:
+      folder: the ledger's.
+      mend: whether a journal with whole lines that cannot be read is set aside, after its others were kept; otherwise
+        it is told and stays as it is.
 
     Raises:
       OSError: a file cannot be written; then the journals are left as they are.
     """
-    fold = _Fold(folder)
+    fold = _Fold(folder, mend)
     try:
         for journal in files.list_files(os.path.join(folder, JOURNAL), "*.jsonl"):
             fold.take(journal.path)
@@ -183,8 +312,9 @@ def fold_journals(folder: str) -> Folded:
 class _Fold:
     """Journals on their way into Parquet: they are taken away once all of their rows are written."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, mend: bool) -> None:
         self._folder = folder
+        self._mend = mend
         self._tables: list[pa.Table] = []
         self._bytes = 0
         self._read: list[tuple[str, int, int]] = []  # journals read to their end: path, descriptor, whole lines damaged
@@ -198,10 +328,16 @@ class _Fold:
             self.folded = dataclasses.replace(self.folded, busy=(*self.folded.busy, os.path.basename(path)))
             return
         try:
+            before, tables = self.folded, len(self._tables)
             damaged = self._take(descriptor)
         except BaseException:
             os.close(descriptor)  # and unlocked
             raise
+        if damaged and not self._mend:
+            del self._tables[tables:]  # what of it is written already is in the ledger twice some day
+            self.folded = dataclasses.replace(before, left={**before.left, os.path.basename(path): damaged})
+            os.close(descriptor)
+            return
         self._read.append((path, descriptor, damaged))
 
     def _take(self, descriptor: int) -> int:
@@ -272,6 +408,16 @@ def _tables_of(file: Any) -> Iterator[tuple[pa.Table, int, bool]]:
         yield *read_journal(rest), True
 
 
+def paid_in_journals(folder: str) -> Paid:
+    """Counts the replies that wait in the journals of a ledger on a local disk, be they of processes that live."""
+    paid: Paid = collections.Counter()
+    for journal in files.list_files(os.path.join(folder, JOURNAL), "*.jsonl"):
+        with contextlib.suppress(FileNotFoundError), Path(journal.path).open("rb") as lines:
+            for table, _, _ in _tables_of(lines):
+                paid += paid_in(table)
+    return paid
+
+
 # --- merging
 
 
@@ -282,12 +428,17 @@ class Compacted:
     Args:
       before: files that there were.
       after: files that there are.
-      duplicates: rows left out, since an earlier row has their request.
+      left_out: how many rows, by label and kind, since an earlier row has their request.
     """
 
     before: int
     after: int
-    duplicates: int
+    left_out: Paid
+
+    @property
+    def duplicates(self) -> int:
+        """-> how many rows were left out."""
+        return self.left_out.total()
 
 
 def compact(folder: str) -> Compacted:
@@ -299,27 +450,28 @@ def compact(folder: str) -> Compacted:
       OSError: a file cannot be read or written.
     """
     found = check_files(folder).found
-    before, duplicates = len(found), 0
+    before = len(found)
+    left_out: Paid = collections.Counter()
     group: list[tuple[str, pa.Table]] = []
     size = 0
     for file in [file for file in found if file.bytes < _SMALL_BYTES]:
         try:
             table = read_replies(files.read_file(file.path), name=file.name)
         except LedgerFileError as error:
-            set_aside(file.path, str(error))
+            _mend(file, str(error))
             continue
         if group and size + table.nbytes > _FILE_BYTES:
-            duplicates += _merge(folder, group)
+            left_out += _merge(folder, group)
             group, size = [], 0
         group.append((file.path, table))
         size += table.nbytes
-    duplicates += _merge(folder, group)
-    return Compacted(before, len(ledger_files(folder)), duplicates)
+    left_out += _merge(folder, group)
+    return Compacted(before, len(ledger_files(folder)), left_out)
 
 
-def _merge(folder: str, group: Sequence[tuple[str, pa.Table]]) -> int:
+def _merge(folder: str, group: Sequence[tuple[str, pa.Table]]) -> Paid:
     if len(group) < 2:
-        return 0
+        return collections.Counter()
     table = pa.concat_tables([table for _, table in group])
     kept = first_of_each(table)
     name, content = replies_file(kept)
@@ -328,7 +480,7 @@ def _merge(folder: str, group: Sequence[tuple[str, pa.Table]]) -> int:
     if files.read_file(path) != content:
         raise OSError(f"{path} does not hold what was written to it")
     files.delete_files(old for old, _ in group if old.rpartition("/")[2] != name)
-    return int(table.num_rows - kept.num_rows)
+    return paid_in(table) - paid_in(kept)
 
 
 def first_of_each(table: pa.Table) -> pa.Table:
@@ -396,9 +548,12 @@ def contents(folder: str) -> Contents:
             found.remove(file)
             continue
         except LedgerFileError as error:
-            set_aside(file.path, str(error))
             found.remove(file)
-            continue
+            rest, _ = _mend(file, str(error))
+            if rest is None:
+                continue
+            found.append(rest[0])
+            table = read_replies(files.read_file(rest[0].path), columns, name=rest[0].name)
         _add(held, table, is_file=True)
     waiting = 0
     if files.is_local(folder):

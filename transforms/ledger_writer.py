@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import fcntl
 import itertools
+import logging
 import os
 import socket
 import threading
@@ -27,9 +28,11 @@ from transforms.elements import PaidReply
 from transforms.lease import JobLease
 from transforms.ledger import SCHEMA, journal_line, replies_file
 
+_LOG = logging.getLogger("textmint")
 JOURNAL: Final = "_journal"
 _SYNC_SECONDS: Final = 1.0  # that a power cut may cost; SIGKILL costs nothing
 _ROOM_BYTES: Final = 1 << 16  # that there must be on a disk, for some tens of replies
+_COPY_BYTES: Final = 1 << 20
 _BATCH_REPLIES: Final = 256
 _BATCH_SECONDS: Final = 30.0
 _MOST_WAITING: Final = 2 * _BATCH_REPLIES  # one batch is being written, and another has come together meanwhile
@@ -108,27 +111,9 @@ class Journal:
     journals into Parquet that it may still grow."""
 
     def __init__(self, ledger: Ledger) -> None:
-        folder = os.path.join(ledger.folder, JOURNAL)
-        for number in itertools.count():
-            os.makedirs(folder, exist_ok=True)
-            path = os.path.join(folder, f"{ledger.run_id}-{os.getpid()}-{number}.jsonl")
-            try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-            except (FileExistsError, FileNotFoundError):  # of an engine before; or the folder was cleared up meanwhile
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if _is_at(path, descriptor):  # nobody folded it in between
-                    _try_to_write(descriptor)
-                    break
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
-        self._descriptor = descriptor
-        self._path = path
+        self._ledger = ledger
+        self._numbers = itertools.count()
+        self._path, self._descriptor = self._new_file()
         self._size = 0
         self._lock = threading.Lock()
         self._failure: OSError | None = None
@@ -137,6 +122,51 @@ class Journal:
         self._syncing = threading.Thread(target=self._sync_now_and_then, name="ledger-sync", daemon=True)
         self._syncing.start()
 
+    def _new_file(self) -> tuple[str, int]:
+        """-> an empty journal, locked, and its descriptor."""
+        folder = os.path.join(self._ledger.folder, JOURNAL)
+        while True:
+            os.makedirs(folder, exist_ok=True)
+            path = os.path.join(folder, f"{self._ledger.run_id}-{os.getpid()}-{next(self._numbers)}.jsonl")
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            except (FileExistsError, FileNotFoundError):  # of an engine before; or the folder was cleared up meanwhile
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if _is_at(path, descriptor):  # nobody folded it in between
+                    _try_to_write(descriptor)
+                    return path, descriptor
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _stay(self) -> None:
+        """Writes the journal again where somebody has deleted it, or moved it away: what is in it was paid for, and
+        this process still has it. Called with the lock held."""
+        if _is_at(self._path, self._descriptor):
+            return
+        path, descriptor = self._new_file()
+        try:
+            done = 0
+            while done < self._size:
+                block = os.pread(self._descriptor, _COPY_BYTES, done)
+                if not block:
+                    raise OSError(f"{self._path} is gone, and cannot be read any more")
+                done += len(block)
+                while block:
+                    block = block[os.write(descriptor, block) :]
+            os.fsync(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        _LOG.warning("%s was taken away while the run is under way; it is written again", self._path)
+        os.close(self._descriptor)
+        self._path, self._descriptor = path, descriptor
+
     def append(self, row: Mapping[str, Any]) -> None:
         """Writes the reply's line with one system call, before it returns."""
         line = journal_line(row)
@@ -144,6 +174,7 @@ class Journal:
             if self._is_closed.is_set():  # its descriptor may be that of another file by now
                 raise OSError(_CLOSED)
             self._raise_failure()
+            self._stay()
             written = 0
             try:
                 while written < len(line):
@@ -163,6 +194,9 @@ class Journal:
     def flush(self) -> None:
         """Nothing to wait for: a file of this machine shows what was written."""
         self._raise_failure()
+        with self._lock:
+            if self._size and not self._is_closed.is_set():
+                self._stay()
 
     def close(self) -> None:
         """Syncs the file to the disk and unlocks it; one without a line is taken away."""
@@ -174,6 +208,7 @@ class Journal:
         self._syncing.join()
         try:
             if self._size:
+                self._stay()
                 os.fsync(self._descriptor)
             else:
                 files.delete_files([self._path])
@@ -189,12 +224,17 @@ class Journal:
         while not self._is_closed.wait(_SYNC_SECONDS):
             self._unsynced.wait()
             self._unsynced.clear()
-            if not self._is_closed.is_set():
-                try:
-                    os.fsync(self._descriptor)
-                except OSError as error:
-                    self._failure = error
-                    return
+            try:
+                with self._lock:  # it may become another descriptor
+                    descriptor = -1 if self._is_closed.is_set() else os.dup(self._descriptor)
+                if descriptor >= 0:
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+            except OSError as error:
+                self._failure = error
+                return
 
 
 def _try_to_write(descriptor: int) -> None:

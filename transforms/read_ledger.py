@@ -1,8 +1,6 @@
 """ReadLedger: the files of the ledger -> the replies in them that this run can use."""
 
-import contextlib
 import dataclasses
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,11 +8,10 @@ import apache_beam as beam
 import pyarrow as pa
 
 from transforms import files, listing
+from transforms.errors import RunFailed
 from transforms.ledger import LedgerFileError, read_for_join
-from transforms.ledger_files import set_aside
 from transforms.metrics import StepCounters
 
-_LOG = logging.getLogger("textmint")
 _GROUP_BYTES = 16 << 20  # of files read together: about 100 MB unpacked
 _GROUP_FILES = 256
 
@@ -43,15 +40,20 @@ class _Read(beam.DoFn):
     def process(self, paths: tuple[str, ...]) -> Iterator[Any]:
         tables = []
         for path in paths:
-            with contextlib.suppress(FileNotFoundError):  # set aside by a worker that was given the same group before
+            try:
+                name = path.rpartition("/")[2]
                 content = files.read_file(path)
-                try:
-                    name = path.rpartition("/")[2]
-                    tables.append(read_for_join(content, kind=self._kind, fingerprint=self._fingerprint, name=name))
-                except LedgerFileError as error:
-                    _LOG.warning("%s is set aside: %s", path, error)
-                    self._counters.add("set_aside")
-                    set_aside(path, str(error))
+                tables.append(read_for_join(content, kind=self._kind, fingerprint=self._fingerprint, name=name))
+            except FileNotFoundError:
+                raise RunFailed(
+                    f"{path}, which holds replies that were paid for, is gone since the run began; run the same "
+                    "command again when it is back, or with --rebuy"
+                ) from None
+            except LedgerFileError as error:
+                raise RunFailed(
+                    f"{path}, which holds replies that were paid for: {error}; bring it back from where you have a "
+                    "copy, or let --rebuy keep what is whole in it and pay again for the rest"
+                ) from None
         table = pa.concat_tables(tables) if tables else None
         if table is not None and table.num_rows:
             self._counters.add("replies", table.num_rows)
@@ -60,13 +62,15 @@ class _Read(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class ReadLedger(beam.PTransform):
-    """Pipeline -> Arrow tables of paid replies, as `ledger.read_for_join` gives them. A file that cannot be read to its
-    end is set aside, and the run goes on without it.
+    """Pipeline -> Arrow tables of paid replies, as `ledger.read_for_join` gives them.
 
     Args:
       found: the files, or a listing of `groups_of` them.
       kind: of the prompts whose replies are wanted.
       fingerprint: of the model whose replies are wanted.
+
+    Raises:
+      RunFailed: while it runs, when a file is gone, or is not what was written: what is in it would be paid for again.
     """
 
     found: Sequence[files.FoundFile] | listing.Listing

@@ -42,7 +42,7 @@ from apache_beam import typehints
 from transforms import lease
 from transforms.accounting import JUDGES, STEPS, as_sent, discrepancies, named, step_table
 from transforms.dataset_card import CARD, COUNTED, Statistics, dataset_card, is_ours
-from transforms.elements import Example, LabelSet, Reject, Relabel, Task, Verdict
+from transforms.elements import Example, Kind, LabelSet, Reject, Relabel, Task, Verdict
 from transforms.errors import RunFailed
 from transforms.files import (
     delete_files,
@@ -57,7 +57,7 @@ from transforms.files import (
     update_file,
     write_file,
 )
-from transforms.ledger import FOLDER, shard_of
+from transforms.ledger import FOLDER, Paid, shard_of
 from transforms.ledger_files import files_set_aside
 from transforms.metrics import StepCounters
 from transforms.packing import pack, unpack
@@ -99,6 +99,8 @@ class Target:
       task_requests: brainstorm prompts sent; None where tasks came from files.
       examples_per_task: drafts made of each task.
       optional: which of `accounting.OPTIONAL` the graph has.
+      example_kind: what the prompts of examples ask for.
+      paid: how many replies the ledger held that runs of the label had paid for, by kind.
       description: what else the manifest holds of this run: options, versions, when it was started.
       held_by_job: whether the lease of the label is renewed by the workers and given back by whoever publishes;
         otherwise the launcher does that.
@@ -112,6 +114,8 @@ class Target:
     description: Mapping[str, Any]
     optional: tuple[str, ...] = ()
     held_by_job: bool = False
+    example_kind: Kind = "example"
+    paid: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def job_lease(self) -> lease.JobLease | None:
@@ -399,7 +403,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
         "counts": {kind: rows[kind] for kind in reversed(KINDS) if by_kind[kind]},
         "steps": table,
         "statistics": Statistics.of_counts(named(counts, f"{EXAMPLES}/")).to_json(),
-        "ledger": {"set_aside": files_set_aside(join(target.output, FOLDER))},
+        "ledger": {"replies": _paid_after(target, table), "set_aside": files_set_aside(join(target.output, FOLDER))},
         "files": {
             kind: [
                 {"path": f"{kind}/{target.label}/{file.name}", "rows": file.rows, "bytes": file.bytes}
@@ -423,6 +427,63 @@ def _backends(output: str) -> Iterator[Mapping[str, Any]]:
     for entry in _refreshes(output).values():
         if isinstance(entry.get("backend"), Mapping):
             yield entry["backend"]
+
+
+def _paid_after(target: Target, table: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """-> how many replies the ledger holds now, at least, that runs of the label paid for, by kind."""
+    kinds: dict[str, Kind] = {
+        "TaskGenerate": "task_list",
+        "PlanLabels": "label_set",
+        "LLMCall": target.example_kind,
+        "VerifyLabels": "choice",
+    }
+    paid = collections.Counter(target.paid)
+    for step, line in table.items():
+        if "requests" in line:
+            asked = int(line["requests"]["sent"]) - int(line["requests"]["retries"])
+            paid[kinds[step]] += max(0, asked - int(line["rejected"].get("request_failed", 0)))
+    return {kind: count for kind, count in sorted(paid.items()) if count}
+
+
+def replies_told(output: str) -> Paid:
+    """Reads from the manifest of a dataset folder how many replies its ledger holds at least, by label and kind.
+
+    Raises:
+      OSError: the manifest cannot be read.
+    """
+    return _replies_told(_refreshes(output))
+
+
+def _replies_told(refreshes: Mapping[str, Any]) -> Paid:
+    told: Paid = collections.Counter()
+    for label, entry in refreshes.items():
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):  # mended by hand
+            told.update({(label, str(kind)): int(count) for kind, count in entry["ledger"]["replies"].items()})
+    return told
+
+
+def lower_replies_told(output: str, there: Paid, left_out: Paid | None = None) -> None:
+    """Has the manifest tell of no more replies than there are.
+
+    Args:
+      output: the dataset folder.
+      there: how many replies its ledger holds, by label and kind.
+      left_out: of so many it held another copy, which is gone; None: all that are missing are given up.
+
+    Raises:
+      OSError: the manifest cannot be read or written.
+    """
+
+    def lowered(old: bytes | None) -> bytes:
+        refreshes = _entries_of(old or b"")
+        for (label, kind), count in _replies_told(refreshes).items():
+            least = there[label, kind] if left_out is None else max(there[label, kind], count - left_out[label, kind])
+            refreshes[label]["ledger"]["replies"][kind] = min(count, least)
+        return _manifest_of(refreshes)
+
+    if _replies_told(_refreshes(output)):
+        with _manifest_locked(output) if is_local(output) else contextlib.nullcontext():
+            update_file(join(output, MANIFEST), lowered)
 
 
 def _has_examples(target: Target) -> bool:
@@ -540,7 +601,7 @@ def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Map
     with _manifest_locked(target.output):
         manifest = Path(target.output, MANIFEST)
         old = manifest.read_bytes() if manifest.exists() else None
-        write_file(str(manifest), _manifest_with(target, entry, old).encode(), durable=True)
+        write_file(str(manifest), _manifest_with(target, entry, old), durable=True)
         _write_card(target)
     shutil.rmtree(Path(target.output, STAGING, target.label), ignore_errors=True)
     with contextlib.suppress(OSError):  # another label is being written at this moment
@@ -610,7 +671,7 @@ def _publish_remote(target: Target, by_kind: Mapping[str, list[StagedFile]], ent
         stale += [path for path in there if path not in wanted]
     move_files(moves)
     _require_lease(target)  # moving files may have taken a while
-    update_file(join(target.output, MANIFEST), lambda old: _manifest_with(target, entry, old).encode())
+    update_file(join(target.output, MANIFEST), lambda old: _manifest_with(target, entry, old))
     _write_card(target)
     staged = list_below(join(target.output, STAGING, target.label))
     delete_files(stale + [file.path for file in staged])
@@ -676,9 +737,12 @@ def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tup
     return found
 
 
-def _manifest_with(target: Target, entry: Mapping[str, Any], old: bytes | None) -> str:
-    refreshes = {**_entries_of(old or b""), target.refresh: entry}
-    return json.dumps({"refreshes": dict(sorted(refreshes.items()))}, indent=2, ensure_ascii=False) + "\n"
+def _manifest_with(target: Target, entry: Mapping[str, Any], old: bytes | None) -> bytes:
+    return _manifest_of({**_entries_of(old or b""), target.refresh: entry})
+
+
+def _manifest_of(refreshes: Mapping[str, Any]) -> bytes:
+    return (json.dumps({"refreshes": dict(sorted(refreshes.items()))}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 _AT_FDCWD_LINUX: Final = -100  # linux/fcntl.h
