@@ -23,6 +23,7 @@ MAIL = {"input_text": "The invoice is wrong.", "label": "billing", "misleading_l
 OTHER = {"input_text": "Where is my parcel?", "label": "shipping", "misleading_label": "billing"}
 TASKS = ("Classify an e-mail by department.", "Tell a customer's mood.", "Find the topic of a news text.")
 
+JSON_LIST = json.dumps(TASKS)
 EXACT = json.dumps(MAIL)
 SECOND = json.dumps(OTHER)
 
@@ -111,8 +112,106 @@ OBJECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
     ),
     "extra keys": (json.dumps({**MAIL, "explanation": "because"}), MAIL, {"extra_keys"}),
     "a long number in an extra key": (f'{EXACT[:-1]}, "n": {"9" * 5000}}}', MAIL, {"extra_keys"}),
-    "duplicate keys": ('{"label": "first", ' + EXACT[1:], MAIL, set()),
-    "duplicate keys in python": ("{'label': 'first', " + repr(MAIL)[1:], MAIL, {"quotes"}),
+    "a key twice with the same value": ('{"label": " billing", ' + EXACT[1:], MAIL, {"repeated_keys"}),
+    "a key twice with the same value, in python": (
+        "{'LABEL': 'billing', " + repr(MAIL)[1:],
+        MAIL,
+        {"quotes", "repeated_keys"},
+    ),
+    "in an object": (json.dumps({"example": MAIL}), MAIL, {"wrapped_object"}),
+    "in an object, with other keys": (json.dumps({"ok": True, "n": [1], "output": MAIL}), MAIL, {"wrapped_object"}),
+    "in an object, in python": (repr({"example": MAIL}), MAIL, {"quotes", "wrapped_object"}),
+    "in an object, fenced": (f'```json\n{{"example": {EXACT}}}\n```', MAIL, {"fence", "wrapped_object"}),
+    "in an object, in prose": (f"Here: {{'example': {EXACT}}}", MAIL, {"prose", "quotes", "wrapped_object"}),
+    "in an object, broken": (
+        '{"example": {"input_text": "x", "label": "a" "misleading_label": "b"}}',
+        fields(),
+        {"syntax", "wrapped_object"},
+    ),
+    "in an object, not closed": (f'{{"example": {EXACT}', MAIL, {"missing_close", "wrapped_object"}),
+    "in a list in an object": (json.dumps({"examples": [MAIL]}), MAIL, {"wrapped_object"}),
+    "in objects in one another": (json.dumps({"a": [{"b": {"c": MAIL}}]}), MAIL, {"wrapped_object"}),
+    "twice the same in an object": (json.dumps({"first": MAIL, "second": MAIL}), MAIL, {"wrapped_object"}),
+    "in an object, with an incomplete one": (
+        json.dumps({"bad": {"label": "x"}, "good": MAIL}),
+        MAIL,
+        {"wrapped_object"},
+    ),
+    "under the name of a field": (json.dumps({"input_text": MAIL, "label": "billing"}), MAIL, {"wrapped_object"}),
+    "in a schema": (
+        json.dumps({"type": "object", "properties": MAIL, "required": list(MAIL)}),
+        MAIL,
+        {"wrapped_object"},
+    ),
+    "beside a schema": (
+        json.dumps({"type": "object", "properties": {key: {"type": "string"} for key in MAIL}, "example": MAIL}),
+        MAIL,
+        {"wrapped_object"},
+    ),
+    "in objects in a list": (
+        json.dumps([{"example": MAIL}, {"example": OTHER}]),
+        MAIL,
+        {"several_objects", "wrapped_object"},
+    ),
+    "a JSON string": (json.dumps(EXACT), MAIL, {"json_string"}),
+    "a JSON string of a JSON string": (json.dumps(json.dumps(EXACT)), MAIL, {"json_string"}),
+    "a JSON string in a fence": (f"```json\n{json.dumps(EXACT)}\n```", MAIL, {"json_string", "fence"}),
+    "a JSON string in a list": (json.dumps([EXACT]), MAIL, {"json_string"}),
+    "a JSON string in an object": (json.dumps({"output": EXACT}), MAIL, {"json_string", "wrapped_object"}),
+    "a fence in a JSON string": (json.dumps(f"```json\n{EXACT}\n```"), MAIL, {"json_string", "fence"}),
+    "python in a JSON string": (json.dumps(repr(MAIL)), MAIL, {"json_string", "quotes"}),
+    "keys escaped for Markdown": (
+        r'{"input\_text": "a snake\_case name", "label": "a\_b", "misleading\_label": "b"}',
+        {"input_text": "a snake_case name", "label": r"a\_b", "misleading_label": "b"},  # its own key is not escaped
+        {"escapes", "key_spelling"},
+    ),
+    "bare keys escaped for Markdown": (
+        r"{input\_text: 'x', label: 'a', misleading\_label: 'b'}",
+        fields(),
+        {"bare_keys", "key_spelling", "quotes"},
+    ),
+    "keys in other case": (
+        EXACT.replace('"label', '"Label').replace("input_text", "INPUT_TEXT"),
+        MAIL,
+        {"key_spelling"},
+    ),
+    "keys with spaces": (
+        EXACT.replace("input_text", "Input text").replace("misleading_label", " Misleading Label "),
+        MAIL,
+        {"key_spelling"},
+    ),
+    "bare keys with spaces": (
+        "{Input text: 'x', Label: 'a', Misleading label: 'b'}",
+        fields(),
+        {"bare_keys", "key_spelling", "quotes"},
+    ),
+    "keys with hyphens": (EXACT.replace("t_t", "t-t").replace("g_l", "g-l"), MAIL, {"key_spelling"}),
+    "keys in camelCase": (EXACT.replace("t_t", "tT").replace("g_l", "gL"), MAIL, {"key_spelling"}),
+    "full-width commas and colons": (EXACT.replace('", "', '"，"').replace('": "', '"："'), MAIL, {"punctuation"}),
+    "Chinese commas": (EXACT.replace('", "', '"、"'), MAIL, {"punctuation"}),
+    "Arabic commas": (EXACT.replace('", "', '"، "'), MAIL, {"punctuation"}),
+    "Arabic semicolons": (EXACT.replace('", "', '"؛ "'), MAIL, {"punctuation"}),
+    "full-width quotes": (EXACT.replace('"', "＂"), MAIL, {"quotes"}),
+    "corner brackets": (
+        "{「input_text」：「他说「好」，走了」，「label」：「a」，「misleading_label」：「b」}",
+        fields("他说「好」，走了"),
+        {"quotes", "punctuation"},
+    ),
+    "guillemets": (
+        "{«input_text»: «He said «yes», twice», «label»: «a», «misleading_label»: «b»}",
+        fields("He said «yes», twice"),
+        {"quotes"},
+    ),
+    "full-width braces": (
+        "｛“input_text”：“x”，“label”：“a”，“misleading_label”：“b”｝",
+        fields(),
+        {"quotes", "punctuation"},
+    ),
+    "other scripts' punctuation in a text": (
+        json.dumps(fields("一，二：「三」、«四»")) + "!",
+        fields("一，二：「三」、«四»"),
+        {"prose"},
+    ),
     "reasoning": (f"<think>\nThe user wants one.\n</think>\n\n{EXACT}", MAIL, {"reasoning"}),
     "reasoning with a draft": (f"<think>\nMaybe {SECOND}? No.\n</think>\n{EXACT}", MAIL, {"reasoning"}),
     "reasoning not opened": (f"Okay, maybe {SECOND}.\n</think>\n```json\n{EXACT}\n```", MAIL, {"reasoning", "fence"}),
@@ -121,7 +220,6 @@ OBJECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
         MAIL,
         {"reasoning"},
     ),
-    "reasoning never closed": (f"<think>\n{EXACT}", MAIL, {"reasoning"}),
     "a tag of reasoning in a string": (
         "```json\n" + json.dumps(fields("Is </think> a tag?")) + "\n```",
         fields("Is </think> a tag?"),
@@ -202,10 +300,43 @@ def test_objects_that_are_taken(name: str) -> None:
     assert repairs <= REPAIRS.keys()
 
 
-@pytest.mark.parametrize("name", [name for name in OBJECTS if not {"missing_close", "reasoning"} & OBJECTS[name][2]])
+IN_TALK = (  # other text before and behind the value
+    "prose with braces and an apostrophe",
+    "prose and fence",
+    "several with prose",
+    "broken, with prose around",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in OBJECTS if not {"missing_close", "reasoning"} & OBJECTS[name][2] and name not in IN_TALK]
+)
 def test_a_complete_object_is_taken_at_the_token_limit_too(name: str) -> None:
     text, _, _ = OBJECTS[name]
     assert parse_object(text, "length") == parse_object(text, "stop")
+
+
+@pytest.mark.parametrize("name", IN_TALK)
+def test_a_value_in_talk_that_the_token_limit_cut_off_may_be_a_draft(name: str) -> None:
+    """A chat template may have opened the reasoning, and the closing mark never came."""
+    refusal = parse_object(OBJECTS[name][0], "length")
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, "draft" in refusal.detail) == ("truncated", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"I could list {JSON_LIST}, but rather",
+        f"I could list:\n```\n{JSON_LIST}\n```\nbut rather",
+        "I could list:\n1. One.\n2. Two.\nBut rather",
+    ],
+)
+def test_so_may_a_list(text: str) -> None:
+    assert isinstance(parse_string_list(text, "stop"), Parsed)
+    refusal = parse_string_list(text, "length")
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "truncated"
 
 
 REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
@@ -214,7 +345,8 @@ REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
     "nothing": ("", "stop", "empty", "no text"),
     "white space": (" \n\t\ufeff", "stop", "empty", "no text"),
     "an empty fence": ("```json\n```", "stop", "empty", "no text"),
-    "reasoning only": ("<think>hm</think>\n", "stop", "empty", "no text"),
+    "reasoning only": ("<think>hm</think>\n", "stop", "empty", "nothing stands behind"),
+    "reasoning never closed": (f"<think>\n{EXACT}", "stop", "truncated", "reasoning"),
     "reasoning only, at the limit": ("<think>hm</think>\n", "length", "truncated", "reasoning"),
     "reasoning cut off": (f"<think>Maybe {EXACT} or", "length", "truncated", "reasoning"),
     "an open string": (EXACT[:-4], "stop", "truncated", "3 fields"),
@@ -238,7 +370,7 @@ REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
     "an empty list": ("[]", "stop", "wrong_shape", "an empty list"),
     "a missing field": ('{"input_text": "x", "label": "a"}', "stop", "missing_field", "missing: misleading_label"),
     "two missing fields": ('{"label": "a"}', "stop", "missing_field", "input_text, misleading_label"),
-    "a key in other case": (EXACT.replace("label", "Label"), "stop", "missing_field", "label"),
+    "a key that is another word": (EXACT.replace('"label', '"labels'), "stop", "missing_field", "label"),
     "a missing field in python": ("{'label': 'a'}", "stop", "missing_field", "input_text"),
     "a blank field": (json.dumps(fields(label=" \n")), "stop", "empty_field", "label"),
     "empty fields": (json.dumps(fields("", "", "")), "stop", "empty_field", "input_text, label"),
@@ -260,6 +392,116 @@ REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
         "stop",
         "not_json",
         "other keys",
+    ),
+    "a quote that may be a key": (
+        '{"input_text": "He said "yes", then: "bye" to me", "label": "a", "misleading_label": "b"}',
+        "stop",
+        "not_json",
+        "other keys",
+    ),
+    "a key twice": ('{"label": "first", ' + EXACT[1:], "stop", "wrong_shape", "label twice"),
+    "a key twice, in python": ("{'label': 'first', " + repr(MAIL)[1:], "stop", "wrong_shape", "label twice"),
+    "a key twice, once escaped": (r'{"lab\u0065l": "first", ' + EXACT[1:], "stop", "wrong_shape", "label twice"),
+    "a key twice, in other case": ('{"Label": "first", ' + EXACT[1:], "stop", "wrong_shape", "label twice"),
+    "a key twice, with a space": ('{"input text": "x", ' + EXACT[1:], "stop", "wrong_shape", "input_text twice"),
+    "a key twice, escaped for Markdown": (
+        r'{"input\\_text": "x", ' + EXACT[1:],
+        "stop",
+        "wrong_shape",
+        "input_text twice",
+    ),
+    "a key twice, in no form that was asked for": (
+        '{"Label": "first", "LABEL": "second", "input_text": "x", "misleading_label": "b"}',
+        "stop",
+        "wrong_shape",
+        "label twice",
+    ),
+    "a key twice, once of another type": ('{"label": 1, ' + EXACT[1:], "stop", "wrong_shape", "label twice"),
+    "two examples in one": (f"{EXACT[:-1]}, {SECOND[1:]}", "stop", "wrong_shape", "two examples"),
+    "two examples in one, in a list": (f"[{EXACT[:-1]}, {SECOND[1:]}]", "stop", "wrong_shape", "two examples"),
+    "two examples in one, fenced": (f"```\n{EXACT[:-1]},\n{SECOND[1:]}\n```", "stop", "wrong_shape", "two examples"),
+    "two examples in one, in prose": (f"Here: {EXACT[:-1]}, {SECOND[1:]}", "stop", "wrong_shape", "two examples"),
+    "two examples in one, not closed": (f"{EXACT[:-1]}, {SECOND[1:-1]}", "stop", "wrong_shape", "two examples"),
+    "two examples in one, in an object": (
+        f'{{"example": {EXACT[:-1]}, {SECOND[1:]}}}',
+        "stop",
+        "wrong_shape",
+        "two examples",
+    ),
+    "two examples in one, broken": (
+        f"{EXACT[:-1]}, {SECOND[1:]}".replace('", "label', '" "label', 1),
+        "stop",
+        "wrong_shape",
+        "two examples",
+    ),
+    "two examples in one, broken in a list": (
+        f"[{EXACT[:-1]} {SECOND[1:]}]",
+        "stop",
+        "wrong_shape",
+        "two examples",
+    ),
+    "two examples in one, in a JSON string": (
+        json.dumps(f"{EXACT[:-1]}, {SECOND[1:]}"),
+        "stop",
+        "wrong_shape",
+        "two examples",
+    ),
+    "an object twice under one key": (f'{{"a": {EXACT}, "a": {SECOND}}}', "stop", "wrong_shape", "several examples"),
+    "two in an object": (json.dumps({"a": MAIL, "b": OTHER}), "stop", "wrong_shape", "several examples"),
+    "a list in an object": (json.dumps({"examples": [MAIL, OTHER]}), "stop", "wrong_shape", "several examples"),
+    "two in an object, one a JSON string": (
+        json.dumps({"a": EXACT, "b": OTHER}),
+        "stop",
+        "wrong_shape",
+        "several examples",
+    ),
+    "another label around": (json.dumps({"label": "x", "example": MAIL}), "stop", "wrong_shape", "several examples"),
+    "a schema": (
+        json.dumps({"type": "object", "properties": {key: {"type": "string"} for key in MAIL}, "required": list(MAIL)}),
+        "stop",
+        "wrong_type",
+        "input_text is an object",
+    ),
+    "a schema of words": (
+        json.dumps({"type": "object", "properties": dict.fromkeys(MAIL, "string")}),
+        "stop",
+        "wrong_shape",
+        "schema",
+    ),
+    "a schema of the prompt's words": (
+        json.dumps(
+            {
+                "properties": {
+                    "input_text": "a string, the input text specified by the classification task.",
+                    "label": "The correct label of the input text.",
+                    "misleading_label": "an incorrect label that is related to the task",
+                }
+            }
+        ),
+        "stop",
+        "wrong_shape",
+        "schema",
+    ),
+    "an incomplete object in another": (json.dumps({"example": fields(" ")}), "stop", "empty_field", "input_text"),
+    "fields in several objects": (
+        json.dumps({"input": {"input_text": "x"}, "output": {"label": "a", "misleading_label": "b"}}),
+        "stop",
+        "missing_field",
+        "input_text",
+    ),
+    "an example in a text": (
+        json.dumps({"input_text": EXACT, "label": "a"}),
+        "stop",
+        "missing_field",
+        "misleading_label",
+    ),
+    "cut off in an object": (f'{{"example": {EXACT[:-4]}', "stop", "truncated", "3 fields"),
+    "in an object that is not closed, at the limit": (f'{{"example": {EXACT}', "length", "truncated", ""),
+    "too many JSON strings": (
+        json.dumps(json.dumps(json.dumps(json.dumps(EXACT)))),
+        "stop",
+        "wrong_shape",
+        "a string",
     ),
 }
 
@@ -369,7 +611,6 @@ def test_prefixes_of_a_list_keep_its_complete_items(form: str) -> None:
 
 # ------------------------------------------------------------------------------------------------ lists
 
-JSON_LIST = json.dumps(TASKS)
 LISTS: dict[str, tuple[str, set[str]]] = {
     "exact": (JSON_LIST, set()),
     "python": (repr(list(TASKS)), {"quotes"}),
@@ -389,6 +630,32 @@ LISTS: dict[str, tuple[str, set[str]]] = {
     "objects one a line": ("\n".join(json.dumps({"task": task}) for task in TASKS), {"object_items", "several_lists"}),
     "nested": (f"[{JSON_LIST}]", {"one_element_list"}),
     "an object with the list, in a list": (json.dumps([{"tasks": TASKS}]), {"one_element_list", "wrapped_list"}),
+    "in objects in one another": (json.dumps({"result": {"tasks": TASKS}}), {"wrapped_list"}),
+    "under a key in other case": (json.dumps({"Tasks": TASKS, "notes": ["x"]}), {"wrapped_list"}),
+    "of labels, beside another": (json.dumps({"labels": TASKS, "notes": ["x"]}), {"wrapped_list"}),
+    "in a schema": (
+        json.dumps({"type": "object", "properties": {"tasks": TASKS}, "required": ["tasks"]}),
+        {"wrapped_list"},
+    ),
+    "in the type of a schema": (
+        json.dumps({"type": "object", "properties": {"tasks": {"type": "array", "items": TASKS}}}),
+        {"wrapped_list"},
+    ),
+    "twice the same under one key": (f'{{"tasks": {JSON_LIST}, "tasks": {JSON_LIST}}}', {"wrapped_list"}),
+    "a JSON string": (json.dumps(JSON_LIST), {"json_string"}),
+    "a JSON string of a JSON string": (json.dumps(json.dumps(JSON_LIST)), {"json_string"}),
+    "a JSON string in a list": (json.dumps([JSON_LIST]), {"json_string"}),
+    "a JSON string in an object": (json.dumps({"tasks": JSON_LIST}), {"wrapped_list"}),
+    "objects in JSON strings": (
+        json.dumps([json.dumps({"task": task}) for task in TASKS]),
+        {"json_string", "object_items"},
+    ),
+    "objects with a task in other case": (json.dumps([{"n": 1, "Task": task} for task in TASKS]), {"object_items"}),
+    "Japanese commas": (JSON_LIST.replace('", "', '"、"'), {"punctuation"}),
+    "corner brackets": ("[「" + "」、「".join(TASKS) + "」]", {"punctuation", "quotes"}),
+    "full-width brackets": (f"［{JSON_LIST[1:-1].replace(', ', '，')}］", {"punctuation"}),
+    "guillemets and semicolons": ("[«" + "»; «".join(TASKS) + "»]", {"punctuation", "quotes"}),
+    "a token that ends the turn": ("\n".join(f"- {task}" for task in TASKS) + "<|im_end|>", {"line_list", "prose"}),
     "two lists": (f"Mail:\n{json.dumps(TASKS[:1])}\nNews:\n{json.dumps(TASKS[1:])}", {"prose", "several_lists"}),
     "trailing comma": (JSON_LIST[:-1] + ",]", {"trailing_comma"}),
     "missing comma": (JSON_LIST.replace('", "', '" "', 1), {"syntax"}),
@@ -434,6 +701,16 @@ REFUSED_LISTS: dict[str, tuple[str, FinishReason, str]] = {
     "a string": ('"Classify."', "stop", "wrong_shape"),
     "empty": ("[]", "stop", "wrong_shape"),
     "empty, fenced": ("```json\n[]\n```", "stop", "wrong_shape"),
+    "two lists under one key": ('{"tasks": ["a"], "tasks": ["b"]}', "stop", "wrong_shape"),
+    "two lists under one key, in python": ("{'tasks': ['a'], 'tasks': ['b']}", "stop", "wrong_shape"),
+    "two lists under two spellings of a key": ('{"tasks": ["a"], "Tasks": ["b"]}', "stop", "wrong_shape"),
+    "two items in each object": ('[{"label": "a", "label": "b"}]', "stop", "wrong_shape"),
+    "a schema": (
+        json.dumps({"type": "object", "properties": {"tasks": {"type": "array"}}, "required": ["tasks"]}),
+        "stop",
+        "wrong_shape",
+    ),
+    "a schema in the list": ('{"tasks": [{"type": "string"}]}', "stop", "wrong_shape"),
     "numbers": ("[1, 2]", "stop", "wrong_type"),
     "blanks": ('["", " "]', "stop", "empty_field"),
     "cut in the first item": ('["Classify the', "length", "truncated"),
@@ -453,6 +730,7 @@ def test_lists_that_are_refused(name: str) -> None:
 
 def test_bad_items_of_a_list_come_back() -> None:
     text = json.dumps(["good", 1, "", None, ["x"], {"a": 1, "b": 2}, {"task": " "}, {"task": 3}, "fine"])
+    text = text[:-1] + ', {"task": "one", "Task": "two"}]'
     result = parse_string_list(text, "stop")
     assert isinstance(result, Parsed)
     assert result.value == ("good", "fine")
@@ -464,6 +742,7 @@ def test_bad_items_of_a_list_come_back() -> None:
         ("wrong_type", '{"a": 1, "b": 2}'),
         ("empty_field", '{"task": " "}'),
         ("wrong_type", '{"task": 3}'),
+        ("wrong_shape", '[{"task": "one"}, {"Task": "two"}]'),
     ]
 
 
@@ -512,6 +791,23 @@ HOSTILE: dict[str, str] = {
     "broken objects": '{"a": "b" "c"} ' * 20_000,
     "broken lists": '["a" "c"] ' * 20_000,
     "broken and deep": '{"a" "b": ' * 20_000,
+    "channels": "<|channel|>" * 10_000,
+    "marks and quotes": '</think>["' * 30_000,
+    "answers": "<answer>" * 10_000,
+    "tokens that end a turn": "x" + "<|im_end|>" * 10_000,
+    "half marks": "<think " * 40_000,
+    "long marks": "<" + "think" * 60_000,
+    "phrases": "Here is my thought process:\n" * 10_000,
+    "wrappers": '{"a": ' * 900 + "{}" + "}" * 900,
+    "wrappers with fields": '{"label": "a", "b": ' * 900 + "{}" + "}" * 900,
+    "one wrapper, many inside": '{"a": [' + '{"label": "a"},' * 10_000 + "1]}",
+    "keys twice": "{" + '"label": "a",' * 60_000 + '"label": "b"}',
+    "JSON strings": json.dumps(json.dumps("[" + "1," * 60_000 + "1]")),
+    "strings in a wrapper": json.dumps({"a": ["[[[[" for _ in range(20_000)]}),
+    "corner brackets": "[" + "「" * 200_000,
+    "guillemets": "[«" + "«»" * 100_000,
+    "full-width brackets": "［" * 100_000,
+    "bare keys": "{a" + " a" * 100_000,
     "bold": "- " + "*" * 100_000,
     "mark": "".join(map(chr, range(0xFDD0, 0xFDF0))) + '{"a" "b"}',
 }
@@ -621,7 +917,7 @@ def check(result: Parsed[Any] | Refusal) -> None:
         assert value == value.strip()
     pyarrow.array([*values, *(part for entry in result.refused for part in entry)], type=pyarrow.string())
     for reason, detail, item in result.refused:
-        assert reason in ("wrong_type", "empty_field")
+        assert reason in ("wrong_type", "empty_field", "wrong_shape")
         assert detail.isprintable()
         json.loads(item)
 

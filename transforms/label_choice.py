@@ -13,7 +13,7 @@ from typing import Final
 
 from transforms.elements import FinishReason
 from transforms.labels import normal_form
-from transforms.parsing import Parsed, Refusal, parse_object
+from transforms.parsing import Parsed, Refusal, answer_text, parse_object
 
 _FIELDS: Final = ("label",)
 _NUMBER: Final = re.compile(r"""((?:["']label["']|\blabel)\s*:\s*)([12])(?=\s*[,}\]]|\s*$)""")
@@ -50,10 +50,11 @@ def read_choice(text: str, finish_reason: FinishReason, first: str, second: str)
     if isinstance(found, Parsed):
         named = found.value["label"]
         return Named(named, which_label(named, first, second))
-    if finish_reason == "stop" and len(text) <= _MAX_BARE:
-        label = which_label(text, first, second)
+    bare = answer_text(text, finish_reason) if finish_reason == "stop" else None
+    if bare is not None and len(bare) <= _MAX_BARE:
+        label = which_label(bare, first, second)
         if label is not None:
-            return Named(text.strip(), label)
+            return Named(bare.strip(), label)
     return found
 
 

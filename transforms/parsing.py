@@ -15,22 +15,29 @@ to reader 3, which would close the open string without a word. Before reader 3 s
 text; a value that comes back with the mark in it ran into the end, and counts as cut off.
 
 An object that lacks nothing but its closing brackets is taken if the model stopped by itself, and is `truncated` if the
-token limit stopped it: the quotation mark that seems to close the last value may then be one inside the value.
+token limit stopped it: the quotation mark that seems to close the last value may then be one inside the value. So is a
+value in the middle of talk that the limit cut off: it may be a draft of a model that was still thinking.
+
+Two examples in one object are never mixed: keys that come twice with other values, however they are spelled, and two
+different examples in one wrapper are refused.
 """
 
 from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import json_repair
 
 from transforms.elements import FILTERED, FinishReason
+from transforms.reasoning import Value, drop_end_tokens, find_answer
 from transforms.texts import clean_text
 
 T = TypeVar("T")
@@ -55,11 +62,16 @@ REPAIRS: Final[Mapping[str, str]] = {
     "trailing_comma": "a comma stood before a closing bracket",
     "comments": "the value held comments",
     "missing_close": "closing brackets were missing at the end of the reply",
+    "punctuation": "commas, colons or brackets between values were those of another script",
     "syntax": "the syntax was broken and mended by json_repair",
     "surrogates": "lone surrogates were replaced by U+FFFD",
     # structure
     "one_element_list": "the value stood in a list of its own",
     "several_objects": "there were several objects; the first complete one was taken",
+    "wrapped_object": "the object stood in another one",
+    "json_string": "the JSON stood in a JSON string",
+    "key_spelling": "keys were spelled in another case, or with spaces, hyphens or escapes",
+    "repeated_keys": "keys came twice with the same value",
     "extra_keys": "keys that were not asked for were left out",
     "wrapped_list": "the list stood in an object",
     "object_items": "items of the list were objects that hold one string",
@@ -86,6 +98,7 @@ text than models of 2026 send in one reply: 64,000 tokens of some four character
 """
 
 _MAX_REPAIRS = 4  # calls of json_repair for one reply
+_MAX_STRINGS = 3  # JSON strings in one another
 _MAX_DEPTH = 64  # containers in one another; an example needs 2, a list of tasks 3
 _MAX_DIGITS = 600  # Python can be told to refuse int() of more than 640 digits, and never of fewer
 _RESCAN = 1  # how often, on average, a character may be read again from another opening bracket
@@ -112,21 +125,33 @@ class Refusal:
 def parse_object(
     text: str, finish_reason: FinishReason, fields: Sequence[str] = EXAMPLE_FIELDS
 ) -> Parsed[dict[str, str]] | Refusal:
-    """A reply that should be one JSON object of strings -> its fields, or why it cannot be taken.
+    """Reads a reply that should be one JSON object of strings.
 
-    Of several objects the first complete one is taken. Values are stripped of white space at both ends and otherwise
-    kept as they are; a value that is not a string is refused, never converted.
+    Of several objects the first complete one is taken. One that stands in another object is taken if it is the only one
+    there. Values are stripped of white space at both ends and otherwise kept as they are; a value that is not a string
+    is refused, never converted.
 
     Args:
       text: the reply as it came.
       finish_reason: why the model stopped.
-      fields: the keys that must be there, matched exactly; other keys are left out.
+      fields: the keys that must be there, in whatever case and with whatever between their words; other keys are left
+        out.
+
+    Returns:
+      The fields, or why they cannot be taken.
     """
+    return _parse_object(text, finish_reason, tuple(fields), 0)
+
+
+def _parse_object(
+    text: str, finish_reason: FinishReason, fields: tuple[str, ...], strings: int
+) -> Parsed[dict[str, str]] | Refusal:
+    """`parse_object` for what stands in so many JSON strings."""
     if finish_reason in FILTERED:
         return Refusal(reason="blocked", detail=FILTERED[finish_reason])
     known, value = _exact(text)
     if known:
-        return _choose(_dicts(value), value, fields, set())
+        return _choose(value, finish_reason, fields, set(), strings)
     prepared = _prepare(text, finish_reason)
     if isinstance(prepared, Refusal):
         return prepared
@@ -134,7 +159,10 @@ def parse_object(
     inner = _unfence(body)
     known, value = _exact(inner) if inner in body else (False, None)  # else a string holds a fence too
     if known:
-        return _choose(_dicts(value), value, fields, repairs | _outside(body.replace(inner, "", 1)))
+        before, _, after = body.partition(inner)
+        if _is_amid_talk(before, after, finish_reason):
+            return _DRAFT
+        return _choose(value, finish_reason, fields, repairs | _outside(before + after), strings)
 
     reads = list(_scan(body, rescan_cut=True))
     failures: list[_Failure] = []
@@ -146,20 +174,24 @@ def parse_object(
             seen += bool(candidate) or (is_open and read.is_data)  # else it is `{}` in prose, or a brace
             if is_open and not (read.status == "cut" and finish_reason == "stop" and read.after_value):
                 if read.status == "cut":
-                    failures.append(_cut_failure({**candidate, read.key: None}, fields))
+                    failures.append(_cut_failure(read, fields))
                 continue
             if chosen is not None:
                 continue
             taken = _take(candidate, fields)
             if isinstance(taken, _Failure):
-                failures.append(_cut_failure(candidate, fields) if is_open else taken)
+                failures.append(_cut_failure(read, fields) if is_open and not taken.is_mixed else taken)
+            elif {"extra_keys", "inner_quotes"} <= taken[1] | read.repairs:
+                failures.append(_astray_failure(fields))  # an extra key may be a part of the text
             else:
                 found, mended = taken
                 chosen = (found, read, mended | ({"missing_close"} if read.status == "cut" else set()))
         if read.status == "cut" and not list(_dicts(read.value)):
-            failures.append(_cut_failure({}, fields))
+            failures.append(_cut_failure(read, fields))
     if chosen is not None:
         found, read, mended = chosen
+        if _is_amid_talk(body[: read.start], body[read.end :], finish_reason):
+            return _DRAFT
         mended |= repairs | read.repairs | _around(body, reads)
         if seen > 1:
             mended.add("several_objects")
@@ -189,7 +221,9 @@ def parse_object(
             for candidate in candidates:
                 taken = _take(candidate, fields)
                 if mark in _flat(candidate):
-                    failures.append(_cut_failure(candidate, fields))
+                    failures.append(_cut_failure(_Read.whole(candidate), fields))
+                elif _repeats(source, value, fields):
+                    failures.append(_mixed_failure(fields, "a key"))
                 elif not isinstance(taken, _Failure) and not (keeps_all and _is_whole(source, candidate)):
                     failures.append(
                         _Failure(len(fields), "not_json", "quotation marks too broken to tell the fields apart")
@@ -199,10 +233,10 @@ def parse_object(
                 else:
                     found, mended = taken
                     if "extra_keys" in mended:  # which may be a part of the text that json_repair took for a key
-                        failures.append(
-                            _Failure(len(fields), "not_json", "too broken to tell its other keys from its text")
-                        )
+                        failures.append(_astray_failure(fields))
                         continue
+                    if _is_amid_talk(body[: read.start], body[end:], finish_reason):
+                        return _DRAFT
                     mended |= repairs | {"syntax"} | _outside(body[: read.start] + "\n" + body[end:])
                     if len(candidates) > 1:
                         mended.add("several_objects")
@@ -216,7 +250,7 @@ def parse_object(
 
 
 def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[str, ...]] | Refusal:
-    """A reply that should be a JSON or Python list of strings -> its items, or why it cannot be taken.
+    """Reads a reply that should be a JSON or Python list of strings.
 
     Items are stripped at both ends. Those that are blank or not strings come back in `refused`; of a list that was cut
     off, the incomplete last item is dropped and the others are kept. An item of a cut-off list is complete if something
@@ -225,15 +259,20 @@ def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[st
     Args:
       text: the reply as it came.
       finish_reason: why the model stopped.
+
+    Returns:
+      The items, or why they cannot be taken.
     """
+    return _parse_list(text, finish_reason, 0)
+
+
+def _parse_list(text: str, finish_reason: FinishReason, strings: int) -> Parsed[tuple[str, ...]] | Refusal:
+    """`parse_string_list` for what stands in so many JSON strings."""
     if finish_reason in FILTERED:
         return Refusal(reason="blocked", detail=FILTERED[finish_reason])
     known, value = _exact(text)
     if known:
-        items = _items(_Read.whole(value), finish_reason)
-        if items is None:
-            return Refusal(reason="wrong_shape", detail=f"expected a list of strings, found {_kind(value)}")
-        return _collect([items], set())
+        return _whole_list(value, finish_reason, set(), strings)
     prepared = _prepare(text, finish_reason)
     if isinstance(prepared, Refusal):
         return prepared
@@ -241,10 +280,10 @@ def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[st
     inner = _unfence(body)
     known, value = _exact(inner) if inner in body else (False, None)  # else a string holds a fence too
     if known:
-        items = _items(_Read.whole(value), finish_reason)
-        if items is None:
-            return Refusal(reason="wrong_shape", detail=f"expected a list of strings, found {_kind(value)}")
-        return _collect([items], repairs | _outside(body.replace(inner, "", 1)))
+        before, _, after = body.partition(inner)
+        if _is_amid_talk(before, after, finish_reason):
+            return _DRAFT
+        return _whole_list(value, finish_reason, repairs | _outside(before + after), strings)
 
     lines = _lines(body, finish_reason)
     bullets = _bullet_texts(body) if lines is not None and len(lines.good) > 1 else []
@@ -292,7 +331,7 @@ def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[st
         if items is not None:
             items.repairs |= read.repairs
             lists.append(items)
-        elif isinstance(read.value, dict) and isinstance(read.value.get("task"), str) and not read.open:
+        elif isinstance(read.value, dict) and any(map(_is_text, _named(read.value, "task"))) and not read.open:
             loose.append(read.value)
     if loose and not any(items.good for items in lists):
         items = _items(_Read.whole(loose), finish_reason)
@@ -300,9 +339,13 @@ def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[st
             items.repairs.add("several_lists")
             lists = [items]
     good = [items for items in lists if items.good]
+    if good and _is_amid_talk(body[: reads[0].start], body[reads[-1].end :], finish_reason):
+        return _DRAFT
     if good:
         return _collect(good, repairs | _around(body, reads))
     if lines is not None and lines.good and not any(read.status == "cut" for read in reads):
+        if lines.is_amid_talk:
+            return _DRAFT
         return _collect([lines], repairs)
     if lists:
         return _collect(lists[:1], repairs)
@@ -319,6 +362,31 @@ class _Failure:
     rank: int
     reason: str
     detail: str
+    is_mixed: bool = False  # it has all there is, and more: two examples in one
+
+
+class _Object(dict[str, Any]):
+    """An object in which keys come twice: the last value of each, as JSON has it, and the others in `earlier`."""
+
+    __slots__ = ("earlier",)
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]] = ()) -> None:
+        super().__init__()
+        self.earlier: list[tuple[str, Any]] = []
+        for key, value in pairs:
+            self.put(key, value)
+
+    def put(self, key: str, value: object) -> None:
+        if key in self:
+            self.earlier.append((key, self[key]))
+        self[key] = value
+
+
+def _pairs(candidate: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """All keys and values of an object, with those that come twice."""
+    if isinstance(candidate, _Object):
+        yield from candidate.earlier
+    yield from candidate.items()
 
 
 def _dicts(value: object) -> Iterator[dict[str, Any]]:
@@ -332,20 +400,55 @@ def _dicts(value: object) -> Iterator[dict[str, Any]]:
             waiting.extend(reversed(item))
 
 
-def _take(candidate: Mapping[str, object], fields: Sequence[str]) -> tuple[dict[str, str], set[str]] | _Failure:
-    """An object -> its fields and what was mended in them, or why it is not complete."""
+@functools.lru_cache(maxsize=256)
+def _key_form(key: str) -> str:
+    """What is left of a key without case, spaces, hyphens, escapes and other marks."""
+    if len(key) > _MAX_KEY:
+        return ""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", key).casefold()))
+
+
+_MAX_KEY = 100  # characters of a key that may stand for a field
+
+
+@functools.lru_cache(maxsize=16)
+def _forms(fields: tuple[str, ...]) -> Mapping[str, str]:
+    return {_key_form(field): field for field in fields}
+
+
+def _take(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[dict[str, str], set[str]] | _Failure:
+    """Takes the fields of an object, or those of the only example in it.
+
+    Returns:
+      The fields and what was mended, or why the object is not complete.
+    """
+    taken = _take_fields(candidate, fields)
+    if not isinstance(taken, _Failure) or taken.is_mixed:
+        return taken
+    inside = _take_inside(candidate, fields)
+    return taken if inside is None or (isinstance(inside, _Failure) and inside.rank <= taken.rank) else inside
+
+
+def _take_fields(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[dict[str, str], set[str]] | _Failure:
+    repairs: set[str] = set()
+    values: Mapping[str, Any] = candidate
     missing = [field for field in fields if field not in candidate]
+    if missing or len(candidate) != len(fields) or isinstance(candidate, _Object):
+        by_field = _by_field(candidate, fields)
+        if isinstance(by_field, _Failure):
+            return by_field
+        values, repairs = by_field
+        missing = [field for field in fields if field not in values]
     rank = len(fields) - len(missing)
     if missing:
         if not candidate:
             return _Failure(rank, "wrong_shape", "the object is empty")
         return _Failure(rank, "missing_field", _line("missing: " + ", ".join(missing)))
     found: dict[str, str] = {}
-    repairs: set[str] = set() if len(candidate) == len(fields) else {"extra_keys"}
     wrong: list[str] = []
     blank: list[str] = []
     for field in fields:
-        value = candidate[field]
+        value = values[field]
         if not isinstance(value, str):
             wrong.append(f"{field} is {_kind(value)}")
             continue
@@ -361,19 +464,178 @@ def _take(candidate: Mapping[str, object], fields: Sequence[str]) -> tuple[dict[
     return found, repairs
 
 
-def _cut_failure(candidate: Mapping[str, object], fields: Sequence[str]) -> _Failure:
-    rank = sum(field in candidate for field in fields)
+def _by_field(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[dict[str, Any], set[str]] | _Failure:
+    """The values of an object by the field that their key stands for, or why a field has two."""
+    forms = _forms(fields)
+    repairs: set[str] = set()
+    values: dict[str, Any] = {}
+    keys: dict[str, str] = {}
+    for key, value in _pairs(candidate):
+        field = key if key in fields else forms.get(_key_form(key))
+        if field is None:
+            repairs.add("extra_keys")
+            continue
+        if "\\" in key and isinstance(value, str):  # the reply was escaped for Markdown
+            value = value.replace("\\_", "_")
+        if field in values:
+            if not _is_same(values[field], value):
+                return _mixed_failure(fields, field)
+            repairs.add("repeated_keys")
+        if keys.get(field) != field:
+            keys[field], values[field] = key, value
+    if any(key != field for field, key in keys.items()):
+        repairs.add("key_spelling")
+    return values, repairs
+
+
+def _is_same(one: object, other: object) -> bool:
+    return isinstance(one, str) and isinstance(other, str) and one.strip() == other.strip()
+
+
+def _mixed_failure(fields: Sequence[str], twice: str) -> _Failure:
+    """The failure of an object that holds two examples; it outranks those of what is merely incomplete."""
+    return _Failure(
+        len(fields) + 1, "wrong_shape", f"two examples in one object: {twice} twice, with other values", True
+    )
+
+
+def _astray_failure(fields: Sequence[str]) -> _Failure:
+    return _Failure(len(fields), "not_json", "too broken to tell its other keys from its text")
+
+
+def _take_inside(root: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[dict[str, str], set[str]] | _Failure | None:
+    """Takes the fields of the only example inside an object that is none itself.
+
+    Returns:
+      The fields and what was mended; or why there are none, which is the failure that came nearest; None where there is
+      no object inside.
+    """
+    found: tuple[dict[str, str], set[str]] | None = None
+    nearest: _Failure | None = None
+    around: Mapping[str, str] = _texts_of(root, fields)
+    waiting: list[tuple[object, int, Mapping[str, str]]] = [(value, 0, around) for value in _children(root, fields)]
+    while waiting:
+        value, strings, around = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend((item, strings, around) for item in value)
+        elif isinstance(value, str):
+            known, inner = _exact(value) if strings < _MAX_STRINGS and _JSON_START.match(value) else (False, None)
+            if known:
+                waiting.append((inner, strings + 1, around))
+        elif isinstance(value, dict):
+            taken = _take_fields(value, fields)
+            if not isinstance(taken, _Failure) and all(map(_DESCRIPTION.match, taken[0].values())):
+                taken = _Failure(len(fields), "wrong_shape", "a schema: the values say what is to stand there")
+            if isinstance(taken, _Failure):
+                if taken.is_mixed:
+                    return taken
+                if nearest is None or taken.rank > nearest.rank:
+                    nearest = taken
+                around = {**around, **_texts_of(value, fields)}
+                waiting.extend((child, strings, around) for child in _children(value, fields))
+            elif (found is not None and found[0] != taken[0]) or any(
+                taken[0][field] != text for field, text in around.items()
+            ):
+                return _Failure(len(fields) + 1, "wrong_shape", "there are several examples in one object", True)
+            else:
+                mended = taken[1] | {"wrapped_object"} | ({"json_string"} if strings else set())
+                found = (taken[0], mended if found is None else mended & found[1])
+    return found if found is not None else nearest
+
+
+def _texts_of(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, str]:
+    """The fields that an incomplete object has as texts: an example inside it must not have others."""
+    forms = _forms(fields)
+    texts = ((forms.get(_key_form(key)), value) for key, value in _pairs(candidate))
+    return {field: value.strip() for field, value in texts if field is not None and isinstance(value, str)}
+
+
+def _children(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> Iterator[object]:
+    """The values of an object that may hold an example: a field's own text is no place for one."""
+    forms = _forms(fields)
+    for key, value in _pairs(candidate):
+        if isinstance(value, (dict, list)) or (isinstance(value, str) and _key_form(key) not in forms):
+            yield value
+
+
+_JSON_START = re.compile(r'\s*[\[{"]')
+_DESCRIPTION = re.compile(
+    r"\W*(?:(?:an?\s+)?(?:string|str|text)\b\W*(?:$|[,:;(–-])|(?:the|an?)\s+(?:input text|(?:in)?correct label)\b)",
+    re.I,
+)
+"""A value that says what is to stand there: its type, or the prompt's own words for it."""
+
+
+def _repeats(source: str, repaired: object, fields: Sequence[str]) -> bool:
+    """Whether a key of a broken text comes twice in one object.
+
+    json_repair keeps the last value of such a key, or makes two objects out of one.
+    """
+    objects = list(_every_dict(repaired))
+    forms = [frozenset(map(_key_form, each)) for each in objects]
+    found: dict[str, int] = {}
+    for match in _KEY.finditer(source):
+        form = _key_form(match[1])
+        found[form] = found.get(form, 0) + 1
+    return len(objects) > source.count("{") or any(
+        found.get(form, 0) > sum(form in each for each in forms) for form in map(_key_form, fields)
+    )
+
+
+_KEY = re.compile(r"""["'“”‘’]([^"'“”‘’\n]{1,100})["'“”‘’]\s*:""")
+
+
+def _every_dict(value: object) -> Iterator[dict[str, Any]]:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield item
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _cut_failure(read: _Read, fields: tuple[str, ...]) -> _Failure:
+    """The failure of what the text ends inside of: of a read, or of an object that was repaired."""
+    keys = [
+        read.key,
+        *itertools.chain.from_iterable(each for each in (*read.open, read.value) if isinstance(each, dict)),
+    ]
+    forms = _forms(fields)
+    rank = len({_key_form(key) for key in keys} & forms.keys())
     return _Failure(rank, "truncated", f"the reply ends inside its object, with {rank} of {len(fields)} fields begun")
 
 
 def _choose(
-    candidates: Iterator[dict[str, Any]], value: object, fields: Sequence[str], repairs: set[str]
+    value: object, finish_reason: FinishReason, fields: tuple[str, ...], repairs: set[str], strings: int
 ) -> Parsed[dict[str, str]] | Refusal:
-    """The objects of an exact JSON value -> the first complete one, or why there is none."""
+    """Takes the first complete object of an exact JSON value.
+
+    Args:
+      value: what was read.
+      finish_reason: why the model stopped.
+      fields: the keys that must be there.
+      repairs: what was mended so far.
+      strings: in how many JSON strings the value stands.
+    """
+    if isinstance(value, dict):  # the common case
+        taken = _take(value, fields)
+        if isinstance(taken, _Failure):
+            return Refusal(reason=taken.reason, detail=taken.detail)
+        return Parsed(value=taken[0], repairs=tuple(sorted(repairs | taken[1])))
+    text = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if isinstance(text, str) and strings < _MAX_STRINGS:
+        inner = _parse_object(text, finish_reason, fields, strings + 1)
+        if isinstance(inner, Parsed):
+            repairs |= {*inner.repairs, "json_string"}
+            return dataclasses.replace(inner, repairs=tuple(sorted(repairs)))
+        if _JSON_START.match(text):
+            return inner
     failures: list[_Failure] = []
     found: dict[str, str] | None = None
     seen = 0
-    for candidate in candidates:
+    for candidate in _dicts(value):
         seen += 1
         if found is not None:
             break
@@ -422,6 +684,7 @@ class _Items:
     refused: list[tuple[str, str, str]]
     repairs: set[str]
     cut: bool = False
+    is_amid_talk: bool = False  # of lines: `_is_amid_talk`
 
 
 def _items(
@@ -437,19 +700,25 @@ def _items(
         may be other parts of the same string.
     """
     repairs: set[str] = set()
-    root = read.value
+    root: Any = read.value
     while True:
         if isinstance(root, dict):
-            inner = [value for value in root.values() if isinstance(value, list)]
-            if isinstance(root.get("tasks"), list):
-                inner = [root["tasks"]]
-            if len(inner) != 1:
+            inner = _lists_in(root)
+            if len(inner) > 1 and any(_json(other) != _json(inner[0]) for other in inner):
+                if isinstance(root, _Object) and root.earlier:
+                    detail = "two lists in one object: a key twice, with other values"
+                    return _Items([], [("wrong_shape", detail, _json(other)) for other in inner], repairs)
+                return None
+            if not inner:
                 return None
             root = inner[0]
             repairs.add("wrapped_list")
         elif isinstance(root, list) and len(root) == 1 and _holds_list(root[0]):
             root = root[0]
             repairs.add("one_element_list")
+        elif isinstance(root, list) and len(root) == 1 and _list_in_string(root[0]) is not None:
+            root = _list_in_string(root[0])
+            repairs.add("json_string")
         else:
             break
     if not isinstance(root, list):
@@ -468,13 +737,28 @@ def _items(
     items = _Items([], [], repairs, cut)
     split = [source is not None and not _is_entry(source, entry) for entry in entries]
     for place, entry in enumerate(entries):
+        if isinstance(entry, str) and entry.lstrip().startswith("{"):
+            known, decoded = _exact(entry)
+            if known and isinstance(decoded, dict):
+                entry = decoded
+                repairs.add("json_string")
         if mark is not None and mark in _flat(entry):
             items.cut = True
             repairs.add("cut_list")
             continue
         value = entry
         if isinstance(entry, dict):
-            value = entry["task"] if "task" in entry else next(iter(entry.values())) if len(entry) == 1 else entry
+            if entry.keys() == {"type"}:  # of JSON Schema
+                items.refused.append(("wrong_shape", "a schema: the item says what is to stand there", _json(entry)))
+                continue
+            named = _named(entry, "task") or ([text for _, text in _pairs(entry)] if len(entry) == 1 else [entry])
+            value = named[0]
+            if not all(_is_same(value, other) for other in named[1:]):
+                several = _json([dict([pair]) for pair in _pairs(entry)])
+                items.refused.append(
+                    ("wrong_shape", "two items in one object: a key twice, with other values", several)
+                )
+                continue
         if not isinstance(value, str):
             items.refused.append(("wrong_type", f"an item is {_kind(value)}, not a string", _json(entry)))
             continue
@@ -491,6 +775,62 @@ def _items(
             repairs.add("surrogates")
         items.good.append(good)
     return items
+
+
+def _whole_list(
+    value: object, finish_reason: FinishReason, repairs: set[str], strings: int
+) -> Parsed[tuple[str, ...]] | Refusal:
+    """The items of an exact JSON value; the arguments are those of `_choose`."""
+    if isinstance(value, str) and strings < _MAX_STRINGS and _JSON_START.match(value):
+        inner = _parse_list(value, finish_reason, strings + 1)
+        if isinstance(inner, Refusal):
+            return inner
+        return dataclasses.replace(inner, repairs=tuple(sorted(repairs | {*inner.repairs, "json_string"})))
+    items = _items(_Read.whole(value), finish_reason)
+    if items is None:
+        return Refusal(reason="wrong_shape", detail=f"expected a list of strings, found {_kind(value)}")
+    return _collect([items], repairs)
+
+
+def _lists_in(root: Mapping[str, Any]) -> list[Any]:
+    """The lists that an object holds, or the object or JSON string that may hold them further inside."""
+    values = [value for _, value in _pairs(root)]
+    if isinstance(root.get("properties"), dict):  # a JSON Schema, maybe with a list in the place of its type
+        return [root["properties"]]
+    for name in _LIST_KEYS:
+        named = [value for value in _named(root, name) if isinstance(value, list)]
+        if named:
+            return named
+    lists = [value for value in values if isinstance(value, list)]
+    if lists or any(map(_is_text, _named(root, "task"))):
+        return lists
+    inner = [value for value in values if isinstance(value, dict)]
+    return inner or [found for found in map(_list_in_string, values) if found is not None]
+
+
+_LIST_KEYS = ("tasks", "labels")
+
+
+def _named(candidate: Mapping[str, Any], name: str) -> list[Any]:
+    """The values of an object under a name, in whatever spelling."""
+    return [value for key, value in _pairs(candidate) if key == name or _key_form(key) == name]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _list_in_string(value: object) -> object:
+    """The list or object that a string holds as JSON; None if it holds none."""
+    if not isinstance(value, str) or not _JSON_START.match(value):
+        return None
+    for _ in range(_MAX_STRINGS):
+        known, value = _exact(value) if isinstance(value, str) else (False, None)
+        if known and isinstance(value, list):
+            return value
+        if known and isinstance(value, dict) and _lists_in(value):
+            return value
+    return None
 
 
 def _holds_list(value: object) -> bool:
@@ -540,12 +880,14 @@ def _lines(text: str, finish_reason: FinishReason) -> _Items | None:
     An indented line without a bullet goes with the line above.
     """
     found: list[str] = []
-    rest = False
+    before = after = False  # whether there is other text
     continues = False
     for line in text.splitlines():
         match = _BULLET.match(line)
         if match:
             found.append(match["text"].strip())
+            before = before or after
+            after = False
             continues = True
         elif not line.strip():
             continues = False
@@ -553,11 +895,11 @@ def _lines(text: str, finish_reason: FinishReason) -> _Items | None:
             found[-1] = f"{found[-1]} {line.strip()}"
         else:
             continues = False
-            rest = rest or not _FENCE_LINE.fullmatch(line.strip())
+            after = after or not _FENCE_LINE.fullmatch(line.strip())
     if not found:
         return None
-    items = _Items([], [], {"line_list"})
-    if rest:
+    items = _Items([], [], {"line_list"}, is_amid_talk=before and after and finish_reason == "length")
+    if before or after:
         items.repairs.add("prose")
     if "```" in text:
         items.repairs.add("fence")
@@ -600,9 +942,9 @@ def _bullet_texts(text: str) -> list[tuple[int, int]]:
 # ------------------------------------------------------------------------------------ around the value
 
 _FENCE = re.compile(r"(?:```|~~~)(?:[ \t]*[A-Za-z][\w+.-]*)?[ \t]*(?=[\r\n`~\[{]|\Z)|```|~~~")
+_BRACKETS = " \t\r\n,[]{}"
 _FENCE_LINE = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*")
-_THINK_OPEN = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
-_THINK_CLOSE = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
+_DRAFT = Refusal(reason="truncated", detail="the token limit fell in the talk behind the value, which may be a draft")
 
 
 def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | Refusal:
@@ -611,21 +953,18 @@ def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | R
     body = text.lstrip("\ufeff \t\r\n")
     if "\ufeff" in text[: len(text) - len(body)]:
         repairs.add("bom")
-    # A reply that starts with its value may speak of such tags in its strings.
-    if body and body[0] not in "{[`":
-        closes = list(_THINK_CLOSE.finditer(body))
-        if closes:
-            body = body[closes[-1].end() :]
-            repairs.add("reasoning")
-            if not body.strip() and finish_reason == "length":
-                return Refusal(reason="truncated", detail="the reply ends where the model's reasoning does")
-        opened = _THINK_OPEN.search(body)
-        if opened and not re.search(r"[\[{]", body[: opened.start()]):
-            if finish_reason == "length":
-                return Refusal(reason="truncated", detail="the reply ends inside the model's reasoning")
-            body = body[opened.end() :]
-            repairs.add("reasoning")
+    answer = find_answer(body, finish_reason, functools.partial(_values, body))
+    if answer is None:
+        return Refusal(reason="truncated", detail="the reply ends inside the model's reasoning")
+    if answer.has_reasoning:
+        repairs.add("reasoning")
+    if len(body) - len(answered := drop_end_tokens(body[answer.start : answer.end])) and not answer.has_reasoning:
+        repairs.add("prose")
+    body = answered
     if not _unfence(body).strip():
+        if answer.has_reasoning:
+            reason = "truncated" if finish_reason == "length" else "empty"
+            return Refusal(reason=reason, detail="nothing stands behind the model's reasoning")
         if finish_reason == "length":  # a model that thinks can spend all its tokens before it says a word
             return Refusal(reason="truncated", detail="the token limit was reached before there was any text")
         return Refusal(reason="empty", detail="the reply holds no text")
@@ -635,6 +974,35 @@ def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | R
         )
         return Refusal(reason="truncated" if finish_reason == "length" else "not_json", detail=detail)
     return body, repairs
+
+
+def _values(text: str, start: int) -> list[Value]:
+    """The JSON values in a text from a position on, in which marks of reasoning mark nothing.
+
+    A value whose quotation marks are astray is none, nor is a bracket in prose that is never closed: a string that a
+    draft left open may have swallowed the mark, and the answer behind it. Of a text past the limit of the reader nothing is known.
+    """
+    if len(text) - start > READ_MAX_CHARS:
+        return []
+    return [
+        Value(read.start, read.end, read.status == "ok" and (read.is_data or bool(_flat(read.value))))
+        for read in _scan(text, rescan_cut=True, start=start)
+        if (read.status == "ok" or (read.status == "cut" and read.is_data)) and "inner_quotes" not in read.repairs
+    ]
+
+
+def answer_text(text: str, finish_reason: FinishReason) -> str | None:
+    """The part of a reply that answers, without reasoning, fences and tokens that end a turn; None where there is none.
+
+    For answers of a word or two, which need no JSON.
+    """
+    prepared = _prepare(text, finish_reason)
+    return None if isinstance(prepared, Refusal) else _unfence(prepared[0])
+
+
+def _is_amid_talk(before: str, after: str, finish_reason: FinishReason) -> bool:
+    """Whether a value stands in the middle of talk that the token limit cut off."""
+    return finish_reason == "length" and all(_unfence(text).strip(_BRACKETS) for text in (before, after))
 
 
 def _unfence(text: str) -> str:
@@ -660,7 +1028,7 @@ def _outside(text: str) -> set[str]:
     found: set[str] = set()
     if "```" in text or "~~~" in text:
         found.add("fence")
-    if _unfence(text).strip(" \t\r\n,[]{}"):
+    if _unfence(text).strip(_BRACKETS):
         found.add("prose")
     return found
 
@@ -700,7 +1068,12 @@ def _integer(digits: str) -> int | _LongNumber:
     return int(digits) if len(digits) <= _MAX_DIGITS else _LongNumber(digits)
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer)
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Object(pairs)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_object)
 
 
 def _exact(text: str) -> tuple[bool, object]:
@@ -744,9 +1117,10 @@ class _Stop(Exception):
         self.position = position
 
 
-_OPENER = re.compile(r"[\[{]")
+_OPENER = re.compile(r"[\[{｛［]")
 _SPACE = re.compile(r"[\s\ufeff\u200b]*")
 _WORD = re.compile(r"[^\W\d][\w$-]*")
+_BARE_KEY = re.compile(r"[^\W\d](?:[\w$-]|\\_| (?=[^\W\d][\w ]*:))*")
 _NUMBER = re.compile(r"[-+]?[0-9.][\w.+-]*|-")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _PLAIN = frozenset("[]{},:\"'")
@@ -758,11 +1132,17 @@ _ESCAPES: Final = {
     **{'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"},  # RFC 8259, section 7
     **{"'": "'", "\n": "", "\r\n": ""},  # Python, "String and Bytes literals"
 }
+_COMMAS: Final = frozenset(",，﹐､、،؛;；")  # JSON's, full-width, Japanese and Chinese, Arabic, and semicolons
+_COLONS: Final = frozenset(":：﹕︰")
+_PAIRED: Final = {"「": "」", "『": "』", "｢": "｣", "«": "»", "»": "«", "‹": "›", "›": "‹"}  # nest in one another
 _STRING_STOPS: Final = {
     '"': re.compile(r'["\\]'),
     "'": re.compile(r"['\\]"),
     **dict.fromkeys("“”„", re.compile(r"[“”\\]")),
-    **dict.fromkeys("‘’", re.compile(r"[‘’\\]")),
+    **dict.fromkeys("‘’‚", re.compile(r"[‘’\\]")),
+    **dict.fromkeys("〝〞〟", re.compile(r"[〝〞〟\\]")),
+    **{quote: re.compile(rf"[{quote}\\]") for quote in "＂＇"},
+    **{left: re.compile(rf"[{left}{right}\\]") for left, right in _PAIRED.items()},
     '"""': re.compile(r'"""|\\'),
     "'''": re.compile(r"'''|\\"),
 }
@@ -771,7 +1151,7 @@ _LITERALS: Final[Mapping[str, object]] = {
     **{"True": True, "False": False, "None": None, "undefined": None},
     **{"NaN": float("nan"), "Infinity": float("inf")},
 }
-_CLOSERS: Final = {"{": "}", "[": "]"}
+_OPENERS: Final = frozenset("{[｛［")
 
 
 class _Reader:
@@ -782,7 +1162,7 @@ class _Reader:
         self.start = start
         self.position = start
         self.root: object = None
-        self.stack: list[dict[str, object] | list[object]] = []
+        self.stack: list[_Object | list[object]] = []
         self.keys: list[str | None] = []
         self.repairs: set[str] = set()
         self.is_data = False
@@ -811,31 +1191,30 @@ class _Reader:
         while self.stack:
             container = self.stack[-1]
             char = self._next()
-            closer = "}" if isinstance(container, dict) else "]"
+            closers = "}｝" if isinstance(container, dict) else "]］"
             if self.after_value:
-                if char == closer:
+                if char in closers:
                     self._close()
-                elif char == ",":
-                    self.position += 1
-                    self.is_data = True
+                elif char == "," or char in _COMMAS:
+                    self._punctuate(char)
                     self.after_value = False
-                    if self._next() == closer:
+                    if self._next() in closers:
                         self.repairs.add("trailing_comma")
                         self._close()
                 else:
                     self._join(container, char)
                 continue
-            if char == closer and not container:
+            if char in closers and not container:
                 self._close()
                 continue
             if isinstance(container, dict):
                 self.keys[-1] = self._key(char)
-                if self._next() != ":":
+                colon = self._next()
+                if colon not in _COLONS:
                     raise _Stop("bad", self.position)
-                self.position += 1
-                self.is_data = True
+                self._punctuate(colon)
                 char = self._next()
-            if char in _CLOSERS:
+            if char in _OPENERS:
                 self._open(char)
             else:
                 self._put(self._scalar(char))
@@ -866,10 +1245,22 @@ class _Reader:
             self.repairs.add("comments")
             self.position = end
 
+    def _punctuate(self, char: str) -> None:
+        """Steps over a comma or colon. One of another script may also stand in a text whose quotation marks are astray,
+        so that the two together tell nothing."""
+        if char not in ",:":
+            self.repairs.add("punctuation")
+            if "inner_quotes" in self.repairs:
+                raise _Stop("bad", self.position)
+        self.position += 1
+        self.is_data = True
+
     def _open(self, bracket: str) -> None:
         if len(self.stack) == _MAX_DEPTH:
             raise _Stop("bad", self.position)
-        container: dict[str, object] | list[object] = {} if bracket == "{" else []
+        if bracket in "｛［":
+            self.repairs.add("punctuation")
+        container: _Object | list[object] = _Object() if bracket in "{｛" else []
         if self.stack:
             self._put(container)
         else:
@@ -890,12 +1281,12 @@ class _Reader:
         if isinstance(container, list):
             container.append(value)
         else:
-            container[self.keys[-1] or ""] = value
+            container.put(self.keys[-1] or "", value)
 
     def _key(self, char: str) -> str:
         if self._quote(char):
             return self._string(char, is_key=True)
-        word = _WORD.match(self.text, self.position)
+        word = _BARE_KEY.match(self.text, self.position)
         if word is None:
             raise _Stop("bad", self.position)
         if word.end() == len(self.text):
@@ -934,6 +1325,7 @@ class _Reader:
         stops = _STRING_STOPS[quote]
         begin = at = self.position + len(quote)
         escaped = False
+        depth = 0
         while True:
             match = stops.search(text, at)
             if match is None:
@@ -941,8 +1333,13 @@ class _Reader:
             if match[0] == "\\":
                 escaped = True
                 at = match.end() + 1
+            elif quote in _PAIRED and (match[0] == quote or depth):
+                depth += 1 if match[0] == quote else -1
+                at = match.end()
             elif len(quote) == 1 and not is_key and _GOES_ON.match(text, match.end()):
                 self.repairs.add("inner_quotes")
+                if "punctuation" in self.repairs:
+                    raise _Stop("bad", match.start())
                 at = match.end()
             else:
                 break
@@ -961,15 +1358,16 @@ class _Reader:
         # Two escapes of a surrogate pair are one character, as in JSON.
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
-    def _join(self, container: dict[str, object] | list[object], char: str) -> None:
+    def _join(self, container: _Object | list[object], char: str) -> None:
         """Takes the next string as the rest of the value before it, as Python does.
 
         In an object only: between the items of a list it is rather a comma that is missing. Strings that touch each
         other are one string with unescaped quotation marks.
         """
         self.after_value = False
-        value = container[self.keys[-1] or ""] if isinstance(container, dict) else None
-        if not isinstance(value, str):
+        key = self.keys[-1] or ""
+        value = container[key] if isinstance(container, dict) else None
+        if not isinstance(container, dict) or not isinstance(value, str):
             raise _Stop("bad", self.position)
         if char == "+":
             self.position += 1
@@ -983,7 +1381,7 @@ class _Reader:
         # Behind a key, what is missing is a comma; with other quotation marks astray, these may be astray too.
         if self._next() == ":" or "inner_quotes" in self.repairs:
             raise _Stop("bad", at)
-        self._put(joined)
+        container[key] = joined
         self.repairs.add("joined_strings")
         self.after_value = True
 
@@ -998,15 +1396,16 @@ def _character(escape: re.Match[str]) -> str:
     return escape[0]
 
 
-def _scan(text: str, *, rescan_cut: bool) -> Iterator[_Read]:
+def _scan(text: str, *, rescan_cut: bool, start: int = 0) -> Iterator[_Read]:
     """Text -> what can be read from each opening bracket that is not part of something read before.
 
     Args:
       text: any text.
       rescan_cut: whether to look for values inside a bracket that was never closed and held no comma and no colon.
+      start: where in the text to begin.
     """
     allowance = _RESCAN * len(text) + 10_000
-    opener = _OPENER.search(text)
+    opener = _OPENER.search(text, start)
     while opener:
         read = _Reader(text, opener.start()).read()
         yield read
