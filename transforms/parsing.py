@@ -222,7 +222,7 @@ def _parse_object(
                 taken = _take(candidate, fields)
                 if mark in _flat(candidate):
                     failures.append(_cut_failure(_Read.whole(candidate), fields))
-                elif _repeats(source, value, fields):
+                elif not isinstance(taken, _Failure) and _repeats(source, value, fields):
                     failures.append(_mixed_failure(fields, "a key"))
                 elif not isinstance(taken, _Failure) and not (keeps_all and _is_whole(source, candidate)):
                     failures.append(
@@ -980,7 +980,8 @@ def _values(text: str, start: int) -> list[Value]:
     """The JSON values in a text from a position on, in which marks of reasoning mark nothing.
 
     A value whose quotation marks are astray is none, nor is a bracket in prose that is never closed: a string that a
-    draft left open may have swallowed the mark, and the answer behind it. Of a text past the limit of the reader nothing is known.
+    draft left open may have swallowed the mark, and the answer behind it. Of a text past the limit of the reader
+    nothing is known.
     """
     if len(text) - start > READ_MAX_CHARS:
         return []
