@@ -41,7 +41,7 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earl
         planned
         | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
         | JoinLedger(paid_for(config, earlier, config.example_kind), shards_for(largest(config, earlier)))
-        | BuildPrompt(config.example_template)
+        | BuildPrompt(config.example_template, config.labelled_template)
     )
     replies = prompts | llm_call(config, target, is_example, is_wanted=Wanted(config.checks))
     parsed = replies | ParseJSON(config.keep_raw)

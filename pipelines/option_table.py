@@ -51,14 +51,21 @@ class GenerateOptions(PipelineOptions):
         data.add_argument(
             "--tasks",
             metavar="PATTERN",
-            help="your own tasks, instead of brainstormed ones: a file or pattern; .txt (a task a line), .jsonl or "
-            ".parquet (with a column `task`), .txt.gz, .jsonl.gz",
+            help="your own tasks, instead of brainstormed ones: a file or pattern; .txt (a task a line, # begins a "
+            "comment), .jsonl or .parquet (with a column `task`, and where you want `labels`, `language`, `examples`), "
+            ".txt.gz, .jsonl.gz",
         )
         data.add_argument(
             "--task_requests", type=int, default=5, metavar="N", help="brainstorm prompts; each brings about 20 tasks"
         )
         data.add_argument("--max_tasks", type=int, metavar="N", help="keep at most N tasks (default: all)")
-        data.add_argument("--examples_per_task", type=int, default=3, metavar="N", help="examples asked for a task")
+        data.add_argument(
+            "--examples_per_task",
+            type=int,
+            default=3,
+            metavar="N",
+            help="examples asked for a task, where its file does not say how many",
+        )
         data.add_argument(
             "--language",
             metavar="CHOICE",
@@ -99,7 +106,8 @@ class GenerateOptions(PipelineOptions):
             default="free",
             metavar="HOW",
             help="free: the model chooses the labels of each text, as in the paper; planned: it is asked once a task "
-            "for 2 to 20 labels, which are spread evenly over the task's examples",
+            "for 2 to 20 labels, which are spread evenly over the task's examples. Either way labels of --tasks are "
+            "used as they are",
         )
         data.add_argument("--seed", type=int, default=42, metavar="N", help="another seed, other data")
         data.add_argument("--config", metavar="FILE", help="read options from a YAML file; flags win over it")

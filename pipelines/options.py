@@ -46,7 +46,7 @@ from transforms.llm.limiter import Limits
 from transforms.near_duplicates import LEAST_THRESHOLD
 from transforms.prompt_template import (
     BRAINSTORM_VARIABLES,
-    EXAMPLE_VARIABLES,
+    LABELLED_VARIABLES,
     PLANNED_VARIABLES,
     PromptTemplate,
     TemplateError,
@@ -54,7 +54,7 @@ from transforms.prompt_template import (
     shipped_template,
 )
 from transforms.quality import CHECKS, Checks, parse_checks
-from transforms.tasks import TASK_SUFFIXES, TaskFileError, read_tasks, read_topics
+from transforms.tasks import SETTINGS, TASK_SUFFIXES, TaskFileError, TaskSurvey, read_topics
 
 REFRESH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a label of --refresh looks like."""
@@ -89,7 +89,11 @@ class Config:
       output: an absolute local path, or a URL.
       tasks: pattern of the user's files; None: tasks are brainstormed.
       topics: of the brainstorm rounds, in the order of their file; () for none.
+      labelled_template: of examples whose label the model is to choose from those that the user gives the task.
       expected_tasks: a guess where tasks are brainstormed, else how many the files hold.
+      own_tasks: how many of these say themselves how many examples they want.
+      own_examples: how many examples those want.
+      warnings: what the user should know and need not change, a line each.
       plans_labels: whether each task is asked for its labels.
       verify_backend: who verifies labels; None: nobody.
       checks: of one example by itself.
@@ -109,6 +113,7 @@ class Config:
     topics: tuple[str, ...]
     brainstorm_template: PromptTemplate
     example_template: PromptTemplate
+    labelled_template: PromptTemplate
     seed: int
     backend: Backend
     settings: Settings
@@ -127,12 +132,17 @@ class Config:
     exclude: str | None
     push_to_hub: str | None
     expected_tasks: int
+    own_tasks: int
+    own_examples: int
+    warnings: tuple[str, ...]
     typed: Mapping[str, Any]
 
     @property
     def expected_examples(self) -> int:
         """-> a guess at the number of examples; it decides how work is divided, and nothing in a row."""
-        return min(self.expected_tasks, self.max_tasks or self.expected_tasks) * self.examples_per_task
+        tasks = min(self.expected_tasks, self.max_tasks or self.expected_tasks)
+        all_examples = (self.expected_tasks - self.own_tasks) * self.examples_per_task + self.own_examples
+        return math.ceil(all_examples * tasks / self.expected_tasks)
 
     @property
     def example_kind(self) -> Kind:
@@ -366,11 +376,16 @@ def _validated(
     attributes = check(lambda: _attributes(typed))
     brainstorm = check(lambda: _template(typed, "brainstorm_template", "brainstorm", BRAINSTORM_VARIABLES))
     plans = bool(check(lambda: _plans_labels(typed)))
-    stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", EXAMPLE_VARIABLES)
+    stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", LABELLED_VARIABLES)
     example = check(lambda: _template(typed, "example_template", stem, variables))
     topics = check(lambda: _topics(typed["topics"]))
-    given_tasks = 0 if offline and _is_remote(typed["tasks"]) else check(lambda: _check_tasks(typed["tasks"]))
+    survey = TaskSurvey()
+    if not (offline and _is_remote(typed["tasks"])):
+        check(lambda: _check_tasks(typed["tasks"], survey))
     checks = check(lambda: _checks(typed))
+    check(lambda: _check_languages(typed, survey))
+    if survey.labelled and example and checks:
+        check(lambda: _check_labels(typed, survey, example, checks[0]))
     if not (offline and _is_remote(typed["exclude"])):
         check(lambda: _check_exclusions(typed))
     check(lambda: _check_push(typed))
@@ -405,7 +420,11 @@ def _validated(
         checks=checks[0],
         duplicate_checks=checks[1],
         exclude=as_pattern(typed["exclude"]) if typed["exclude"] else None,
-        expected_tasks=given_tasks or typed["task_requests"] * _TASKS_PER_REQUEST,
+        labelled_template=example if typed["example_template"] else shipped_template("classify_labels"),
+        expected_tasks=survey.tasks or typed["task_requests"] * _TASKS_PER_REQUEST,
+        own_tasks=survey.own_tasks,
+        own_examples=survey.own_examples,
+        warnings=tuple(_warnings(typed, survey)),
         typed=typed,
         tasks=as_pattern(typed["tasks"]) if typed["tasks"] else None,
         **{
@@ -492,7 +511,8 @@ def _check_exclusions(typed: Mapping[str, Any]) -> None:
     with contextlib.suppress(ValueError):  # which is told with the other checks
         if CONTAMINATED not in parse_checks(typed["checks"], known=(*CHECKS, *DUPLICATE_CHECKS)):
             raise OptionError(f"--exclude {pattern}: --checks={typed['checks']} leaves {CONTAMINATED} out; add it")
-    _count_once("--exclude", pattern, read_exclusions, ExclusionFileError, EXCLUSION_SUFFIXES)
+    if not _count_once("--exclude", pattern, read_exclusions, ExclusionFileError, EXCLUSION_SUFFIXES):
+        raise OptionError(f"--exclude {pattern}: holds no text, so it would guard nothing; write one a line")
 
 
 def _check_push(typed: Mapping[str, Any]) -> None:
@@ -566,6 +586,8 @@ def _template(typed: Mapping[str, Any], option: str, shipped: str, variables: Va
         return shipped_template(shipped)
     template = PromptTemplate(Path(path).name.split(".")[0], _read_text(f"--{option}", path))
     samples = [variables]
+    if variables is LABELLED_VARIABLES:
+        samples.append({**variables, "labels": ()})
     if option == "brainstorm_template" and typed["topics"] == "none":
         samples.append(dict.fromkeys(variables))
     try:
@@ -594,14 +616,63 @@ def as_pattern(path: str) -> str:
     return glob.escape(os.path.abspath(path))  # Beam looks for wildcards in absolute paths only
 
 
-def _check_tasks(pattern: str | None) -> int:
-    """A pattern of the user's tasks -> how many there are; 0 without a pattern."""
+def _check_tasks(pattern: str | None, survey: TaskSurvey) -> None:
+    """Looks through the files of the user's tasks, if there are any.
+
+    Args:
+      pattern: of --tasks.
+      survey: knows afterwards what they hold.
+    """
     if pattern is None:
-        return 0
-    found = _count_once("--tasks", pattern, read_tasks, TaskFileError, TASK_SUFFIXES)
-    if not found:
+        return
+    if not _count_once("--tasks", pattern, survey.read, TaskFileError, TASK_SUFFIXES):
         raise OptionError(f"--tasks {pattern}: holds no task; write one a line")
-    return found
+
+
+def _check_languages(typed: Mapping[str, Any], survey: TaskSurvey) -> None:
+    """Checks that the model can write what single tasks want, as `_language_problems` does for all tasks."""
+    if typed["llm"] != "offline":
+        return
+    from transforms.llm.offline import LANGUAGE, writes
+
+    for language, where in survey.languages.items():
+        if not writes(language):
+            raise OptionError(
+                f"--tasks {where}: language: the embedded model (--llm=offline) writes {LANGUAGE} only, not {language}; "
+                "leave it out, or choose a real model with --llm"
+            )
+
+
+def _check_labels(typed: Mapping[str, Any], survey: TaskSurvey, example: PromptTemplate, checks: Checks) -> None:
+    """Checks that tasks with labels of the user's own can give rows at all."""
+    problems = []
+    if "label_too_long" in checks.names and survey.widest > checks.max_label_columns:
+        problems.append(
+            f"--tasks {typed['tasks']}: a label is {survey.widest} columns wide, so all its rows would be refused; "
+            f"give --max_label_columns={survey.widest}"
+        )
+    if typed["example_template"] is not None and not (example.uses("labels") or example.uses("label")):
+        problems.append(
+            f"--example_template {typed['example_template']}: tells the model no labels, but tasks of --tasks have "
+            "some; add {{ labels | join(', ') }}"
+        )
+    if problems:
+        raise OptionError(*problems)
+
+
+def _warnings(typed: Mapping[str, Any], survey: TaskSurvey) -> Iterator[str]:
+    if survey.unknown:
+        slips = {name for name in survey.unknown if difflib.get_close_matches(name[:60], SETTINGS, n=1)}
+        names = [*sorted(slips), *sorted(survey.unknown - slips)]
+        shown = ", ".join(f"{name!r:.60}" for name in names[:_MOST_NAMES])
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        yield (
+            f"--tasks {typed['tasks']}: {shown}{more} mean nothing here and are left out; "
+            f"beside `task` there are {', '.join(SETTINGS)}"
+        )
+
+
+_MOST_NAMES: Final = 5
 
 
 def _count_once(

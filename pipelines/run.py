@@ -74,6 +74,8 @@ def generate(argv: Sequence[str], prog: str) -> int:
         return 2
     local, processes = is_local(options), has_worker_processes(options)
     _set_up_logging(local)
+    for warning in config.warnings:
+        _LOG.warning(warning)
     target = target_of(config)
     if is_dry_run(options):
         return dry_run(config, options, target, prog)

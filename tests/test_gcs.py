@@ -92,6 +92,16 @@ def generate(*flags: str) -> Done:
 # --- a run
 
 
+@pytest.mark.parametrize("option", ["tasks", "exclude"])
+def test_a_cut_off_object_is_refused_before_anything_is_paid_for(cloud: GcsServer, option: str) -> None:
+    whole = gzip.compress("".join(f"Sort letters of drawer {n} by tone\n" for n in range(400)).encode())
+    files.write_file("gs://data/in/a.txt.gz", whole[:-9])
+    done = run_main("generate", f"--{option}=gs://data/in/*", f"--output={OUT}")
+    assert done.code == 2
+    assert f"--{option} gs://data/in/a.txt.gz: line " in done.err and "is cut off" in done.err
+    assert objects_of(cloud) == {}
+
+
 def test_rows_are_those_of_a_local_disk(cloud: GcsServer, tmp_path: Path) -> None:
     """Two labels; tasks and exclusions lie in the bucket as well, some of them compressed."""
     local = tmp_path / "in"

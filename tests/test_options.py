@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import json
+import lzma
 import os
 import re
 import socket
@@ -267,7 +271,7 @@ def test_wrong_values(argv: list[str], message: str, capsys: pytest.CaptureFixtu
         ("tasks", "a.csv", "task\nx", "is not one of .txt, "),
         ("tasks", "a.jsonl", '{"text": "x"}', "line 1: no JSON object with a key 'task'"),
         ("tasks", "a.parquet", "no Parquet", "is no readable Parquet file"),
-        ("tasks", "a.txt.gz", "no gzip", "cannot be read: "),
+        ("tasks", "a.txt.gz", "no gzip", "line 1: it is no intact gzip file ("),
         ("topics", "a", "# only a comment\n", "holds no topic; write one a line, or --topics=none"),
         ("topics", "a", b"\xff", "not UTF-8 (byte 0)"),
         ("example_template", "a", "{{ taks }}", "unknown variable 'taks' (did you mean 'task'?)"),
@@ -285,6 +289,105 @@ def test_wrong_files(option: str, name: str, content: str | bytes, message: str)
     assert problem(f"--{option}={path}").startswith(f"--{option} {path}: {message}")
     assert generate([f"--{option}={path}"], "textmint") == 2
     assert list(Path().iterdir()) == []
+
+
+WHOLE = gzip.compress("".join(f"Sort letters of drawer {n} by tone\n" for n in range(400)).encode(), mtime=0)
+
+
+def parquet_bytes(column: str) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.table({column: [f"Sort drawer {n}" for n in range(400)]}),
+        sink,
+        compression="none",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("option", ["tasks", "exclude"])
+@pytest.mark.parametrize("damage", ["half", "tail", "empty", "plain", "garbage", "jsonl", "parquet", "page"])
+def test_a_cut_off_or_damaged_file_is_refused_by_name_and_nothing_is_written(
+    option: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = parquet_bytes("task" if option == "tasks" else "text")
+    lines = gzip.compress(b'{"task": "Sort bees", "text": "Bees!"}\n' * 400)
+    name, content = {
+        "half": ("a.txt.gz", WHOLE[: len(WHOLE) // 2]),
+        "tail": ("a.txt.gz", WHOLE[:-1]),
+        "empty": ("a.txt.gz", b""),
+        "plain": ("a.txt.gz", b"Sort bees\n"),
+        "garbage": ("a.txt.gz", WHOLE + b"Sort bees\n"),
+        "jsonl": ("a.jsonl.gz", lines[:-9]),
+        "parquet": ("a.parquet", table[: len(table) // 2]),
+        "page": ("a.parquet", table.replace(b"Sort drawer 17", b"Sort drawer 71", 1)),
+    }[damage]
+    assert content != table
+    path = own(name, content)
+    assert generate([f"--{option}={path}"], "textmint") == 2
+    out, err = capsys.readouterr()
+    where = re.escape(f"{Path(path).name}: ")
+    assert re.fullmatch(rf"textmint: --{option} \S*{where}[^\n]+\n", err), err
+    assert list(Path().iterdir()) == [] and out == ""
+
+
+@pytest.mark.parametrize("option", ["topics", "example_template", "brainstorm_template", "config"])
+def test_files_that_are_read_as_they_are_may_not_be_compressed(option: str) -> None:
+    for number, content in enumerate((WHOLE, WHOLE[:99], bz2.compress(b"a"), lzma.compress(b"a"), b"\x28\xb5\x2f\xfd")):
+        path = own(f"{number}.gz", content)
+        assert problem(f"--{option}={path}").startswith(f"--{option} {path}: not UTF-8 (byte ")
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_exclusions_that_guard_nothing_are_told(content: str) -> None:
+    path = own("a.txt", content)
+    assert problem(f"--exclude={path}") == (
+        f"--exclude {path}: holds no text, so it would guard nothing; write one a line"
+    )
+
+
+def test_wrong_settings_of_a_task_are_told_by_file_and_line() -> None:
+    path = own("a.jsonl", '{"task": "Sort bees", "labels": ["a"]}')
+    assert re.match(r"--tasks \S*a\.jsonl: line 1: labels: 1 given", problem(f"--tasks={path}"))
+
+
+def test_a_language_of_a_task_that_the_model_cannot_write() -> None:
+    path = own("a.jsonl", '{"task": "Sort bees"}\n{"task": "Sort trams", "language": "de"}')
+    assert re.match(r"--tasks \S*a\.jsonl: line 2: language: the embedded .* not German; ", problem(f"--tasks={path}"))
+
+
+def test_one_warning_names_what_means_nothing_in_a_task_file() -> None:
+    own("a.jsonl", '{"task": "Sort bees", "lables": ["a", "b"]}')
+    own("b.jsonl", "\n".join(json.dumps({"task": f"Task {n}", f"key\n{n}": n}) for n in range(9)))
+    (warning,) = config_of("--tasks=../in/*.jsonl").warnings
+    assert "'lables'" in warning and "and 5 more mean nothing here" in warning and "\n" not in warning
+    assert "there are labels, language, examples" in warning
+    assert config_of().warnings == ()
+
+
+def test_examples_of_single_tasks_count_in_the_guess() -> None:
+    path = own("a.jsonl", '{"task": "Sort bees", "examples": 1000}\n{"task": "Sort trams"}')
+    assert config_of(f"--tasks={path}").expected_examples == 1_003
+    assert config_of(f"--tasks={path}", "--max_tasks=1").expected_examples == 502
+
+
+def test_own_labels_that_every_row_would_be_refused_for() -> None:
+    path = own("a.jsonl", json.dumps({"task": "Sort bees", "labels": ["a", "x" * 60]}))
+    assert "give --max_label_columns=60" in problem(f"--tasks={path}", "--max_label_columns=50")
+    config_of(f"--tasks={path}", "--max_label_columns=50", "--checks=echo")
+
+
+def test_a_template_of_ones_own_must_tell_own_labels() -> None:
+    tasks = own("a.jsonl", '{"task": "Sort bees", "labels": ["a", "b"]}')
+    bare, telling = own("bare", "{{ task }}"), own("telling", "{{ task }}: {{ labels | join(', ') }}")
+    assert problem(f"--tasks={tasks}", f"--example_template={bare}").startswith(
+        f"--example_template {bare}: tells the model no labels"
+    )
+    config = config_of(f"--tasks={tasks}", f"--example_template={telling}")
+    assert config.labelled_template == config.example_template
+    plain = own("b.jsonl", '{"task": "Sort bees"}')
+    config_of(f"--tasks={plain}", f"--example_template={bare}")
 
 
 def test_a_template_that_needs_a_topic_is_refused_where_there_is_none() -> None:

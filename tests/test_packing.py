@@ -25,6 +25,7 @@ from transforms.elements import (
     Reply,
     Task,
     TaskSeed,
+    TaskSettings,
     Usage,
     Verdict,
 )
@@ -43,6 +44,7 @@ PACKED = (
     LabelSetSeed,
     LabelSet,
     Choice,
+    TaskSettings,
 )
 
 # Any code point, lone surrogates among them: a reply in JSON can hold them.

@@ -113,7 +113,7 @@ def test_tidy_keeps_what_a_person_wrote() -> None:
 
 def read(content: bytes | str, path: str = "my.txt") -> list[str]:
     raw = content.encode() if isinstance(content, str) else content
-    return [tidy_task(task) for task in read_tasks(io.BytesIO(raw), path)]
+    return [tidy_task(entry.text) for entry in read_tasks(io.BytesIO(raw), path)]
 
 
 def parquet(column: pa.Array | pa.ChunkedArray, name: str = "task") -> bytes:
@@ -252,7 +252,7 @@ def test_length_at_its_limit(write: Callable[[str], tuple[bytes, str]]) -> None:
 
 def test_a_file_is_read_one_task_at_a_time() -> None:
     tasks = read_tasks(io.BytesIO(b"Task one\n\xff\n"), "a.txt")
-    assert next(tasks) == "Task one\n"
+    assert next(tasks).text == "Task one\n"
     with pytest.raises(TaskFileError, match="line 2"):
         next(tasks)
 

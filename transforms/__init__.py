@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Task,
         TaskList,
         TaskSeed,
+        TaskSettings,
         Usage,
         Verdict,
     )
@@ -81,7 +82,7 @@ _HOMES = {  # the same for the interpreter; a test holds that they agree
     "check_quality": "CheckQuality",
     "count_elements": "CountElements",
     "elements": "REASONS Choice Draft Example LabelSet LabelSetSeed PaidReply Prompt Reject Relabel Reply Task "
-    "TaskList TaskSeed Usage Verdict",
+    "TaskList TaskSeed TaskSettings Usage Verdict",
     "errors": "RunFailed",
     "find_duplicates": "FindDuplicates",
     "find_near_duplicates": "FindNearDuplicates",

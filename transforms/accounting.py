@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from transforms.elements import REASONS, Example, LabelSet, Prompt, Reject, Reply, Task, TaskList, Usage
+from transforms.elements import REASONS, Example, LabelSet, Prompt, Reject, Reply, Task, TaskList, TaskSettings, Usage
 
 Counts = Mapping[str, int]
 """`Step/name` -> how many, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
@@ -63,6 +63,7 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
         yield "Flatten/in", len(element.items) + len(element.refused)
     elif stream == "tasks" and isinstance(element, Task):
         yield "Flatten/kept", 1
+        yield from _own_examples("Flatten", element.settings)
     elif stream == "prompts" and isinstance(element, Prompt):
         yield "BuildPrompt/kept", 1
     elif stream == "replies" and isinstance(element, Reply):
@@ -70,6 +71,7 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
         yield from _used("LLMCall", element.usage)
     elif stream == "label_sets" and isinstance(element, LabelSet):
         yield "PlanLabels/kept", 1
+        yield from _own_examples("PlanLabels", element.settings)
         if element.usage:
             yield from _used("PlanLabels", element.usage)
     elif stream == "checked" and isinstance(element, Example):
@@ -84,6 +86,13 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
             yield f"ParseJSON/repaired.{repair}", 1
     else:
         raise TypeError(f"a {type(element).__name__} in the stream {stream!r}")
+
+
+def _own_examples(step: str, settings: TaskSettings | None) -> Iterator[tuple[str, int]]:
+    """Counts the tasks that leave a step and say themselves how many examples they want, and how many those are."""
+    if settings is not None and settings.examples is not None:
+        yield f"{step}/own.tasks", 1
+        yield f"{step}/own.examples", settings.examples
 
 
 def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
@@ -135,7 +144,7 @@ def step_table(
     Args:
       counts: as counted over the graph's streams.
       task_requests: brainstorm prompts that were to be sent; None where tasks came from files.
-      examples_per_task: drafts made of each task.
+      examples_per_task: drafts made of each task that does not say itself how many.
       optional: which of OPTIONAL there were.
     """
     steps = [step for step in STEPS if step not in OPTIONAL or step in optional]
@@ -147,7 +156,9 @@ def step_table(
     for before, step in itertools.pairwise(steps[1:]):
         entering[step] = kept[before]
         if step == "SampleAttributes":
-            kept[step] = kept[before] * examples_per_task
+            own = named(counts, f"{before}/own.")
+            others = kept[before] - own.get("tasks", 0)
+            kept[step] = others * examples_per_task + own.get("examples", 0)
         elif step in JUDGES:
             # Counted where rows are written, and the rows written must be what is left; see `discrepancies`.
             kept[step] = kept[before] - sum(named(counts, f"{step}/rejected.").values())

@@ -14,13 +14,15 @@ _STEP = "BuildPrompt"
 
 
 def example_prompt(draft: Draft, template: PromptTemplate) -> Prompt:
-    """A draft -> the prompt that asks for its example; where its labels are planned, for a text of that label."""
+    """A draft -> the prompt that asks for its example; where its labels are planned, for a text of that label; where
+    the user gives labels, for one of these."""
     variables: dict[str, str | tuple[str, ...] | None] = {"task": draft.task}
     for name in ATTRIBUTES:
         variables[name] = getattr(draft, name)
     is_planned = draft.label is not None
+    variables["labels"] = draft.labels
     if is_planned:
-        variables |= {"label": draft.label, "misleading_label": draft.misleading_label, "labels": draft.labels}
+        variables |= {"label": draft.label, "misleading_label": draft.misleading_label}
     return Prompt(
         kind="planned_example" if is_planned else "example",
         subject=draft,
@@ -30,9 +32,10 @@ def example_prompt(draft: Draft, template: PromptTemplate) -> Prompt:
 
 
 class _Build(beam.DoFn):
-    def __init__(self, free: PromptTemplate, planned: PromptTemplate) -> None:
+    def __init__(self, free: PromptTemplate, planned: PromptTemplate, labelled: PromptTemplate) -> None:
         self._free = free
         self._planned = planned
+        self._labelled = labelled
         self._counters = StepCounters(_STEP)
 
     def process(self, draft: Draft | Reject) -> Iterator[Prompt | Reject]:
@@ -41,7 +44,8 @@ class _Build(beam.DoFn):
             return
         self._counters.add("in")
         self._counters.add("kept")
-        yield example_prompt(draft, self._free if draft.label is None else self._planned)
+        free = self._labelled if draft.labels else self._free
+        yield example_prompt(draft, free if draft.label is None else self._planned)
 
 
 @dataclasses.dataclass(eq=False)
@@ -51,11 +55,15 @@ class BuildPrompt(beam.PTransform):
     Args:
       template: the example prompt; its variables are `prompt_template.EXAMPLE_VARIABLES`, of drafts with planned
         labels `PLANNED_VARIABLES`. None: those that come with textmint, `classify` and `classify_planned`.
+      labelled: the same for drafts whose label the model is to choose from the user's; its variables are
+        `prompt_template.LABELLED_VARIABLES`. None: `template`, or else `classify_labels` that comes with textmint.
     """
 
     template: PromptTemplate | None = None
+    labelled: PromptTemplate | None = None
 
     def expand(self, drafts: beam.PCollection[Draft | Reject]) -> beam.PCollection[Prompt | Reject]:
         free = self.template or shipped_template("classify")
         planned = self.template or shipped_template("classify_planned")
-        return drafts | "Build" >> beam.ParDo(_Build(free, planned))
+        labelled = self.labelled or self.template or shipped_template("classify_labels")
+        return drafts | "Build" >> beam.ParDo(_Build(free, planned, labelled))

@@ -114,6 +114,16 @@ class Usage:
 
 @_pickled_fast
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSettings:
+    """What the user wants of one task, beside its text; it goes before what the options say of all tasks."""
+
+    labels: tuple[str, ...] = ()  # its label set, 2 or more of different normal forms; (): not given
+    language: str | None = None  # of all its examples; None: as for all tasks
+    examples: int | None = None  # how many are asked for; None: as for all tasks
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TaskList:
     """Tasks as they came, not yet looked at: the items of one brainstormed reply, or of one file."""
 
@@ -121,6 +131,7 @@ class TaskList:
     round: int = 0  # the brainstorm round; 0 for a file
     topic: str | None = None
     items: tuple[str, ...]
+    settings: tuple[TaskSettings | None, ...] = ()  # of each item; (): of none
     refused: tuple[tuple[str, str, str], ...] = ()  # items that are no tasks: (reason, detail, the item as it came)
     model: str | None = None  # as served; None for a file
     template: str | None = None
@@ -139,6 +150,7 @@ class Task:
     topic: str | None = None
     model: str | None = None
     template: str | None = None
+    settings: TaskSettings | None = None
 
 
 @_pickled_fast
@@ -149,7 +161,7 @@ class Draft:
     draft_id: str  # hash(task_id, replica, seed); becomes the id of the example
     task_id: str
     task: str
-    replica: int  # 0 .. examples_per_task - 1
+    replica: int  # from 0
     seed: int
     language: str
     difficulty: str
@@ -157,7 +169,7 @@ class Draft:
     num_words: str
     label: str | None = None  # the label that its text is to have; None: the model chooses both
     misleading_label: str | None = None
-    labels: tuple[str, ...] = ()  # all of the task's, where they are planned
+    labels: tuple[str, ...] = ()  # all of the task's, where they are planned, or the user's
     paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
 
 
@@ -171,6 +183,7 @@ class LabelSetSeed:
     task: str
     topic: str | None
     seed: int
+    settings: TaskSettings | None = None
     paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
 
 
@@ -290,13 +303,14 @@ class LabelSet:
 
     task_id: str
     task: str
-    labels: tuple[str, ...]  # 2 to 20, no two of the same normal form, in the order of the reply
+    labels: tuple[str, ...]  # 2 or more, no two of the same normal form, in the order of the reply or of the user
     label_ids: tuple[str, ...]  # of each label, see `labels.label_id`
-    model: str
-    template: str
+    model: str  # "" of the user's own
+    template: str  # the same
     prompt_tokens: int
     output_tokens: int
     seed: int
+    settings: TaskSettings | None = None
     usage: Usage | None = dataclasses.field(default=None, compare=False, repr=False)  # counted, not written
 
 
@@ -472,6 +486,7 @@ REASONS: Final[Mapping[str, str]] = {
     "missing_field": "a field that was asked for is absent",
     "wrong_type": "a field, or an item of a list, is not a string",
     "empty_field": "a field, or an item of a list, is blank",
+    "unknown_label": "the label, or the misleading label, is none of those that the user gives the task",
     # Flatten
     "too_long": "the task is longer than a task may be",
     "duplicate": "the task or the text was there already, in this or another spelling",

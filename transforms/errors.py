@@ -28,3 +28,7 @@ class StoreError(OSError):
 
 class FileChangedError(OSError):
     """Somebody else has written the file since it was read."""
+
+
+class DamagedFileError(OSError):
+    """What a compressed file holds cannot be read to its end; the message says why and what to do."""

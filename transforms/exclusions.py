@@ -103,7 +103,7 @@ def _holds_text(kind: Any) -> bool:
 
 def _read_parquet(file: IO[bytes]) -> Iterator[tuple[str, str]]:
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
         schema = parquet.schema_arrow
         names = [field.name for field in schema if _holds_text(field.type)]
         if TEXT_COLUMN in schema.names:

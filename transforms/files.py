@@ -12,19 +12,21 @@ import dataclasses
 import fnmatch
 import functools
 import glob
+import gzip
 import os
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, Any, Final, ParamSpec, TypeVar
 
-from apache_beam.io.filesystem import CompressedFile, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from transforms import gcs
-from transforms.errors import FileChangedError, StoreError
+from transforms.errors import DamagedFileError, FileChangedError, StoreError
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -168,14 +170,54 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def open_text(path: str) -> IO[bytes]:
-    """A path or URL -> the file, open for reading; what is compressed, as its ending says, is decompressed.
+    """Opens a text file of the user, and decompresses it where its name ends in `.gz`.
+
+    Beam's `CompressedFile` is not used: it takes the end of a cut-off file for the end of its text, and skips what
+    follows the last member.
+
+    Args:
+      path: a path or URL.
+
+    Returns:
+      The file, open for reading. Where the compressed data is cut off, damaged, or not compressed at all, reading
+      raises a `DamagedFileError`.
 
     Raises:
       as `open_file`.
     """
-    kind = CompressionTypes.detect_compression_type(path)
     file = open_file(path)
-    return file if kind == CompressionTypes.UNCOMPRESSED else CompressedFile(file, compression_type=kind)
+    return _GzipFile(file) if path.lower().endswith(".gz") else file  # type: ignore[return-value]
+
+
+class _GzipFile(gzip.GzipFile):
+    """Reads a compressed file to its last byte or not at all: all members, each held against its checksum and length.
+
+    Memory is bounded whatever the file holds, as long as it is read in pieces.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(fileobj=file, mode="rb")
+        self._file = file
+        self._is_begun = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            content = super().read(size)
+        except EOFError:
+            raise DamagedFileError(f"its compressed data is cut off; {_COPY_ANEW}") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise DamagedFileError(f"it is no intact gzip file ({error}); {_COPY_ANEW}") from None
+        if not content and not self._is_begun and size != 0 and not self._file.tell():
+            raise DamagedFileError(f"it is empty, but a compressed file has a header; {_COPY_ANEW}")
+        self._is_begun = True
+        return content
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
+_COPY_ANEW: Final = "copy it anew from where it came"
 
 
 @_with_os_errors

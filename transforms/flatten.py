@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import typehints
 
-from transforms.elements import Reject, Task, TaskList
+from transforms.elements import Reject, Task, TaskList, TaskSettings
 from transforms.identity import stable_hash
 from transforms.judging import describe, task_id_of, text_of_task
 from transforms.metrics import StepCounters
@@ -22,7 +22,7 @@ Rank = tuple[int, str]
 def split_list(tasks: TaskList) -> Iterator[Task | Reject]:
     """A list -> its items as tasks, and a reject for each item that cannot be one."""
 
-    def item(text: str, place: int) -> tuple[Task, str]:
+    def item(text: str, place: int, settings: TaskSettings | None = None) -> tuple[Task, str]:
         tidy = tidy_task(text)
         normal = normalise_task(tidy)
         task = Task(
@@ -33,11 +33,13 @@ def split_list(tasks: TaskList) -> Iterator[Task | Reject]:
             topic=tasks.topic,
             model=tasks.model,
             template=tasks.template,
+            settings=settings,
         )
         return task, stable_hash("task_item", tasks.source, tasks.round, tasks.topic, tasks.model, place, text)
 
+    settings = tasks.settings or (None,) * len(tasks.items)
     for place, text in enumerate(tasks.items):
-        task, item_id = item(text, place)
+        task, item_id = item(text, place, settings[place])
         raw = clean_text(text)
         if not task.task:
             yield Reject.of_task(task, id=item_id, stage=_STEP, reason="empty_field", detail="a blank task", raw=raw)
@@ -55,7 +57,8 @@ def first_of(found: Iterable[Task | str]) -> Iterator[Task | Reject]:
     """All tasks of one task_id -> the one that stands for them, then a reject for each other; where another label has
     the task, a reject for each.
 
-    The earliest round wins, so that more rounds never change a task that is already there; then the smallest text.
+    The earliest round wins, so that more rounds never change a task that is already there; then one with settings,
+    before those that say nothing; then the smallest text.
 
     Args:
       found: the tasks, and among them the labels of other refreshes that have it.
@@ -83,8 +86,10 @@ def first_of(found: Iterable[Task | str]) -> Iterator[Task | Reject]:
         )
 
 
-def _precedence(task: Task) -> tuple[int, str, str, str]:
-    return task.round, task.task, task.topic or "", task.model or ""
+def _precedence(task: Task) -> tuple[Any, ...]:
+    own = task.settings or TaskSettings()
+    settings = own.labels, own.language or "", own.examples or 0
+    return task.round, task.settings is None, task.task, task.topic or "", task.model or "", settings
 
 
 def rank(task: Task, seed: int) -> Rank:

@@ -40,6 +40,8 @@ def request_for(prompt: Prompt, fingerprint: str, attempt: int = 0) -> Request:
         variables = {"task": subject.task, **{name: getattr(subject, name) for name in ATTRIBUTES}}
         if subject.label is not None:
             variables |= {"label": subject.label, "misleading_label": subject.misleading_label or ""}
+        elif subject.labels:
+            variables["labels"] = "\n".join(subject.labels)
     elif isinstance(subject, LabelSetSeed):
         variables = {"task": subject.task}
     elif isinstance(subject, Choice):

@@ -25,6 +25,7 @@ from transforms.elements import (
     Relabel,
     Task,
     TaskSeed,
+    TaskSettings,
     Usage,
     Verdict,
 )
@@ -43,11 +44,17 @@ _CLASSES: Final[tuple[type, ...]] = (
     LabelSet,
     Choice,
     Relabel,
+    TaskSettings,
 )
 _NUMBER: Final = {cls: number for number, cls in enumerate(_CLASSES)}
 _FIELDS: Final = {cls: [(field.name, str(field.type)) for field in dataclasses.fields(cls)] for cls in _CLASSES}
 _VALUES: Final = {cls: operator.attrgetter(*(name for name, _ in fields)) for cls, fields in _FIELDS.items()}
-_ELEMENTS: Final = ("Subject", "Example", "Usage | None")  # annotations of what is an element itself
+_ELEMENTS: Final = (
+    "Subject",
+    "Example",
+    "Usage | None",
+    "TaskSettings | None",
+)  # annotations of what is an element itself
 _INSIDE: Final = {cls: [at for at, (_, hint) in enumerate(_FIELDS[cls]) if hint in _ELEMENTS] for cls in _CLASSES}
 _TUPLES: Final = {cls: [at for at, (_, hint) in enumerate(_FIELDS[cls]) if hint[:5] == "tuple"] for cls in _CLASSES}
 _LISTS: Final = {cls: [at for at in _TUPLES[cls] if "PaidReply" in _FIELDS[cls][at][1]] for cls in _CLASSES}

@@ -8,6 +8,7 @@ import apache_beam as beam
 
 from transforms import progress
 from transforms.elements import Draft, Example, FinishReason, Prompt, Reject, Reply
+from transforms.label_sets import spelled_as
 from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
 from transforms.parsing import EXAMPLE_FIELDS, Parsed, Refusal, parse_object
@@ -19,8 +20,26 @@ _parsed = functools.lru_cache(maxsize=16)(parse_object)  # LLMCall has just aske
 
 
 def _read(prompt: Prompt, text: str, finish_reason: FinishReason) -> Parsed[dict[str, str]] | Refusal:
-    is_planned = isinstance(prompt.subject, Draft) and prompt.subject.label is not None
-    return _parsed(text, finish_reason, _PLANNED_FIELDS if is_planned else EXAMPLE_FIELDS)
+    draft = prompt.subject
+    if not isinstance(draft, Draft):
+        raise TypeError(f"an example was asked for by a {type(draft).__name__}")
+    if draft.label is not None:
+        return _parsed(text, finish_reason, _PLANNED_FIELDS)
+    parsed = _parsed(text, finish_reason, EXAMPLE_FIELDS)
+    return _with_own_labels(parsed, draft.labels) if draft.labels and isinstance(parsed, Parsed) else parsed
+
+
+def _with_own_labels(parsed: Parsed[dict[str, str]], labels: tuple[str, ...]) -> Parsed[dict[str, str]] | Refusal:
+    """Holds a row against the labels that the user gives its task, and spells its labels as the user does. A
+    misleading label that is none of them would be no label that is wrong here, but one that is wrong everywhere."""
+    spelled: dict[str, str] = {}
+    for field in ("label", "misleading_label"):
+        found = spelled_as(parsed.value[field], labels)
+        if found is None:
+            detail = f"the {field} {parsed.value[field]!r:.80} is none of the {len(labels)} labels of the task"
+            return Refusal(reason="unknown_label", detail=detail)
+        spelled[field] = found
+    return dataclasses.replace(parsed, value={**parsed.value, **spelled})
 
 
 def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:

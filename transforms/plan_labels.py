@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
+from apache_beam import typehints
 
 from transforms.elements import LabelSet, LabelSetSeed, Prompt, Reject, Reply, Task
 from transforms.identity import stable_hash
@@ -25,6 +27,33 @@ def label_set_seed(task: Task, seed: int) -> LabelSetSeed:
         task=task.task,
         topic=task.topic,
         seed=seed,
+        settings=task.settings,
+    )
+
+
+def given_label_set(task: Task, seed: int) -> LabelSet | None:
+    """Takes the labels that the user gives a task, where no model need be asked.
+
+    Args:
+      task: with its settings.
+      seed: the user's.
+
+    Returns:
+      The label set; None where the user gives the task none.
+    """
+    if task.settings is None or not task.settings.labels:
+        return None
+    return LabelSet(
+        task_id=task.task_id,
+        task=task.task,
+        labels=task.settings.labels,
+        label_ids=tuple(label_id(task.task_id, label) for label in task.settings.labels),
+        model="",
+        template="",
+        prompt_tokens=0,
+        output_tokens=0,
+        seed=seed,
+        settings=task.settings,
     )
 
 
@@ -56,6 +85,7 @@ def read_label_set(reply: Reply) -> LabelSet | Reject:
         prompt_tokens=reply.prompt_tokens,
         output_tokens=reply.output_tokens,
         seed=seed.seed,
+        settings=seed.settings,
         usage=reply.usage,
     )
 
@@ -67,16 +97,25 @@ def is_label_set(prompt: Prompt, answer: Answer) -> bool:
 
 
 class _Seed(beam.DoFn):
+    """What asks for the labels of a task; where the user gives them, the label set in the output `GIVEN`."""
+
+    GIVEN = "given"
+
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._counters = StepCounters(_STEP)
 
-    def process(self, task: Task | Reject) -> Iterator[LabelSetSeed | Reject]:
+    def process(self, task: Task | Reject) -> Iterator[Any]:
         if isinstance(task, Reject):
             yield task
             return
         self._counters.add("in")
-        yield label_set_seed(task, self._seed)
+        given = given_label_set(task, self._seed)
+        if given is None:
+            yield label_set_seed(task, self._seed)
+        else:
+            self._counters.outcome(given)
+            yield beam.pvalue.TaggedOutput(self.GIVEN, given)
 
 
 class _Prompt(beam.DoFn):
@@ -100,7 +139,8 @@ class _Read(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class PlanLabels(beam.PTransform):
-    """Task -> LabelSet, or a Reject where no labels could be had. Rejects pass through. One request a task.
+    """Task -> LabelSet, or a Reject where no labels could be had. Rejects pass through. One request a task, but none
+    for a task whose labels the user gives.
 
     Args:
       template: the label set prompt; its variables are `prompt_template.LABEL_SET_VARIABLES`.
@@ -115,11 +155,14 @@ class PlanLabels(beam.PTransform):
     seed: int = 42
 
     def expand(self, tasks: beam.PCollection[Task | Reject]) -> beam.PCollection[LabelSet | Reject]:
-        return (
-            tasks
-            | "Seed" >> beam.ParDo(_Seed(self.seed))
+        seeds, given = tasks | "Seed" >> beam.ParDo(_Seed(self.seed)).with_outputs(_Seed.GIVEN, main="seeds")
+        seeds.element_type = typehints.Union[LabelSetSeed, Reject]
+        given.element_type = LabelSet
+        asked = (
+            seeds
             | self.join
             | "Prompt" >> beam.ParDo(_Prompt(self.template))
             | self.llm
             | "Read" >> beam.ParDo(_Read())
         )
+        return (asked, given) | "WithGiven" >> beam.Flatten()

@@ -29,12 +29,8 @@ EXAMPLE_VARIABLES: Final[Mapping[str, str]] = {
     "num_words": "at least 50",
 }
 LABEL_SET_VARIABLES: Final[Mapping[str, str]] = {"task": EXAMPLE_VARIABLES["task"]}
-PLANNED_VARIABLES: Final[Variables] = {
-    **EXAMPLE_VARIABLES,
-    "label": "deliveries",
-    "misleading_label": "returns",
-    "labels": ("invoices", "deliveries", "returns"),
-}
+LABELLED_VARIABLES: Final[Variables] = {**EXAMPLE_VARIABLES, "labels": ("invoices", "deliveries", "returns")}
+PLANNED_VARIABLES: Final[Variables] = {**LABELLED_VARIABLES, "label": "deliveries", "misleading_label": "returns"}
 VERIFY_VARIABLES: Final[Mapping[str, str]] = {
     "task": EXAMPLE_VARIABLES["task"],
     "input_text": "The parcel has been at the depot for nine days now, and nobody there picks up the phone.",
@@ -84,6 +80,10 @@ class PromptTemplate:
         """
         return _compile(self.text).render(variables)
 
+    def uses(self, variable: str) -> bool:
+        """Tells whether the text uses a variable; it must be one that `check` accepts."""
+        return variable in jinja2.meta.find_undeclared_variables(_environment().parse(self.text))
+
     def check(self, variables: Variables) -> None:
         """Tries the template on sample variables, before anything is paid for.
 
@@ -116,7 +116,7 @@ class PromptTemplate:
 
 def shipped_template(stem: str) -> PromptTemplate:
     """The name of a template that comes with textmint -> the template: brainstorm, label_set, classify,
-    classify_planned or verify.
+    classify_labels, classify_planned or verify.
 
     Raises:
       FileNotFoundError: there is none of that name.

@@ -7,22 +7,36 @@ import apache_beam as beam
 
 from transforms import progress
 from transforms.attributes import Attributes, parse_attributes
-from transforms.elements import Draft, LabelSet, Reject, Task
+from transforms.elements import Draft, LabelSet, Reject, Task, TaskSettings
 from transforms.identity import stable_hash
 from transforms.label_sets import pair_of
 from transforms.metrics import StepCounters
 
 _STEP = "SampleAttributes"
+_NO_SETTINGS = TaskSettings()
 
 
 def drafts_of(
     task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int = 42
 ) -> Iterator[Draft]:
-    """A task -> its drafts, replica 0 to examples_per_task - 1. A draft depends on its task, its replica and the seed
-    only, and of a task with a label set on that too, so more examples a task leave the first ones as they were. The
-    labels of a set are spread over the drafts as `label_sets.pair_of` says, whatever their attributes."""
+    """Makes the drafts of a task, replica 0 first.
+
+    A draft depends on its task with its settings, its replica and the seed only, and of a task with a label set on that
+    too, so more examples a task leave the first ones as they were. The labels of a set are spread over the drafts as
+    `label_sets.pair_of` says, whatever their attributes.
+
+    Args:
+      task: whose settings go before the other arguments.
+      examples_per_task: how many drafts.
+      attributes: from what each attribute is picked.
+      seed: the user's.
+
+    Yields:
+      Each draft. Where the user gives labels and none are planned, it holds them for the model to choose from.
+    """
+    settings = task.settings or _NO_SETTINGS
     labels = task.labels if isinstance(task, LabelSet) else ()
-    for replica in range(examples_per_task):
+    for replica in range(settings.examples or examples_per_task):
         draft_id = stable_hash("draft", task.task_id, replica, seed)
         chosen = attributes.pick(draft_id)
         label, misleading_label = (
@@ -34,13 +48,13 @@ def drafts_of(
             task=task.task,
             replica=replica,
             seed=seed,
-            language=chosen["language"],
+            language=settings.language or chosen["language"],
             difficulty=chosen["difficulty"],
             clarity=chosen["clarity"],
             num_words=chosen["num_words"],
             label=label,
             misleading_label=misleading_label,
-            labels=labels,
+            labels=labels or settings.labels,
         )
 
 
@@ -56,8 +70,9 @@ class _Sample(beam.DoFn):
             yield task
             return
         self._counters.add("in")
-        self._counters.add("kept", self._examples_per_task)
-        progress.add("drafts", self._examples_per_task)
+        count = (task.settings or _NO_SETTINGS).examples or self._examples_per_task
+        self._counters.add("kept", count)
+        progress.add("drafts", count)
         yield from drafts_of(
             task,
             examples_per_task=self._examples_per_task,
@@ -71,7 +86,8 @@ class _Sample(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class SampleAttributes(beam.PTransform):
-    """Task or LabelSet -> Draft, `examples_per_task` of them a task. Rejects pass through.
+    """Task or LabelSet -> Draft, `examples_per_task` of them a task, or as many as its settings say. Rejects pass
+    through.
 
     Args:
       examples_per_task: at least 1.

@@ -84,10 +84,12 @@ LABEL_SETS: Final = pa.schema(
     [
         column("task_id", _STRING, "hash of the normalised task"),
         column("task", _STRING, "the classification task, a sentence"),
-        column("labels", _STRINGS, "its labels, 2 to 20, in the order of the reply"),
+        column("labels", _STRINGS, "its labels, 2 or more, in the order of the reply or of the user"),
         column("label_ids", _STRINGS, "of each label: hash of task_id and the normalised label"),
-        column("model", _STRING, "the model as served"),
-        column("template", _STRING, "the template's name and the digest of its text"),
+        column("model", _STRING, "the model as served; empty where the user gave the labels"),
+        column(
+            "template", _STRING, "the template's name and the digest of its text; empty where the user gave the labels"
+        ),
         column("prompt_tokens", _INT, "tokens of the prompt, as the endpoint counted them"),
         column("output_tokens", _INT, "tokens of the reply, as the endpoint counted them"),
         column("seed", _INT, "the seed of the run"),

@@ -118,8 +118,15 @@ class _ReadTaskFile(beam.DoFn):
     def process(self, path: str) -> Iterator[TaskList]:
         with files.open_text(path) as file:
             tasks = read_tasks(file, path)
-            while items := tuple(itertools.islice(tasks, _TASKS_PER_LIST)):
-                yield TaskList(source="file", round=0, topic=None, items=items)
+            while entries := tuple(itertools.islice(tasks, _TASKS_PER_LIST)):
+                settings = tuple(entry.settings for entry in entries)
+                yield TaskList(
+                    source="file",
+                    round=0,
+                    topic=None,
+                    items=tuple(entry.text for entry in entries),
+                    settings=settings if any(settings) else (),
+                )
 
 
 @dataclasses.dataclass(eq=False)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.elements import Task
+from transforms.elements import Task, TaskSettings
 from transforms.identity import stable_hash
+from transforms.label_sets import columns_of, own_labels
+from transforms.labels import normal_form
+from transforms.languages import find_language
 from transforms.text_files import decoded_lines, json_lines
 from transforms.texts import clean_text, normalise_text
 
 MAX_TASK_CHARS: Final = 2_000
+MAX_EXAMPLES: Final = 1_000_000
+"""How many examples a task may ask for in a file; more is a slip of the pen."""
+MAX_UNKNOWN: Final = 100
+_COMMENT: Final = "#"
 _TRAILING: Final = ".,;:!?…‥·。、｡､؟،؛۔।॥።՝ "  # what ends a sentence or a clause; not '#' or '+' ("C#", "C++")
 TASK_SUFFIXES: Final = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
 
@@ -58,60 +66,190 @@ def _problem(text: str) -> str:
     return f"the task has {size:,} characters, at most {MAX_TASK_CHARS:,} fit" if size > MAX_TASK_CHARS else ""
 
 
-def read_tasks(file: IO[bytes], path: str) -> Iterator[str]:
-    """An open file -> its tasks in order, one at a time: the lines of `.txt` (blank ones skipped), or what stands
-    under `task` in each line of `.jsonl` or row of `.parquet`. Text is UTF-8.
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """A task as it stands in a file.
+
+    Args:
+      text: of the task, as it came.
+      settings: what else the user wants of it; None where nothing stands there.
+      where: the line or row.
+    """
+
+    text: str
+    settings: TaskSettings | None
+    where: str
+
+
+def read_tasks(file: IO[bytes], path: str, unknown: set[str] | None = None) -> Iterator[TaskEntry]:
+    """Reads the tasks of a file in order, one at a time.
+
+    Of `.txt` each line is one, but for those that are blank or begin with `#`. Of `.jsonl` and `.parquet` it stands
+    under `task`, and beside it, where the user wants so, SETTINGS: `labels` (a list of strings), `language`, and
+    `examples`, how many; null counts as absent. Text is UTF-8.
 
     Args:
       file: opened in binary, already decompressed.
       path: tells the format by its ending.
+      unknown: gets the keys or columns that mean nothing here, MAX_UNKNOWN at most.
+
+    Yields:
+      Each task.
 
     Raises:
       TaskFileError: another ending, text that is not UTF-8, a line that is no JSON object, a `task` that is missing,
-        no string, blank or longer than MAX_TASK_CHARS. The message begins with the line or row.
+        no string, blank or longer than MAX_TASK_CHARS, a setting that cannot be used, compressed data that is cut off.
+        The message begins with the line or row.
     """
     name = path.lower().removesuffix(".gz")
-    tasks: Iterator[tuple[str, object]]
+    unknown = set() if unknown is None else unknown
+    rows: Iterator[tuple[str, Mapping[str, object]]]
     if name.endswith(".txt"):
-        tasks = decoded_lines(file, TaskFileError)
+        lines = decoded_lines(file, TaskFileError)
+        rows = ((where, {"task": line}) for where, line in lines if not line.lstrip().startswith(_COMMENT))
     elif name.endswith(".jsonl"):
-        tasks = _read_jsonl(file)
+        rows = _read_jsonl(file, unknown)
     elif name.endswith(".parquet"):
-        tasks = _read_parquet(file)
+        rows = _read_parquet(file, unknown)
     else:
         raise TaskFileError(f"is not one of {', '.join(TASK_SUFFIXES)}")
-    for where, task in tasks:
+    for where, row in rows:
+        task = row["task"]
         if not isinstance(task, str):
             raise TaskFileError(f"{where}: the task is {type(task).__name__}, not a string")
         if problem := _problem(task):
             raise TaskFileError(f"{where}: {problem}")
-        yield task
+        yield TaskEntry(task, _settings_of(row, where) if len(row) > 1 else None, where)
 
 
-def _read_jsonl(file: IO[bytes]) -> Iterator[tuple[str, object]]:
+def _settings_of(row: Mapping[str, object], where: str) -> TaskSettings | None:
+    found: dict[str, Any] = {}
+    for name, read in _SETTINGS.items():
+        value = row.get(name)
+        if value is not None:
+            try:
+                found[name] = read(value)
+            except ValueError as error:
+                raise TaskFileError(f"{where}: {name}: {error}") from None
+    return TaskSettings(**found) if found else None
+
+
+def _labels(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"is {type(value).__name__}, not a list of strings")
+    return own_labels(value)
+
+
+def _language(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"is {type(value).__name__}, not a string")
+    return find_language(value).name
+
+
+def _examples(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"is {type(value).__name__}, not a number")
+    if not 1 <= value <= MAX_EXAMPLES or value != int(value):
+        raise ValueError(f"is {value!s:.20}; it must be a whole number from 1 to {MAX_EXAMPLES:,}")
+    return int(value)
+
+
+_SETTINGS: Final[Mapping[str, Callable[[object], object]]] = {
+    "labels": _labels,
+    "language": _language,
+    "examples": _examples,
+}
+SETTINGS: Final = tuple(_SETTINGS)
+"""What a file may say of a task beside its text."""
+_KNOWN: Final = frozenset(("task", *SETTINGS))
+
+
+def _note(unknown: set[str], names: Iterable[str]) -> None:
+    """Keeps names that mean nothing here. A hostile file may have another one in each line."""
+    for name in names:
+        if len(unknown) >= MAX_UNKNOWN:
+            return
+        unknown.add(name)
+
+
+def _read_jsonl(file: IO[bytes], unknown: set[str]) -> Iterator[tuple[str, Mapping[str, object]]]:
     for where, row in json_lines(file, TaskFileError):
         if not isinstance(row, dict) or "task" not in row:
             raise TaskFileError(f"{where}: no JSON object with a key 'task'")
-        yield where, row["task"]
+        _note(unknown, row.keys() - _KNOWN)
+        yield where, row
 
 
-def _read_parquet(file: IO[bytes]) -> Iterator[tuple[str, object]]:
+def _read_parquet(file: IO[bytes], unknown: set[str]) -> Iterator[tuple[str, Mapping[str, object]]]:
     try:
-        parquet = pq.ParquetFile(file)
-        if "task" not in parquet.schema_arrow.names:
-            columns = ", ".join(parquet.schema_arrow.names) or "none"
-            raise TaskFileError(f"has no column 'task'; its columns are {columns}")
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        names = parquet.schema_arrow.names
+        if "task" not in names:
+            raise TaskFileError(f"has no column 'task'; its columns are {', '.join(names) or 'none'}")
+        if twice := sorted(name for name in _KNOWN if names.count(name) > 1):
+            raise TaskFileError(f"has the column {twice[0]!r} twice")
+        _note(unknown, set(names) - _KNOWN)
         number = 0
-        for batch in parquet.iter_batches(columns=["task"]):
-            for value in batch.column(0):
+        for batch in parquet.iter_batches(columns=[name for name in ("task", *SETTINGS) if name in names]):
+            for place in range(batch.num_rows):
                 number += 1
                 try:
-                    task = value.as_py()
+                    row = {
+                        name: column[place].as_py()
+                        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                    }
                 except UnicodeDecodeError:
                     raise TaskFileError(f"row {number}: not UTF-8") from None
-                yield f"row {number}", task
+                yield f"row {number}", row
     except (pa.ArrowException, OSError) as error:
         raise TaskFileError(f"is no readable Parquet file ({str(error).splitlines()[0]})") from None
+
+
+class TaskSurvey:
+    """Looks through all task files of a run before anything is paid for.
+
+    Attributes:
+      tasks: how many there are.
+      own_tasks: how many say themselves how many examples they want.
+      own_examples: how many examples those want, together.
+      labelled: how many have labels.
+      widest: the columns of the widest label.
+      languages: that tasks want, each with where it first stands.
+      unknown: keys and columns that mean nothing here.
+    """
+
+    def __init__(self) -> None:
+        self.tasks = self.own_tasks = self.own_examples = self.labelled = self.widest = 0
+        self.languages: dict[str, str] = {}
+        self.unknown: set[str] = set()
+        self._seen: dict[str, tuple[str, tuple[Any, ...]]] = {}  # of tasks with settings: where, and which
+
+    def read(self, file: IO[bytes], path: str) -> Iterator[TaskEntry]:
+        """Reads a file as `read_tasks` does.
+
+        Raises:
+          TaskFileError: as there, or a task has been read before with other settings.
+        """
+        for entry in read_tasks(file, path, self.unknown):
+            self.tasks += 1
+            if entry.settings is not None:
+                self._take(entry, entry.settings, path)
+            yield entry
+
+    def _take(self, entry: TaskEntry, settings: TaskSettings, path: str) -> None:
+        labels = stable_hash("label_set", sorted(map(normal_form, settings.labels)))  # a set may be large
+        values = (labels, settings.language, settings.examples)
+        where, known = self._seen.setdefault(task_id(entry.text), (f"{path}: {entry.where}", values))
+        if known != values:
+            other = next(name for name, mine, theirs in zip(SETTINGS, values, known, strict=True) if mine != theirs)
+            raise TaskFileError(f"{entry.where}: the same task stands in {where} with other {other}; leave one of them")
+        if settings.language is not None:
+            self.languages.setdefault(settings.language, f"{path}: {entry.where}")
+        self.labelled += bool(settings.labels)
+        self.widest = max((self.widest, *map(columns_of, settings.labels)))
+        if settings.examples is not None:
+            self.own_tasks += 1
+            self.own_examples += settings.examples
 
 
 def read_topics(lines: Iterable[str]) -> tuple[str, ...]:

@@ -136,7 +136,8 @@ def answer(request: Request, fault_rate: float = 0.0) -> Answer:
 
     Args:
       request: its variables are `topic`, or `task`, or `task`, `difficulty`, `clarity`, `num_words` and, where they are
-        planned, `label` and `misleading_label`, or `first`, `second` and the true `label`; absent ones are blank.
+        planned, `label` and `misleading_label`, or where the user gives them `labels`, one a line; or `first`, `second`
+        and the true `label`; absent ones are blank.
       fault_rate: share in [0, 1] of bad replies; the same share of the others is written in a form that has to be
         mended.
     """
@@ -193,6 +194,12 @@ def _example_reply(request: Request, fault_rate: float) -> tuple[str, FinishReas
     if request.kind == "planned_example":
         wanted = given.get("label", ""), given.get("misleading_label", "")
         example = {"input_text": offline_author.write_planned(task, *wanted, *style, request.request_id)}
+    elif labels := given.get("labels", "").splitlines():
+        at = fraction("offline-label", request.request_id) % len(labels)
+        further = 1 + fraction("offline-misleading-label", request.request_id) % (len(labels) - 1)
+        right, wrong = labels[at], labels[(at + further) % len(labels)]
+        text = offline_author.write_planned(task, right, wrong, *style, request.request_id)
+        example = {"input_text": text, "label": right, "misleading_label": wrong}
     else:
         example = offline_author.write_example(task, *style, request.request_id)
     place = fraction("offline-fault-place", request.request_id)
