@@ -638,8 +638,8 @@ def _check_languages(typed: Mapping[str, Any], survey: TaskSurvey) -> None:
     for language, where in survey.languages.items():
         if not writes(language):
             raise OptionError(
-                f"--tasks {where}: language: the embedded model (--llm=offline) writes {LANGUAGE} only, not {language}; "
-                "leave it out, or choose a real model with --llm"
+                f"--tasks {where}: language: the embedded model (--llm=offline) writes {LANGUAGE} only, not {language}"
+                "; leave it out, or choose a real model with --llm"
             )
 
 

@@ -16,6 +16,7 @@ from transforms.prompt_template import (
     BRAINSTORM_VARIABLES,
     EXAMPLE_VARIABLES,
     LABEL_SET_VARIABLES,
+    LABELLED_VARIABLES,
     PLANNED_VARIABLES,
     VERIFY_VARIABLES,
     PromptTemplate,
@@ -103,6 +104,7 @@ SHIPPED: dict[str, Variables] = {
     "brainstorm": BRAINSTORM_VARIABLES,
     "classify": EXAMPLE_VARIABLES,
     "label_set": LABEL_SET_VARIABLES,
+    "classify_labels": LABELLED_VARIABLES,
     "classify_planned": PLANNED_VARIABLES,
     "verify": VERIFY_VARIABLES,
 }
