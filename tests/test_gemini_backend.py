@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import gc
 import json
 import logging
 import pickle
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -469,50 +467,6 @@ def test_retry_after_of_retry_info(server: LlmServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        (["Retry-After: 3"], 3.0),
-        (["Retry-After: 0.5"], 0.5),
-        (["retry-after-ms: 250"], 0.25),
-        (["Retry-After: -3"], 0.0),
-        (["Retry-After: soon"], None),
-        (["Retry-After: nan"], None),
-        (["Date: Mon, 23 Nov 2026 10:00:00 GMT", "Retry-After: Mon, 23 Nov 2026 10:00:09 GMT"], 9.0),
-        (["Date: Mon, 23 Nov 2026 10:00:00 GMT", "Retry-After: Mon, 23 Nov 2026 09:00:00 GMT"], 0.0),
-        ([], None),
-    ],
-)
-def test_retry_after_of_headers(server: LlmServer, headers: list[str], seconds: float | None) -> None:
-    for status in ("429 Too Many Requests", "500 Oops"):
-        error = canned_error(http(status, {"error": {"message": "later"}}, *headers))
-        assert isinstance(error, Throttled | Transient) and error.retry_after == seconds
-
-
-def test_retry_after_of_a_date_without_the_endpoints_clock(server: LlmServer) -> None:
-    when = email.utils.formatdate(time.time() + 60, usegmt=True)
-    error = canned_error(http("429 Slow", {"error": {"message": "later"}}, f"Retry-After: {when}"))
-    assert isinstance(error, Throttled) and error.retry_after is not None and 50 < error.retry_after <= 60
-
-
-@pytest.mark.parametrize(
-    ("message", "details", "kind"),
-    [
-        ("Quota exceeded for metric: x, limit: 0, model: y", [], Doomed),
-        ("Quota exceeded for metric: x, limit: 05", [], Throttled),
-        ("Quota exceeded for metric: x, limit: 0.5", [], Throttled),
-        ("Your prepayment credits are depleted.", [], Doomed),
-        ("no", [{"@type": "QuotaFailure", "violations": [{"quotaValue": "0"}]}], Doomed),
-        ("no", [{"@type": "ErrorInfo", "metadata": {"quota_limit_value": "0"}}], Doomed),
-        ("no", [{"@type": "ErrorInfo", "metadata": {"quota_limit_value": "10"}}, 7], Throttled),
-        ("no", "details", Throttled),
-    ],
-)
-def test_a_quota_of_zero(server: LlmServer, message: str, details: object, kind: type[RequestError]) -> None:
-    body = {"error": {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED", "details": details}}
-    assert type(canned_error(http("429 No", body))) is kind
-
-
-@pytest.mark.parametrize(
     ("reply", "kind", "dooms", "word"),
     [
         (b"", Transient, False, "connection broke"),
@@ -529,7 +483,7 @@ def test_a_quota_of_zero(server: LlmServer, message: str, details: object, kind:
         (http("307 Moved", b"", "Location: http://127.0.0.1:1/steal"), Transient, True, "307"),
         (http("502 Bad Gateway", b"<html>nginx</html>", kind="text/html"), Transient, False, "HTML"),
         (http("404 Not Found", b"<!DOCTYPE html><p>", kind="text/html"), Doomed, False, "HTML"),
-        (http("500 Oops", b"{", kind="application/json"), Transient, False, "cannot be read"),
+        (http("500 Oops", b"{", kind="application/json"), Transient, False, "500: {"),
         (http("500 Oops", [1, 2, 3]), Transient, False, "500"),
         (http("500 Oops", "text"), Transient, False, "500"),
         (http("503 Busy", {"error": {"message": "This model is experiencing high demand"}}), Throttled, False, "high"),
@@ -617,26 +571,6 @@ def _body(finish: str | None = "STOP", parts: object = ({"text": "ab"},), **more
     if finish is not None:
         candidate["finishReason"] = finish
     return json.dumps({"candidates": [candidate], **more})
-
-
-@pytest.mark.parametrize(
-    ("finish", "reason"),
-    [
-        ("STOP", "stop"),
-        (None, "stop"),
-        ("FINISH_REASON_UNSPECIFIED", "stop"),
-        ("OTHER", "stop"),
-        ("MALFORMED_FUNCTION_CALL", "stop"),
-        ("MAX_TOKENS", "length"),
-        *(
-            (name, "reply_filter")
-            for name in ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY", "LANGUAGE")
-        ),
-    ],
-)
-def test_finish_reasons(finish: str | None, reason: str) -> None:
-    answer = read_answer(_body(finish), request(), MODEL)
-    assert (answer.finish_reason, answer.text, answer.model) == (reason, "ab", MODEL)
 
 
 def test_parts_are_joined_and_thoughts_left_out() -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import email.utils
 import json
 import logging
 import pickle
@@ -589,33 +588,6 @@ def test_remedies(status: int, error: dict[str, Any], remedy: str) -> None:
     assert remedy in found.remedy
 
 
-@pytest.mark.parametrize(
-    ("status", "value", "headers", "seconds"),
-    [
-        (429, {}, {"Retry_After": "7"}, 7.0),
-        (429, {}, {"Retry_After": "0.5"}, 0.5),
-        (429, {}, {"retry_after_ms": "250"}, 0.25),
-        (429, {"error": {"details": [{"@type": "x/google.rpc.RetryInfo", "retryDelay": "1.5s"}]}}, {}, 1.5),
-        (429, [{"error": {"details": [{"retryDelay": "30s"}]}}], {}, 30.0),
-        (503, {"error": "overloaded"}, {"Retry_After": "3"}, 3.0),
-        (500, {}, {"Retry_After": "3"}, 3.0),
-        (429, {"error": {"message": "limit: 0.5 per second"}}, {}, None),
-        (429, b"<html>", {"Retry_After": "soon"}, None),
-    ],
-)
-def test_how_long_to_wait(status: int, value: object, headers: dict[str, str], seconds: float | None) -> None:
-    with saying(status, value, **headers) as script:
-        error = one(backend(script.url))
-    assert type(error) is (Transient if status == 500 else Throttled)
-    assert error.retry_after == seconds
-
-
-def test_how_long_to_wait_by_date() -> None:
-    with saying(429, {}, Retry_After=email.utils.formatdate(time.time() + 20, usegmt=True)) as script:
-        error = one(backend(script.url))
-    assert 17 <= error.retry_after <= 21
-
-
 def test_429_of_the_endpoint_for_tests(server: LlmServer) -> None:
     for form in ("seconds", "date"):
         server.reset(rate_429=1.0, retry_after=4, retry_after_form=form)
@@ -646,13 +618,6 @@ def test_html_of_the_endpoint_for_tests(server: LlmServer) -> None:
     error = one(backend(server.base_url))
     assert isinstance(error, Transient)
     assert error.dooms_probe
-
-
-def test_an_error_with_status_200() -> None:
-    with saying(200, {"error": {"code": 429, "message": "busy"}}) as script:
-        assert isinstance(one(backend(script.url)), Throttled)
-    with saying(200, {"error": "boom"}) as script:
-        assert isinstance(one(backend(script.url)), Transient)
 
 
 def test_a_redirection_is_not_followed() -> None:

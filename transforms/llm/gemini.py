@@ -31,7 +31,7 @@ import google.auth
 import google.auth.exceptions
 import yarl
 from google import genai
-from google.genai import errors, types
+from google.genai import types
 from google.genai.client import DebugConfig
 
 from transforms.elements import FinishReason, Kind
@@ -310,6 +310,7 @@ class GeminiSession:
             connector=aiohttp.TCPConnector(limit=0),  # the engine limits what is in flight
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # the environment was looked at once, above
+            raise_for_status=_check_status,
             proxy=proxy,
             proxy_auth=proxy_auth,
         )
@@ -365,8 +366,8 @@ class GeminiSession:
             return read_answer((raw and raw.body) or "", request, self._backend.model, headers)
         except RequestError as error:
             problem = error
-        except errors.APIError as error:
-            return _fault_of(error)
+        except _NotAnswered as answered:
+            return answered.fault
         except Exception as error:
             problem = self._client_error(error)
         raise problem
@@ -483,13 +484,18 @@ def _proxy_of(url: str) -> tuple[yarl.URL | None, aiohttp.BasicAuth | None]:
 # --------------------------------------------------------------------------------------------------- reading refusals
 
 
-def _fault_of(error: errors.APIError) -> http.Fault:
-    """What the SDK made of an error's body -> the fault that it was."""
-    status, headers, body = error.code or 0, getattr(error.response, "headers", None) or {}, error.details
-    message = body.get("message") if isinstance(body, dict) else None
-    if isinstance(message, str) and message.lstrip()[:1] == "<":  # a page, which the SDK wraps
-        return http.fault_of(status, headers, message)
-    return http.fault_in(status, headers, body)
+class _NotAnswered(Exception):
+    """An answer of another status than 200, read before the SDK does: that takes what is no JSON for a broken one, and
+    loses the status of the answer."""
+
+    def __init__(self, fault: http.Fault) -> None:
+        super().__init__(fault.status)
+        self.fault = fault
+
+
+async def _check_status(response: aiohttp.ClientResponse) -> None:
+    if response.status != 200:
+        raise _NotAnswered(http.fault_of(response.status, response.headers, await response.read()))
 
 
 # ----------------------------------------------------------------------------------------------------- reading answers

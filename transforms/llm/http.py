@@ -202,7 +202,7 @@ def _gather(value: object, found: _Found, depth: int) -> None:
         if isinstance(metadata, dict):  # of OpenRouter: the provider's own words, or what its moderation found
             if metadata.get("raw"):
                 _gather(metadata["raw"], found, depth - 1)
-            if isinstance(metadata.get("reasons"), list) and "flagged_input" in metadata:
+            if metadata.get("reasons") or metadata.get("flagged_input"):
                 found.flagged = "user"
         filters = value.get("contentFilter")
         for each in filters if isinstance(filters, list) else ():  # of Zhipu: whose words are not wanted
@@ -360,7 +360,7 @@ _FILTER_WORDS: Final = re.compile(
     r"敏感|不安全|违规|不合规|内容安全|不当内容"
 )
 _OF_REPLY: Final = re.compile(
-    r"^output .{0,40}(blocked|filter)|\boutput (text )?data may|output_?(text)?_?sensitive|output (\w+ )?sensitive|"
+    r"^output .{0,40}(blocked|filter)|\boutput (text )?data may|output_?(text)?_?sensitive|output \w*_?sensitive|"
     r"(generated|response|model.s?) (text|content|output) .{0,40}(blocked|filtered|flagged)|outputtext"
 )
 _OF_ACCOUNT: Final = re.compile(
@@ -406,7 +406,7 @@ _OVERLOAD: Final = re.compile(
 )
 STRUCTURE: Final = re.compile(
     r"response.?format|response_?mime_?type|json.?schema|response_?schema|structured|guided|grammar|json mode|"
-    r"controlled generation|output_config",
+    r"controlled generation|output_config|json_object|text\.format",
     re.IGNORECASE,
 )
 """How structured output is named by an endpoint that refuses it."""
@@ -445,6 +445,8 @@ def meaning_of(fault: Fault, model: str = "") -> Meaning:
     status, words = fault.status, fault.words
     if status in (403, 429) and (fault.quota_is_zero or _QUOTA_OF_ZERO.search(words)):
         return "quota"
+    if status == 402 and fault.retry_after is not None:
+        return "throttled"  # OpenRouter: what is in flight may cost all that there is
     if _is_unpaid(fault):
         return "unpaid"
     if status in (400, 401, 403) and fault.says(_NO_KEY):

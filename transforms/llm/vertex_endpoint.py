@@ -724,9 +724,6 @@ class VertexEndpointSession:
             raise Transient(f"the connection broke: {type(error).__name__}: {error}") from None
         if reply.status != 200:
             return self._fail(http.fault_of(reply.status, reply.headers, body), headers, request, way, left_out)
-        token = headers["Authorization"][7:]
-        if token not in self._tokens.accepted:
-            self._tokens.accepted.add(token)
         try:
             value = json.loads(body)
         except ValueError:
@@ -735,7 +732,9 @@ class VertexEndpointSession:
             kind = reply.headers.get("content-type", "")
             # what claims to be JSON was JSON once
             raise Transient(f"the answer ({kind}) is not JSON", dooms_probe="json" not in kind.lower()) from None
-        return self._read(value, reply.headers, headers, request, way, left_out)
+        answer = self._read(value, reply.headers, headers, request, way, left_out)
+        self._tokens.accepted.add(headers["Authorization"][7:])
+        return answer
 
     def _read(
         self,
