@@ -580,7 +580,7 @@ def test_parts_are_joined_and_thoughts_left_out() -> None:
     assert (answer.text, answer.prompt_tokens, answer.output_tokens, answer.model) == ('{"a": "ü"}', 11, 35, "m-1")
 
 
-@pytest.mark.parametrize("parts", [None, [], "x"])
+@pytest.mark.parametrize("parts", [None, [], [{"text": ""}]])
 def test_no_parts(parts: object) -> None:
     answer = read_answer(_body("MAX_TOKENS", parts, usageMetadata={"thoughtsTokenCount": 9}), request(), MODEL)
     assert (answer.text, answer.finish_reason, answer.output_tokens) == ("", "length", 9)

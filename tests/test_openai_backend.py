@@ -358,7 +358,7 @@ def test_finish_reasons(said: object, means: str) -> None:
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
         ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "b"}], "b"),
         ([{"type": "reasoning", "text": "hm"}, "b", 7, {"type": "text", "text": None}], "b"),
-        (7, ""),
+        (7, "7"),
     ],
 )
 def test_contents(content: object, text: str) -> None:
@@ -418,7 +418,7 @@ FOREIGN = "it is no chat endpoint"
         (b"{}", "without `choices`", True),
         (b'{"choices": {}}', "without `choices`", True),
         (b'{"choices": [7]}', "without `message`", True),
-        (b'{"choices": [{"text": "a"}]}', "without `message`", True),
+        (b'{"choices": [{"index": 0}]}', "without `message`", True),
         (b'{"choices": []}', "without a choice", False),
         (b'{"choices": [{"message"', "broken", False),
         (b'{"choices": "\xff"}', "broken", False),

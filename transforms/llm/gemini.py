@@ -39,6 +39,7 @@ from transforms.identity import Part
 from transforms.llm import http
 from transforms.llm.api_key import check_secret_version, fetch_key
 from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
+from transforms.llm.reply_text import content_text, said
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import LISTS, json_schema
 
@@ -544,11 +545,19 @@ def read_answer(
     finish: FinishReason
     if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict):
         content = candidates[0].get("content")
-        parts = content.get("parts") if isinstance(content, dict) else None
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict) and isinstance(part.get("text"), str) and not part.get("thought"):
-                text += part["text"]
+        listed = content.get("parts") if isinstance(content, dict) else None
+        parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
         finish = http.finish_of(candidates[0].get("finishReason"), "the endpoint")
+        calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
+        message = candidates[0].get("finishMessage")  # such as the call that was malformed
+        text = said(
+            content_text(parts) or "",
+            finish,
+            arguments=[call.get("args") for call in calls],
+            reasoning=[part.get("text") for part in parts if part.get("thought")],
+            other=message if isinstance(message, str) else "",
+            whole=content,
+        )
     elif isinstance(feedback, dict) and feedback.get("blockReason"):
         finish = "content_filter"
     elif "usageMetadata" in reply or "modelVersion" in reply:

@@ -20,7 +20,7 @@ import os
 import re
 import ssl
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
@@ -32,6 +32,7 @@ from transforms.identity import Part
 from transforms.llm import http
 from transforms.llm.api_key import check_secret_version, fetch_key
 from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
+from transforms.llm.reply_text import choice_text
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 
@@ -254,14 +255,15 @@ class OpenAISession:
         choice = choices[0]
         if isinstance(choice, dict) and choice.get("error"):
             return http.fault_in(200, headers, {"error": choice["error"]})
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(message, dict):
+        if not isinstance(choice, dict):
             raise self._foreign("a choice without `message`")
         finish = http.finish_of(choice.get("finish_reason"), self._place)
-        content, refusal = message.get("content"), message.get("refusal")
-        text = content if isinstance(content, str) else "".join(_texts(content))
-        if isinstance(refusal, str) and refusal:
-            finish, text = "reply_filter", text or refusal
+        message = choice.get("message")
+        if isinstance(message, dict) and message.get("refusal"):
+            finish = "reply_filter"
+        text = choice_text(choice, finish)
+        if text is None:
+            raise self._foreign("a choice without `message`")
         return self._answer(request, text, finish, body.get("model"), body.get("usage"))
 
     def _withheld(self, request: Request, finish: FinishReason, fault: http.Fault) -> Answer:
@@ -370,17 +372,6 @@ class OpenAISession:
 
 
 # ------------------------------------------------------------------------------------------- reading what was answered
-
-
-def _texts(content: object) -> Iterator[str]:
-    """The parts of a message -> the texts among them; parts of reasoning have another type."""
-    for part in content if isinstance(content, list) else ():
-        if isinstance(part, str):
-            yield part
-        elif isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
-            text = part.get("text")
-            if isinstance(text, str):
-                yield text
 
 
 def _count(value: object) -> int | None:

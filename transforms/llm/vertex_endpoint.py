@@ -42,6 +42,7 @@ from transforms.elements import FinishReason, Kind
 from transforms.identity import Part
 from transforms.llm import http
 from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Transient
+from transforms.llm.reply_text import choice_text, content_text
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
 
@@ -463,6 +464,10 @@ _TEXTS: Final = (
 """Where containers put the text of a prediction, the first that is there."""
 
 
+_ELSEWHERE: Final = ("reasoning_content", "reasoning", "reasoning_details", "tool_calls", "function_call")
+"""Where a text stands that is not in its place, see `reply_text`."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
     """A reply, read."""
@@ -478,25 +483,6 @@ def _finish(value: object) -> FinishReason:
     return http.finish_of(value, "the container")
 
 
-def _text_in(value: object) -> str | None:
-    """A message's content, a string or parts -> its text without thoughts; None: there is none in it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return _text_in(value.get("parts"))
-    if isinstance(value, list):
-        spoken = [
-            part["text"]
-            for part in value
-            if isinstance(part, dict)
-            and isinstance(part.get("text"), str)
-            and not part.get("thought")
-            and part.get("type", "text") in ("text", "output_text")
-        ]
-        return "".join(spoken) if spoken or not value else None
-    return None
-
-
 def _count(usage: Mapping[str, Any], *names: str) -> int | None:
     return next((usage[name] for name in names if type(usage.get(name)) is int and usage[name] >= 0), None)
 
@@ -509,21 +495,16 @@ def _read_choices(value: Mapping[str, Any]) -> _Read | None:
         return None
     finish = _finish(choice.get("finish_reason"))
     message = choice.get("message")
-    if isinstance(message, dict):
-        text = _text_in(message.get("content"))
-        if message.get("refusal"):
-            finish = "reply_filter"
-        if text is None and message.get("content") is not None:
-            return None
-    elif isinstance(choice.get("text"), str):
-        text = choice["text"]
-    else:
+    if isinstance(message, dict) and message.get("refusal"):
+        finish = "reply_filter"
+    text = choice_text(choice, finish)
+    if text is None:
         return None
     usage = value.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     model = value.get("model")
     return _Read(
-        text=text or "",
+        text=text,
         finish_reason=finish,
         model=model if isinstance(model, str) else "",
         prompt_tokens=_count(usage, "prompt_tokens"),
@@ -557,7 +538,9 @@ def _read_prediction(value: Any, prompt: str) -> _Read | None:
         attributes = attributes[0]
     if isinstance(attributes, dict) and attributes.get("blocked") is True:
         finish = "reply_filter"
-    text = next((found for name in _TEXTS if (found := _text_in(inner.get(name))) is not None), None)
+    text = next((found for name in _TEXTS if (found := content_text(inner.get(name))) is not None), None)
+    if not (text or "").strip() and any(inner.get(name) for name in _ELSEWHERE):
+        text = choice_text({"message": inner}, finish)
     if text is None:
         outputs = inner.get("outputs")
         if isinstance(outputs, (list, str)) and outputs:

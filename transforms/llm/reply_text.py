@@ -1,0 +1,166 @@
+"""Where endpoints put what a model wrote.
+
+The place is `content`, but not always: a server that takes reasoning apart puts the whole answer into the reasoning
+where the model never closed it (vLLM's reasoning parsers, DeepSeek, OpenRouter), and one that turns structured output
+into a tool call puts it into the arguments of that. Such places count where the content is empty, and only there. What
+came is handed on in any case, so that the ledger and a reject hold what was paid for.
+
+Sources: https://platform.openai.com/docs/api-reference/chat/object, https://docs.vllm.ai/en/latest/features/reasoning_outputs.html,
+https://openrouter.ai/docs/use-cases/reasoning-tokens, https://ai.google.dev/api/caching#Part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from transforms.elements import FinishReason
+
+_DEPTH: Final = 8  # objects within each other
+_SPOKEN: Final = ("text", "output_text")  # types of parts; those of reasoning have others
+_TEXTS: Final = ("text", "thinking", "summary", "content", "reasoning")
+_NO_TEXT: Final = frozenset(
+    {"role", "type", "id", "call_id", "index", "name", "refusal", "content", "finish_reason", "finishReason"}
+)
+_CUT_OFF: Final = "<think>\n"
+"""Before a reasoning that was cut off: it is told from an answer by the mark that models themselves put there, and the
+drafts in it are not read."""
+
+
+def said(
+    content: str,
+    finish: FinishReason,
+    *,
+    arguments: Iterable[object] = (),
+    other: str = "",
+    reasoning: Iterable[object] = (),
+    whole: object = None,
+) -> str:
+    """Finds the text of a reply.
+
+    Args:
+      content: where it should be; taken as it is unless it is blank.
+      finish: why the reply ended.
+      arguments: of tool calls, as strings or objects; taken next.
+      other: text in another place, taken after that.
+      reasoning: texts, or objects that hold some, taken where there is nothing else.
+      whole: what all of it stands in; taken as JSON where nothing was found and yet something came.
+    """
+    if content and not content.isspace():
+        return content
+    called = "\n".join(filter(None, map(_argument, arguments)))
+    if called or other.strip():
+        return called or other
+    thought = "".join(text for each in reasoning for text in _texts_in(each, _DEPTH))
+    if thought.strip():
+        return _CUT_OFF + thought if finish == "length" else thought
+    return json.dumps(whole, ensure_ascii=False) if _holds_text(whole, _DEPTH) else content
+
+
+def choice_text(choice: Mapping[str, Any], finish: FinishReason) -> str | None:
+    """Finds the text of a choice in the chat or the completions protocol.
+
+    Args:
+      choice: as it came.
+      finish: why it ended.
+
+    Returns:
+      None: it is no choice.
+    """
+    message = next((choice[name] for name in ("message", "delta") if choice.get(name) is not None), None)
+    text = choice.get("text")
+    other = text if isinstance(text, str) else ""
+    if isinstance(message, str):
+        message = {"content": message}
+    if not isinstance(message, dict):
+        return other if isinstance(text, str) else None
+    content = message.get("content")
+    if content is not None and not isinstance(content, (str, list, dict)):
+        return json.dumps(content)
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    calls = message.get("tool_calls")
+    called = [message.get("function_call"), *(calls if isinstance(calls, list) else [calls]), *parts]
+    refusal = message.get("refusal")
+    return said(
+        content_text(content) or "",
+        finish,
+        arguments=[_arguments_of(call) for call in called],
+        other=other.strip() or (refusal if isinstance(refusal, str) else ""),
+        reasoning=[
+            *(part for part in parts if part.get("type", "text") not in _SPOKEN),
+            *_first(message, "reasoning_content", "reasoning", "reasoning_details", "thinking"),
+        ],
+        whole=message,
+    )
+
+
+def content_text(value: object) -> str | None:
+    """Reads a message's content, a string or parts, without its thoughts.
+
+    Returns:
+      None: there is no text in it.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return content_text(value.get("parts", [value]))
+    if isinstance(value, list):
+        spoken = [part if isinstance(part, str) else _spoken(part) for part in value]
+        found = [text for text in spoken if text is not None]
+        return "".join(found) if found or not value else None
+    return None
+
+
+def _spoken(part: object) -> str | None:
+    if not isinstance(part, dict) or part.get("thought") or part.get("type", "text") not in _SPOKEN:
+        return None
+    text = part.get("text")
+    return text if isinstance(text, str) else None
+
+
+def _first(message: Mapping[str, Any], *names: str) -> list[object]:
+    """Takes the first that is there: gateways send the same reasoning under several names."""
+    return next(([message[name]] for name in names if "".join(_texts_in(message.get(name), _DEPTH)).strip()), [])
+
+
+def _arguments_of(call: object) -> object:
+    """Finds the arguments of a tool call: of OpenAI's form, old or new, or a part of Anthropic's."""
+    if not isinstance(call, dict):
+        return None
+    inner = next((call[name] for name in ("function", "custom") if isinstance(call.get(name), dict)), call)
+    return next((inner[name] for name in ("arguments", "input", "parameters") if inner.get(name)), None)
+
+
+def _argument(value: object) -> str:
+    if isinstance(value, str):
+        return "" if value.strip() in ("", "{}", "[]", "null") else value
+    return json.dumps(value, ensure_ascii=False) if value and isinstance(value, (dict, list)) else ""
+
+
+def _texts_in(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth and isinstance(value, list):
+        for each in value:
+            yield from _texts_in(each, depth - 1)
+    elif depth and isinstance(value, dict):
+        for name in _TEXTS:
+            if value.get(name):
+                yield from _texts_in(value[name], depth - 1)
+                return
+
+
+def _holds_text(value: object, depth: int) -> bool:
+    """Is there a text that is not blank in it, other than names and types?"""
+    if isinstance(value, str):
+        return bool(value.strip())
+    if not depth:
+        return False
+    if isinstance(value, list):
+        return any(_holds_text(each, depth - 1) for each in value)
+    if isinstance(value, dict):
+        if isinstance(value.get("content"), (list, dict)) and _holds_text(value["content"], depth - 1):
+            return True
+        return any(_holds_text(each, depth - 1) for name, each in value.items() if name not in _NO_TEXT)
+    return False
