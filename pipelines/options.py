@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 import glob
+import logging
 import math
 import os
 import re
@@ -36,7 +37,7 @@ from pipelines.push_to_hub import check_push
 from pipelines.refresh_label import label_of
 from pipelines.runners import settle_runner
 from transforms import files, ledger
-from transforms.attributes import Attributes, ChoiceError, parse_attributes
+from transforms.attributes import ATTRIBUTES, Attributes, ChoiceError, parse_attributes
 from transforms.elements import Kind
 from transforms.exclusions import EXCLUSION_SUFFIXES, ExclusionFileError, read_exclusions
 from transforms.judging import CONTAMINATED, DUPLICATE_CHECKS
@@ -47,6 +48,7 @@ from transforms.near_duplicates import LEAST_THRESHOLD
 from transforms.prompt_template import (
     BRAINSTORM_VARIABLES,
     LABELLED_VARIABLES,
+    MADE_UP_TASKS,
     PLANNED_VARIABLES,
     PromptTemplate,
     TemplateError,
@@ -160,6 +162,7 @@ class Config:
         return files.join(self.output, ledger.FOLDER)
 
 
+_LOG: Final = logging.getLogger("textmint")
 _TASKS_PER_REQUEST: Final = 20  # that the brainstorm prompt asks for
 
 
@@ -374,10 +377,11 @@ def _validated(
     check(lambda: _check_numbers(typed))
     can_sample = check(lambda: _check_sampling(typed))
     attributes = check(lambda: _attributes(typed))
+    choices = {name: [value for value, _ in getattr(attributes, name).values] for name in ATTRIBUTES if attributes}
     brainstorm = check(lambda: _template(typed, "brainstorm_template", "brainstorm", BRAINSTORM_VARIABLES))
     plans = bool(check(lambda: _plans_labels(typed)))
     stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", LABELLED_VARIABLES)
-    example = check(lambda: _template(typed, "example_template", stem, variables))
+    example = check(lambda: _template(typed, "example_template", stem, variables, choices))
     topics = check(lambda: _topics(typed["topics"]))
     survey = TaskSurvey()
     if not (offline and _is_remote(typed["tasks"])):
@@ -580,21 +584,47 @@ def _verify_backend(
     return backend_of({**typed, "model": typed["verify_model"]}, cloud, workers)
 
 
-def _template(typed: Mapping[str, Any], option: str, shipped: str, variables: Variables) -> PromptTemplate:
+def _template(
+    typed: Mapping[str, Any],
+    option: str,
+    shipped: str,
+    variables: Variables,
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> PromptTemplate:
+    """Reads a template, and tries it on made-up tasks.
+
+    Args:
+      typed: the options.
+      option: that names the file.
+      shipped: the one to take where it names none.
+      variables: that the template may use.
+      choices: values that some of them may have.
+
+    Raises:
+      OptionError: it can be filled for none of the tasks, or for none where a variable has one of its values.
+    """
     path = typed[option]
     if path is None:
         return shipped_template(shipped)
     template = PromptTemplate(Path(path).name.split(".")[0], _read_text(f"--{option}", path))
-    samples = [variables]
+    subject = next(iter(variables))  # the task, or the topic
+    settings: list[Variables] = [{}]
     if variables is LABELLED_VARIABLES:
-        samples.append({**variables, "labels": ()})
+        settings.append({"labels": ()})
     if option == "brainstorm_template" and typed["topics"] == "none":
-        samples.append(dict.fromkeys(variables))
-    try:
-        for sample in samples:
-            template.check(sample)
-    except TemplateError as error:
-        raise OptionError(f"--{option} {path}: {error}") from None
+        settings = [dict.fromkeys(variables)]
+    settings += [{name: value} for name, values in (choices or {}).items() for value in values]
+    problem = ""
+    for number, setting in enumerate(settings):
+        texts = MADE_UP_TASKS[:1] if number else MADE_UP_TASKS  # there may be a hundred languages
+        samples = [{**variables, subject: text, **setting} for text in texts]
+        try:
+            problem = template.check({**variables, **setting}, *samples) or problem
+        except TemplateError as error:
+            where = "".join(f" (where {name} is {value!r})" for name, value in setting.items() if value is not None)
+            raise OptionError(f"--{option} {path}: {error}{where}") from None
+    if problem:
+        _LOG.warning("--%s %s: some tasks will be rejected, for it cannot be filled: %s", option, path, problem)
     return template
 
 

@@ -603,6 +603,18 @@ def test_max_tasks(own: tuple[Path, list[str]], tmp_path: Path) -> None:
     assert entry_of(tmp_path)["counts"] == {"examples": 12, "triplets": 12, "tasks": 4, "rejects": 25}
 
 
+def test_a_task_for_which_the_template_cannot_be_filled_is_a_reject(tmp_path: Path) -> None:
+    (tmp_path / "tasks.txt").write_text("Sort bees\nSort hives\n")
+    (tmp_path / "mine.jinja2").write_text("{{ task }}\n{{ 1 // (task|length - 10) }}")
+    flags = (f"--tasks={tmp_path / 'tasks.txt'}", f"--example_template={tmp_path / 'mine.jinja2'}")
+    done = run_main("generate", *flags, f"--output={tmp_path / 'out'}")
+    ok(done)
+    (reject,) = rows_of(tmp_path / "out", "rejects")
+    assert (reject["task"], reject["stage"], reject["reason"]) == ("Sort hives", "BuildPrompt", "template_failed")
+    assert ": line 2: ZeroDivisionError" in reject["detail"] and reject["prompt"] is None
+    assert [row["task"] for row in rows_of(tmp_path / "out", "examples")] == ["Sort bees"]
+
+
 def test_own_templates_topics_and_a_config_file(tmp_path: Path) -> None:
     (tmp_path / "ideas.jinja2").write_text("Tasks about {{ topic }}, please")
     (tmp_path / "mine.jinja2").write_text("{{ task }} -> {{ language }}, {{ num_words }}")

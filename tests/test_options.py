@@ -278,7 +278,7 @@ def test_wrong_values(argv: list[str], message: str, capsys: pytest.CaptureFixtu
         ("example_template", "a", "{{ topic }}", "unknown variable 'topic'"),
         ("brainstorm_template", "a", "{{ topics }}", "unknown variable 'topics' (did you mean 'topic'?)"),
         ("brainstorm_template", "a", "\n{{ topic }", "line 2: "),
-        ("example_template", "a", "{{ task.__class__ }}", "access to attribute '__class__'"),
+        ("example_template", "a", "{{ task.__class__ }}", "line 1: access to attribute '__class__'"),
         ("example_template", "a", " ", "the prompt comes out empty"),
         ("example_template", "a", b"\xff", "not UTF-8 (byte 0)"),
         ("example_template", "a", "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}", ""),
@@ -526,6 +526,40 @@ def test_a_file_whose_name_looks_like_a_pattern() -> None:
 
 def from_yaml(text: str | bytes, *flags: str) -> Config:
     return config_of(f"--config={own('c.yaml', text)}", *flags)
+
+
+@pytest.mark.parametrize(
+    ("option", "template", "problem"),
+    [
+        (
+            "example_template",
+            "a\n{{ task.__class__ }}",
+            "line 2: access to attribute '__class__' of 'str' object is unsafe.",
+        ),
+        (
+            "example_template",
+            "{% for a in range(99999) %}{% for b in range(9) %}{% endfor %}{% endfor %}",
+            "takes more than",
+        ),
+        (
+            "example_template",
+            "{{ {'clear': 1}[clarity] }}",
+            "has no attribute 'ambiguous' (where clarity is 'ambiguous')",
+        ),
+        ("brainstorm_template", "{{ 'a' * 10**9 }}", "line 1: could make more than 10,000,000 characters"),
+    ],
+)
+def test_a_template_that_fails_for_every_task_is_told(option: str, template: str, problem: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        config_of(f"--{option}={own('e.jinja2', template)}")
+    (line,) = raised.value.problems
+    assert line.startswith(f"--{option} ") and "e.jinja2: line " in line and problem in line and "\n" not in line
+
+
+def test_a_template_that_fails_for_some_tasks_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    config_of(f"--example_template={own('e.jinja2', '{{ task.split()[1] }}')}")
+    (message,) = caplog.messages
+    assert "some tasks will be rejected, for it cannot be filled: line 1: " in message
 
 
 def test_config_file() -> None:

@@ -21,7 +21,17 @@ from apache_beam.typehints.decorators import TypeCheckError
 
 import transforms
 from tests import readme
-from tests.helpers import ROOT, make_draft, make_example, make_prompt, make_reject, make_reply, run_step, tally
+from tests.helpers import (
+    ROOT,
+    make_draft,
+    make_example,
+    make_prompt,
+    make_reject,
+    make_reply,
+    make_seed,
+    run_step,
+    tally,
+)
 from tests.llm_server import LlmServer
 from tests.test_arrows import STEPS, TREES, public_transforms
 from transforms import (
@@ -181,6 +191,38 @@ def test_drafts_to_prompts() -> None:
     ]
     ran = run_step(BuildPrompt(PromptTemplate("mine", "Do {{ task }}")), [make_draft()], Draft)
     assert [prompt.text for prompt in ran.elements] == [f"Do {TASK}"]
+
+
+UNFILLABLE = PromptTemplate("mine", "\n{{ 1 // 0 }}")
+
+
+@pytest.mark.parametrize(
+    ("step", "element", "stage", "id_"),
+    [
+        (TaskGenerate(UNFILLABLE, LLMCall(OfflineBackend())), make_seed(), "TaskGenerate", make_seed().seed_id),
+        (
+            PlanLabels(UNFILLABLE, JoinLedger(), LLMCall(OfflineBackend())),
+            task_of(TASK),
+            "PlanLabels",
+            task_of(TASK).task_id,
+        ),
+        (BuildPrompt(UNFILLABLE), make_draft(), "BuildPrompt", make_draft().draft_id),
+        (
+            VerifyLabels(UNFILLABLE, JoinLedger(), LLMCall(OfflineBackend())),
+            make_example(),
+            "VerifyLabels",
+            make_example().id,
+        ),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_what_no_prompt_can_be_made_for_is_a_reject(step: Any, element: Any, stage: str, id_: str) -> None:
+    ran = run_step(step, [element], type(element))
+    (reject,) = ran.elements
+    assert (reject.id, reject.stage, reject.reason, reject.can_retry) == (id_, stage, "template_failed", False)
+    assert reject.detail == f"{UNFILLABLE.name}: line 2: ZeroDivisionError: integer division or modulo by zero"
+    assert (reject.template, reject.prompt, reject.raw_reply) == (UNFILLABLE.name, None, "")
+    assert ran.counters == {f"{stage}/in": 1, f"{stage}/rejected.template_failed": 1}
 
 
 def test_the_embedded_model_writes_no_other_language() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from pathlib import Path
 
-import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,7 +190,7 @@ def test_good_templates_pass(text: str) -> None:
         ("{{ numwords }}", "unknown variable 'numwords' (did you mean 'num_words'?)"),
         ("{% if false %}{{ dificulty }}{% endif %}", "unknown variable 'dificulty' (did you mean 'difficulty'?)"),
         ("{{ topic }} {{ qqq }}", "unknown variable 'qqq'; unknown variable 'topic'"),
-        ("{{ task.colour }}", "'str object' has no attribute 'colour'"),
+        ("{{ task.colour }}", "line 1: 'str object' has no attribute 'colour'"),
     ],
 )
 def test_unknown_variables_are_named(text: str, message: str) -> None:
@@ -227,7 +227,7 @@ def test_syntax_errors_name_the_line(text: str, message: str) -> None:
 )
 def test_pythons_internals_are_out_of_reach(text: str) -> None:
     complaint(text)
-    with pytest.raises(jinja2.TemplateError):
+    with pytest.raises(TemplateError):
         own(text).render(EXAMPLE)
 
 
@@ -235,7 +235,7 @@ def test_pythons_internals_are_out_of_reach(text: str) -> None:
     "text", ["{% set x = [] %}{{ x.append(1) }}", "{{ {'a': 1}.update({}) }}", "{{ [2, 1].sort() }}", "{{ {}.pop(1) }}"]
 )
 def test_nothing_can_be_changed(text: str) -> None:
-    assert re.fullmatch(r"access to attribute '\w+' of '(list|dict)' object is unsafe\.", complaint(text))
+    assert re.fullmatch(r"line 1: access to attribute '\w+' of '(list|dict)' object is unsafe\.", complaint(text))
 
 
 @pytest.mark.parametrize("text", ["{% for x in range(10**9) %}{% endfor %}", "{{ range(100001)|list|length }}"])
@@ -256,10 +256,10 @@ def test_an_empty_prompt_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{{ 1 / 0 }}", "ZeroDivisionError: division by zero"),
-        ("{{ task + 1 }}", "TypeError: "),
-        ("{{ task() }}", "TypeError: "),
-        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError: "),
+        ("{{ 1 / 0 }}", "line 1: ZeroDivisionError: division by zero"),
+        ("a\n\n{{ task + 1 }}", "line 3: TypeError: "),
+        ("{% macro m(x) %}\n{{ x() }}{% endmacro %}\n{{ m(task) }}", "line 2: TypeError: "),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "line 1: calls macros or blocks more than 50 deep"),
     ],
 )
 def test_whatever_fails_is_said(text: str, message: str) -> None:
@@ -268,6 +268,122 @@ def test_whatever_fails_is_said(text: str, message: str) -> None:
 
 def test_nesting_without_end_is_refused() -> None:
     complaint("{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}")
+
+
+NAMESPACE = "{% set n = namespace(x='a', y=3) %}{% for i in range(60) %}{% set "
+STEPS, CHARS = "takes more than 100,000 steps", "than 10,000,000 characters or items"
+BOMBS = {
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": STEPS,
+    "{% macro m(d) %}{% if d %}{{ m(d - 1) }}{{ m(d - 1) }}{% endif %}{% endmacro %}{{ m(40) }}": STEPS,
+    "{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}": "more than 50 deep",
+    "{% for i in range(3) recursive %}{{ loop(range(99)) }}{% endfor %}": "line 1: a loop cannot be `recursive` here",
+    "{% for a in 'ab'|slice(10**9) %}{% endfor %}": CHARS,
+    "{{ range(99999)|batch(10**9, 'x')|list }}": CHARS,
+    "{{ 'a' * 10**9 }}": CHARS,
+    "{{ 10**9 * ['a'] }}": CHARS,
+    "{{ 2 ** (10**9) }}": "a whole number of more than 256 bits",
+    NAMESPACE + "n.y = n.y * n.y %}{% endfor %}{{ n.y }}": "a whole number of more than 256 bits",
+    "{{ ('9' * 4000)|int }}": "a whole number of more than 256 bits",
+    NAMESPACE + "n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}": CHARS,
+    NAMESPACE + "n.x = n.x + n.x %}{% endfor %}{{ n.x }}": CHARS,
+    NAMESPACE + "n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}": CHARS,
+    NAMESPACE + "n.x = {'a': n.x, 'b': n.x} %}{% endfor %}{{ n.x }}": CHARS,
+    NAMESPACE + "n.x = dict(a=n.x, b=n.x) %}{% endfor %}{{ n.x }}": CHARS,
+    NAMESPACE + "n.x = [n.x] %}{% endfor %}{{ n.x }}": "more than 50 lists into each other",
+    "{{ task|center(10**9) }}": CHARS,
+    "{% filter center(10**9) %}a{% endfilter %}": CHARS,
+    "{{ [task]|map('center', 10**9)|list }}": CHARS,
+    "{{ (task|attr('center'))(10**9) }}": CHARS,
+    "{{ task.ljust(10**9) }}": CHARS,
+    "{{ task.expandtabs(10**9) }}": CHARS,
+    "{{ (1).to_bytes(10**9, 'big') }}": CHARS,
+    "{{ task|indent(10**9) }}": CHARS,
+    "{{ task|replace('', 'x' * 1000000) }}": CHARS,
+    "{{ task.translate({97: 'x' * 1000000}) }}": CHARS,
+    "{{ ('x' * 1000000).join({}.fromkeys(range(9999), 'a').values()) }}": CHARS,
+    "{{ range(9999)|map('string')|join('x' * 100000) }}": CHARS,
+    "{{ '%1000000000s' % task }}": CHARS,
+    "{{ '%*d' % (10**9, 1) }}": CHARS,
+    "{{ '%1000000000s'|format(task) }}": CHARS,
+    "{{ '{:1000000000}'.format(1) }}": CHARS,
+    "{{ '{:{w}}'.format(1, w=10**9) }}": CHARS,
+    "{{ '{x:1000000000}'.format_map({'x': 1}) }}": CHARS,
+    "{{ [1]|tojson(10**9) }}": CHARS,
+    "{{ 1.5|round(10**9, 'floor') }}": CHARS,
+    "{{ ('(' * 1000000)|urlize }}": CHARS,
+    "{{ ('<!--' * 200000)|striptags }}": CHARS,
+    "{{ ('a' * 1000000)|wordwrap(1) }}": CHARS,
+    "{{ [[1] * 1000] * 1000|sum(start=[]) }}": "line 1: ",
+    "{% set b = 'a' * 999999 %}{% for i in range(99999) %}{% if b[1:] in b %}{% endif %}{% endfor %}": CHARS,
+    "{% for i in range(99999) %}" + "x" * 5000 + "{% endfor %}": CHARS,
+    "{% macro m() %}{% for i in range(99999) %}" + "x" * 5000 + "{% endfor %}{% endmacro %}{{ m() }}": CHARS,
+    "{% set x %}{% for i in range(99999) %}{{ task * 9 }}{% endfor %}{% endset %}{{ x }}": CHARS,
+    "{{ 'x' * 1000001 }}": "the prompt has 1,000,001 characters, at most 1,000,000 may be sent",
+    "x" * 100_001: "has 100,001 characters, at most 100,000 may be",
+    "{% for a in 'a' %}" * 30 + "{% endfor %}" * 30: "SyntaxError: too many statically nested blocks",
+}
+
+
+@pytest.mark.parametrize("text", BOMBS, ids=lambda text: text[:50])
+def test_a_bomb_does_not_go_off(text: str) -> None:
+    """What is counted is the same everywhere, so a task that is refused on one machine is refused on all."""
+    started = time.process_time()
+    first = complaint(text)
+    assert BOMBS[text] in first and complaint(text) == first
+    assert time.process_time() - started < 20  # most take milliseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ 10**12 }} {{ 1.5 * 10**9 }} {{ (10**12) is divisibleby(10**9) }}", "1000000000000 1500000000.0 True"),
+        ("{{ 7|default(10**12) }} {{ nix|default(7) }} {{ '12'|int(10**9) }}", "7 7 12"),
+        (
+            "{{ [3, 1]|sort }} {{ (1, 2) }} {{ {'a': 1}|tojson }} {{ {'a': 1}.items()|list }}",
+            "[1, 3] (1, 2) {\"a\": 1} [('a', 1)]",
+        ),
+        ("{{ task[:4] }} {{ task|upper|truncate(9) }} {{ task ~ 7 ~ 'x' }}", "Tell TELL... Tell spam from ham7x"),
+        ("{% for k, v in {'a': 1}.items() %}{{ k }}={{ v }}{% endfor %}", "a=1"),
+        (
+            "{% for x in [1, 2, 3] if x > 1 %}{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %}",
+            "1/2,2/2",
+        ),
+        (
+            "{{ '{} is {t}'.format(difficulty, t=task) }}, {{ '%s: %d' % (task, 3) }}",
+            "PhD is Tell spam from ham, Tell spam from ham: 3",
+        ),
+        ("{% set c = cycler('a', 'b') %}{% for i in range(3) %}{{ c.next() }}{% endfor %}", "aba"),
+        ("{{ range(9999)|list|length }} {{ task.split()|map('upper')|join('-') }}", "9999 TELL-SPAM-FROM-HAM"),
+        ("{% macro m(x) %}<{{ x }}{{ caller() }}>{% endmacro %}{% call m(1) %}y{% endcall %}", "<1y>"),
+        ("{{ 'a' if difficulty == 'PhD' and task is string and 'spam' in task else 'b' }} {{ 7 // 2 - 3 % 2 }}", "a 2"),
+    ],
+)
+def test_what_templates_do_stays_as_it_is_in_jinja(text: str, expected: str) -> None:
+    assert own(text).render(EXAMPLE) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ task.upper }}", "{{ cycler('a') }}", "{{ 'x' ~ range }}", "{{ task ~ task.split }}"]
+)
+def test_a_place_in_memory_is_no_text(text: str) -> None:
+    """It would be another one in each process, and so would the prompt and its identity."""
+    assert re.search(r"a \w+ is no text$", complaint(text))
+
+
+def test_each_filling_has_a_budget_of_its_own() -> None:
+    template = own("{% for i in range(60000) %}{% endfor %}{{ task }}")
+    assert template.render(EXAMPLE) == template.render(EXAMPLE)
+
+
+def test_a_sample_that_fails_is_told_and_all_that_fail_are_refused() -> None:
+    template = own("{{ task }}{{ 1 // (task|length - 3) }}")
+    assert (
+        template.check({**EXAMPLE, "task": "abc"}, EXAMPLE)
+        == "line 1: ZeroDivisionError: integer division or modulo by zero"
+    )
+    assert template.check(EXAMPLE) == ""
+    with pytest.raises(TemplateError, match="ZeroDivisionError"):
+        template.check({**EXAMPLE, "task": "abc"}, {**EXAMPLE, "task": "def"})
 
 
 @pytest.mark.parametrize("text", ["{{ [1, 2, 3]|random }}", "{{ lipsum() }}"])
@@ -287,7 +403,7 @@ def test_check_raises_nothing_but_a_template_error(text: str) -> None:
 
 
 def test_a_missing_variable_is_an_error_when_filled() -> None:
-    with pytest.raises(jinja2.UndefinedError, match="'language' is undefined"):
+    with pytest.raises(TemplateError, match=r"^line 1: 'language' is undefined$"):
         own("{{ task }} {{ language }}").render({"task": "x"})
 
 

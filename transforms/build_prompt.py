@@ -8,7 +8,7 @@ import apache_beam as beam
 from transforms.attributes import ATTRIBUTES
 from transforms.elements import Draft, Prompt, Reject
 from transforms.metrics import StepCounters
-from transforms.prompt_template import PromptTemplate, shipped_template
+from transforms.prompt_template import PromptTemplate, TemplateError, shipped_template
 
 _STEP = "BuildPrompt"
 
@@ -43,14 +43,19 @@ class _Build(beam.DoFn):
             yield draft
             return
         self._counters.add("in")
-        self._counters.add("kept")
         free = self._labelled if draft.labels else self._free
-        yield example_prompt(draft, free if draft.label is None else self._planned)
+        template = free if draft.label is None else self._planned
+        try:
+            result: Prompt | Reject = example_prompt(draft, template)
+        except TemplateError as error:
+            result = Reject.of_template(draft, stage=_STEP, template=template.name, detail=str(error))
+        self._counters.outcome(result)
+        yield result
 
 
 @dataclasses.dataclass(eq=False)
 class BuildPrompt(beam.PTransform):
-    """Draft -> Prompt. Rejects pass through.
+    """Draft -> Prompt, or a Reject where the template cannot be filled for it. Rejects pass through.
 
     Args:
       template: the example prompt; its variables are `prompt_template.EXAMPLE_VARIABLES`, of drafts with planned

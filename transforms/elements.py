@@ -427,6 +427,33 @@ class Reject:
         )
 
     @classmethod
+    def of_template(
+        cls, subject: TaskSeed | LabelSetSeed | Draft | Choice, *, stage: str, template: str, detail: str
+    ) -> Reject:
+        """Makes the reject of what no prompt could be made for.
+
+        Args:
+          subject: what was to be asked for.
+          stage: the step.
+          template: the name of the one that could not be filled.
+          detail: why, and where in the template.
+
+        Returns:
+          The reject; to ask again is no use.
+        """
+        reject = cls.of_prompt(
+            Prompt(kind="example", subject=subject, text="", template=template),  # its kind does not matter here
+            stage=stage,
+            reason="template_failed",
+            detail=f"{template}: {detail}",
+            can_retry=False,
+            raw="",
+            attempts=0,
+            usage=Usage(),
+        )
+        return dataclasses.replace(reject, prompt=None)
+
+    @classmethod
     def of_reply(cls, reply: Reply, *, stage: str, reason: str, detail: str) -> Reject:
         """A reply that cannot be read. Asked again, a model may well do better, unless a filter refuses the prompt."""
         return dataclasses.replace(
@@ -496,6 +523,8 @@ REASONS: Final[Mapping[str, str]] = {
     "contaminated": "the text is a text of --exclude, or a near copy of one",
     # PlanLabels
     "too_few_labels": "the reply names less than two labels that differ and are no longer than a label may be",
+    # whatever builds a prompt
+    "template_failed": "the template cannot be filled for it",
     # LLMCall
     "request_failed": "the endpoint gave no reply, whatever was tried",
     # CheckQuality: each is also the name of the check that found it

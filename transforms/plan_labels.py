@@ -14,7 +14,7 @@ from transforms.labels import label_id
 from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
 from transforms.parsing import Refusal, parse_string_list
-from transforms.prompt_template import PromptTemplate
+from transforms.prompt_template import PromptTemplate, TemplateError
 
 _STEP = "PlanLabels"
 
@@ -123,7 +123,13 @@ class _Prompt(beam.DoFn):
         self._template = template
 
     def process(self, seed: LabelSetSeed | Reject) -> Iterator[Prompt | Reject]:
-        yield seed if isinstance(seed, Reject) else label_set_prompt(seed, self._template)
+        if isinstance(seed, Reject):
+            yield seed
+            return
+        try:
+            yield label_set_prompt(seed, self._template)
+        except TemplateError as error:
+            yield Reject.of_template(seed, stage=_STEP, template=self._template.name, detail=str(error))
 
 
 class _Read(beam.DoFn):

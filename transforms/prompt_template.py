@@ -1,6 +1,7 @@
 """Prompt templates: Jinja text that travels inside the graph and is filled on the workers, in Jinja's sandbox.
 
-A user's template is untrusted: it cannot reach Python's internals, change what it is given, or loop without end.
+A user's template is untrusted: it cannot reach Python's internals, change what it is given, work without end or make a
+text without end.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import traceback
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Final, TypeAlias
 
 import jinja2
 import jinja2.meta
-import jinja2.sandbox
 
+from transforms.bounded_jinja import BoundedEnvironment, fill
 from transforms.identity import text_digest
 
 Variables: TypeAlias = Mapping[str, str | tuple[str, ...] | None]
@@ -39,15 +41,28 @@ VERIFY_VARIABLES: Final[Mapping[str, str]] = {
 }
 """What a template may use, each with a value to try it on."""
 
+MADE_UP_TASKS: Final = (
+    "Sort bees",
+    "Отнеси отзыв о поликлинике к положительным или отрицательным",
+    "判断评论的情感",
+    'Tell whether "50 % off" in {braces}, 3 <b>times</b>, means spam; or not\\n?',
+    "Classify a customer e-mail by the department that should answer it, " * 29,
+)
+"""Tasks of all kinds to try a template on: short and long, of other scripts, with marks that mean something to code."""
+
+MAX_TEMPLATE_CHARS: Final = 100_000
+MAX_PROMPT_CHARS: Final = 1_000_000
+"""Some 250,000 tokens, as much as large models read."""
+_REASON_CHARS: Final = 300
+
 
 class TemplateError(ValueError):
     """A template that cannot be used; the message says why, and where in it."""
 
 
-def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
-    del environment.globals["lipsum"], environment.filters["random"]  # chance
-    return environment
+@functools.lru_cache(maxsize=1)
+def _environment() -> BoundedEnvironment:
+    return BoundedEnvironment()
 
 
 @functools.lru_cache(maxsize=64)
@@ -73,35 +88,67 @@ class PromptTemplate:
         return f"{self.stem}@{text_digest(self.text)}"
 
     def render(self, variables: Variables) -> str:
-        """Variables -> the prompt.
+        """Fills the template.
+
+        Args:
+          variables: by name.
+
+        Returns:
+          The prompt.
 
         Raises:
-          jinja2.TemplateError: a variable that is not given, or a forbidden access.
+          TemplateError: that is not possible with these variables, by a limit that is the same everywhere.
         """
-        return _compile(self.text).render(variables)
+        template = _compile(self.text)
+        try:
+            prompt = fill(template, variables)
+        except MemoryError:  # says nothing of the template
+            raise
+        except Exception as error:  # a template may call anything on a string, wrongly
+            raise TemplateError(_failure(error)) from None
+        if len(prompt) > MAX_PROMPT_CHARS:
+            raise TemplateError(f"the prompt has {len(prompt):,} characters, at most {MAX_PROMPT_CHARS:,} may be sent")
+        if not prompt.strip():
+            raise TemplateError("the prompt comes out empty")
+        return prompt
 
     def uses(self, variable: str) -> bool:
         """Tells whether the text uses a variable; it must be one that `check` accepts."""
         return variable in jinja2.meta.find_undeclared_variables(_environment().parse(self.text))
 
-    def check(self, variables: Variables) -> None:
-        """Tries the template on sample variables, before anything is paid for.
+    def check(self, variables: Variables, *others: Variables) -> str:
+        """Tries the template on samples, before anything is paid for.
+
+        Args:
+          variables: those that there are, with values.
+          *others: the same with other values.
+
+        Returns:
+          What is wrong with some of the samples; "" where nothing is.
 
         Raises:
-          TemplateError: it cannot be parsed, uses a variable that there is not (with the nearest one), fails when it
-            is filled, or comes out empty.
+          TemplateError: it cannot be parsed, uses a variable that there is not (with the nearest one), or can be filled
+            for none of the samples.
         """
+        if len(self.text) > MAX_TEMPLATE_CHARS:
+            raise TemplateError(f"has {len(self.text):,} characters, at most {MAX_TEMPLATE_CHARS:,} may be")
         unknown = self._unknown_variables(variables)
         if unknown:
             raise TemplateError(_unknown_message(unknown, variables))
         try:
-            prompt = self.render(variables)
-        except jinja2.TemplateError as error:
-            raise TemplateError(str(error) or type(error).__name__) from None
-        except Exception as error:  # a template may call anything on a string, wrongly
-            raise TemplateError(f"{type(error).__name__}: {error}") from None
-        if not prompt.strip():
-            raise TemplateError("the prompt comes out empty")
+            _compile(self.text)
+        except Exception as error:  # Python has limits of its own, as for blocks in blocks
+            raise TemplateError(_failure(error)) from None
+        samples = (variables, *others)
+        problems = []
+        for sample in samples:
+            try:
+                self.render(sample)
+            except TemplateError as error:
+                problems.append(str(error))
+        if len(problems) == len(samples):
+            raise TemplateError(problems[0])
+        return problems[0] if problems else ""
 
     def _unknown_variables(self, variables: Variables) -> list[str]:
         environment = _environment()
@@ -122,6 +169,20 @@ def shipped_template(stem: str) -> PromptTemplate:
       FileNotFoundError: there is none of that name.
     """
     return PromptTemplate(stem, (resources.files("templates") / f"{stem}.jinja2").read_text("utf-8"))
+
+
+def _failure(error: Exception) -> str:
+    """Tells in one line what went wrong in a template, and where."""
+    reason = " ".join(str(error).split())
+    if not isinstance(error, jinja2.TemplateError):
+        reason = f"{type(error).__name__}: {reason}"
+    lines = [
+        line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == _FILENAME
+    ]  # Jinja gives the lines of the template for those of what it made of it
+    return f"line {lines[-1]}: {reason[:_REASON_CHARS]}" if lines else reason[:_REASON_CHARS]
+
+
+_FILENAME: Final = "<template>"  # of a template that comes from no file
 
 
 def _unknown_message(unknown: Iterable[str], variables: Variables) -> str:

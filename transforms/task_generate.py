@@ -12,7 +12,7 @@ from transforms.identity import stable_hash
 from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
 from transforms.parsing import Refusal, parse_string_list
-from transforms.prompt_template import PromptTemplate
+from transforms.prompt_template import PromptTemplate, TemplateError
 from transforms.tasks import read_tasks, topics_of_rounds
 
 _STEP = "TaskGenerate"
@@ -103,6 +103,17 @@ def is_task_list(prompt: Prompt, answer: Answer) -> bool:
     return not isinstance(parse_string_list(answer.text, answer.finish_reason), Refusal)
 
 
+class _Prompt(beam.DoFn):
+    def __init__(self, template: PromptTemplate) -> None:
+        self._template = template
+
+    def process(self, seed: TaskSeed) -> Iterator[Prompt | Reject]:
+        try:
+            yield brainstorm_prompt(seed, self._template)
+        except TemplateError as error:
+            yield Reject.of_template(seed, stage=_STEP, template=self._template.name, detail=str(error))
+
+
 class _ReadTaskList(beam.DoFn):
     def __init__(self) -> None:
         self._counters = StepCounters(_STEP)
@@ -143,10 +154,7 @@ class TaskGenerate(beam.PTransform):
 
     def expand(self, seeds: beam.PCollection[TaskSeed]) -> beam.PCollection[TaskList | Reject]:
         return (
-            seeds
-            | "Prompt" >> beam.Map(brainstorm_prompt, self.template).with_output_types(Prompt)
-            | self.llm
-            | "Parse" >> beam.ParDo(_ReadTaskList())
+            seeds | "Prompt" >> beam.ParDo(_Prompt(self.template)) | self.llm | "Parse" >> beam.ParDo(_ReadTaskList())
         )
 
 

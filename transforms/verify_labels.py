@@ -11,7 +11,7 @@ from transforms.label_choice import read_choice
 from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
 from transforms.parsing import Refusal
-from transforms.prompt_template import PromptTemplate
+from transforms.prompt_template import PromptTemplate, TemplateError
 
 _STEP = "VerifyLabels"
 _DETAIL_CHARS = 60  # of each label and of the answer
@@ -87,7 +87,13 @@ class _Prompt(beam.DoFn):
         self._template = template
 
     def process(self, choice: Choice | Reject) -> Iterator[Prompt | Reject]:
-        yield choice if isinstance(choice, Reject) else choice_prompt(choice, self._template)
+        if isinstance(choice, Reject):
+            yield choice
+            return
+        try:
+            yield choice_prompt(choice, self._template)
+        except TemplateError as error:
+            yield Reject.of_template(choice, stage=_STEP, template=self._template.name, detail=str(error))
 
 
 class _Judge(beam.DoFn):
