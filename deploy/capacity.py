@@ -16,6 +16,9 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pipelines.terminal import shown, tell, tell_lines
 
 PAGE = Path(__file__).with_name("CAPACITY.md")
 SIZES = tuple(10**power for power in range(4, 10))
@@ -533,9 +536,17 @@ def _seconds(seconds: float) -> str:
 _WHOLE = ("examples_per_task", "max_concurrency", "cores")
 
 
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            shown(message.removesuffix("\n"), self.prog)
+        else:
+            tell_lines(message)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line -> the exit code: 0 done, 1 the page is not what it should be, 2 the options are wrong."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m deploy.capacity", description="Writes deploy/CAPACITY.md; with assumptions, prints such a page."
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page differs")
@@ -550,11 +561,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     if typed:
-        print(text, end="")
-    elif not check:
+        return shown(text.removesuffix("\n"), parser.prog)
+    if not check:
         PAGE.write_text(text, "utf-8")
     elif not PAGE.exists() or PAGE.read_text("utf-8") != text:
-        print(f"{PAGE} is not what its script writes; run python -m deploy.capacity", file=sys.stderr)
+        tell(f"{PAGE} is not what its script writes; run python -m deploy.capacity")
         return 1
     return 0
 

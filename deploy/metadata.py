@@ -31,6 +31,7 @@ from typing import Any, Final
 from pipelines.backends import LLMS, SAFETY_THRESHOLDS, SERVICE_TIERS, STRUCTURED
 from pipelines.option_table import LABEL_PLAN, LABELS, is_switch, own_actions
 from pipelines.options import LABEL_PLANS, LICENSE, REFRESH
+from pipelines.terminal import tell
 from transforms.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
 from transforms.judging import DUPLICATE_CHECKS
 from transforms.languages import XLM_R
@@ -187,6 +188,7 @@ _PATTERNS: Final[Mapping[str, str]] = {
     "request_timeout": _ABOVE_ZERO,
     "max_attempts": _COUNT,
     "parse_attempts": _COUNT,
+    "max_reject_rate": from_zero_to(1),
     "offline_fault_rate": from_zero_to(1),
     "output": _GS_FOLDER,
     "refresh": REFRESH.pattern,
@@ -261,14 +263,14 @@ def text() -> str:
 def main(argv: Sequence[str]) -> int:
     """The arguments -> the exit code: 1 where `--check` finds another content."""
     if list(argv) not in ([], ["--check"]):
-        print("usage: python -m deploy.metadata [--check]", file=sys.stderr)
+        tell("usage: python -m deploy.metadata [--check]")
         return 2
     if not argv:
         FILE.write_text(text(), "utf-8")
         return 0
     if FILE.is_file() and FILE.read_text("utf-8") == text():
         return 0
-    print("deploy/metadata.json is not what the option table says: run `python -m deploy.metadata`", file=sys.stderr)
+    tell("deploy/metadata.json is not what the option table says: run `python -m deploy.metadata`")
     return 1
 
 

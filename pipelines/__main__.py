@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import threading
 from collections.abc import Sequence
 from typing import NoReturn
+
+from pipelines.signals import end_at_once_on_signals
 
 COMMANDS = {
     "generate": "run the pipeline and write the dataset folder (see generate --help)",
@@ -17,18 +18,21 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line, without the program's name -> the exit code."""
+    from pipelines import terminal  # only now: `program` sees to signals before anything else
+
     arguments = list(sys.argv[1:] if argv is None else argv)
     prog = os.environ.get("TEXTMINT_PROG", "textmint")
     command = arguments[0] if arguments else "generate"
+    terminal.log_to_stderr()
     if command in ("--help", "-h", "help"):
-        print(f"usage: {prog} COMMAND [--option=value ...]\n")
-        for name, text in COMMANDS.items():
-            print(f"  {name:<10} {text}")
-        return 0
+        listed = (f"  {name:<10} {text}" for name, text in COMMANDS.items())
+        return terminal.shown("\n".join([f"usage: {prog} COMMAND [--option=value ...]\n", *listed]), prog)
     if command not in COMMANDS:
+        import difflib
+
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join(COMMANDS)}"
-        print(f"{prog}: unknown command {command!r}{hint}", file=sys.stderr)
+        terminal.tell(f"{prog}: unknown command {command!r}{hint}")
         return 2
     if command == "ledger":
         from pipelines import ledger  # only now: importing Beam takes a second
@@ -46,11 +50,11 @@ def program() -> NoReturn:
     comes at the moment that it is started (apache_beam/runners/worker/statesampler_fast.pyx, 2.77). So a run that did
     not end well is given some seconds to end, and no more.
     """
-    try:
-        code = main()
-    except BrokenPipeError:  # whoever read what is printed has seen enough, such as `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    end_at_once_on_signals()
+    from pipelines import terminal
+
+    terminal.take_over()
+    code = main()
     if code:
         last = threading.Timer(LAST_SECONDS, _end, (code,))
         last.daemon = True
@@ -59,8 +63,6 @@ def program() -> NoReturn:
 
 
 def _end(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(code)
 
 

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,7 +32,9 @@ from pipelines.option_table import own_actions
 from pipelines.options import Config, parse
 from pipelines.run import fold_when_ended, held, published_entry, target_of, told_to_workers
 from pipelines.runners import is_local
+from pipelines.terminal import shown
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
+from pipelines.wanted import Wanted
 from transforms import files
 from transforms.build_prompt import BuildPrompt
 from transforms.check_quality import CheckQuality
@@ -41,9 +44,10 @@ from transforms.join_ledger import JoinLedger
 from transforms.llm.engine import close_engines
 from transforms.llm_call import LLMCall
 from transforms.parse_json import ParseJSON, is_example
+from transforms.quality import Checks
 from transforms.sample_attributes import SampleAttributes
 from transforms.schema import DatasetKind, schema_of
-from transforms.task_generate import TaskGenerate, is_task_list, task_seeds
+from transforms.task_generate import TaskGenerate, is_task_list, task_list_fault, task_seeds
 from transforms.write_dataset import Target
 
 _LOG = logging.getLogger("textmint")
@@ -248,7 +252,11 @@ class TextmintLLMCall(_Step):
 
     def _apply(self, elements: Any, config: Config) -> Any:
         return elements | LLMCall(
-            config.backend, is_example, settings=config.settings, parse_attempts=config.parse_attempts
+            config.backend,
+            is_example,
+            settings=config.settings,
+            parse_attempts=config.parse_attempts,
+            fault_of=Wanted(Checks(names=())).fault_of,  # the checks are another step's
         )
 
 
@@ -314,6 +322,7 @@ class TextmintTaskGenerate(beam.PTransform):
             stage="TaskGenerate",
             settings=config.settings,
             parse_attempts=config.parse_attempts,
+            fault_of=task_list_fault,
         )
         lists = begin | "Seeds" >> beam.Create(seeds) | JoinLedger() | TaskGenerate(config.brainstorm_template, call)
         rows, rejects = lists | "ToRows" >> beam.ParDo(_ToItems()).with_outputs(_ToRows.REJECTS, main="rows")
@@ -437,4 +446,5 @@ def _let_go() -> None:
 
 
 if __name__ == "__main__":
-    print(os.path.relpath(PROVIDERS) if Path.cwd() in PROVIDERS.parents else PROVIDERS)
+    path = os.path.relpath(PROVIDERS) if Path.cwd() in PROVIDERS.parents else str(PROVIDERS)
+    sys.exit(shown(path, "python -m pipelines.beam_yaml"))

@@ -18,13 +18,13 @@ from transforms.flatten import Flatten
 from transforms.join_ledger import JoinLedger, shards_for
 from transforms.ledger_writer import Ledger
 from transforms.llm.base import Backend, fingerprint_of
-from transforms.llm_call import IsReadable, LLMCall
+from transforms.llm_call import FaultOf, IsReadable, LLMCall
 from transforms.parse_json import ParseJSON, is_example
-from transforms.plan_labels import PlanLabels, is_label_set
+from transforms.plan_labels import PlanLabels, is_label_set, label_set_fault
 from transforms.read_ledger import ReadLedger
 from transforms.sample_attributes import SampleAttributes
-from transforms.task_generate import ReadTasks, SeedsOf, TaskGenerate, is_task_list, spans_of
-from transforms.verify_labels import VerifyLabels, is_choice
+from transforms.task_generate import ReadTasks, SeedsOf, TaskGenerate, is_task_list, spans_of, task_list_fault
+from transforms.verify_labels import VerifyLabels, choice_fault, is_choice
 from transforms.write_dataset import Target, WriteDataset
 
 
@@ -43,7 +43,8 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earl
         | JoinLedger(paid_for(config, earlier, config.example_kind), shards_for(largest(config, earlier)))
         | BuildPrompt(config.example_template, config.labelled_template)
     )
-    replies = prompts | llm_call(config, target, is_example, is_wanted=Wanted(config.checks))
+    wanted = Wanted(config.checks)
+    replies = prompts | llm_call(config, target, is_example, wanted.fault_of, is_wanted=wanted)
     parsed = replies | ParseJSON(config.keep_raw)
     checked = parsed | CheckQuality(config.checks)
     examples = checked | verify_labels(config, target, earlier) if config.verify_backend else checked
@@ -65,7 +66,9 @@ def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, earlier:
         | "Rounds" >> beam.Create(spans_of(config.task_requests))
         | "Seeds" >> seeds.with_output_types(TaskSeed)
         | "JoinSeeds" >> JoinLedger(paid_for(config, earlier, "task_list"))
-        | TaskGenerate(config.brainstorm_template, llm_call(config, target, is_task_list, stage="TaskGenerate"))
+        | TaskGenerate(
+            config.brainstorm_template, llm_call(config, target, is_task_list, task_list_fault, "TaskGenerate")
+        )
     )
 
 
@@ -74,7 +77,7 @@ def plan_labels(config: Config, target: Target, earlier: Earlier) -> PlanLabels:
     return PlanLabels(
         config.label_set_template,
         JoinLedger(paid_for(config, earlier, "label_set"), shards_for(config.expected_tasks)),
-        llm_call(config, target, is_label_set, stage="PlanLabels"),
+        llm_call(config, target, is_label_set, label_set_fault, "PlanLabels"),
         config.seed,
     )
 
@@ -85,7 +88,7 @@ def verify_labels(config: Config, target: Target, earlier: Earlier) -> VerifyLab
     return VerifyLabels(
         config.verify_template,
         JoinLedger(paid_for(config, earlier, "choice", backend), shards_for(largest(config, earlier))),
-        llm_call(config, target, is_choice, stage="VerifyLabels", backend=backend),
+        llm_call(config, target, is_choice, choice_fault, "VerifyLabels", backend=backend),
     )
 
 
@@ -105,6 +108,7 @@ def llm_call(
     config: Config,
     target: Target,
     is_readable: IsReadable,
+    fault_of: FaultOf,
     stage: str = "LLMCall",
     is_wanted: IsReadable | None = None,
     backend: Backend | None = None,
@@ -119,4 +123,5 @@ def llm_call(
         Ledger(folder=config.ledger, refresh=config.refresh, run_id=target.run_id, lease=target.job_lease),
         config.retry_rejects,
         is_wanted,
+        fault_of,
     )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import sys
+import signal
 from collections.abc import Sequence
 
 from pipelines.option_error import OptionError, reason_of
 from pipelines.options import OptionParser
 from pipelines.output_folder import check_input
+from pipelines.signals import ending_on_signals
+from pipelines.terminal import shown, tell
 from transforms import files, lease
 from transforms.ledger import FOLDER
 from transforms.ledger_files import Contents, check_files, compact, contents, fold_journals
+from transforms.texts import clean_name
 from transforms.write_dataset import lower_replies_told
 
 COMPACTING = "compacting"
@@ -32,23 +35,25 @@ def main(argv: Sequence[str], prog: str) -> int:
     """
     parser = _parser(prog)
     if "--help" in argv or "-h" in argv:
-        print(parser.format_help(), end="")
-        return 0
-    try:
-        options = parser.parse_args(list(argv))
-        output = _output(options.output)
-        folder = files.join(output, FOLDER)
-        if options.compact:
-            _compact(output, folder)
-        print(report(contents(folder), options.output))
-    except OptionError as error:
-        for problem in error.problems:
-            print(f"{prog}: {problem}", file=sys.stderr)
-        return 2
-    except Exception as error:  # each file system raises its own
-        print(f"{prog}: the ledger of {options.output}: {reason_of(error)}", file=sys.stderr)
-        return 1
-    return 0
+        return shown(parser.format_help().removesuffix("\n"), prog)
+    with ending_on_signals() as signals:
+        try:
+            options = parser.parse_args(list(argv))
+            output = _output(options.output)
+            folder = files.join(output, FOLDER)
+            told = _compact(output, folder) if options.compact else []
+            return shown("\n".join([*told, report(contents(folder), options.output)]), prog)
+        except OptionError as error:
+            for problem in error.problems:
+                tell(f"{prog}: {problem}")
+            return 2
+        except (Exception, KeyboardInterrupt) as error:  # each file system raises its own
+            if signals or isinstance(error, KeyboardInterrupt):
+                ended_by = signal.Signals(signals[0]) if signals else signal.SIGINT
+                tell(f"{prog}: ended by {ended_by.name}; what the ledger held it still holds")
+                return 128 + ended_by
+            tell(f"{prog}: the ledger of {options.output}: {reason_of(error)}")
+            return 1
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -83,7 +88,9 @@ def _output(path: str) -> str:
     return output
 
 
-def _compact(output: str, folder: str) -> None:
+def _compact(output: str, folder: str) -> list[str]:
+    """-> what was done, a line each."""
+    told = []
     try:
         with lease.hold(output, COMPACTING, secrets.token_hex(8)):
             others = {name: holder for name, holder in lease.holders(output).items() if name != COMPACTING}
@@ -92,23 +99,23 @@ def _compact(output: str, folder: str) -> None:
             if files.is_local(folder):
                 folded = fold_journals(folder)
                 if folded.journals:
-                    print(f"{_replies(folded.replies)} from {_count(folded.journals, 'journal')}: now in files")
+                    told.append(f"{_replies(folded.replies)} from {_count(folded.journals, 'journal')}: now in files")
                 if folded.damaged:
                     lines = _count(folded.damaged, "line")
-                    print(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
+                    told.append(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
             compacted = compact(folder)
             lower_replies_told(output, check_files(folder, thorough=False).paid, compacted.left_out)
     except lease.LeaseTakenError as error:
         raise OptionError(f"--compact: the ledger is being compacted already ({error})") from None
-    print(f"{_count(compacted.before, 'file')} before, {_count(compacted.after, 'file')} now", end="")
-    print(f", {_count(compacted.duplicates, 'duplicate')} left out" if compacted.duplicates else "")
+    left_out = f", {_count(compacted.duplicates, 'duplicate')} left out" if compacted.duplicates else ""
+    return [*told, f"{_count(compacted.before, 'file')} before, {_count(compacted.after, 'file')} now{left_out}"]
 
 
 def report(held: Contents, output: str) -> str:
     """What a ledger holds -> a table of it, and what else a person should know."""
     rows = [
         (
-            *map(_shown, key),
+            *map(clean_name, key),
             *(f"{number:,}" for number in (of.replies, of.prompt_tokens, of.output_tokens, of.files)),
         )
         for key, of in sorted(held.held.items())
@@ -127,7 +134,7 @@ def report(held: Contents, output: str) -> str:
         lines += ["", f"{held.journals:,} of them wait in journals, of a run that is under way or was cut short"]
     if held.set_aside:
         lines += ["", f"{_count(len(held.set_aside), 'file')} set aside:"]
-        lines += [f"  {_shown(name)}: {_shown(reason)}" for name, reason in sorted(held.set_aside.items())]
+        lines += [f"  {clean_name(name)}: {clean_name(reason)}" for name, reason in sorted(held.set_aside.items())]
     return "\n".join(lines)
 
 
@@ -140,11 +147,6 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
         for at, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()
-
-
-def _shown(name: str) -> str:
-    """A name, such as an endpoint gives itself -> the same as it can stand in a table on a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
 
 
 def _replies(number: int) -> str:

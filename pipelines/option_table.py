@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
 from transforms.judging import DUPLICATE_CHECKS
+from transforms.llm.reject_rate import MOST
 from transforms.near_duplicates import TASK_THRESHOLD, THRESHOLD
 from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES
 from transforms.quality import CHECKS, Checks
@@ -256,6 +257,14 @@ class GenerateOptions(PipelineOptions):
             default=2,
             metavar="N",
             help="times that a prompt is asked at most because its reply could not be read",
+        )
+        model.add_argument(
+            "--max_reject_rate",
+            type=float,
+            default=MOST,
+            metavar="X",
+            help="end the run, with what was paid for kept, when more than this share of the last 500 replies of a "
+            "worker process was refused; never before it has 200. 1: never. Replies from the ledger do not count",
         )
         model.add_argument(
             "--retry_rejects",

@@ -416,6 +416,7 @@ def _validated(
             ),
             request_timeout=typed["request_timeout"],
             max_attempts=typed["max_attempts"],
+            max_reject_rate=typed["max_reject_rate"],
         ),
         plans_labels=plans,
         label_set_template=shipped_template("label_set"),
@@ -476,6 +477,8 @@ def _check_numbers(typed: Mapping[str, Any]) -> None:
         for name in ("requests_per_minute", "tokens_per_minute", "request_timeout")
         if typed[name] is not None and not 0 < typed[name] < math.inf
     ]
+    if not 0 <= typed["max_reject_rate"] <= 1:
+        problems.append(f"--max_reject_rate is {typed['max_reject_rate']}; it must be from 0 to 1")
     if not -_INT64 <= typed["seed"] < _INT64:
         problems.append(f"--seed is {typed['seed']}; it must fit 64 bits")
     if not REFRESH.fullmatch(typed["refresh"]):

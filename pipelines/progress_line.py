@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -36,8 +37,11 @@ def _answered(counts: Mapping[str, int]) -> int:
     return counts.get("LLMCall.replies", 0) + counts.get("LLMCall.failed", 0)
 
 
-def _rejects(counts: Mapping[str, int]) -> int:
-    return counts.get("LLMCall.failed", 0) + counts.get("refused", 0)
+def _rows(counts: Mapping[str, int]) -> str:
+    """The counts so far -> how many replies bring a row, and how many do not, each told as it arrives."""
+    names = (f"{step}.{how}" for step in ("LLMCall", "VerifyLabels") for how in ("failed", "refused"))
+    refused = sum(counts.get(name, 0) for name in names)
+    return f"{max(0, _answered(counts) - refused):,} kept, {refused:,} refused"
 
 
 def log_line(counts: Mapping[str, int], seconds: float) -> str:
@@ -46,10 +50,10 @@ def log_line(counts: Mapping[str, int], seconds: float) -> str:
         return f"{stage_of(counts)}: {counts.get('TaskGenerate.replies', 0):,} replies"
     answered, total = _answered(counts), counts["drafts"]
     if answered >= total:
-        return f"{stage_of(counts)}: {answered:,} replies, {_rejects(counts):,} rejected"
+        return f"{stage_of(counts)}: {answered:,} replies, {_rows(counts)}"
     rate = answered / seconds if seconds > 0 else 0.0
     left = f", {tqdm.format_interval(int((total - answered) / rate))} left" if rate else ""
-    return f"{stage_of(counts)}: {answered:,} of {total:,} replies, {_rejects(counts):,} rejected, {rate:.0f}/s{left}"
+    return f"{stage_of(counts)}: {answered:,} of {total:,} replies, {_rows(counts)}, {rate:.0f}/s{left}"
 
 
 class ProgressLine:
@@ -80,10 +84,11 @@ class ProgressLine:
             self._folder.cleanup()
 
     def _watch(self) -> None:
-        if sys.stderr.isatty():
-            self._draw()
-        else:
-            self._log()
+        with contextlib.suppress(OSError, ValueError):  # nobody looks any more; a run needs no looking at
+            if sys.stderr.isatty():
+                self._draw()
+            else:
+                self._log()
 
     def _draw(self) -> None:
         form = "{desc}: {n:,} of {total:,} replies |{bar}| {rate_fmt}, {remaining} left{postfix}"
@@ -99,7 +104,7 @@ class ProgressLine:
                     bar.reset(total=counts["drafts"])
                 if counts["drafts"]:
                     bar.total = counts["drafts"]
-                    bar.set_postfix_str(f"{_rejects(counts):,} rejected", refresh=False)
+                    bar.set_postfix_str(_rows(counts), refresh=False)
                     bar.update(_answered(counts) - bar.n)
                 bar.refresh()
 

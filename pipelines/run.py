@@ -23,12 +23,13 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from pipelines import terminal
 from pipelines.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
 from pipelines.earlier import Earlier, look, missing_afterwards, with_listings
 from pipelines.generate import build
 from pipelines.ledger import COMPACTING
 from pipelines.local_runner import LocalRunner
-from pipelines.option_error import OptionError
+from pipelines.option_error import OptionError, reason_of
 from pipelines.options import Config, help_text, parse
 from pipelines.progress_line import ProgressLine
 from pipelines.push_to_hub import PushFailed, push
@@ -37,9 +38,11 @@ from pipelines.signals import ending_on_signals
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
 from pipelines.worker_output import kept_aside
 from transforms import files, lease
+from transforms.accounting import STEPS
 from transforms.errors import RunFailed, StoreError
 from transforms.ledger_files import fold_journals
 from transforms.llm.engine import LAUNCHER, close_engines
+from transforms.texts import printable_line
 from transforms.write_dataset import Target, read_manifest
 
 _LOG = logging.getLogger("textmint")
@@ -64,14 +67,19 @@ def generate(argv: Sequence[str], prog: str) -> int:
       prog: how the user called the program, for help and hints.
     """
     if "--help" in argv or "-h" in argv:
-        print(help_text(f"{prog} generate"), end="")
-        return 0
+        return terminal.shown(help_text(f"{prog} generate").removesuffix("\n"), prog)
+    with ending_on_signals() as signals:
+        try:
+            return _generate(argv, prog, signals)
+        except KeyboardInterrupt:
+            return _ended_by(signals, prog)
+
+
+def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
     try:
         config, options = parse(argv)
     except OptionError as error:
-        for problem in error.problems:
-            print(f"{prog}: {problem}", file=sys.stderr)
-        return 2
+        return _refused(error, prog)
     local, processes = is_local(options), has_worker_processes(options)
     _set_up_logging(local)
     for warning in config.warnings:
@@ -80,7 +88,7 @@ def generate(argv: Sequence[str], prog: str) -> int:
     if is_dry_run(options):
         return dry_run(config, options, target, prog)
     is_complete = True
-    with kept_aside(processes or is_dataflow(options)) as workers_said, ending_on_signals() as signals:
+    with kept_aside(processes or is_dataflow(options)) as workers_said:
         try:
             with held(target) as label:
                 earlier = look(config)
@@ -111,32 +119,54 @@ def generate(argv: Sequence[str], prog: str) -> int:
                     address = push(config.output, config.push_to_hub)
                     _LOG.info("pushed to %s", address)
         except OptionError as error:
-            for problem in error.problems:
-                print(f"{prog}: {problem}", file=sys.stderr)
-            return 2
+            return _refused(error, prog)
         except LaunchFailed as error:
-            print(f"{prog}: {error}", file=sys.stderr)
+            terminal.tell(f"{prog}: {error}")
             return 128 + signals[0] if signals else 1
         except PushFailed as error:
-            print(f"{prog}: the data is in {config.typed['output']}, but was not pushed: {error}", file=sys.stderr)
+            terminal.tell(f"{prog}: the data is in {config.typed['output']}, but was not pushed: {error}")
             return 1
         except (Exception, KeyboardInterrupt) as error:
             if signals or isinstance(error, KeyboardInterrupt):
-                ended_by = signal.Signals(signals[0]) if signals else signal.SIGINT
-                print(f"{prog}: ended by {ended_by.name}; {_AFTERWARDS}", file=sys.stderr)
-                return 128 + ended_by
+                return _ended_by(signals, prog)
             if reason := reason_in(f"{type(error).__name__}: {error}"):
-                print(f"{prog}: the run failed: {reason}", file=sys.stderr)
+                terminal.tell(f"{prog}: the run failed: {reason}")
             else:
-                print(workers_said(), end="", file=sys.stderr)
-                traceback.print_exc()
-                print(f"{prog}: the run failed; {_AFTERWARDS}", file=sys.stderr)
+                terminal.tell_lines(workers_said())
+                terminal.tell_lines(traceback.format_exc())
+                terminal.tell(f"{prog}: the run failed; {_AFTERWARDS}")
             return 1
         finally:
             close_engines()
     if is_complete:
-        print(summary(config, target, prog))
+        _sum_up(config, target, prog)
     return 0
+
+
+def _refused(error: OptionError, prog: str) -> int:
+    for problem in error.problems:
+        terminal.tell(f"{prog}: {problem}")
+    return 2
+
+
+def _ended_by(signals: Sequence[int], prog: str) -> int:
+    ended_by = signal.Signals(signals[0]) if signals else signal.SIGINT
+    terminal.tell(f"{prog}: ended by {ended_by.name}; {_AFTERWARDS}")
+    return 128 + ended_by
+
+
+def _sum_up(config: Config, target: Target, prog: str) -> None:
+    """Tells what a finished run has brought. That it cannot be told is no failure of the run."""
+    try:
+        for line in warnings_of(read_manifest(config.output)["refreshes"][config.refresh]["steps"]):
+            _LOG.warning("%s", line)
+        text = summary(config, target, prog)
+    except Exception as error:  # somebody has taken the folder away, or changes it at this moment
+        reason = "it is not what the run has left" if isinstance(error, KeyError) else reason_of(error)
+        terminal.tell(f"{prog}: the run is complete, but {config.typed['output']} cannot be looked at: {reason}")
+        return
+    if problem := terminal.show(text):
+        terminal.tell(f"{prog}: the data is in {config.typed['output']}; its summary cannot be printed: {problem}")
 
 
 def dry_run(config: Config, options: PipelineOptions, target: Target, prog: str) -> int:
@@ -147,11 +177,10 @@ def dry_run(config: Config, options: PipelineOptions, target: Target, prog: str)
     try:
         with kept_aside(True):
             told = dataflow.dry_run(config, options, target)
-        print(told)
+        return terminal.shown(told, prog)
     except (OptionError, LaunchFailed) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        terminal.tell(f"{prog}: {error}")
         return 2 if isinstance(error, OptionError) else 1
-    return 0
 
 
 def reason_in(text: str) -> str | None:
@@ -299,12 +328,7 @@ def versions() -> dict[str, str]:
 
 def _set_up_logging(local: bool) -> None:
     root = logging.getLogger()
-    for handler in list(root.handlers):
-        if type(handler) is logging.StreamHandler:  # of whoever logged first, in the form that Python has by default
-            root.removeHandler(handler)
-    ours = logging.StreamHandler()
-    ours.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    root.addHandler(ours)
+    ours = terminal.log_to_stderr()
     root.setLevel(logging.WARNING)
     _LOG.setLevel(logging.INFO)
     # Beam's local engine logs a traceback for every failure, and we say ourselves what failed. What the embedded job
@@ -334,6 +358,37 @@ def summary(config: Config, target: Target, prog: str) -> str:
     return "\n".join(lines)
 
 
+def warnings_of(steps: Mapping[str, Any]) -> list[str]:
+    """Says what a run has paid for in vain.
+
+    Args:
+      steps: the manifest's table of steps.
+
+    Returns:
+      a line for each kind of prompt of whose replies more than `_TOO_MANY` brought nothing; with the reasons.
+    """
+    lines = []
+    for asked_for, names in _PAID_FOR.items():
+        of_kind = {name: steps[name] for name in names if name in steps}
+        asked = of_kind[names[0]]["in"] if names[0] in of_kind else 0
+        reasons = reject_reasons(of_kind)
+        refused = sum(reasons.values())
+        if refused > _TOO_MANY * asked:
+            listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+            share = f"{refused:,} of {asked:,} {asked_for} ({refused / asked:.0%})" if asked else f"{refused:,}"
+            lines.append(f"{share} were refused: {listed}; rejects/ holds each with its reply")
+    return lines
+
+
+_TOO_MANY: Final = 0.3  # of what was asked for
+_PAID_FOR: Final[Mapping[str, tuple[str, ...]]] = {
+    "lists of tasks": ("TaskGenerate",),
+    "label sets": ("PlanLabels",),
+    "examples": ("LLMCall", *STEPS[STEPS.index("LLMCall") + 1 :]),
+}
+"""What is asked for, and the steps that it passes from there on; the first is the one that asks."""
+
+
 def reject_reasons(steps: Mapping[str, Any]) -> dict[str, int]:
     """The manifest's table of steps -> reason -> how many, most first."""
     reasons: dict[str, int] = {}
@@ -354,7 +409,7 @@ def _first_rows(output: str, entry: Mapping[str, Any], count: int) -> list[dict[
 
 
 def _field(name: str, value: str) -> str:
-    line = " ".join(value.split())  # cut by characters: not every script puts spaces between words
+    line = printable_line(value)  # cut by characters: not every script puts spaces between words
     return f"  {name:<17} {line if len(line) <= _WIDTH - 20 else line[: _WIDTH - 24].rstrip() + ' ...'}"
 
 

@@ -36,6 +36,7 @@ _NO_MATTER: Final = frozenset(  # options that decide how a run goes, and nothin
         "tokens_per_minute",
         "request_timeout",
         "max_attempts",
+        "max_reject_rate",
         "base_url",
         "api_key_secret",
         "vertex_project",

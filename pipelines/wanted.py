@@ -1,13 +1,15 @@
-"""Is a reply worth a row? It is what `--retry_rejects` asks again for where it is not."""
+"""Is a reply worth a row? `--retry_rejects` asks again where it is not, and `--max_reject_rate` counts it."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from transforms.elements import Example, Prompt, Reply, Usage
+from transforms.check_quality import fault_in
+from transforms.elements import Prompt, Reject, Reply, Usage
 from transforms.llm.base import Answer
+from transforms.llm.reject_rate import Fault
 from transforms.parse_json import read_example
-from transforms.quality import Checks, find_fault
+from transforms.quality import Checks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +24,18 @@ class Wanted:
 
     def __call__(self, prompt: Prompt, answer: Answer) -> bool:
         """-> False too where there is no example in the answer."""
+        return self.fault_of(prompt, answer) is None
+
+    def fault_of(self, prompt: Prompt, answer: Answer) -> Fault | None:
+        """Says why no example comes of an answer.
+
+        Args:
+          prompt: what was asked.
+          answer: what was answered.
+
+        Returns:
+          what keeps it from being read, or the first check that it fails; None where it is good.
+        """
         reply = Reply(
             prompt=prompt,
             request_id="",
@@ -33,4 +47,4 @@ class Wanted:
             usage=Usage(),
         )
         example = read_example(reply, keep_raw=False)
-        return isinstance(example, Example) and find_fault(example, self.checks) is None
+        return example if isinstance(example, Reject) else fault_in(example, self.checks)

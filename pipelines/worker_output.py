@@ -31,7 +31,9 @@ def kept_aside(wanted: bool) -> Iterator[Callable[[], str]]:
     with tempfile.TemporaryFile() as aside:
         real = os.dup(2)
         os.dup2(aside.fileno(), 2)
-        ours = os.fdopen(os.dup(real), "w", buffering=1, encoding=sys.stderr.encoding or "utf-8", errors="replace")
+        ours = os.fdopen(
+            os.dup(real), "w", buffering=1, encoding=sys.stderr.encoding or "utf-8", errors="backslashreplace"
+        )
         before = sys.stderr
         _redirect(before, ours)
 

@@ -661,8 +661,8 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
         "task_near_duplicate_threshold verify verify_model exclude",
         "model": "llm model base_url api_key_secret vertex_project vertex_location vertex_endpoint temperature top_p "
         "max_output_tokens thinking_budget safety_threshold service_tier structured_output max_concurrency "
-        "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts retry_rejects "
-        "offline_fault_rate",
+        "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts max_reject_rate "
+        "retry_rejects offline_fault_rate",
         "output": "output refresh recompute rebuy license push_to_hub keep_raw",
     }
     for group, names in zip((data, quality, model, output), groups.values(), strict=True):

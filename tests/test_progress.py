@@ -111,31 +111,38 @@ def test_corrupt_files_are_ignored(tmp_path: Path, content: bytes) -> None:
         ({}, 0.0, "finding tasks", "finding tasks: 0 replies"),
         ({"TaskGenerate.replies": 1_234}, 5.0, "finding tasks", "finding tasks: 1,234 replies"),
         (
-            {"drafts": 1_000, "LLMCall.replies": 240, "LLMCall.failed": 10, "refused": 5},
+            {"drafts": 1_000, "LLMCall.replies": 240, "LLMCall.failed": 10, "LLMCall.refused": 5},
             50.0,
             "asking for examples",
             # 250 in 50 s; 750 are left, at 5/s
-            "asking for examples: 250 of 1,000 replies, 15 rejected, 5/s, 02:30 left",
+            "asking for examples: 250 of 1,000 replies, 235 kept, 15 refused, 5/s, 02:30 left",
         ),
-        ({"drafts": 10}, 0.0, "asking for examples", "asking for examples: 0 of 10 replies, 0 rejected, 0/s"),
-        ({"drafts": 10}, 9.0, "asking for examples", "asking for examples: 0 of 10 replies, 0 rejected, 0/s"),
+        ({"drafts": 10}, 0.0, "asking for examples", "asking for examples: 0 of 10 replies, 0 kept, 0 refused, 0/s"),
+        ({"drafts": 10}, 9.0, "asking for examples", "asking for examples: 0 of 10 replies, 0 kept, 0 refused, 0/s"),
         (
             {"drafts": 10, "LLMCall.replies": 8, "LLMCall.failed": 2},
             2.0,
             "finishing",
-            "finishing: 10 replies, 2 rejected",
+            "finishing: 10 replies, 8 kept, 2 refused",
         ),
         (  # which takes minutes where there are a million
-            {"drafts": 1_000, "LLMCall.replies": 1_000, "refused": 3, "stages": 21, "stages.begun": 14},
+            {
+                "drafts": 1_000,
+                "LLMCall.replies": 1_000,
+                "LLMCall.refused": 2,
+                "VerifyLabels.refused": 1,
+                "stages": 21,
+                "stages.begun": 14,
+            },
             2.0,
             "finishing, stage 14 of 21",
-            "finishing, stage 14 of 21: 1,000 replies, 3 rejected",
+            "finishing, stage 14 of 21: 1,000 replies, 997 kept, 3 refused",
         ),
         (
             {"drafts": 1_000_000, "LLMCall.replies": 1},
             1.0,
             "asking for examples",
-            "asking for examples: 1 of 1,000,000 replies, 0 rejected, 1/s, 277:46:39 left",
+            "asking for examples: 1 of 1,000,000 replies, 1 kept, 0 refused, 1/s, 277:46:39 left",
         ),
     ],
 )
@@ -187,7 +194,7 @@ class Terminal(io.StringIO):
 def some_progress() -> None:
     progress.add("drafts", 10)
     progress.add("LLMCall.replies", 3)
-    progress.add("refused", 2)
+    progress.add("LLMCall.refused", 2)
     progress.flush()
 
 
@@ -199,7 +206,7 @@ def test_a_terminal_shows_a_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
         wait_for(lambda: "finding tasks" in terminal.getvalue())
         some_progress()
         wait_for(lambda: "asking for examples: 3 of 10 replies" in terminal.getvalue())
-        wait_for(lambda: "2 rejected" in terminal.getvalue())
+        wait_for(lambda: "1 kept, 2 refused" in terminal.getvalue())
 
 
 def test_a_log_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,7 +215,11 @@ def test_a_log_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     caplog.set_level(logging.INFO, logger="textmint")
     with ProgressLine():
         some_progress()
-        wait_for(lambda: any(m.startswith("asking for examples: 3 of 10 replies, 2 rejected") for m in caplog.messages))
+        wait_for(
+            lambda: any(
+                m.startswith("asking for examples: 3 of 10 replies, 1 kept, 2 refused") for m in caplog.messages
+            )
+        )
     assert "\r" not in caplog.text
 
 

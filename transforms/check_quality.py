@@ -1,20 +1,36 @@
 """CheckQuality: examples that are no good -> rejects that say why."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import apache_beam as beam
 
 from transforms.elements import Example, Reject
 from transforms.metrics import StepCounters
-from transforms.quality import Checks, find_fault
+from transforms.quality import Checks, Fault, find_fault
 
 _STEP = "CheckQuality"
+_found = functools.lru_cache(maxsize=64)(find_fault)  # LLMCall has just asked the same, of the same reply
+
+
+def fault_in(example: Example, checks: Checks) -> Fault | None:
+    """Makes the checks of one example by itself.
+
+    Args:
+      example: what was read from a reply.
+      checks: which checks are made, and their thresholds.
+
+    Returns:
+      the first that it fails; None where it is good.
+    """
+    # no check looks at the reply as it came, and only one of the two who ask has it
+    return _found(dataclasses.replace(example, raw_reply="") if example.raw_reply else example, checks)
 
 
 def check_example(example: Example, checks: Checks) -> Example | Reject:
     """An example -> the same, or why it is no good."""
-    fault = find_fault(example, checks)
+    fault = fault_in(example, checks)
     if fault is None:
         return example
     # asked again, a model may well write a better one

@@ -17,9 +17,12 @@ from transforms.lease import keep
 from transforms.ledger_writer import Ledger
 from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, fingerprint_of
 from transforms.llm.engine import Done, Engine, Settings, engine_for
+from transforms.llm.reject_rate import Fault
 from transforms.metrics import StepCounters
+from transforms.texts import clean_name
 
 IsReadable = Callable[[Prompt, Answer], bool]
+FaultOf = Callable[[Prompt, Answer], Fault | None]
 
 
 def request_id_of(prompt: Prompt, fingerprint: str, attempt: int) -> str:
@@ -153,7 +156,7 @@ def _answer_of(reply: PaidReply) -> Answer:
     return Answer(
         text=reply.text,
         finish_reason=reply.finish_reason,
-        model=reply.model,
+        model=clean_name(reply.model),  # an older version has kept it as it came
         prompt_tokens=reply.prompt_tokens,
         output_tokens=reply.output_tokens,
     )
@@ -184,6 +187,7 @@ class _Call(beam.DoFn):
         self._ledger = call.ledger
         self._retry_rejects = call.retry_rejects
         self._is_wanted = call.is_wanted
+        self._fault_of = call.fault_of
         self._counters = StepCounters(call.stage)
         self._is_step = call.stage == "LLMCall"  # inside another step, that one counts what went in and came out
         self._engine: Engine | None
@@ -250,6 +254,8 @@ class _Call(beam.DoFn):
         asked = done.token
         usage = asked.usage + self._usage(done)
         prompt, answer = asked.prompt, done.answer
+        if answer is not None:
+            self._judge(asked, answer)
         request_id, attempt = asked.request.request_id, asked.request.attempt
         if answer is not None and (prompt.subject.paid or not self._is_enough(prompt, answer)):
             # Where an earlier reply was lost with its file, the ledger may have the next one.
@@ -268,6 +274,17 @@ class _Call(beam.DoFn):
         else:
             result = self._failed(asked, done, usage)
         yield WindowedValue(self._ended(result), asked.timestamp, asked.windows)
+
+    def _judge(self, asked: _Asked, answer: Answer) -> None:
+        """Tells the engine what an answer that was paid for is worth.
+
+        Raises:
+          RunFailed: too many are worth nothing.
+        """
+        if self._fault_of is not None and self._engine is not None:
+            doom = self._engine.judge(asked.request, answer, self._fault_of(asked.prompt, answer))
+            if doom is not None:
+                raise _run_failed(doom)
 
     def _next_step(self, prompt: Prompt, attempts: int | None = None) -> NextStep:
         return next_step(
@@ -291,7 +308,12 @@ class _Call(beam.DoFn):
             self._counters.add("requests.from_ledger", result.usage.from_ledger)
         if self._is_step:
             self._counters.outcome(result)
-        progress.add(f"{self._stage}.{'failed' if isinstance(result, Reject) else 'replies'}")
+        if isinstance(result, Reject):
+            progress.add(f"{self._stage}.failed")
+        else:
+            progress.add(f"{self._stage}.replies")
+            if self._fault_of is not None and self._fault_of(result.prompt, _answer_in(result)) is not None:
+                progress.add(f"{self._stage}.refused")
         return result
 
     def _usage(self, done: Done[_Asked]) -> Usage:
@@ -349,6 +371,16 @@ def _reply(prompt: Prompt, request_id: str, answer: Answer, attempt: int, usage:
     )
 
 
+def _answer_in(reply: Reply) -> Answer:
+    return Answer(
+        text=reply.text,
+        finish_reason=reply.finish_reason,
+        model=reply.model,
+        prompt_tokens=reply.prompt_tokens,
+        output_tokens=reply.output_tokens,
+    )
+
+
 def _run_failed(error: Doomed) -> RunFailed:
     return RunFailed(f"{error.detail}; {error.remedy}")
 
@@ -377,11 +409,13 @@ class LLMCall(beam.PTransform):
       retry_rejects: whether a prompt none of whose replies is wanted is asked again, `parse_attempts` times more.
       is_wanted: whether an answer that can be read is also wanted, as `is_readable`; None: all are. One that is not is
         taken all the same, for its reject, unless `retry_rejects` asks for another.
+      fault_of: why no row comes of an answer, as `is_readable`; None there: one does. Of the replies that are paid for
+        (not of those that the ledger has) at most `settings.max_reject_rate` may bring none. None: nothing is known.
 
     Raises:
       ValueError: `parse_attempts` is less than 1.
-      RunFailed: while it runs, when no request can be answered (a wrong key, model or URL), most fail, or the ledger
-        cannot be written.
+      RunFailed: while it runs, when no request can be answered (a wrong key, model or URL), most fail, too many replies
+        bring no row, or the ledger cannot be written.
     """
 
     backend: Backend
@@ -392,6 +426,7 @@ class LLMCall(beam.PTransform):
     ledger: Ledger | None = None
     retry_rejects: bool = False
     is_wanted: IsReadable | None = None
+    fault_of: FaultOf | None = None
 
     def __post_init__(self) -> None:
         if self.parse_attempts < 1:

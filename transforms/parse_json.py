@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
-from transforms import progress
 from transforms.elements import Draft, Example, FinishReason, Prompt, Reject, Reply
 from transforms.label_sets import spelled_as
 from transforms.llm.base import Answer
@@ -94,13 +93,9 @@ class _Parse(beam.DoFn):
         self._counters.add("in")
         result = read_example(reply, keep_raw=self._keep_raw)
         self._counters.outcome(result)
-        progress.add("refused" if isinstance(result, Reject) else "examples")
         for repair in result.repairs if isinstance(result, Example) else ():
             self._counters.add(f"repaired.{repair}")
         yield result
-
-    def finish_bundle(self) -> None:
-        progress.flush()
 
 
 @dataclasses.dataclass(eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import typehints
 
-from transforms.elements import LabelSet, LabelSetSeed, Prompt, Reject, Reply, Task
+from transforms.elements import FinishReason, LabelSet, LabelSetSeed, Prompt, Reject, Reply, Task
 from transforms.identity import stable_hash
 from transforms.label_sets import MIN_LABELS, clean_labels
 from transforms.labels import label_id
@@ -64,17 +64,12 @@ def label_set_prompt(seed: LabelSetSeed, template: PromptTemplate) -> Prompt:
 
 def read_label_set(reply: Reply) -> LabelSet | Reject:
     """A reply to a label set prompt -> the labels, or why there are none."""
-    parsed = parse_string_list(reply.text, reply.finish_reason)
-    if isinstance(parsed, Refusal):
-        return Reject.of_reply(reply, stage=_STEP, reason=parsed.reason, detail=parsed.detail)
+    labels = _labels_in(reply.text, reply.finish_reason)
+    if isinstance(labels, Refusal):
+        return Reject.of_reply(reply, stage=_STEP, reason=labels.reason, detail=labels.detail)
     seed = reply.prompt.subject
     if not isinstance(seed, LabelSetSeed):
         raise TypeError(f"a label set was asked for by a {type(seed).__name__}")
-    labels = clean_labels(parsed.value)
-    if len(labels) < MIN_LABELS:
-        listed = len(parsed.value) + len(parsed.refused)
-        detail = f"{len(labels)} of {listed} items can be a label, {MIN_LABELS} are needed"
-        return Reject.of_reply(reply, stage=_STEP, reason="too_few_labels", detail=detail)
     return LabelSet(
         task_id=seed.task_id,
         task=seed.task,
@@ -90,10 +85,35 @@ def read_label_set(reply: Reply) -> LabelSet | Reject:
     )
 
 
+def _labels_in(text: str, finish_reason: FinishReason) -> tuple[str, ...] | Refusal:
+    parsed = parse_string_list(text, finish_reason)
+    if isinstance(parsed, Refusal):
+        return parsed
+    labels = clean_labels(parsed.value)
+    if len(labels) < MIN_LABELS:
+        listed = len(parsed.value) + len(parsed.refused)
+        detail = f"{len(labels)} of {listed} items can be a label, {MIN_LABELS} are needed"
+        return Refusal(reason="too_few_labels", detail=detail)
+    return labels
+
+
+def label_set_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
+    """Says why no labels come of an answer.
+
+    Args:
+      prompt: what was asked.
+      answer: what was answered.
+
+    Returns:
+      what is wrong with it; None where nothing is.
+    """
+    found = _labels_in(answer.text, answer.finish_reason)
+    return found if isinstance(found, Refusal) else None
+
+
 def is_label_set(prompt: Prompt, answer: Answer) -> bool:
     """What was asked and answered -> whether `read_label_set` would take it."""
-    parsed = parse_string_list(answer.text, answer.finish_reason)
-    return not isinstance(parsed, Refusal) and len(clean_labels(parsed.value)) >= MIN_LABELS
+    return label_set_fault(prompt, answer) is None
 
 
 class _Seed(beam.DoFn):

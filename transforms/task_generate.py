@@ -98,9 +98,23 @@ def read_task_list(reply: Reply) -> TaskList | Reject:
     )
 
 
+def task_list_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
+    """Says why no list of tasks comes of an answer.
+
+    Args:
+      prompt: what was asked.
+      answer: what was answered.
+
+    Returns:
+      what keeps it from being read; None where nothing does.
+    """
+    parsed = parse_string_list(answer.text, answer.finish_reason)
+    return parsed if isinstance(parsed, Refusal) else None
+
+
 def is_task_list(prompt: Prompt, answer: Answer) -> bool:
     """What was asked and answered -> whether `read_task_list` would take it."""
-    return not isinstance(parse_string_list(answer.text, answer.finish_reason), Refusal)
+    return task_list_fault(prompt, answer) is None
 
 
 class _Prompt(beam.DoFn):

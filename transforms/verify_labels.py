@@ -7,7 +7,7 @@ import apache_beam as beam
 
 from transforms.elements import Choice, Example, Prompt, Reject, Reply
 from transforms.identity import UNIT, fraction, stable_hash
-from transforms.label_choice import read_choice
+from transforms.label_choice import Named, read_choice
 from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
 from transforms.parsing import Refusal
@@ -45,13 +45,33 @@ def judge(reply: Reply) -> Example | Reject:
     if isinstance(named, Refusal):
         return Reject.of_reply(reply, stage=_STEP, reason=named.reason, detail=named.detail)
     example = choice.example
-    if named.label == example.label:
+    dispute = _dispute(example, named)
+    if dispute is None:
         return dataclasses.replace(example, verified=reply.usage)
-    label, answer = (_shown(text) for text in (example.label, named.text))
-    reject = Reject.of_reply(
-        reply, stage=_STEP, reason="label_disputed", detail=f"the label is {label}, the answer {answer}"
-    )
+    reject = Reject.of_reply(reply, stage=_STEP, reason=dispute.reason, detail=dispute.detail)
     return dataclasses.replace(reject, can_retry=False)
+
+
+def _dispute(example: Example, named: Named) -> Refusal | None:
+    if named.label == example.label:
+        return None
+    label, answer = (_shown(text) for text in (example.label, named.text))
+    return Refusal(reason="label_disputed", detail=f"the label is {label}, the answer {answer}")
+
+
+def choice_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
+    """Says why no row comes of an answer: it cannot be read, or it names another label than the row has.
+
+    Args:
+      prompt: what was asked.
+      answer: what was answered.
+
+    Returns:
+      what is wrong; None where the row stays.
+    """
+    choice = _choice(prompt)
+    named = read_choice(answer.text, answer.finish_reason, choice.first, choice.second)
+    return named if isinstance(named, Refusal) else _dispute(choice.example, named)
 
 
 def is_choice(prompt: Prompt, answer: Answer) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from transforms.elements import FinishReason, Kind
 from transforms.identity import Part, stable_hash
+from transforms.texts import printable_line
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +40,13 @@ class RequestError(Exception):
     """A request that was not answered.
 
     Args:
-      detail: one short line for a person. Never holds a key or a token.
+      detail: one short line for a person. Never holds a key or a token. It comes to the terminal, and into rejects: of
+        what an endpoint says, only what can be printed stays.
     """
 
     def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = printable_line(detail)
+        super().__init__(self.detail)
 
 
 class Throttled(RequestError):

@@ -22,7 +22,7 @@ import queue
 import threading
 from typing import Any, Final, Generic, TypeVar
 
-from transforms.elements import PaidReply
+from transforms.elements import Kind, PaidReply
 from transforms.identity import UNIT, fraction
 from transforms.lease import is_alive
 from transforms.ledger_writer import Ledger, LedgerWriter, now_ms, open_writer, row_of
@@ -39,7 +39,8 @@ from transforms.llm.base import (
     fingerprint_of,
 )
 from transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
-from transforms.texts import clean_text
+from transforms.llm.reject_rate import MOST, Fault, RejectRate
+from transforms.texts import clean_name, clean_text
 
 Token = TypeVar("Token")
 _LOG = logging.getLogger("textmint")
@@ -75,6 +76,7 @@ class Settings:
       limits: of one process.
       request_timeout: seconds that one try may take.
       max_attempts: tries of one request.
+      max_reject_rate: the share of replies to prompts of one kind that may be refused, see `RejectRate`; with 1 all.
 
     Raises:
       ValueError: a value that would let no request succeed.
@@ -83,12 +85,15 @@ class Settings:
     limits: Limits = dataclasses.field(default_factory=Limits)
     request_timeout: float = 120.0
     max_attempts: int = 5
+    max_reject_rate: float = MOST
 
     def __post_init__(self) -> None:
         if not 0 < self.request_timeout < math.inf:
             raise ValueError(f"request_timeout is {self.request_timeout} seconds, but must be above 0")
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts is {self.max_attempts}, but must be 1 or more")
+        if not 0 <= self.max_reject_rate <= 1:
+            raise ValueError(f"max_reject_rate is {self.max_reject_rate}, but lies between 0 and 1")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,6 +157,8 @@ class Engine:
         self._ties = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._recent: collections.deque[bool] = collections.deque(maxlen=_RECENT)
+        self._reject_rates: dict[Kind, RejectRate] = {}
+        self._brings_too_little = False
         self._answers = 0
         self._is_open = False  # until the first answer, requests are sent one at a time: that is the probe
         self._probe_is_out = False
@@ -192,6 +199,38 @@ class Engine:
     def is_doomed(self) -> bool:
         """Has it given up? Then it answers nothing any more."""
         return self._doom is not None
+
+    @property
+    def is_of_no_use(self) -> bool:
+        """Has it given up for good, so that another engine of the run would but pay for more of the same?"""
+        return self._brings_too_little and self._ledger is not None
+
+    def judge(self, request: Request, answer: Answer, fault: Fault | None) -> Doomed | None:
+        """Takes note of what an answer is worth, and gives up where too many are worth nothing.
+
+        Args:
+          request: what was asked.
+          answer: what was answered, and paid for.
+          fault: why no row comes of it; None: one does.
+
+        Returns:
+          why no more is asked; None while all is well.
+        """
+        rate = self._reject_rates.get(request.kind)
+        if rate is None:  # of two threads at once the first one counts
+            rate = self._reject_rates.setdefault(request.kind, RejectRate(request.kind, self._settings.max_reject_rate))
+        told = rate.add(fault, answer.text)
+        if told is None:
+            return None
+        self._brings_too_little = True
+        detail, remedy = told
+        if self._ledger is not None:
+            remedy = f"what was paid for is kept; {remedy}"
+        with self._closing:
+            self._doom = self._doom or Doomed(detail, remedy)
+            if not self._is_closed:
+                self._loop.call_soon_threadsafe(self._pump)
+        return self._doom
 
     def submit(self, request: Request, token: Token, done: queue.SimpleQueue[Done[Token]]) -> None:
         """Queues a request; when it has ended, `done` receives it, always exactly once."""
@@ -617,7 +656,7 @@ class Engine:
 
 def _storable(answer: Answer) -> Answer:
     """An answer, as it came -> the same as it can be stored: clean text, and counts that a column can hold."""
-    text, model = clean_text(answer.text), clean_text(answer.model)
+    text, model = clean_text(answer.text), clean_name(answer.model)
     prompt, output = min(answer.prompt_tokens, _MOST_TOKENS), min(answer.output_tokens, _MOST_TOKENS)
     if (text, model, prompt, output) == (answer.text, answer.model, answer.prompt_tokens, answer.output_tokens):
         return answer
@@ -641,7 +680,7 @@ def engine_for(backend: Backend, settings: Settings, ledger: Ledger | None = Non
     """-> the process's engine for this back end, these settings and this ledger, made at the first call."""
     with _engines_lock:
         engine = _engines.get((backend, settings, ledger))
-        if engine is None or engine.is_doomed:
+        if engine is None or (engine.is_doomed and not engine.is_of_no_use):
             if engine is not None:
                 _given_up.append(engine)
             engine = _engines[backend, settings, ledger] = Engine(backend, settings, ledger)
