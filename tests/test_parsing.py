@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -1034,6 +1035,43 @@ def test_clean_text() -> None:
     assert clean_text("a\ud83d b\ude00") == "a\ufffd b\ufffd"
     assert clean_text("\ud83d\ude00") == "😀"
     assert clean_text("\ufeffx") == "\ufeffx"
+
+
+SMALL_MODEL = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "small_model_replies.jsonl").read_text("utf-8").split("\n")  # not at U+2028
+    if line
+]
+"""What SmolLM2-135M-Instruct (Apache-2.0; 4 bits, llama.cpp, temperature 1) replied to the shipped prompts, each with
+what a person who read it would keep, or the reason why nothing is to be kept. Few are good: that is what they are for.
+"""
+FIELDS = {"example": EXAMPLE_FIELDS, "planned_example": ("input_text",), "choice": ("label",)}
+
+
+@pytest.mark.parametrize("number", range(len(SMALL_MODEL)))
+def test_replies_of_a_small_model(number: int) -> None:
+    row = SMALL_MODEL[number]
+    text, finish_reason, kind = row["reply"], row["finish_reason"], row["kind"]
+    result: Parsed[Any] | Refusal
+    if kind in FIELDS:
+        result = parse_object(text, finish_reason, FIELDS[kind])
+    else:
+        result = parse_string_list(text, finish_reason)
+    check(result)
+    if "reason" in row:
+        assert isinstance(result, Refusal), result
+        assert result.reason == row["reason"]
+    else:
+        assert isinstance(result, Parsed), result
+        assert result.value == (row["kept"] if kind in FIELDS else tuple(row["kept"]))
+
+
+def test_time_grows_with_the_length_only() -> None:
+    """A look ahead over all words of a key would take minutes here."""
+    for text in ("{" + "a " * 140_000 + ":", "{" + "a " * 140_000, "[「" + "「」" * 140_000, "{a" + "\\_" * 140_000):
+        started = time.process_time()
+        assert isinstance(parse_object(text, "stop"), Refusal)
+        assert time.process_time() - started < 10
 
 
 def test_results_travel_between_processes() -> None:

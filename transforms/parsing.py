@@ -1121,7 +1121,7 @@ class _Stop(Exception):
 _OPENER = re.compile(r"[\[{｛［]")
 _SPACE = re.compile(r"[\s\ufeff\u200b]*")
 _WORD = re.compile(r"[^\W\d][\w$-]*")
-_BARE_KEY = re.compile(r"[^\W\d](?:[\w$-]|\\_| (?=[^\W\d][\w ]*:))*")
+_BARE_KEY = re.compile(r"[^\W\d](?:[\w$-]|\\_| (?=[^\W\d][\w ]{0,30}[:：]))*")
 _NUMBER = re.compile(r"[-+]?[0-9.][\w.+-]*|-")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _PLAIN = frozenset("[]{},:\"'")
