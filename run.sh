@@ -125,7 +125,7 @@ digest = hashlib.sha256(repr((sys.version, sys.argv[1])).encode())
 for path in sys.argv[2:]:
     with open(path, "rb") as file: digest.update(hashlib.sha256(file.read()).digest())
 print(digest.hexdigest())
-' "$root" "$root/requirements.lock" "$root/setup.py" 2>/dev/null
+' "$root" "$root/requirements.lock" "$root/requirements-test.lock" "$root/setup.py" 2>/dev/null
 }
 
 # run|test -> whether .venv is complete for it, by the Python that the user may have named.
@@ -135,10 +135,19 @@ is_ready() {
     want=$(stamp "${PYTHON:-$venv/bin/python}") && [ "$(cat "$venv/.stamp-$1")" = "$want" ]
 }
 
-# Arguments of `pip install` -> installed within the lock, everything it says in the log.
+# run|test -> what it needs is installed: what the lock lists, each file by its hash, then Textmint itself. No package
+# runs code of its own while it is installed, but for Beam on a Mac with an Intel processor, which has no wheel there.
+install() {
+    local lock=$root/requirements.lock wheels=--only-binary=:all:
+    if [ "$1" = test ]; then lock=$root/requirements-test.lock; fi
+    case $(uname -sm) in 'Darwin x86_64') wheels=--prefer-binary ;; esac
+    pip_install --require-hashes --no-deps "$wheels" -r "$lock"  # the lock is complete
+    pip_install --no-deps --no-build-isolation -e "$root"
+}
+
+# Arguments of `pip install` -> installed, everything it says in the log.
 pip_install() {
-    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -c "$root/requirements.lock" "$@" \
-        >>"$log" 2>&1 </dev/null || failed
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@" >>"$log" 2>&1 </dev/null || failed
 }
 
 failed() {
@@ -151,7 +160,7 @@ failed() {
 # run|test -> .venv is complete for it, or the script has ended with the reason.
 set_up() {
     is_ready "$1" && return
-    local python='' target="$root" made
+    local python='' made
     if ! is_ready run; then find_python; fi
 
     # One set-up at a time. The lock belongs to the open file, so it goes with this process, however that ends. Where
@@ -168,7 +177,6 @@ except OSError: pass
 except KeyboardInterrupt: sys.exit(130)
 '
     if ! is_ready "$1"; then
-        if [ "$1" = test ]; then target="${root}[test]"; fi
         if is_ready run; then
             say "Adding what the tests need to .venv (some seconds) …"
             : >"$log"
@@ -181,10 +189,8 @@ except KeyboardInterrupt: sys.exit(130)
             rm -rf -- "$venv"
             mkdir -- "$venv"
             "$python" -m venv "$venv" >>"$log" 2>&1 || failed
-            pip_install setuptools
         fi
-        # With the locked setuptools rather than whichever is newest today.
-        pip_install --no-build-isolation -e "$target"
+        install "$1"
         made=$(stamp "$venv/bin/python")
         if [ "$1" = test ]; then printf '%s\n' "$made" >"$venv/.stamp-test"; fi
         printf '%s\n' "$made" >"$venv/.stamp-run"

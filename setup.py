@@ -1,7 +1,8 @@
 """What an installed Textmint consists of and what it needs.
 
-Ranges stand here; the exact versions that are tested stand in requirements.lock, whose first lines hold the command
-that makes it anew. run.sh and CI install within it.
+Ranges stand here. The exact versions that are tested, and the hashes of their files, stand in requirements.lock for a
+run and in requirements-test.lock for the tests; the first lines of each hold the command that makes it anew, the first
+file first. run.sh, CI and the image install nothing else, and no package without its hash.
 """
 
 from setuptools import find_packages, setup
@@ -13,7 +14,6 @@ RUN = [
     "apache-beam>=2.77,<3",
     "pyarrow>=18,<26",
     "aiohttp>=3.14,<4",  # the HTTP client of all back ends; google-genai is several times slower over its default one
-    "datasketch>=2,<3",  # from 2 on a sketch can be made of given permutations under a named scheme
     "google-apitools>=0.5.31,<0.6",
     "google-auth-httplib2>=0.2,<0.5",
     "google-cloud-aiplatform>=1.160,<2",
@@ -24,7 +24,7 @@ RUN = [
     "jinja2>=3.1,<4",
     "json_repair>=0.64,<1",
     "msgspec>=0.21,<1",  # MessagePack for what is shuffled
-    "numpy>=1.24,<3",  # Beam and datasketch bring it
+    "numpy>=1.24,<3",  # what sketches are computed with
     "py3langid>=0.4,<0.5",  # its model travels in its wheel; another model may judge texts differently
     "pyyaml>=6,<7",
     "tqdm>=4.66,<5",
@@ -33,7 +33,7 @@ RUN = [
 HUB = ["huggingface_hub>=2,<3"]
 # What Beam YAML needs, to run pipelines/beam_yaml.py and the listing beside it. Beam keeps pandas below 2.4 for it.
 YAML = ["apache-beam[yaml]>=2.77,<3"]
-# What examples/train_embeddings.py needs. It is not in requirements.lock: torch is several GB where it comes with CUDA,
+# What examples/train_embeddings.py needs. It is in no lock file: torch is several GB where it comes with CUDA,
 # and which build suits depends on the machine.
 TRAIN = [
     "accelerate>=1,<2",
@@ -41,7 +41,10 @@ TRAIN = [
     "sentence-transformers>=6,<7",
     "torch>=2.6,<3",
 ]
+# What builds the wheel, and the editable install.
+BUILD = ["setuptools>=77"]
 TEST = [
+    *BUILD,
     *HUB,
     *YAML,
     "datasets>=5,<6",  # reads the dataset folder as its users do
@@ -53,7 +56,6 @@ TEST = [
     "pytest-xdist>=3.6,<4",  # a process a core: half of the time on two
     "python-hcl2>=8,<9",  # reads deploy/terraform
     "ruff>=0.17,<0.18",  # a newer minor release may format differently
-    "setuptools>=77",  # builds the wheel that the tests look into
     "types-PyYAML",
     "types-tqdm",
 ]
@@ -69,6 +71,6 @@ setup(
     package_dir={"": "."},
     package_data={"pipelines": ["providers.yaml"], "templates": ["*.jinja2", "topics.txt"]},
     install_requires=RUN,
-    extras_require={"hub": HUB, "train": TRAIN, "yaml": YAML, "test": TEST},
+    extras_require={"build": BUILD, "hub": HUB, "train": TRAIN, "yaml": YAML, "test": TEST},
     entry_points={"console_scripts": ["textmint = pipelines.__main__:program"]},
 )

@@ -84,7 +84,10 @@ def _failed(where: str, error: OSError) -> RunFailed:
 
 def _look(config: Config) -> Earlier:
     finish_publishing(config.output, held=config.refresh)
-    told = replies_told(config.output)  # before what is there is counted, for other labels may be under way
+    try:
+        told = replies_told(config.output)  # before what is there is counted, for other labels may be under way
+    except ValueError as error:
+        raise RunFailed(f"{error}; then run the same command again. Nothing was paid for") from None
     folded = _fold(config) if files.is_local(config.ledger) else Folded()
     if folded.replies:
         _LOG.info("%s replies of a run that was cut short are in the ledger", f"{folded.replies:,}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -85,14 +86,23 @@ def _local_output(path: str) -> str:
                 probe = inside / f".write-test-{os.getpid()}"
                 probe.touch()
                 probe.unlink()
-        if (folder / MANIFEST).is_dir():
-            raise OSError(f"{MANIFEST} is a folder")
+        if os.path.lexists(folder / MANIFEST) and (what := _other_than_a_file(folder / MANIFEST)):
+            raise OSError(f"{MANIFEST} is {what}")
     except (OSError, ValueError, RuntimeError) as error:
         for parent in made:
             if parent.is_dir():
                 parent.rmdir()
         raise OptionError(f"--output {path}: cannot be written: {reason_of(error)}; name a folder that can") from None
     return str(folder)
+
+
+def _other_than_a_file(path: Path) -> str:
+    """-> what is there in a file's place; "" where it is a file. A file that a run replaces must be no link, or it is
+    not clear whether the link is to stay, and a pipe would be waited for."""
+    mode = os.lstat(path).st_mode
+    if stat.S_ISREG(mode):
+        return ""
+    return "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "no regular file"
 
 
 def _remote_output(path: str) -> str:

@@ -211,6 +211,10 @@ def held(target: Target) -> Iterator[lease.Held]:
             f"--refresh={target.refresh}: another run of this label is writing to {target.output} ({error}); "
             "wait for its end, or choose another label or folder"
         ) from None
+    except OSError as error:
+        if lease.FOLDER not in str(error.filename):  # of what the block does
+            raise
+        raise OptionError(f"{error.filename}: {error.strerror}; no run can begin before that is mended") from None
 
 
 @contextlib.contextmanager
@@ -243,8 +247,8 @@ def tell_missing(config: Config) -> None:
     try:
         if problem := missing_afterwards(config):
             _LOG.warning("%s; the data is complete, but who needs them again will pay for them", problem)
-    except OSError as error:
-        _LOG.warning("%s: %s", error.filename or config.ledger, error.strerror or error)
+    except (OSError, ValueError) as error:
+        _LOG.warning("the ledger was not looked at once more: %s", error)
 
 
 def run(config: Config, options: PipelineOptions, target: Target, earlier: Earlier, label: lease.Held) -> bool:
@@ -287,7 +291,7 @@ def published_entry(config: Config) -> Mapping[str, Any] | None:
     """-> what the manifest says of the label; None where it says nothing, or cannot be read."""
     try:
         entry: Mapping[str, Any] = read_manifest(config.output)["refreshes"][config.refresh]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return entry
 
@@ -316,7 +320,7 @@ def target_of(config: Config) -> Target:
 
 def versions() -> dict[str, str]:
     """-> the versions of what made the rows."""
-    packages = ("textmint", "apache-beam", "pyarrow", "jinja2", "json_repair", "datasketch", "py3langid")
+    packages = ("textmint", "apache-beam", "pyarrow", "jinja2", "json_repair", "numpy", "py3langid")
     found = {}
     for package in packages:
         try:

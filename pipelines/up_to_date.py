@@ -18,8 +18,7 @@ from transforms import files
 from transforms.dataset_card import CARD
 from transforms.identity import stable_hash
 from transforms.llm.base import fingerprint_of
-from transforms.schema import KINDS, DatasetKind
-from transforms.write_dataset import content_digest
+from transforms.schema import KINDS, DatasetKind, content_digest
 
 KEY: Final = "key"
 """Under what name the manifest's entry of a label holds the key of its run."""

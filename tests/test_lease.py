@@ -444,3 +444,20 @@ def test_a_refusal_takes_nothing_away(tmp_path: Path) -> None:
 
 def test_holders_of_a_folder_that_is_not_there(output: str) -> None:
     assert holders(output) == {}
+
+
+def test_a_lease_dated_9999_is_told_with_its_file_and_the_remedy(tmp_path: Path) -> None:
+    path = Path(lease.path_of(str(tmp_path), "label"))
+    path.parent.mkdir()
+    told = {"owner": "x", "host": "elsewhere", "process": 1, "expires": 253_402_300_000}
+    path.write_text(json.dumps(told))
+    with (
+        pytest.raises(lease.LeaseTakenError, match=f"lease until 9999-12-31 .*: if it is none's, delete {path}"),
+        lease.hold(str(tmp_path), "label", "me"),
+    ):
+        pass
+    for worthless in ({"expires": float("nan")}, {"expires": -1}, {"expires": 1e300}):
+        path.write_text(json.dumps({**told, **worthless}))
+        with lease.hold(str(tmp_path), "label", "me"):
+            pass
+        path.parent.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import pickle
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from benchmarks.near_duplicates import planted
 from tests.helpers import ROOT, shuffled
+from transforms import near_duplicates
+from transforms.identity import stable_hash
 from transforms.llm.offline_author import brainstorm
 from transforms.near_duplicates import (
     HASHES,
@@ -181,6 +184,24 @@ def test_sketches_are_pinned() -> None:
     assert sketch.marks[:8].hex() == "86dd15d5fdb7e635"
     assert len(sketch.bands) == 13
     assert len(sketch.marks) == HASHES
+
+
+@pytest.mark.parametrize(
+    ("count", "digest", "first"),
+    [
+        (0, "e3c0dca537dae614", [4294967295, 4294967295, 4294967295]),
+        (1, "882abd67fa390268", [35621907, 2485874809, 1313229177]),
+        (3, "b82e4370f4628c18", [35621907, 995910408, 1313229177]),
+        (100, "8af4450979ab4ef0", [35621907, 12443910, 1373222]),
+        (4_097, "f15193bca304fa95", [98720, 650617, 87360]),
+        (9_000, "de22a6b01ee286c6", [98720, 97503, 87360]),
+    ],
+)
+def test_sketches_are_those_that_datasketch_made(count: int, digest: str, first: list[int]) -> None:
+    """Version 2.0, scheme affine32, of which they were taken: pairs that it found are still found."""
+    values = near_duplicates._hash_values(stable_hash("shingle", number) for number in range(count))
+    assert hashlib.blake2b(values.astype("<u4").tobytes(), digest_size=8).hexdigest() == digest
+    assert values[:3].tolist() == first
 
 
 def test_sketches_do_not_hang_on_the_salt_of_a_process() -> None:

@@ -713,7 +713,7 @@ def test_versions() -> None:
         "pyarrow",
         "jinja2",
         "json_repair",
-        "datasketch",
+        "numpy",
         "py3langid",
     ]
     assert all(re.match(r"\d+\.\d+", found[name]) for name in found if name != "textmint")

@@ -34,19 +34,22 @@ def requirements(metadata: email.message.Message) -> list[Requirement]:
     return [Requirement(text) for text in metadata.get_all("Requires-Dist") or []]
 
 
-def locked(python: str, system: str, extra: str = "") -> dict[str, str]:
-    """The lock's name -> version on one platform."""
+def locked(python: str, system: str, lock: str = "requirements-test.lock") -> dict[str, str]:
+    """A lock's name -> version on one platform."""
     environment = {
         **default_environment(),
         "python_version": python,
         "python_full_version": f"{python}.0",
         "sys_platform": system,
-        "extra": extra,
+        "extra": "",
     }
     found = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in (ROOT / lock).read_text().replace("\\\n", "").splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
-            requirement = Requirement(line)
+            pinned, *hashes = line.split("--hash=")
+            assert hashes, f"{lock}: {line}"
+            assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", hash_) for hash_ in hashes)
+            requirement = Requirement(pinned)
             (pin,) = requirement.specifier
             assert pin.operator == "==", line
             if requirement.marker is None or requirement.marker.evaluate(environment):
@@ -103,13 +106,24 @@ def test_the_lock_has_every_requirement_within_its_range(
         assert requirement.specifier.contains(version, prereleases=True), f"{requirement}, but {version} is locked"
 
 
+@pytest.mark.parametrize(("python", "system"), PLATFORMS)
+def test_a_run_is_locked_to_what_is_tested(requirements: list[Requirement], python: str, system: str) -> None:
+    run, test = locked(python, system, "requirements.lock"), locked(python, system)
+    assert run.items() < test.items()
+    assert {canonicalize_name(name.name) for name in requirements if name.marker is None} < run.keys()
+    assert "setuptools" in run  # which installs the project itself
+    assert not {"scipy", "datasketch", "pytest", "torch"} & run.keys()
+
+
 def test_requirements_of_a_run_have_an_upper_bound(requirements: list[Requirement]) -> None:
     for requirement in requirements:
         if requirement.marker is None:
             operators = {specifier.operator for specifier in requirement.specifier}
             assert operators == {">=", "<"}, requirement
         else:
-            assert requirement.marker in [Marker(f'extra == "{extra}"') for extra in ("hub", "train", "yaml", "test")]
+            assert requirement.marker in [
+                Marker(f'extra == "{extra}"') for extra in ("build", "hub", "train", "yaml", "test")
+            ]
 
 
 def test_what_users_install_by_name_has_an_upper_bound_too(requirements: list[Requirement]) -> None:
@@ -127,8 +141,17 @@ def test_what_users_install_by_name_has_an_upper_bound_too(requirements: list[Re
         assert all({part.operator for part in specifier} == {">=", "<"} for specifier in found.values())
 
 
-def test_the_lock_says_how_it_is_made_and_names_no_machine() -> None:
-    text = (ROOT / "requirements.lock").read_text()
-    command = "uv pip compile --universal --python-version 3.10 --extra test setup.py -o requirements.lock"
-    assert command in "".join(text.splitlines(keepends=True)[:3])
-    assert not re.search(r"://|file:|(^|\s)-", text.split(command)[1].replace("# via -", "#"))
+@pytest.mark.parametrize(
+    ("lock", "command"),
+    [
+        ("requirements.lock", "--extra build --generate-hashes setup.py -o requirements.lock"),
+        (
+            "requirements-test.lock",
+            "--extra test --generate-hashes -c requirements.lock setup.py -o requirements-test.lock",
+        ),
+    ],
+)
+def test_the_lock_says_how_it_is_made_and_names_no_machine(lock: str, command: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert f"uv pip compile --universal --python-version 3.10 {command}" in "".join(text.splitlines(keepends=True)[:3])
+    assert not re.search(r"://|file:", text)

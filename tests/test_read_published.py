@@ -12,8 +12,8 @@ import pytest
 
 from tests.helpers import Ran, make_example, make_task, run_graph
 from transforms.errors import RunFailed
-from transforms.read_published import Published, ReadPublished, published_rows
-from transforms.schema import DatasetKind, schema_of, to_parquet
+from transforms.read_published import Published, ReadPublished, check_digest, published_rows
+from transforms.schema import DatasetKind, content_digest, schema_of, to_parquet
 from transforms.texts import text_id
 
 EXAMPLES = [make_example("Sort bees", n) for n in range(5)]
@@ -119,3 +119,15 @@ def test_a_file_that_was_replaced_meanwhile(path: str, tmp_path: Path, store: di
     """Another run may publish another label while this one is under way; nothing is broken then."""
     with pytest.raises(RunFailed, match="refresh=one was published anew meanwhile; run the same command again"):
         read("tasks", (path.format(tmp_path=tmp_path), "one"))
+
+
+def test_a_published_file_that_has_changed_ends_the_run(tmp_path: Path) -> None:
+    """Be it by one bit, which Parquet reads as another text."""
+    whole = tmp_path / f"part-00000-of-00001-{content_digest(EXAMPLES_FILE)}.parquet"
+    check_digest(str(whole), EXAMPLES_FILE)
+    check_digest(str(tmp_path / "mine.parquet"), EXAMPLES_FILE)
+    for place in range(0, len(EXAMPLES_FILE), 7):
+        changed = bytearray(EXAMPLES_FILE)
+        changed[place] ^= 1 << place % 8
+        with pytest.raises(ValueError, match="not what was written"):
+            check_digest(str(whole), bytes(changed))

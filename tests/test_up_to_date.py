@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -256,7 +257,6 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
         data_files(folder)[0].with_name("x.parquet")
     ),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
-    "a manifest that is cut short": lambda folder: (folder / "manifest.json").write_text('{"refreshes": {"ba'),
     "a foreign file in the ledger": lambda folder: (folder / "ledger" / "notes.txt").write_text("mine"),
     "another label came": lambda folder: shutil.copytree(
         folder / "examples" / "refresh=base", folder / "examples" / "refresh=other"
@@ -310,6 +310,78 @@ def test_replies_that_are_missing_stop_the_run_until_it_may_pay_again(loss: str,
     assert tree_of(folder) == before
     assert not nothing_to_do(folder, "--rebuy")
     look(config_of(folder, *FLAGS))  # the loss is known now
+
+
+@pytest.mark.parametrize(
+    "content", ['{"refreshes": {"ba', "", "[]", "null", '{"refreshes": 3}', "[" * 100_000, "\xff\xfe"]
+)
+def test_a_manifest_that_is_damaged_stops_the_run(content: str, folder: Path) -> None:
+    """It tells what was paid for, and of other labels; the next to publish would write over it."""
+    (folder / "manifest.json").write_text(content, "latin-1")
+    done = run_main("generate", f"--output={folder}", *FLAGS)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert f"{folder}/manifest.json is damaged, or not Textmint's; " in done.err
+    assert (folder / "manifest.json").read_text("latin-1") == content
+
+
+def put_in_place(path: Path, what: str, elsewhere: Path) -> None:
+    """Puts something else in the place of a file that a run reads or writes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if what == "folder":
+        path.mkdir()
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "link", "dangling link"])
+@pytest.mark.parametrize("name", ["manifest.json", "_leases/refresh=base.json", "ledger/_journal/run-1-0.jsonl"])
+def test_what_is_no_file_is_told_in_one_line_and_not_written_through(
+    name: str, what: str, folder: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.txt"
+    if what == "link":
+        mine.write_text("mine")
+    put_in_place(folder / name, what, mine)
+    done = run_main("generate", f"--output={folder}", *FLAGS)
+    if "journal" in name and what != "link":  # what is no file is no journal
+        assert done.code == 0
+    else:
+        assert (done.code, done.err.count("\n")) == (1 if "journal" in name else 2, 1)
+        assert name.rpartition("/")[2] in done.err
+        assert str(folder) in done.err
+    assert mine.exists() == (what == "link")
+    assert what != "link" or mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "link", "[" * 100_000, "NaN", "\xff", '{"names": 3}'])
+def test_a_plan_that_is_none_is_told_and_stops_nobody(what: str, folder: Path, tmp_path: Path) -> None:
+    plan = folder / "_staging" / "refresh=other" / "run" / "publish.json"
+    (tmp_path / "mine").write_text("{}")
+    put_in_place(plan, what if len(what) > 3 and what.isalpha() else "folder", tmp_path / "mine")
+    if not (len(what) > 3 and what.isalpha()):
+        plan.rmdir()
+        plan.write_text(what, "latin-1")
+    done = run_main("generate", f"--output={folder}", *FLAGS)
+    assert done.code == 0
+    assert f"{plan} is left alone: it is no plan of what is to be published" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("what", ["of mine", "link"])
+def test_a_card_of_the_users_own_is_left_alone_without_a_word(what: str, folder: Path, tmp_path: Path) -> None:
+    card = folder / "README.md"
+    mine = tmp_path / "page.md"
+    mine.write_text("# My data\n")
+    card.unlink()
+    card.symlink_to(mine) if what == "link" else card.write_text("# My data\n")
+    done = run_main("generate", f"--output={folder}", *FLAGS, "--recompute")
+    assert done.code == 0
+    assert "README.md" not in done.err
+    assert card.is_symlink() == (what == "link")
+    assert card.read_text() == mine.read_text() == "# My data\n"
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:

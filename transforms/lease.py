@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import logging
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +37,7 @@ _LOG = logging.getLogger("textmint")
 _SECONDS: Final = 180.0  # that a lease is good for without being renewed
 _RENEW_SECONDS: Final = 30.0
 _JOB_SECONDS: Final = 1_800.0  # that a job's lease is good for: its workers come and go
+_LONGEST_SECONDS: Final = 86_400.0  # a day; the longest that is ever asked for is an hour or two
 _LOOK_SECONDS: Final = 60.0  # between two looks of a worker process at its job's lease
 _PATIENCE_SECONDS: Final = 20.0  # for a store that does not answer; a renewal is tried again soon
 _PATIENCE_AT_END_SECONDS: Final = 3.0  # a lease that stays behind is no harm: it expires
@@ -165,7 +168,7 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
     if compares:
         _take(path, owner)
     elif (holder := _holder_at(path)) is not None:
-        raise LeaseTakenError(str(holder))
+        raise LeaseTakenError(_told(holder, path))
     else:
         files.write_file(path, _mine(owner))
     try:
@@ -190,12 +193,19 @@ def require(output: str, name: str, owner: str) -> None:
         holder = _parsed(files.read_file(path_of(output, name)))
     except FileNotFoundError:
         return
-    _refuse_another(holder, owner)
+    _refuse_another(holder, owner, path_of(output, name))
 
 
-def _refuse_another(holder: Lease | None, owner: str) -> None:
+def _refuse_another(holder: Lease | None, owner: str, path: str) -> None:
     if holder is not None and holder.owner != owner:
-        raise LeaseTakenError(str(holder))
+        raise LeaseTakenError(_told(holder, path))
+
+
+def _told(holder: Lease, path: str) -> str:
+    """Who holds a lease -> what to say of it, with the remedy where its end is so far away that nobody waits for it."""
+    if holder.expires - time.time() <= _LONGEST_SECONDS:
+        return str(holder)
+    return f"{holder}, which is longer than any run asks for: if it is none's, delete {path}"
 
 
 def holders(output: str) -> dict[str, Lease]:
@@ -227,7 +237,7 @@ def _take(path: str, owner: str) -> None:
     same moment."""
     while True:
         holder, generation = _versioned(path, gcs.PATIENCE_SECONDS)
-        _refuse_another(_if_current(holder), owner)
+        _refuse_another(_if_current(holder), owner, path)
         with contextlib.suppress(FileChangedError):  # by somebody else; or the answer to our own write was lost
             gcs.write(path, _mine(owner), generation=generation)
             return
@@ -241,7 +251,7 @@ def _rewrite(path: str, owner: str, content: bytes) -> None:
       OSError: it cannot be read or written, or somebody writes it at this moment.
     """
     holder, generation = _versioned(path, _PATIENCE_SECONDS)
-    _refuse_another(holder, owner)
+    _refuse_another(holder, owner, path)
     _write_version(path, content, generation)
 
 
@@ -348,7 +358,7 @@ def _locked(output: str, name: str, owner: str) -> Iterator[int]:
     while True:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            lock = _open(path)
         except FileNotFoundError:  # a run that ended just now took the folder away
             continue
         try:
@@ -356,7 +366,7 @@ def _locked(output: str, name: str, owner: str) -> Iterator[int]:
         except BlockingIOError:
             holder = _parsed(os.pread(lock, 10_000, 0))
             os.close(lock)
-            raise LeaseTakenError(str(holder or "a process of this machine")) from None
+            raise LeaseTakenError(_told(holder, path) if holder else "a process of this machine") from None
         except OSError:
             os.close(lock)
             raise
@@ -366,7 +376,7 @@ def _locked(output: str, name: str, owner: str) -> Iterator[int]:
     try:
         holder = _parsed(os.pread(lock, 10_000, 0))
         if holder is not None and holder.host != _host() and holder.expires > time.time():
-            raise LeaseTakenError(str(holder))  # of a machine whose locks do not reach this one
+            raise LeaseTakenError(_told(holder, path))  # of a machine whose locks do not reach this one
         try:
             yield lock
         finally:
@@ -376,6 +386,25 @@ def _locked(output: str, name: str, owner: str) -> Iterator[int]:
                 os.rmdir(os.path.dirname(path))  # only where nothing else is in it
     finally:
         os.close(lock)
+
+
+def _open(path: str) -> int:
+    """-> the descriptor of a lease's file on a local disk, which is made where there is none. What it holds will be
+    written over, so it must be a file of its own.
+
+    Raises:
+      OSError: it is a folder, a link, a pipe or the like, or cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "is a link; take it away", path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file; take it away", path)
+    return descriptor
 
 
 def _is_still(path: str, lock: int) -> bool:
@@ -447,7 +476,7 @@ def _renewed_where_due(job: JobLease) -> bool:
     holder, generation = _versioned(path, _PATIENCE_SECONDS)
     if holder is None and generation == gcs.ABSENT and not files.exists(path):  # given back: the run is over
         return False
-    _refuse_another(holder, job.owner)
+    _refuse_another(holder, job.owner, path)
     left = holder.expires - time.time() if holder else 0.0
     if not _JOB_SECONDS / 2 <= left <= _JOB_SECONDS + _LOOK_SECONDS:
         host = holder.host if holder else "a job"

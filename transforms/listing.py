@@ -8,6 +8,7 @@ graph runs: a worker that starts anew reads the same names, whatever has come in
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import apache_beam as beam
 
 from transforms import files
+from transforms.errors import RunFailed
 
 Row = tuple[str, ...]
 """A path and what belongs to it, or several paths that are read together."""
@@ -34,11 +36,20 @@ class Listing:
 def write_listing(path: str, rows: Iterable[Row]) -> Listing:
     """Rows -> a file of them, a JSON array a line.
 
+    A digest of the rows becomes a part of its name, so that whoever reads it finds just them.
+
     Raises:
       OSError: it cannot be written.
     """
-    files.write_file(path, "".join(f"{json.dumps(row)}\n" for row in rows).encode("ascii"))
-    return Listing(path)
+    content = "".join(f"{json.dumps(row)}\n" for row in rows).encode("ascii")
+    folder, _, name = path.rpartition("/")
+    named = files.join(folder, f"{_digest(content)}-{name}")
+    files.write_file(named, content)
+    return Listing(named)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def read_listing(path: str) -> Iterator[Row]:
@@ -46,8 +57,12 @@ def read_listing(path: str) -> Iterator[Row]:
 
     Raises:
       OSError: it cannot be read.
+      RunFailed: it is not what was written.
     """
-    for line in files.read_file(path).splitlines():
+    content = files.read_file(path)
+    if not path.rpartition("/")[2].startswith(f"{_digest(content)}-"):
+        raise RunFailed(f"{path} is not what was written there: it was damaged or changed; run the same command again")
+    for line in content.splitlines():
         yield tuple(json.loads(line))
 
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 import io
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow as pa
@@ -13,9 +14,10 @@ from transforms import files, listing
 from transforms.errors import RunFailed
 from transforms.judging import source_of
 from transforms.near_duplicates import Text
-from transforms.schema import DatasetKind
+from transforms.schema import DatasetKind, content_digest
 from transforms.texts import text_id
 
+_NAME: Final = re.compile(r"part-\d{5}-of-\d{5}-([0-9a-f]{16})\.parquet")
 Published = tuple[str, str, str]
 """What tells it apart (a task_id, or the `texts.text_id` of an example), its id, and the label that has it."""
 
@@ -56,6 +58,21 @@ def _strings(batch: pa.RecordBatch, name: str) -> list[str]:
     return values
 
 
+def check_digest(path: str, content: bytes) -> None:
+    """Checks what a published file holds against the digest in its name, if it has the name that a run gave it.
+
+    Args:
+      path: of the file.
+      content: of the file.
+
+    Raises:
+      ValueError: it is not what was written.
+    """
+    told = _NAME.fullmatch(path.rpartition("/")[2])
+    if told is not None and told[1] != content_digest(content):
+        raise ValueError("damaged: its content is not what was written under its name")
+
+
 class _Read(beam.DoFn):
     def __init__(self, kind: DatasetKind, as_texts: bool) -> None:
         self._kind = kind
@@ -64,7 +81,9 @@ class _Read(beam.DoFn):
     def process(self, found: listing.Row) -> Iterator[Any]:
         path, label = found
         try:
-            yield from self._rows(self._kind, files.read_file(path), label)
+            content = files.read_file(path)
+            check_digest(path, content)
+            yield from self._rows(self._kind, content, label)
         except FileNotFoundError:
             raise RunFailed(
                 f"{path} is gone: refresh={label} was published anew meanwhile; run the same command again"

@@ -7,6 +7,7 @@ non-null unless its description says when it is null.
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
@@ -222,3 +223,12 @@ def join_parquet(files: Sequence[bytes], schema: pa.Schema) -> bytes:
         for file in files:
             writer.write_table(pq.read_table(io.BytesIO(file), schema=schema), row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
+
+
+def content_digest(content: bytes) -> str:
+    """Makes the digest that the name of a published file holds, `part-00000-of-00001-DIGEST.parquet`.
+
+    Args:
+      content: of the file.
+    """
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

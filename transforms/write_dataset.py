@@ -21,13 +21,13 @@ import contextlib
 import ctypes
 import dataclasses
 import fcntl
-import hashlib
 import json
 import logging
 import math
 import operator
 import os
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -61,7 +61,7 @@ from transforms.ledger import FOLDER, Paid, shard_of
 from transforms.ledger_files import files_set_aside
 from transforms.metrics import StepCounters
 from transforms.packing import pack, unpack
-from transforms.schema import KINDS, DatasetKind, join_parquet, kind_of, schema_of, sort_key, to_parquet
+from transforms.schema import KINDS, DatasetKind, content_digest, join_parquet, kind_of, schema_of, sort_key, to_parquet
 from transforms.triplets import TRIPLETS, to_triplet
 
 Row = Example | Task | Reject
@@ -334,11 +334,6 @@ class _WriteFile(_OfRun):
         yield StagedFile(kind=self._kind, name=name, rows=sum(chunk.rows for chunk in chunks), bytes=len(content))
 
 
-def content_digest(content: bytes) -> str:
-    """The content of a file -> the digest that its name holds."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
 @dataclasses.dataclass(eq=False)
 class _WriteFiles(beam.PTransform):
     """Chunks -> StagedFile: files of about `shard_bytes` in the run's staging folder, neighbours together."""
@@ -450,8 +445,20 @@ def replies_told(output: str) -> Paid:
 
     Raises:
       OSError: the manifest cannot be read.
+      ValueError: it is none of ours, or damaged.
     """
-    return _replies_told(_refreshes(output))
+    try:
+        refreshes = read_manifest(output)["refreshes"]
+        if not isinstance(refreshes, dict):
+            raise TypeError
+    except OSError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(
+            f"{join(output, MANIFEST)} is damaged, or not Textmint's; bring it back from where you have a copy, or "
+            "take it away"
+        ) from None
+    return _replies_told(_entries_of(json.dumps({"refreshes": refreshes}).encode()))
 
 
 def _replies_told(refreshes: Mapping[str, Any]) -> Paid:
@@ -554,14 +561,18 @@ def _finish(output: str, refresh: str, plan: Path) -> None:
         output=output, refresh=refresh, run_id=plan.parent.name, task_requests=None, examples_per_task=1, description={}
     )
     try:
+        if not stat.S_ISREG(os.lstat(plan).st_mode):
+            raise ValueError("no regular file")
         begun = json.loads(plan.read_text(encoding="utf-8"))
         told = {"label_sets": [], **begun["names"]}  # of a run with planned labels only
         names: dict[str, list[str]] = {kind: [str(name) for name in told[kind]] for kind in KINDS}
         entry = dict(begun["entry"])
     except FileNotFoundError:
         return  # its own run has come to its end meanwhile
-    except (ValueError, KeyError, TypeError):
-        return  # not one of ours
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
+        _LOG.warning("%s is left alone: it is no plan of what is to be published (%s)", plan, reason)
+        return
     if all(_is_there(target, kind, names[kind]) for kind in KINDS):
         _exchange_all(target, names, entry)
 
@@ -612,6 +623,8 @@ def _write_card(target: Target) -> None:
     """Writes the dataset card, unless somebody has made it their own. What is published is published: a card that
     cannot be made, for the sake of an entry that somebody mended by hand, is told and no more."""
     path = join(target.output, CARD)
+    if is_local(path) and os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        return  # a link, such as somebody makes to a page of their own
     try:
         update_file(path, lambda old: _card_after(target, old))
     except _Keep:
@@ -620,8 +633,8 @@ def _write_card(target: Target) -> None:
         _LOG.warning("%s was not written: %s", path, error)
 
 
-class _Keep(Exception):
-    """A card that is not ours is left as it is."""
+class _Keep(OSError):
+    """A card that is not ours is left as it is. (An OSError, since `update_file` makes one of any other error.)"""
 
 
 def _card_after(target: Target, old: bytes | None) -> bytes:
