@@ -181,6 +181,7 @@ _PATTERNS: Final[Mapping[str, str]] = {
     "temperature": from_zero_to(2),
     "top_p": _ABOVE_ZERO_TO_ONE,
     "max_output_tokens": _COUNT,
+    "max_reply_bytes": _COUNT,
     "thinking_budget": _FROM_MINUS_ONE,
     "max_concurrency": _COUNT,
     "requests_per_minute": _ABOVE_ZERO,

@@ -138,6 +138,7 @@ def _shared(typed: Mapping[str, Any]) -> dict[str, Any]:
         "temperature": typed["temperature"],
         "top_p": typed["top_p"],
         "max_output_tokens": typed["max_output_tokens"],
+        "max_reply_bytes": typed["max_reply_bytes"],
         "structured_output": typed["structured_output"] == "auto",
     }
 

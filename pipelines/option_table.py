@@ -13,6 +13,7 @@ from pipelines.backends import SAFETY_THRESHOLDS, SERVICE_TIERS
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
 from transforms.judging import DUPLICATE_CHECKS
 from transforms.llm.reject_rate import MOST
+from transforms.llm.sampling import MAX_REPLY_BYTES
 from transforms.near_duplicates import TASK_THRESHOLD, THRESHOLD
 from transforms.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES
 from transforms.quality import CHECKS, Checks
@@ -213,6 +214,13 @@ class GenerateOptions(PipelineOptions):
             type=int,
             metavar="N",
             help="tokens of a reply at most (default: the model's own limit)",
+        )
+        model.add_argument(
+            "--max_reply_bytes",
+            type=int,
+            default=MAX_REPLY_BYTES,
+            metavar="N",
+            help="a reply that is larger, decompressed, is rejected unread",
         )
         model.add_argument(
             "--thinking_budget", type=int, metavar="N", help="of Gemini: tokens for thinking; 0: none, -1: it decides"

@@ -459,6 +459,8 @@ def _check_sampling(typed: Mapping[str, Any]) -> bool:
         problems.append(f"--temperature is {typed['temperature']}; it must be from 0 to 2")
     if not 0 < typed["top_p"] <= 1:
         problems.append(f"--top_p is {typed['top_p']}; it must be above 0 and at most 1")
+    if typed["max_reply_bytes"] < 1:
+        problems.append(f"--max_reply_bytes is {typed['max_reply_bytes']}; it must be at least 1")
     if typed["max_output_tokens"] is not None and typed["max_output_tokens"] < 1:
         problems.append(f"--max_output_tokens is {typed['max_output_tokens']}; it must be at least 1")
     if problems:

@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "temperature": 1.0,
     "top_p": 1.0,
     "max_output_tokens": None,
+    "max_reply_bytes": 16_000_000,
     "thinking_budget": None,
     "safety_threshold": None,
     "service_tier": None,

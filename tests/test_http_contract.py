@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import gzip
 import json
 import time
+import tracemalloc
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -483,3 +486,39 @@ def test_any_reason_to_end_is_one_of_ours(reason: object) -> None:
 )
 def test_what_looks_like_a_key_is_never_shown(secret: str) -> None:
     assert one_line(f"got {secret} there") == "got [key] there"
+
+
+# ------------------------------------------------------------------------------------------------ the size of a reply
+
+
+def bomb(encoding: str, size: int) -> bytes:
+    """A body of a few kB that is said to be a reply of `size` bytes."""
+    whole = json.dumps({"choices": [{"message": {"content": "x" * size}}]}).encode()
+    if encoding == "deflate":
+        return zlib.compress(whole, 9)
+    return gzip.compress(whole, 9) if encoding == "gzip" else whole
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_reply_that_is_too_large_is_refused_before_it_is_held(
+    endpoint: Endpoint, name: str, encoding: str, status: int
+) -> None:
+    """2 MB became 8 GB of memory."""
+    body = bomb(encoding, 40_000_000)
+    tracemalloc.start()
+    try:
+        found = endpoint.ask(name, status, body, {"Content-Encoding": encoding})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(found, Refused) and "--max_reply_bytes=16000000" in found.detail
+    assert most < 16_000_000 * 3 + (len(body) if encoding == "identity" else 0)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("encoding", ["br", "zstd", "x-unknown"])
+def test_an_encoding_that_nobody_asked_for_is_not_opened(endpoint: Endpoint, name: str, encoding: str) -> None:
+    found = endpoint.ask(name, 200, b"\x28\xb5\x2f\xfd" * 100, {"Content-Encoding": encoding})
+    assert isinstance(found, Transient)

@@ -225,6 +225,7 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
         (["--examples_per_task=0"], "--examples_per_task is 0; it must be at least 1"),
         (["--task_requests=0"], "--task_requests is 0; it must be at least 1"),
         (["--max_tasks=-3"], "--max_tasks is -3; it must be at least 1"),
+        (["--max_reply_bytes=0"], "--max_reply_bytes is 0; it must be at least 1"),
         (["--max_output_tokens=0"], "--max_output_tokens is 0; it must be at least 1"),
         (["--temperature=2.1"], "--temperature is 2.1; it must be from 0 to 2"),
         (["--temperature=nan"], "--temperature is nan; it must be from 0 to 2"),
@@ -660,8 +661,9 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
         "quality": "checks length_slack max_label_columns language_min_confidence near_duplicate_threshold "
         "task_near_duplicate_threshold verify verify_model exclude",
         "model": "llm model base_url api_key_secret vertex_project vertex_location vertex_endpoint temperature top_p "
-        "max_output_tokens thinking_budget safety_threshold service_tier structured_output max_concurrency "
-        "requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts max_reject_rate "
+        "max_output_tokens max_reply_bytes thinking_budget safety_threshold service_tier structured_output "
+        "max_concurrency requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts "
+        "max_reject_rate "
         "retry_rejects offline_fault_rate",
         "output": "output refresh recompute rebuy license push_to_hub keep_raw",
     }

@@ -309,6 +309,7 @@ class GeminiSession:
         proxy, proxy_auth = _proxy_of(backend.root_url())
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the engine limits what is in flight
+            response_class=http.bounded(backend.max_reply_bytes),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # the environment was looked at once, above
             raise_for_status=_check_status,

@@ -24,8 +24,49 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
+import aiohttp
+
 from transforms.elements import FinishReason
 from transforms.llm.base import Doomed, Refused, RequestError, Throttled, Transient
+
+# ------------------------------------------------------------------------------------------------- the size of a reply
+
+
+class ReplyTooLarge(Refused):
+    """A reply that is larger than a reply may be."""
+
+
+def bounded(most_bytes: int) -> type[aiohttp.ClientResponse]:
+    """Makes the `response_class` of an aiohttp session that holds no more of a body than is allowed.
+
+    A body of 2 MB can decompress to many GB. aiohttp decompresses piece by piece, as far as it is read, so that memory
+    holds what was allowed and one piece.
+
+    Args:
+      most_bytes: of a body, decompressed.
+
+    Returns:
+      A class whose `read`, and all that stands on it, raises ReplyTooLarge.
+    """
+
+    class Bounded(aiohttp.ClientResponse):
+        async def read(self) -> bytes:
+            if self._body is not None:
+                return await super().read()
+            body = bytearray()
+            try:
+                async for piece in self.content.iter_any():
+                    body += piece
+                    if len(body) > most_bytes:
+                        raise ReplyTooLarge(f"the reply is larger than --max_reply_bytes={most_bytes}")
+            except BaseException:
+                self.close()  # what is still to come is not wanted
+                raise
+            self._body = bytes(body)
+            return self._body
+
+    return Bounded
+
 
 # -------------------------------------------------------------------------------------------------- texts of others
 

@@ -145,6 +145,7 @@ class OpenAISession:
         self._frames: dict[tuple[Kind, frozenset[str]], tuple[bytes, bytes]] = {}
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the engine limits
+            response_class=http.bounded(backend.max_reply_bytes),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -312,8 +313,10 @@ class OpenAISession:
         detail = f"{self._place} answered {what}: it is no chat endpoint"
         return Transient(detail, dooms_probe=True, remedy=self._other_url())
 
-    def _failure(self, error: Exception) -> Transient:
+    def _failure(self, error: Exception) -> RequestError:
         """What the client raised -> the same in our words."""
+        if isinstance(error, RequestError):
+            return error
         name = type(error).__name__
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return Transient(f"no connection to {self._place} within {_CONNECT_SECONDS:g} s", dooms_probe=True)

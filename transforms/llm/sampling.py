@@ -17,6 +17,9 @@ from typing import Final
 from transforms.identity import Part
 from transforms.llm import http
 
+MAX_REPLY_BYTES: Final = 16_000_000
+"""Of a reply, unless the user says otherwise: some hundred times what the longest models write at once."""
+
 _LOG: Final = logging.getLogger("textmint")
 
 
@@ -29,6 +32,7 @@ class Sampling:
       top_p: share of the probability mass, above 0 and up to 1.
       max_output_tokens: of one reply; None: the endpoint's own limit.
       structured_output: hold the reply to a JSON Schema where the endpoint can.
+      max_reply_bytes: of the body of one reply, decompressed; a larger one is refused. It changes no answer.
 
     Raises:
       ValueError: a number that cannot be; the message says which and why.
@@ -38,6 +42,7 @@ class Sampling:
     top_p: float = 1.0
     max_output_tokens: int | None = None
     structured_output: bool = True
+    max_reply_bytes: int = MAX_REPLY_BYTES
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 2.0:
@@ -46,6 +51,8 @@ class Sampling:
             raise ValueError(f"top_p is a number above 0 and up to 1, not {self.top_p!r}")
         if self.max_output_tokens is not None and self.max_output_tokens < 1:
             raise ValueError(f"max_output_tokens is a number from 1 upwards, not {self.max_output_tokens!r}")
+        if self.max_reply_bytes < 1:
+            raise ValueError(f"max_reply_bytes is a number from 1 upwards, not {self.max_reply_bytes!r}")
 
     def parameters(self) -> dict[str, Part]:
         """Tells the options as they enter a fingerprint: as configured, whatever an endpoint refuses later."""

@@ -621,7 +621,7 @@ class VertexEndpointSession:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "textmint"},
-            auto_decompress=True,
+            response_class=http.bounded(backend.max_reply_bytes),
         )
 
     async def generate(self, request: Request) -> Answer:
