@@ -46,26 +46,19 @@ root=$(CDPATH='' cd -- "$(dirname -- "$script")" && pwd -P)
 venv=$root/.venv
 log=$venv/setup.log
 
-# TYPED -> the known command that takes the fewest changed letters, "" where none is near.
+# Prints the command that was meant by a word: the one that begins with it, else the one that is spelled much like it,
+# else nothing. Any Python that is there can tell the latter.
 nearest() {
-    # shellcheck disable=SC2086  # a list of words
-    printf '%s\n' $commands | awk -v typed="$1" '
-        function least(a, b) { return a < b ? a : b }
-        function distance(a, b,    i, j, row, left, above) {
-            for (j = 0; j <= length(b); j++) row[j] = j
-            for (i = 1; i <= length(a); i++) {
-                left = row[0]; row[0] = i
-                for (j = 1; j <= length(b); j++) {
-                    above = row[j]
-                    row[j] = least(least(above, row[j - 1]) + 1, left + (substr(a, i, 1) != substr(b, j, 1)))
-                    left = above
-                }
-            }
-            return row[length(b)]
-        }
-        { d = distance(tolower(typed), $0); if (best == "" || d < lowest) { best = $0; lowest = d } }
-        END { if (lowest <= 3 && lowest < length(best)) print best }
-    '
+    local known candidate
+    for known in $commands; do
+        case $known in "$1"*) printf '%s' "$known"; return ;; esac
+    done
+    for candidate in "${PYTHON:-$venv/bin/python}" python3; do
+        # shellcheck disable=SC2086  # a list of words
+        "$candidate" -I -S -c 'import difflib, sys
+print(*difflib.get_close_matches(sys.argv[1].lower(), sys.argv[2:], n=1), end="")' "$1" $commands 2>/dev/null && return
+    done
+    return 0
 }
 
 # A Python's name or path -> whether it can make our virtual environment; prints its version, and `novenv` after it
@@ -215,6 +208,7 @@ run_tests() {
 case ${1:-} in
     '') set -- generate ;;
     -h | --help) set -- help ;;
+    --version) set -- version ;;
     -*) set -- generate "$@" ;;
 esac
 command=$1
@@ -243,6 +237,7 @@ case $command in
         exec "$venv/bin/python" -m benchmarks "$@"
         ;;
     help) help ;;
+    version) sed -n 's/^ *version="\(.*\)",$/textmint \1/p' "$root/setup.py" ;;  # also before .venv is there
     *)
         near=$(nearest "$command")
         say "run.sh: unknown command '$command'${near:+: did you mean $near}. ./run.sh --help lists the commands."

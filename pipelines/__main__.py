@@ -27,12 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in ("--help", "-h", "help"):
         listed = (f"  {name:<10} {text}" for name, text in COMMANDS.items())
         return terminal.shown("\n".join([f"usage: {prog} COMMAND [--option=value ...]\n", *listed]), prog)
+    if command == "--version" or arguments[1:] == ["--version"]:
+        return terminal.shown(f"textmint {version()}", prog)
     if command not in COMMANDS:
-        import difflib
+        from pipelines.nearest import hint
 
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join(COMMANDS)}"
-        terminal.tell(f"{prog}: unknown command {command!r}{hint}")
+        proposal = hint(command, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+        terminal.tell(f"{prog}: unknown command {command!r}{proposal}")
         return 2
     if command == "ledger":
         from pipelines import ledger  # only now: importing Beam takes a second
@@ -41,6 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipelines.run import generate
 
     return generate(arguments[1:], prog)
+
+
+def version() -> str:
+    """Returns the version of what is installed; `unknown` of a folder that is not."""
+    from importlib import metadata  # only now: a start is to be quick
+
+    try:
+        return metadata.version("textmint")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def program() -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from pipelines.nearest import hint
 from pipelines.option_error import OptionError
 from transforms.llm.api_key import SecretUnreadable, check_secret_version, fetch_key
 from transforms.llm.base import Backend, RequestError
@@ -107,9 +107,7 @@ def check_secret(name: str, workers: Workers) -> None:
 
 
 def _not_one_of(option: str, value: str, values: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(value, values, n=1)
-    hint = f": did you mean {near[0]}?" if near else "."
-    return f"{option}={value} is not known{hint} There are {', '.join(values)}."
+    return f"{option}={value} is not known{hint(value, values) or '.'} There are {', '.join(values)}."
 
 
 def _url_problem(url: str) -> str | None:

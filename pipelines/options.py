@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import difflib
 import glob
 import logging
 import math
@@ -17,7 +16,6 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, Any, Final
 
-import yaml
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
@@ -30,9 +28,11 @@ from apache_beam.options.pipeline_options import (
 
 from pipelines import dataflow_options
 from pipelines.backends import Workers, backend_of, check_secret
+from pipelines.config_file import ConfigFileError, read_config
+from pipelines.nearest import hint, nearest
 from pipelines.option_error import OptionError, reason_of
 from pipelines.option_table import GROUPS, LABEL_PLAN, LABELS, GenerateOptions, is_switch, own_actions
-from pipelines.output_folder import check_input, checked_output, read_input
+from pipelines.output_folder import check_input, check_name, check_scheme, checked_output, read_input
 from pipelines.push_to_hub import check_push
 from pipelines.refresh_label import label_of
 from pipelines.runners import settle_runner
@@ -180,6 +180,10 @@ def parse(argv: Sequence[str], *, of_a_run: bool = True) -> tuple[Config, Pipeli
       OptionError: with everything that is wrong, a line each.
     """
     flags = list(_own_labels([*_config_flags(argv), *argv]))
+    for option, flag in zip(["", *flags], flags, strict=False):
+        name, equals, value = flag.partition("=")
+        is_named = flag.startswith("--")
+        check_name((name if is_named else option).replace(LABEL_PLAN, LABELS), value if is_named and equals else flag)
     if empty := [flag for flag in flags if re.fullmatch("--[^=]+=--", flag)]:  # which argparse takes for no value
         names = (flag.removesuffix("=--").replace(LABEL_PLAN, LABELS) for flag in empty)
         raise OptionError(*(f"argument {name}: expected one argument" for name in names))
@@ -191,6 +195,7 @@ def parse(argv: Sequence[str], *, of_a_run: bool = True) -> tuple[Config, Pipeli
         raise OptionError(*(_unknown(argument, parser) for argument in unknown))
     typed = {action.dest: getattr(known, action.dest) for action in own_actions() if action.dest != "config"}
     typed["refresh"] = label_of(typed["refresh"])
+    _check_paths(typed)
     settle_runner(options)
     found = dataflow_options.problems_of(typed, options)
     is_offline = dataflow_options.is_dry_run(options) or bool(found)
@@ -199,6 +204,21 @@ def parse(argv: Sequence[str], *, of_a_run: bool = True) -> tuple[Config, Pipeli
         found += _language_problems(typed)
     config = _validated(typed, options.view_as(GoogleCloudOptions), _workers(options), found, offline=is_offline)
     return config, options
+
+
+_PATHS: Final = ("tasks", "topics", "brainstorm_template", "example_template", "exclude", "output")
+
+
+def _check_paths(typed: Mapping[str, Any]) -> None:
+    """Checks that each path is on a file system that can be used at all."""
+    problems: list[str] = []
+    for name in _PATHS:
+        try:
+            check_scheme(f"--{name}", typed[name] or "")
+        except OptionError as error:
+            problems += error.problems
+    if problems:
+        raise OptionError(*problems)
 
 
 def _workers(options: PipelineOptions) -> Workers:
@@ -275,8 +295,7 @@ def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
     name = " ".join(argument.split("=", 1)[0].split())
     own = [option for action in own_actions() for option in action.option_strings]
     every = [option for action in parser._actions for option in action.option_strings]
-    near = difflib.get_close_matches(name, [*own, *every], n=1)
-    return f"unknown option {name}" + (f": did you mean {near[0]}?" if near else "; see --help")
+    return f"unknown option {name}" + (hint(name, [*own, *every]) or "; see --help")
 
 
 def _config_flags(argv: Sequence[str]) -> Iterator[str]:
@@ -286,15 +305,22 @@ def _config_flags(argv: Sequence[str]) -> Iterator[str]:
     path = finder.parse_known_args(argv)[0].config
     if path is None:
         return
+    check_name("--config", path)
+    check_scheme("--config", path)
     try:
-        values = yaml.safe_load(_read_text("--config", path))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise OptionError(f"--config {path}: no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise OptionError(f"--config {path}: expected `option: value` lines")
+        values = read_config(_read_text("--config", path))
+    except ConfigFileError as error:
+        raise OptionError(f"--config {path}: {error}") from None
+    dests = {name: action.dest for action in _full_parser(OptionParser)._actions for name in action.option_strings}
+    seen: dict[str, str] = {}
     for name, value in values.items():
         if name == "config":
             raise OptionError(f"--config {path}: a config file cannot name another one")
+        flag = f"--{name.replace('-', '_')}"
+        option = dests.get(LABEL_PLAN if flag == LABELS else flag, flag)
+        if option in seen:
+            raise OptionError(f"--config {path}: {seen[option]} and {name} are one option; leave one of them out")
+        seen[option] = name
         yield from _flags_of(f"--config {path}: {name}", f"--{name}", value)
 
 
@@ -573,9 +599,8 @@ def _own_labels(flags: Sequence[str]) -> Iterator[str]:
 def _plans_labels(typed: Mapping[str, Any]) -> bool:
     how = typed["label_plan"]
     if how not in LABEL_PLANS:
-        near = difflib.get_close_matches(how, LABEL_PLANS, n=1)
-        hint = f": did you mean {near[0]}?" if near else ";"
-        raise OptionError(f"{LABELS}={how} is not known{hint} There are free, planned, and key=value for Dataflow.")
+        proposal = hint(how, LABEL_PLANS) or ";"
+        raise OptionError(f"{LABELS}={how} is not known{proposal} There are free, planned, and key=value for Dataflow.")
     return bool(how == "planned")
 
 
@@ -646,9 +671,12 @@ def _topics(path: str | None) -> tuple[str, ...]:
 
 def as_pattern(path: str) -> str:
     """What was typed -> a pattern: a file that has just this name is meant, though the name holds wildcards."""
-    if "://" in path or not os.path.isfile(path) or glob.escape(path) == path:
+    if "://" in path or glob.escape(path) == path:
         return path
-    return glob.escape(os.path.abspath(path))  # Beam looks for wildcards in absolute paths only
+    if os.path.isfile(path):
+        return glob.escape(os.path.abspath(path))
+    # Beam looks for wildcards in the last part of a path only where there is a folder before it.
+    return path if os.sep in path else os.path.join(os.curdir, path)
 
 
 def _check_tasks(pattern: str | None, survey: TaskSurvey) -> None:
@@ -697,7 +725,7 @@ def _check_labels(typed: Mapping[str, Any], survey: TaskSurvey, example: PromptT
 
 def _warnings(typed: Mapping[str, Any], survey: TaskSurvey) -> Iterator[str]:
     if survey.unknown:
-        slips = {name for name in survey.unknown if difflib.get_close_matches(name[:60], SETTINGS, n=1)}
+        slips = {name for name in survey.unknown if nearest(name, SETTINGS)}
         names = [*sorted(slips), *sorted(survey.unknown - slips)]
         shown = ", ".join(f"{name!r:.60}" for name in names[:_MOST_NAMES])
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
@@ -734,6 +762,7 @@ def _count_once(
         raise OptionError(f"{option} {pattern}: there is no such file")
     found = 0
     for path in (file.path for file in found_files):
+        check_name(option, path)
         if not path.lower().endswith(suffixes):
             raise OptionError(f"{option} {path}: is not one of {', '.join(suffixes)}")
         try:

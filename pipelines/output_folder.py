@@ -3,19 +3,25 @@ for or submitted, and whoever cannot use them learns within seconds what to do."
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shlex
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
+from apache_beam.io.filesystems import FileSystems
+
 from pipelines.option_error import OptionError, reason_of
 from transforms import files, gcs, lease, ledger
 from transforms.errors import StoreError
 from transforms.schema import KINDS
+from transforms.texts import clean_text
 from transforms.write_dataset import MANIFEST, STAGING
 
 _REMOTE_SECONDS: Final = 30.0  # clients of object stores may wait for minutes where they find no credentials
@@ -42,6 +48,56 @@ def checked_output(path: str) -> str:
     if not path.strip():
         raise OptionError("--output is empty; name a folder")
     return _remote_output(path) if "://" in path else _local_output(path)
+
+
+def check_name(option: str, text: str) -> None:
+    """Checks that a path, or another value, can be written down: in the manifest, in the card, and on its way to
+    workers. Names of files need not be UTF-8 on Linux, and Python then holds them as lone surrogates.
+
+    Args:
+      option: that names it, for messages.
+      text: the path.
+
+    Raises:
+      OptionError: it cannot.
+    """
+    if clean_text(text) != text:
+        raise OptionError(f"{option}: {text!a} is not UTF-8, so it cannot be written down; rename it")
+
+
+def check_scheme(option: str, path: str) -> None:
+    """Checks that there is a file system for a path, and what that needs is installed.
+
+    Args:
+      option: that names it, for messages.
+      path: a path, URL or pattern.
+
+    Raises:
+      OptionError: there is none, or something has to be installed first.
+    """
+    scheme, separator, _ = path.partition("://")
+    if not separator:
+        return
+    extra, module = _EXTRAS.get(scheme, ("", ""))
+    try:
+        is_there = not module or importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        is_there = False
+    if not is_there:
+        install = f"{shlex.quote(sys.executable)} -m pip install 'apache-beam[{extra}]'"
+        raise OptionError(f"{option} {path}: {scheme}:// needs the extra `{extra}` of Apache Beam: {install}")
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError:
+        known = ", ".join(f"{name}://" for name in ("gs", *_EXTRAS))
+        raise OptionError(
+            f"{option} {path}: {scheme}:// is no file system that Apache Beam knows; there are {known}, and paths of "
+            "this machine"
+        ) from None
+
+
+_EXTRAS: Final = {"s3": ("aws", "boto3"), "azfs": ("azure", "azure.storage.blob"), "hdfs": ("hadoop", "hdfs")}
+"""The file systems of Beam that need one of its extras, each with a module that the extra brings."""
 
 
 def check_input(option: str, pattern: str) -> None:
@@ -81,17 +137,22 @@ def _local_output(path: str) -> str:
         folder = Path(path).expanduser().absolute()
         made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        check_name("--output", str(folder))  # which may lie in a folder that is no UTF-8
         for inside in (folder, *(folder / name for name in (STAGING, ledger.FOLDER, lease.FOLDER, *KINDS))):
+            if inside.is_symlink() and not inside.exists():
+                raise OSError(f"{inside.name} is a link to what is not there")
             if inside is folder or inside.exists():
                 probe = inside / f".write-test-{os.getpid()}"
                 probe.touch()
                 probe.unlink()
         if os.path.lexists(folder / MANIFEST) and (what := _other_than_a_file(folder / MANIFEST)):
             raise OSError(f"{MANIFEST} is {what}")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, OptionError) as error:
         for parent in made:
             if parent.is_dir():
                 parent.rmdir()
+        if isinstance(error, OptionError):
+            raise
         raise OptionError(f"--output {path}: cannot be written: {reason_of(error)}; name a folder that can") from None
     return str(folder)
 

@@ -10,6 +10,7 @@ import lzma
 import os
 import re
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from apache_beam.runners import create_runner
 
 from pipelines.option_error import OptionError
 from pipelines.option_table import GenerateOptions
-from pipelines.options import Config, help_text, parse
+from pipelines.options import Config, as_pattern, help_text, parse
 from pipelines.run import generate, reject_reasons, target_of, versions
 from pipelines.runners import LOCAL_RUNNER
 from tests.mem_store import MemFileSystem
@@ -209,7 +210,10 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
         (["--tasks=nowhere.txt"], "--tasks nowhere.txt: there is no such file"),
         (["--tasks=no/*.txt"], "--tasks no/*.txt: there is no such file"),
         (["--tasks=../in"], "--tasks ../in: is not one of .txt, .jsonl, .parquet, .txt.gz, .jsonl.gz"),
-        (["--tasks=nix://bucket/a.txt"], "--tasks nix://bucket/a.txt: cannot be read: Unable to get filesystem"),
+        (
+            ["--tasks=nix://bucket/a.txt"],
+            "--tasks nix://bucket/a.txt: nix:// is no file system that Apache Beam knows; there are gs://, ",
+        ),
         (
             ["--language=German,English"],
             "--language=German,English: the embedded model (--llm=offline) writes English only, not German; leave "
@@ -424,6 +428,7 @@ def test_all_problems_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> No
         ("--out=x", "unknown option --out: did you mean --output?"),  # no abbreviations: they would change meaning
         ("--languages=de", "unknown option --languages: did you mean --language?"),
         ("--direct_num_workrs=2", "unknown option --direct_num_workrs: did you mean --direct_num_workers?"),
+        ("--exam=3", "unknown option --exam: did you mean --examples_per_task?"),
         ("--zzzzqqq", "unknown option --zzzzqqq; see --help"),
         ("-x", "unknown option -x; see --help"),
         ("stray", "unexpected argument 'stray': options are written --name=value"),
@@ -434,7 +439,99 @@ def test_unknown_options_name_the_nearest(argument: str, message: str) -> None:
     assert generate([argument], "textmint") == 2
 
 
+@pytest.mark.parametrize(
+    ("argument", "proposed"),
+    [
+        ("--labels=plan", "planned"),
+        ("--labels=PLANED", "planned"),
+        ("--llm=vertex", "vertex-endpoint"),
+        ("--llm=Gemni", "gemini"),
+        ("--structured_output=nev", "never"),
+        ("--safety_threshold=medium", "BLOCK_MEDIUM_AND_ABOVE"),
+        ("--service_tier=fl", "flex"),
+        ("--checks=ech", "'echo'"),
+        ("--difficulty=ph", "'PhD'"),
+        ("--language=Ger", "'German'"),
+    ],
+)
+def test_a_choice_that_is_not_there_names_the_nearest(argument: str, proposed: str) -> None:
+    more = ["--llm=gemini", "--model=m"] if argument.startswith(("--safety", "--service")) else []
+    more += ["--llm=openai", "--model=m"] if argument.startswith("--structured") else []
+    assert f"did you mean {proposed}?" in problem(argument, *more)
+
+
+@pytest.mark.parametrize("word", ["b\udce9", "\ud83d"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "topics",
+        "output",
+        "tasks",
+        "exclude",
+        "brainstorm_template",
+        "example_template",
+        "config",
+        "model",
+        "base_url",
+        "license",
+        "labels",
+    ],
+)
+def test_what_is_no_utf_8_is_refused_before_anything_is_done(option: str, word: str) -> None:
+    for argv in ([f"--{option}={word}"], [f"--{option}", word]):
+        told = problem(*argv)
+        assert told.startswith(f"--{option}: '") and "is not UTF-8, so it cannot be written down" in told
+
+
+def test_files_and_folders_that_are_no_utf_8_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they are reached: by a pattern, from within a folder of such a name, or in YAML."""
+    Path(os.fsdecode(b"../in/caf\xe9.txt")).write_text("Sort bees\n")
+    for option in ("tasks", "exclude"):
+        assert problem(f"--{option}=../in/*.txt").startswith(f"--{option}: '")
+    config = own("c.yaml", 'topics: "caf\\uDCE9"')
+    assert problem(f"--config={config}") == (
+        "--topics: 'caf\\udce9' is not UTF-8, so it cannot be written down; rename it"
+    )
+    folder = Path(os.fsdecode(b"../in/\xe9"))
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert problem("--output=out").startswith("--output: '/")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "extra"), [("s3", "aws"), ("azfs", "azure"), ("hdfs", "hadoop"), ("foo", None), ("file", None)]
+)
+@pytest.mark.parametrize("option", ["output", "tasks", "topics", "exclude", "example_template", "config"])
+def test_a_file_system_that_is_not_installed_names_its_extra(option: str, scheme: str, extra: str | None) -> None:
+    told = problem(f"--{option}={scheme}://bucket/a/b.txt")
+    assert told.startswith(f"--{option} {scheme}://bucket/a/b.txt: {scheme}:// ")
+    if extra:
+        assert told.endswith(
+            f"needs the extra `{extra}` of Apache Beam: {sys.executable} -m pip install 'apache-beam[{extra}]'"
+        )
+    else:
+        assert "is no file system that Apache Beam knows; there are gs://, s3://, azfs://, hdfs://, and" in told
+
+
+def test_a_pattern_needs_no_folder(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = work / "in[1]"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for number in range(3):
+        Path(f"my_{number}.txt").write_text(f"Sort bees of hive {number}\n")
+    for pattern in ("my_*.txt", "./my_*.txt", "my_[0-2].txt", f"{folder.parent}/in[[]1]/my_?.txt"):
+        assert config_of(f"--tasks={pattern}", "--output=../../out").expected_tasks == 3
+    found = [match.path for match in FileSystems.match([as_pattern("my_*.txt")])[0].metadata_list]
+    assert sorted(found) == [f"./my_{number}.txt" for number in range(3)]
+
+
 # --- wrong: the output folder
+
+
+def test_a_link_to_what_is_not_there_is_told() -> None:
+    Path("../in/out").mkdir()
+    Path("../in/out/examples").symlink_to("/nowhere/at/all")
+    assert "examples is a link to what is not there" in problem("--output=../in/out")
 
 
 def test_output_below_a_file() -> None:
@@ -608,26 +705,31 @@ def yaml_problem(text: str | bytes) -> str:
         ("examples_per_task: 0", "--examples_per_task is 0; it must be at least 1"),
         ("seed: 1e3", "argument --seed: invalid int value: '1e3'"),
         ("config: other.yaml", "--config ../in/c.yaml: a config file cannot name another one"),
-        ("- output", "--config ../in/c.yaml: expected `option: value` lines"),
-        ("output", "--config ../in/c.yaml: expected `option: value` lines"),
         ("", "--config ../in/c.yaml: expected `option: value` lines"),
-        ("a: [", "--config ../in/c.yaml: no YAML: "),
-        ("a: b: c", "--config ../in/c.yaml: no YAML: "),
-        ("output: *nothing", "--config ../in/c.yaml: no YAML: "),
-        ("output: !!python/object:os.system {}", "--config ../in/c.yaml: no YAML: could not determine a constructor"),
-        ("output: !!python/object/apply:os.mkdir [x]", "--config ../in/c.yaml: no YAML: could not determine a constr"),
-        ("output: !!python/name:os.system", "--config ../in/c.yaml: no YAML: could not determine a constructor"),
-        ("[" * 500, "--config ../in/c.yaml: no YAML: "),
+        ("output: !!python/object/apply:os.mkdir [x]", "--config ../in/c.yaml: line 1: no YAML: could not "),
+        ("[" * 500, "--config ../in/c.yaml: line 1: lists and mappings are nested deeper than 10"),
         ("output: !!binary aGk=", "--config ../in/c.yaml: output: a bytes is no value for an option"),
         ("output: !!set {a, b}", "--config ../in/c.yaml: output: a set is no value for an option"),
         ("refresh: 2026-13-45", "--config ../in/c.yaml: no YAML: month must be in 1..12"),
         (b"output: \xff", "--config ../in/c.yaml: not UTF-8 (byte 8)"),
         ("language: {English: -1}", "--language: the weight of 'English' is negative (-1)"),
-        ("1: 2", "unknown option --1; see --help"),
+        ("1: 2", "--config ../in/c.yaml: 1 is no name of an option"),
     ],
 )
 def test_wrong_config_files(text: str | bytes, message: str) -> None:
     assert yaml_problem(text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        ("task_requests: 3\ntask-requests: 4", "task_requests", "task-requests"),
+        ("labels: free\nlabel_plan: planned", "labels", "label_plan"),
+        ("machine_type: a\nworker_machine_type: b", "machine_type", "worker_machine_type"),
+    ],
+)
+def test_one_option_under_two_names_is_refused(text: str, first: str, second: str) -> None:
+    assert yaml_problem(text).endswith(f"c.yaml: {first} and {second} are one option; leave one of them out")
 
 
 def test_a_line_break_in_a_name_does_not_break_the_message() -> None:

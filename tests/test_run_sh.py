@@ -13,10 +13,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers import run_main
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = "-m pytest -n auto --dist worksteal"
@@ -138,6 +141,8 @@ def test_help_lists_every_command_with_an_example_and_sets_nothing_up(tree: Tree
 @pytest.mark.parametrize(
     ("typed", "near"),
     [
+        ("gen", "generate"),
+        ("led", "ledger"),
         ("genrate", "generate"),
         ("Generate", "generate"),
         ("tets", "test"),
@@ -151,6 +156,13 @@ def test_an_unknown_command_is_refused_by_name_with_the_nearest(tree: Tree, type
     assert done.returncode == 2 and done.stdout == ""
     assert f"'{typed}'" in done.stderr and "--help" in done.stderr and len(done.stderr.splitlines()) == 1
     assert (f"did you mean {near}." in done.stderr) if near else ("did you mean" not in done.stderr)
+    assert tree.calls() == []
+
+
+def test_the_version_is_told_before_anything_is_set_up(tree: Tree) -> None:
+    done = tree.run("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"textmint {metadata.version('textmint')}\n" == run_main("--version").out
     assert tree.calls() == []
 
 

@@ -6,8 +6,10 @@ import ctypes
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -603,6 +605,119 @@ def test_a_plan_speaks_for_the_label_of_its_own_folder_only(tmp_path: Path, monk
     finish_publishing(str(tmp_path), held="base")
     assert files_of(tmp_path, "other") == before
     assert len(rows_of(tmp_path, "examples", "base")) == len(NEW.examples)
+
+
+def test_what_cannot_be_completed_is_told_and_blocks_no_other_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that is full now may have room later, so that plan stays; one that can never be carried out goes aside."""
+    for label in ("a", "b", "c"):
+        publish_data(make_target(tmp_path, label), OLD)
+    plans = {label: Path(begin_publishing(tmp_path, label, NEW, monkeypatch).staging) for label in ("a", "b", "c")}
+    real = write_dataset._exchange_all
+
+    def fails(target: Target, *rest: Any) -> None:
+        if target.refresh in ("a", "b"):
+            raise OSError(28, "No space left on device") if target.refresh == "a" else UnicodeError("surrogates")
+        real(target, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(write_dataset, "_exchange_all", fails)
+        finish_publishing(str(tmp_path), held="d")
+    assert [len(rows_of(tmp_path, "examples", label)) for label in "abc"] == [
+        len(OLD.examples),
+        len(OLD.examples),
+        len(NEW.examples),
+    ]
+    told = [record.getMessage() for record in caplog.records]
+    assert [f"refresh={label} was left half published" in line for label, line in zip("ab", told, strict=True)] == [
+        True
+    ] * 2
+    assert (plans["a"] / "publish.json").exists()
+    assert (plans["b"] / "publish.set_aside").exists() and not (plans["b"] / "publish.json").exists()
+    assert not (tmp_path / "_leases").exists()
+    finish_publishing(str(tmp_path), held="d")
+    assert [len(rows_of(tmp_path, "examples", label)) for label in "ab"] == [len(NEW.examples), len(OLD.examples)]
+    publish_data(make_target(tmp_path, "b", "run-3"), NEW)
+    assert not (tmp_path / "_staging").exists()
+
+
+def test_what_is_no_utf_8_in_a_plan_of_an_earlier_version_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_data(make_target(tmp_path), OLD)
+    plan = Path(begin_publishing(tmp_path, "base", NEW, monkeypatch).staging, "publish.json")
+    begun = json.loads(plan.read_text())
+    begun["entry"]["options"] = {"topics": "caf\udce9"}
+    plan.write_text(json.dumps(begun))
+    finish_publishing(str(tmp_path), held="other")
+    assert entry_of(tmp_path)["options"] == {"topics": "caf\ufffd"}
+    assert (tmp_path / "README.md").exists()
+
+
+def test_an_entry_that_cannot_be_written_down_exchanges_nothing(tmp_path: Path) -> None:
+    publish_data(make_target(tmp_path), OLD)
+    before = files_of(tmp_path), (tmp_path / "manifest.json").read_bytes()
+    target = make_target(tmp_path, run_id="run-2")
+    broken = dataclasses.replace(target, description={"options": {"x": object()}})
+    with pytest.raises(TypeError):
+        publish(broken, stage(broken, NEW), NEW.counts)
+    assert (files_of(tmp_path), (tmp_path / "manifest.json").read_bytes()) == before
+    assert not list((tmp_path / "_staging").rglob("publish.json"))
+
+
+SHM = Path("/dev/shm")
+two_disks = pytest.mark.skipif(
+    not os.access(SHM, os.W_OK) or SHM.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev,
+    reason="there is no second file system here",
+)
+
+
+@pytest.fixture
+def other_disk() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=SHM) as folder:
+        yield Path(folder)
+
+
+@two_disks
+@pytest.mark.parametrize("linked", [["examples"], ["tasks", "triplets"], ["_staging"], list(EVERY_RUN)], ids=str)
+def test_folders_on_another_disk_are_published_by_copy(linked: list[str], tmp_path: Path, other_disk: Path) -> None:
+    for name in linked:
+        (other_disk / name).mkdir()
+        (tmp_path / name).symlink_to(other_disk / name)
+    for run_id, data in (("run-1", OLD), ("run-2", NEW)):
+        entry = publish_data(make_target(tmp_path, run_id=run_id), data)
+        assert set(files_of(tmp_path)) == expected_files(entry)
+        assert len(rows_of(tmp_path, "examples")) == len(data.examples)
+    assert all((tmp_path / name).is_symlink() for name in linked if name != "_staging")
+    left = [path.name for name in EVERY_RUN for path in (tmp_path / name).iterdir()]
+    assert left == ["refresh=base"] * len(EVERY_RUN)
+    assert not list(other_disk.glob("_staging/*"))
+
+
+@two_disks
+def test_a_run_killed_while_it_copied_to_another_disk_is_completed(
+    tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "examples").symlink_to(other_disk)
+    publish_data(make_target(tmp_path), OLD)
+    before = files_of(tmp_path)
+
+    def half(source: Path, copy: Path) -> None:
+        copy.mkdir()
+        (copy / "half").touch()
+        raise OSError(28, "No space left on device")
+
+    target = make_target(tmp_path, run_id="run-2")
+    staged = stage(target, NEW)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copytree", half)
+        with pytest.raises(OSError, match="No space"):
+            publish(target, staged, NEW.counts)
+    assert files_of(tmp_path) == before  # nothing is mixed
+    finish_publishing(str(tmp_path), held="base")
+    assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
+    assert [path.name for path in other_disk.iterdir()] == ["refresh=base"]
 
 
 # --- what other labels have published

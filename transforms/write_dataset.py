@@ -8,7 +8,8 @@ in the label's place and takes the old ones away, touching no other label. Until
 changed nothing. Names hold a digest of the content, so a bundle that an engine retries writes the same file again, and
 old and new files of a label never collide.
 
-On a local disk each of the three folders is exchanged in one atomic step. What is to be exchanged is written down
+On a local disk each of the folders is exchanged in one atomic step; where a link or a mount puts one on another disk,
+the new files are first copied beside it. What is to be exchanged is written down
 before the first, and a run that is killed between them is completed by the next one (`finish_publishing`). Object
 stores have no such step: there the new files are written, then the manifest, which lists the files that count, then the
 old files are deleted. Two labels that publish at the same moment change one manifest; on gs:// neither loses its entry.
@@ -20,6 +21,7 @@ import collections
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import fcntl
 import json
 import logging
@@ -62,6 +64,7 @@ from transforms.ledger_files import files_set_aside
 from transforms.metrics import StepCounters
 from transforms.packing import pack, unpack
 from transforms.schema import KINDS, DatasetKind, content_digest, join_parquet, kind_of, schema_of, sort_key, to_parquet
+from transforms.texts import clean_text
 from transforms.triplets import TRIPLETS, to_triplet
 
 Row = Example | Task | Reject
@@ -408,6 +411,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             if by_kind[kind]
         },
     }
+    _manifest_with(target, entry, None)  # what cannot be written down is found before any folder is exchanged
     _require_lease(target)
     if is_local(target.output):
         _publish_local(target, by_kind, entry)
@@ -533,27 +537,38 @@ def _publish_local(target: Target, by_kind: Mapping[str, list[StagedFile]], entr
 
 
 def finish_publishing(output: str, *, held: str = "") -> None:
-    """The dataset folder -> the same, where a run was killed while it published: what it had begun is done. Nothing
-    happens in a folder on an object store, whose manifest says which files count.
+    """Completes what a run that was killed had begun to publish. Nothing happens in a folder on an object store, whose
+    manifest says which files count.
+
+    What cannot be completed is told, and stops no run: neither of other labels, nor of its own, which replaces it.
 
     Args:
+      output: the dataset folder.
       held: the label whose lease the caller holds. Another label is left alone where a run of it is under way: that
         one may be publishing at this moment, and two that exchange the same folders would undo each other's work.
-
-    Raises:
-      OSError: a file or folder cannot be moved.
     """
     if not is_local(output):
         return
     for plan in sorted(Path(output, STAGING).glob(f"{_HIVE}*/*/{_PLAN}")):
         refresh = plan.parent.parent.name.removeprefix(_HIVE)
-        with contextlib.ExitStack() as stack:
-            if refresh != held:
-                try:
+        try:
+            with contextlib.ExitStack() as stack:
+                if refresh != held:
                     stack.enter_context(lease.hold(output, f"{_HIVE}{refresh}", f"completing-{os.getpid()}"))
-                except lease.LeaseTakenError:
-                    continue
-            _finish(output, refresh, plan)
+                _finish(output, refresh, plan)
+        except lease.LeaseTakenError:
+            continue
+        except OSError as error:  # a full disk, a missing permission: the next run tries again
+            _LOG.warning("refresh=%s was left half published, and cannot be completed now: %s", refresh, error)
+        except Exception as error:
+            aside = plan.with_suffix(".set_aside")
+            _LOG.warning(
+                "refresh=%s was left half published and cannot be completed (%s: %s): run that label again. "
+                "Its plan is kept in %s",
+                *(refresh, type(error).__name__, error, aside),
+            )
+            with contextlib.suppress(OSError):
+                plan.replace(aside)
 
 
 def _finish(output: str, refresh: str, plan: Path) -> None:
@@ -593,30 +608,59 @@ def _holds(folder: str, names: Set[str]) -> bool:
 
 
 def _exchange_all(target: Target, names: Mapping[str, Iterable[str]], entry: Mapping[str, Any]) -> None:
-    """Puts every folder in its place that is not yet there, then the manifest, then clears up."""
+    """Puts every folder in its place that is not yet there, then the manifest, then clears up. All that can fail for
+    want of space or permission comes before the first exchange."""
+    ready: dict[str, Path] = {}
+    copies: list[Path] = []
     for kind in KINDS:
         staged, final = Path(target.staging, kind), Path(target.output, kind, target.label)
         wanted = set(names[kind])
-        if not wanted:  # of a run of another kind
-            shutil.rmtree(final, ignore_errors=True)
-            continue
-        if _holds(str(final), wanted):
+        if not wanted or _holds(str(final), wanted):
             continue  # the same content is there already, of an earlier run or an earlier try at this bundle
         for left_over in set(staged.iterdir()) - {staged / name for name in wanted}:
             left_over.unlink()
         final.parent.mkdir(parents=True, exist_ok=True)
-        if final.exists():
-            _exchange(staged, final)
-        else:
-            staged.rename(final)
+        ready[kind] = staged
+        if not _can_move(staged, final.parent):
+            ready[kind] = final.with_name(f"_{final.name}-{target.run_id}")  # which readers skip
+            copies.append(ready[kind])
+            shutil.rmtree(ready[kind], ignore_errors=True)  # half a copy, of a run that was killed
+            shutil.copytree(staged, ready[kind])
+    for kind in KINDS:
+        final = Path(target.output, kind, target.label)
+        if not names[kind]:  # of a run of another kind
+            shutil.rmtree(final, ignore_errors=True)
+        elif kind in ready and final.exists():
+            _exchange(ready[kind], final)
+        elif kind in ready:
+            ready[kind].rename(final)
     with _manifest_locked(target.output):
         manifest = Path(target.output, MANIFEST)
         old = manifest.read_bytes() if manifest.exists() else None
         write_file(str(manifest), _manifest_with(target, entry, old), durable=True)
         _write_card(target)
-    shutil.rmtree(Path(target.output, STAGING, target.label), ignore_errors=True)
+    for folder in (*copies, Path(target.output, STAGING, target.label)):
+        shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # another label is being written at this moment
         Path(target.output, STAGING).rmdir()
+
+
+def _can_move(folder: Path, to: Path) -> bool:
+    """Tells whether what is in a folder can be moved to another. It cannot where a link or a mount leads to another
+    disk; a file is moved to see, since two mounts of one disk look like one."""
+    probe = folder / f".move-test-{os.getpid()}"
+    probe.touch()
+    moved = to / probe.name
+    try:
+        probe.rename(moved)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    moved.unlink()
+    return True
 
 
 def _write_card(target: Target) -> None:
@@ -755,7 +799,8 @@ def _manifest_with(target: Target, entry: Mapping[str, Any], old: bytes | None) 
 
 
 def _manifest_of(refreshes: Mapping[str, Any]) -> bytes:
-    return (json.dumps({"refreshes": dict(sorted(refreshes.items()))}, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps({"refreshes": dict(sorted(refreshes.items()))}, indent=2, ensure_ascii=False)
+    return f"{clean_text(text)}\n".encode()  # an entry of an earlier version may hold what is no UTF-8
 
 
 _AT_FDCWD_LINUX: Final = -100  # linux/fcntl.h

@@ -1,0 +1,47 @@
+"""What somebody meant who typed a word that there is not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(typed: str, known: Iterable[str]) -> str | None:
+    """Finds the word that was most likely meant: one that begins with what was typed, else one that holds it, else one
+    that is spelled much like it, whatever the case.
+
+    Args:
+      typed: the word.
+      known: those that there are; of equally near ones the first is taken.
+
+    Returns:
+      One of `known`; None where none is near.
+    """
+    words: dict[str, str] = {}
+    for one in known:
+        words.setdefault(one.casefold(), one)
+    word = typed.casefold()[:_LONGEST]
+    if len(word.strip("-")) >= _SHORTEST:
+        for is_near in (str.startswith, str.__contains__):
+            if found := next((one for one in words if is_near(one, word)), None):
+                return words[found]
+    close = difflib.get_close_matches(word, words, n=1)
+    return words[close[0]] if close else None
+
+
+_SHORTEST = 2  # letters; nearly every word holds a single one
+_LONGEST = 100
+
+
+def hint(typed: str, known: Iterable[str]) -> str:
+    """Proposes what `nearest` finds.
+
+    Args:
+      typed: the word.
+      known: those that there are.
+
+    Returns:
+      `: did you mean that?`, to follow a message; "" where none is near.
+    """
+    near = nearest(typed, known)
+    return f": did you mean {near}?" if near else ""
