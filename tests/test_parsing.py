@@ -144,6 +144,11 @@ OBJECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
         MAIL,
         {"wrapped_object"},
     ),
+    "in a schema, beside the types": (
+        json.dumps({"type": "object", "properties": {key: {"type": "string", "value": MAIL[key]} for key in MAIL}}),
+        MAIL,
+        {"wrapped_object"},
+    ),
     "beside a schema": (
         json.dumps({"type": "object", "properties": {key: {"type": "string"} for key in MAIL}, "example": MAIL}),
         MAIL,

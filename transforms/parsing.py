@@ -449,6 +449,9 @@ def _take_fields(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple
     blank: list[str] = []
     for field in fields:
         value = values[field]
+        if isinstance(value, dict) and value.get("type") == "string" and isinstance(value.get("value"), str):
+            value = value["value"]  # the type that JSON Schema has there, and the text beside it
+            repairs.add("wrapped_object")
         if not isinstance(value, str):
             wrong.append(f"{field} is {_kind(value)}")
             continue
@@ -739,7 +742,7 @@ def _items(
     for place, entry in enumerate(entries):
         if isinstance(entry, str) and entry.lstrip().startswith("{"):
             known, decoded = _exact(entry)
-            if known and isinstance(decoded, dict):
+            if known and isinstance(decoded, dict) and any(map(_is_text, _named(decoded, "task"))):
                 entry = decoded
                 repairs.add("json_string")
         if mark is not None and mark in _flat(entry):
