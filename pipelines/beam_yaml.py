@@ -26,11 +26,11 @@ import yaml
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipelines import yaml_rows as rows_of
-from pipelines.earlier import look, with_listings
+from pipelines.earlier import look, settled
 from pipelines.generate import build
 from pipelines.option_table import own_actions
 from pipelines.options import Config, parse
-from pipelines.run import fold_when_ended, held, published_entry, target_of, told_to_workers
+from pipelines.run import before_paying, fold_when_ended, held, published_entry, target_of, told_to_workers
 from pipelines.runners import is_local
 from pipelines.terminal import shown
 from pipelines.up_to_date import KEY, is_up_to_date, key_of
@@ -373,7 +373,8 @@ class TextmintGenerate(beam.PTransform):
         else:
             described = {**target.description, KEY: key}
             target = dataclasses.replace(target, description=described, paid=earlier.paid_by(config.refresh))
-            entries = build(pipeline, config, target, with_listings(earlier, target.staging))
+            before_paying(config, entry)
+            entries = build(pipeline, config, target, settled(config, earlier, target.staging))
         columns = rows_of.example_columns(config.keep_raw)
         rows = entries | "Examples" >> _ReadRows("examples", config.output, config.keep_raw)
         rejects = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import apache_beam as beam
@@ -12,7 +13,8 @@ from pipelines.options import Config
 from transforms.agree_labels import AgreeLabels
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_near_duplicates import FindNearDuplicates
-from transforms.judging import CONTAMINATED, NEAR_DUPLICATE, texts_of, verdicts_of
+from transforms.judging import CONTAMINATED, NEAR_DUPLICATE, source_of, texts_of, verdicts_of
+from transforms.listing import Row
 from transforms.near_duplicates import Text
 from transforms.read_exclusions import ReadExclusions
 from transforms.read_published import ReadPublished
@@ -23,7 +25,7 @@ def verdicts_on(examples: beam.PCollection[Any], config: Config, earlier: Earlie
     """Examples that passed their checks -> what comparing them says of some: Verdict and Relabel, by id."""
     texts = config.expected_examples + earlier.published_examples
     found = [
-        examples | FindDuplicates(published(earlier, "examples"), texts),
+        examples | FindDuplicates(published(config, earlier, "examples"), texts, config.refresh),
         examples | AgreeLabels(),
     ]
     checks = config.duplicate_checks
@@ -32,30 +34,39 @@ def verdicts_on(examples: beam.PCollection[Any], config: Config, earlier: Earlie
         if CONTAMINATED in checks and config.exclude:
             others["ExcludedTexts"] = ReadExclusions(config.exclude)
         if NEAR_DUPLICATE in checks and earlier.examples:
-            others["PublishedTexts"] = ReadPublished("examples", earlier.named("examples"), as_texts=True)
+            others["PublishedTexts"] = ReadPublished("examples", earlier.named("examples"), True, config.refresh)
         found.append(
             examples
             | "TextsOfExamples" >> beam.FlatMap(texts_of).with_output_types(Text)
-            | "NearCopies" >> NearCopies(config.near_duplicate_threshold, others)
+            | "NearCopies" >> NearCopies(config.near_duplicate_threshold, others, source_of(config.refresh))
             | "Judge" >> beam.FlatMap(verdicts_of, checks)
         )
     return found | "Verdicts" >> beam.Flatten()
 
 
 def near_tasks(config: Config, earlier: Earlier) -> NearCopies | None:
-    """-> what finds tasks that are near copies of others, if that is asked for."""
+    """-> what finds tasks that are near copies of others, if that is asked for. Tasks of the user's own are wanted in
+    every refresh, so they are compared with each other only."""
     if NEAR_DUPLICATE not in config.duplicate_checks:
         return None
     others = {}
-    if earlier.tasks:
-        others["PublishedTasks"] = ReadPublished("tasks", earlier.named("tasks"), as_texts=True)
-    return NearCopies(config.task_near_duplicate_threshold, others)
+    if not config.tasks and _has_others(config, earlier.tasks):
+        others["PublishedTasks"] = ReadPublished("tasks", earlier.named("tasks"), True, config.refresh)
+    return NearCopies(config.task_near_duplicate_threshold, others, source_of(config.refresh))
 
 
-def published(earlier: Earlier, kind: DatasetKind) -> ReadPublished | None:
-    """-> what reads the tasks or the examples that other refreshes have, if there are any."""
+def published(config: Config, earlier: Earlier, kind: DatasetKind) -> ReadPublished | None:
+    """-> what reads the tasks or the examples that refreshes have published, if there are any."""
     which: Literal["tasks", "examples"] = "tasks" if kind == "tasks" else "examples"
-    return ReadPublished(kind, earlier.named(which)) if getattr(earlier, which) else None
+    found = getattr(earlier, which)
+    # Of the run's own label only the numbers of the user's tasks matter by themselves.
+    if not found or (not config.tasks and not _has_others(config, found)):
+        return None
+    return ReadPublished(kind, earlier.named(which), refresh=config.refresh)
+
+
+def _has_others(config: Config, found: Iterable[Row]) -> bool:
+    return any(row[1] != config.refresh for row in found)
 
 
 @dataclasses.dataclass(eq=False)
@@ -65,13 +76,15 @@ class NearCopies(beam.PTransform):
     Args:
       threshold: two texts this alike, or more, are near copies.
       others: label -> a `PTransform` from the pipeline to texts that have a source.
+      refresh: the source of those that the run's own refresh has published.
     """
 
     threshold: float
     others: dict[str, beam.PTransform]
+    refresh: str
 
     def expand(self, texts: beam.PCollection[Text]) -> beam.PCollection[Any]:
         others = [texts.pipeline | label >> read for label, read in self.others.items()]
         together = (texts, *others) | "AllTexts" >> beam.Flatten() if others else texts
         together.element_type = Text
-        return together | FindNearDuplicates(self.threshold)
+        return together | FindNearDuplicates(self.threshold, self.refresh if self.others else "")

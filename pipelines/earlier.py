@@ -16,9 +16,17 @@ from transforms.ledger_files import Checked, Damaged, Folded, check_files, fold_
 from transforms.ledger_writer import JOURNAL
 from transforms.listing import Listing, Row, write_listing
 from transforms.read_ledger import groups_of
-from transforms.write_dataset import finish_publishing, lower_replies_told, published_files, replies_told
+from transforms.write_dataset import (
+    STAGING,
+    examples_asked,
+    finish_publishing,
+    lower_replies_told,
+    published_files,
+    replies_told,
+)
 
 _LOG = logging.getLogger("textmint")
+_NOT_ALONE: Final = "not-alone"
 _FOLD_TRIES: Final = 25
 _FOLD_SECONDS: Final = 0.2
 _MOST_TOLD: Final = 4  # of what is wrong, in one line
@@ -34,9 +42,11 @@ class Earlier:
       ledger: the files with what was paid for.
       ledger_replies: rows of these.
       paid: the same, with what waits in journals, by label and kind.
-      tasks: published files of other labels: path and label.
-      examples: the same.
+      tasks: published files: path, label, and how many examples were asked for of each task. The label of the run is
+        among them.
+      examples: the same: path and label, without those of the run's label where no later one has any.
       published_examples: rows of these.
+      is_alone: whether no other label was being written when the first run of this one began; see `is_alone`.
       was_mended: whether something was found that a run had left half done, or that could not be read.
       listings: of which of ledger, tasks and examples the names stand in a file (`with_listings`).
     """
@@ -44,9 +54,10 @@ class Earlier:
     ledger: tuple[files.FoundFile, ...] = ()
     ledger_replies: int = 0
     paid: Mapping[tuple[str, str], int] = dataclasses.field(default_factory=dict)
-    tasks: tuple[tuple[str, str], ...] = ()
-    examples: tuple[tuple[str, str], ...] = ()
+    tasks: tuple[Row, ...] = ()
+    examples: tuple[Row, ...] = ()
     published_examples: int = 0
+    is_alone: bool = True
     was_mended: bool = False
     listings: Mapping[str, Listing] = dataclasses.field(default_factory=dict)
 
@@ -106,13 +117,16 @@ def _look(config: Config) -> Earlier:
             )
         _LOG.warning("%s; those that are needed are paid for again (--rebuy)", problem)
         lower_replies_told(config.output, paid)
-    tasks = published_files(config.output, "tasks", without=config.refresh)
-    examples = published_files(config.output, "examples", without=config.refresh)
+    tasks = published_files(config.output, "tasks")
+    asked = examples_asked(config.output) if tasks else {}
+    examples = published_files(config.output, "examples")
+    if not any(label > config.refresh for _, label, _ in examples):
+        examples = [found for found in examples if found[1] != config.refresh]
     return Earlier(
         ledger=checked.found,
         ledger_replies=checked.replies,
         paid=paid,
-        tasks=tuple((path, label) for path, label, _ in tasks),
+        tasks=tuple((path, label, str(asked.get(label, 1))) for path, label, _ in tasks),
         examples=tuple((path, label) for path, label, _ in examples),
         published_examples=sum(rows for _, _, rows in examples),
         was_mended=bool(folded.replies or folded.damaged or checked.set_aside or problem),
@@ -151,6 +165,59 @@ def missing_afterwards(config: Config) -> str:
     told = replies_told(config.output)
     checked, paid = _count(config.ledger, mend=False, thorough=False)
     return _missing(config.ledger, told - paid, checked.damaged, {})
+
+
+def settled(config: Config, earlier: Earlier, folder: str) -> Earlier:
+    """Makes what earlier runs left ready for a run that is going to ask.
+
+    Args:
+      config: of the run.
+      earlier: as `look` found it.
+      folder: the run's staging folder.
+
+    Returns:
+      the same, with long lists in files, and with whether the run is alone.
+
+    Raises:
+      RunFailed: the folder cannot be read or written.
+    """
+    return dataclasses.replace(with_listings(earlier, folder), is_alone=is_alone(config))
+
+
+def is_alone(config: Config) -> bool:
+    """Was no other label being written when the first run of this one began?
+
+    What another run will publish is not known before it has; if it has the same tasks of the user's, it has taken the
+    plain ids of their examples. Of two runs that begin at the same moment both see the other, since each has its own
+    lease before it looks. What was seen is written down until the label is published, so that a run that is started
+    again asks for what the first one has paid for.
+
+    Args:
+      config: of a run whose label no other run writes to.
+
+    Returns:
+      whether that is so, or no matter: brainstormed tasks yield in any case.
+
+    Raises:
+      RunFailed: the folder cannot be read or written.
+    """
+    if not config.tasks:
+        return True
+    try:
+        return _is_alone(config)
+    except OSError as error:
+        raise _failed(error.filename or config.output, error) from None
+
+
+def _is_alone(config: Config) -> bool:
+    told = files.join(config.output, STAGING, f"refresh={config.refresh}", _NOT_ALONE)
+    if files.exists(told):
+        return False
+    others = [name for name in lease.holders(config.output) if name.startswith("refresh=")]
+    if others in ([], [f"refresh={config.refresh}"]):
+        return True
+    files.write_file(told, b"")
+    return False
 
 
 def with_listings(earlier: Earlier, folder: str, *, most: int = NAMED_FILES) -> Earlier:

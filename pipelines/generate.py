@@ -14,7 +14,7 @@ from transforms.build_prompt import BuildPrompt
 from transforms.check_quality import CheckQuality
 from transforms.count_elements import CountElements
 from transforms.elements import Kind, TaskSeed
-from transforms.flatten import Flatten
+from transforms.flatten import Flatten, Numbering
 from transforms.join_ledger import JoinLedger, shards_for
 from transforms.ledger_writer import Ledger
 from transforms.llm.base import Backend, fingerprint_of
@@ -35,11 +35,13 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earl
     Rejects ride along: what a step refuses passes all later steps untouched, and is written at the end.
     """
     lists = pipeline | ReadTasks(config.tasks) if config.tasks else brainstorm(pipeline, config, target, earlier)
-    tasks = lists | Flatten(config.max_tasks, config.seed, published(earlier, "tasks"), near_tasks(config, earlier))
+    numbering = Numbering(config.refresh, config.examples_per_task, earlier.is_alone)
+    near = near_tasks(config, earlier)
+    tasks = lists | Flatten(config.max_tasks, config.seed, published(config, earlier, "tasks"), near, numbering)
     planned = tasks | plan_labels(config, target, earlier) if config.plans_labels else tasks
     prompts = (
         planned
-        | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
+        | SampleAttributes(config.examples_per_task, config.attributes, config.seed, config.refresh)
         | JoinLedger(paid_for(config, earlier, config.example_kind), shards_for(largest(config, earlier)))
         | BuildPrompt(config.example_template, config.labelled_template)
     )

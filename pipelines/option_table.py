@@ -312,6 +312,11 @@ class GenerateOptions(PipelineOptions):
             "that are needed; without it such a run stops before it pays",
         )
         output.add_argument(
+            "--replace",
+            **_SWITCH,
+            help="publish the run though it has fewer examples than its label; without it that is refused",
+        )
+        output.add_argument(
             "--license",
             metavar="ID",
             help="the license that the dataset card names, such as cc-by-4.0 (default: unknown)",

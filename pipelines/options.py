@@ -123,6 +123,7 @@ class Config:
     retry_rejects: bool
     recompute: bool
     rebuy: bool
+    replace: bool
     plans_labels: bool
     label_set_template: PromptTemplate
     verify_backend: Backend | None
@@ -471,6 +472,7 @@ def _validated(
                 "retry_rejects",
                 "recompute",
                 "rebuy",
+                "replace",
                 "near_duplicate_threshold",
                 "task_near_duplicate_threshold",
                 "push_to_hub",

@@ -24,8 +24,10 @@ import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipelines import terminal
+from pipelines.asked_anew import told_beforehand
 from pipelines.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
-from pipelines.earlier import Earlier, look, missing_afterwards, with_listings
+from pipelines.earlier import Earlier, look, missing_afterwards, settled
+from pipelines.fewer import refuse_fewer
 from pipelines.generate import build
 from pipelines.ledger import COMPACTING
 from pipelines.local_runner import LocalRunner
@@ -101,6 +103,7 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
 
                         dataflow.submit_nothing(options, _NOTHING_NEW % config.refresh)
                 else:
+                    before_paying(config, entry)
                     target = dataclasses.replace(
                         target,
                         description={**target.description, KEY: key},
@@ -139,7 +142,7 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
         finally:
             close_engines()
     if is_complete:
-        _sum_up(config, target, prog)
+        _sum_up(config, target, prog, argv)
     return 0
 
 
@@ -155,12 +158,12 @@ def _ended_by(signals: Sequence[int], prog: str) -> int:
     return 128 + ended_by
 
 
-def _sum_up(config: Config, target: Target, prog: str) -> None:
+def _sum_up(config: Config, target: Target, prog: str, argv: Sequence[str]) -> None:
     """Tells what a finished run has brought. That it cannot be told is no failure of the run."""
     try:
         for line in warnings_of(read_manifest(config.output)["refreshes"][config.refresh]["steps"]):
             _LOG.warning("%s", line)
-        text = summary(config, target, prog)
+        text = summary(config, target, prog, argv)
     except Exception as error:  # somebody has taken the folder away, or changes it at this moment
         reason = "it is not what the run has left" if isinstance(error, KeyError) else reason_of(error)
         terminal.tell(f"{prog}: the run is complete, but {config.typed['output']} cannot be looked at: {reason}")
@@ -261,7 +264,7 @@ def run(config: Config, options: PipelineOptions, target: Target, earlier: Earli
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
     """
-    earlier = with_listings(earlier, target.staging)
+    earlier = settled(config, earlier, target.staging)
     if is_dataflow(options):
         from pipelines import dataflow  # only now: its client takes a moment to import
 
@@ -287,6 +290,22 @@ def local_runner(config: Config) -> LocalRunner:
     return LocalRunner(config.output if files.is_local(config.output) else None)
 
 
+def before_paying(config: Config, entry: Mapping[str, Any] | None) -> None:
+    """Tells what a run is going to ask anew.
+
+    Args:
+      config: of the run.
+      entry: what the manifest says of its label.
+
+    Raises:
+      OptionError: the run cannot but have fewer examples than the label.
+      RunFailed: the dataset folder cannot be read.
+    """
+    refuse_fewer(config, entry)
+    for line in told_beforehand(config, entry):
+        _LOG.info("%s", line)
+
+
 def published_entry(config: Config) -> Mapping[str, Any] | None:
     """-> what the manifest says of the label; None where it says nothing, or cannot be read."""
     try:
@@ -307,6 +326,7 @@ def target_of(config: Config) -> Target:
         examples_per_task=config.examples_per_task,
         optional=config.optional_steps,
         example_kind=config.example_kind,
+        replace=config.replace,
         description={
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             "options": dict(config.typed),
@@ -342,8 +362,18 @@ def _set_up_logging(local: bool) -> None:
         ours.addFilter(lambda record: record.name != root.name)
 
 
-def summary(config: Config, target: Target, prog: str) -> str:
-    """A finished run -> what its user wants to know: where the data is, how much, what it looks like, what next."""
+def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ()) -> str:
+    """Tells what the user of a finished run wants to know: where the data is, how much, what it looks like, what next.
+
+    Args:
+      config: of the run.
+      target: where it has published.
+      prog: how the user called the program.
+      argv: the options as given.
+
+    Returns:
+      the text.
+    """
     entry = read_manifest(config.output)["refreshes"][config.refresh]
     counts = entry["counts"]
     folder = config.typed["output"]
@@ -353,12 +383,13 @@ def summary(config: Config, target: Target, prog: str) -> str:
     ]
     if reasons := reject_reasons(entry["steps"]):
         lines.append("  rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()))
+    if entry.get("started") == target.description["started"]:  # else there was nothing to do
+        lines.append(f"  {_asked(entry['steps'])}")
     for row in _first_rows(config.output, entry, 3):
         lines += ["", *(_field(name, row[name]) for name in ("task", "input_text", "label", "misleading_label"))]
-    lines += ["", f"Look at it:  {_look_command(folder)}", f"Next:        {_next_command(config, prog)}"]
-    if config.typed["llm"] == "offline":
-        real = f"{prog} generate --llm=gemini --model=gemini-2.5-flash --output=real"
-        lines.append(f"To train on: {real}  (and GEMINI_API_KEY; README has other models)")
+    # a shell would take ~ in an option as it stands, and Textmint does not
+    shown = config.output if folder.startswith("~") else folder
+    lines += ["", f"Look at it:  {_look_command(shown)}", *_hints(config, prog, argv)]
     return "\n".join(lines)
 
 
@@ -393,6 +424,12 @@ _PAID_FOR: Final[Mapping[str, tuple[str, ...]]] = {
 """What is asked for, and the steps that it passes from there on; the first is the one that asks."""
 
 
+def _asked(steps: Mapping[str, Any]) -> str:
+    told = [step["requests"] for step in steps.values() if "requests" in step]
+    paid = sum(int(requests["sent"]) - int(requests["retries"]) for requests in told)
+    return f"asked for: {paid:,} replies; from the ledger: {sum(int(requests['from_ledger']) for requests in told):,}"
+
+
 def reject_reasons(steps: Mapping[str, Any]) -> dict[str, int]:
     """The manifest's table of steps -> reason -> how many, most first."""
     reasons: dict[str, int] = {}
@@ -418,15 +455,34 @@ def _field(name: str, value: str) -> str:
 
 
 def _look_command(folder: str) -> str:
-    """A command that works as it stands: with the Python that runs this, which has pyarrow."""
-    code = f'import pyarrow.dataset as d; print(d.dataset("{folder}/examples", partitioning="hive").head(5))'
+    """A command that works as it stands, whatever the folder's name holds: with the Python that runs this, which has
+    pyarrow. It prints a line a row, with nothing in it that a terminal would obey."""
+    columns = ["task", "input_text", "label", "misleading_label"]
+    code = (
+        f'import pyarrow.dataset as d; t = d.dataset({folder + "/examples"!r}, partitioning="hive")'
+        f'.head(5, columns={columns}); print(*(" | ".join(f"{{v!r:<34.34}}" for v in r) '
+        'for r in [t.column_names, *zip(*t.to_pydict().values())]), sep="\\n")'
+    )
     here = os.path.relpath(sys.executable)
     python = sys.executable if here.startswith(os.pardir) else here
     return f"{shlex.quote(python)} -c {shlex.quote(code)}"
 
 
-def _next_command(config: Config, prog: str) -> str:
-    """A command that works as it stands and shows something new."""
-    if config.typed["refresh"] == "base" and config.tasks is None:
-        return f"{prog} generate --task_requests=20 --examples_per_task=10 --keep_raw --output=more"
-    return f"{prog} generate --offline_fault_rate=0.3 --output=faults"
+def _hints(config: Config, prog: str, argv: Sequence[str]) -> Iterator[str]:
+    """Commands that work as they stand and fit what was run: something to try after the embedded model, and after
+    another one what goes on with its data."""
+    typed = config.typed
+    if typed["llm"] == "offline":
+        is_first = typed["refresh"] == "base" and config.tasks is None and not typed["keep_raw"]
+        if is_first:
+            yield f"Next:        {prog} generate --task_requests=20 --examples_per_task=10 --keep_raw --output=more"
+        elif not typed["offline_fault_rate"]:
+            yield f"Next:        {prog} generate --offline_fault_rate=0.3 --output=faults"
+        real = f"{prog} generate --llm=gemini --model=gemini-2.5-flash --output=real"
+        yield f"To train on: {real}  (and GEMINI_API_KEY; README has other models)"
+        return
+    if "@" not in (typed["base_url"] or ""):  # a password is not repeated
+        once_more = [flag for flag in argv if not flag.startswith(("--examples_per_task=", "--replace", "--recompute"))]
+        larger = shlex.join([*once_more, f"--examples_per_task={2 * config.examples_per_task}"])
+        yield f"More of it:  {prog} generate {larger}  (pays for the difference)"
+    yield f"Paid for:    {prog} ledger --output={shlex.quote(typed['output'])}"

@@ -23,12 +23,13 @@ from transforms.schema import KINDS, DatasetKind, content_digest
 KEY: Final = "key"
 """Under what name the manifest's entry of a label holds the key of its run."""
 
-_NO_MATTER: Final = frozenset(  # options that decide how a run goes, and nothing in a row
+NO_MATTER: Final = frozenset(
     [
         "output",
         "push_to_hub",
         "recompute",
         "rebuy",
+        "replace",
         "retry_rejects",
         "max_concurrency",
         "requests_per_minute",
@@ -43,6 +44,7 @@ _NO_MATTER: Final = frozenset(  # options that decide how a run goes, and nothin
         "service_tier",
     ]
 )
+"""Options that decide how a run goes, and nothing in a row."""
 _BLOCK: Final = 1 << 20
 
 
@@ -54,7 +56,7 @@ def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str
     """
     return stable_hash(
         "run",
-        {name: repr(value) for name, value in config.typed.items() if name not in _NO_MATTER},
+        {name: repr(value) for name, value in config.typed.items() if name not in NO_MATTER},
         [
             template.name
             for template in (
@@ -67,7 +69,11 @@ def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str
         list(config.topics),
         [fingerprint_of(backend) if backend else "" for backend in (config.backend, config.verify_backend)],
         [_digest_of_files(pattern) for pattern in (config.tasks, config.exclude)],
-        [(label, path.rpartition("/")[2]) for path, label in (*earlier.tasks, *earlier.examples)],
+        [
+            (label, path.rpartition("/")[2])
+            for path, label, *_ in (*earlier.tasks, *earlier.examples)
+            if label != config.refresh  # whose own come out again
+        ],
         _digest_of_code(),
         dict(versions),
     )

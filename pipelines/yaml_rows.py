@@ -31,7 +31,7 @@ def columns_of(schema: pa.Schema) -> dict[str, Any]:
 
 
 TASK: Final[Columns] = columns_of(TASKS)
-ITEM: Final[Columns] = {name: type_ for name, type_ in TASK.items() if name != "task_id"}
+ITEM: Final[Columns] = {name: type_ for name, type_ in TASK.items() if name not in ("task_id", "first_replica")}
 """A task as the model listed it, not yet looked at."""
 
 DRAFT: Final[Columns] = {

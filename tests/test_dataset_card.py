@@ -32,6 +32,7 @@ from transforms.dataset_card import (
     size_category,
 )
 from transforms.elements import REASONS
+from transforms.schema import schema_of, to_parquet
 from transforms.triplets import TRIPLETS
 
 Manifest = dict[str, Any]
@@ -124,6 +125,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     common = ["generate", "--task_requests=2", f"--output={folder}"]
     assert run_main(*common, "--refresh=base", "--task_requests=1").code == 0
     assert run_main(*common, "--refresh=later", "--seed=7", "--offline_fault_rate=0.5", "--keep_raw").code == 0
+    (folder / "empty.parquet").write_bytes(to_parquet([], schema_of("rejects")))  # as a run without rejects leaves it
     for stray in ("ledger/refresh=base/x.jsonl", "_staging/refresh=base/run/examples/x.parquet", "report.html"):
         (folder / stray).parent.mkdir(parents=True, exist_ok=True)
         (folder / stray).write_bytes(b"neither JSON nor Parquet")
@@ -142,6 +144,8 @@ for config in datasets.get_dataset_config_names(sys.argv[1]):
 found["default"] = datasets.load_dataset(sys.argv[1], split="train").column_names
 found["one"] = datasets.load_dataset(
     sys.argv[1], "triplets", data_files="triplets/refresh=later/*.parquet", split="train").num_rows
+found["empty"] = datasets.load_dataset(
+    sys.argv[1], "rejects", data_files="empty.parquet", streaming=True, split="train").take(9).column_names
 found["streamed"] = sum(1 for _ in datasets.load_dataset(sys.argv[1], "examples", streaming=True, split="train"))
 print(json.dumps(found))
 """
@@ -165,7 +169,8 @@ def rows_on_disk(output: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def test_every_config_loads_as_it_stands(output: Path, loaded: dict[str, Any]) -> None:
-    assert set(loaded) - {"default", "one", "streamed"} == {"examples", "triplets", TEXTS, "tasks", "rejects"}
+    assert loaded["empty"] == schema_of("rejects").names
+    assert set(loaded) - {"default", "one", "streamed", "empty"} == {"examples", "triplets", TEXTS, "tasks", "rejects"}
     assert rows_of(output, "rejects", "later")
     for kind in ("triplets", "tasks", "rejects"):
         assert loaded[kind]["splits"] == ["train"]
@@ -213,14 +218,17 @@ def test_the_hub_client_reads_the_front_matter(output: Path) -> None:
 
 
 def test_kinds_without_rows_have_no_config() -> None:
-    """`datasets` refuses a config all of whose files are empty."""
+    """`datasets` refuses a config all of whose files are empty, unless it is streamed; so are rejects."""
     entry = make_entry()
-    entry["files"]["rejects"][0]["rows"] = 0
+    entry["files"]["tasks"][0]["rows"] = entry["files"]["rejects"][0]["rows"] = 0
     entry["files"]["label_sets"] = [{"path": "label_sets/x.parquet", "rows": 4, "bytes": 1}]
     del entry["files"]["triplets"]
-    configs = front_matter(dataset_card(make_manifest(base=entry)))["configs"]
-    assert [config["config_name"] for config in configs] == ["examples", "tasks", "label_sets"]
-    assert configs[2]["data_files"] == [{"split": "train", "path": "label_sets/refresh=*/*.parquet"}]
+    card = dataset_card(make_manifest(base=entry))
+    configs = front_matter(card)["configs"]
+    assert [config["config_name"] for config in configs] == ["examples", "label_sets", "rejects"]
+    assert 'rejects = load_dataset(DATASET, "rejects", split="train", streaming=True)' in card
+    assert ["`rejects`", "0"] in [line[:2] for table in tables(card) for line in table]
+    assert configs[1]["data_files"] == [{"split": "train", "path": "label_sets/refresh=*/*.parquet"}]
 
 
 def test_without_any_row_it_is_a_card_still() -> None:

@@ -47,6 +47,18 @@ def test_texts_that_only_other_labels_have_are_no_matter() -> None:
     assert list(duplicates([])) == []
 
 
+def test_of_labels_that_were_published_at_once_the_first_keeps_a_text() -> None:
+    both = [("t", "x", "a"), ("t", "y", "b")]
+    assert list(duplicates([*both, ("t", "x", "")], "a")) == []
+    assert list(duplicates([*both, ("t", "y", "")], "b")) == [verdict("y", "the same text as x of refresh=a")]
+    # what the label did not have it does not get, whatever its name
+    assert list(duplicates([("t", "y", "b"), ("t", "x", "")], "a")) == [verdict("x", "the same text as y of refresh=b")]
+    # a text of a third label, before both
+    assert len(list(duplicates([*both, ("t", "z", "A"), ("t", "x", "")], "a"))) == 1
+    # within the run the smallest id stands, whichever was published
+    assert by_id(duplicates([*both, ("t", "x", ""), ("t", "w", "")], "a")) == [verdict("x", "the same text as w")]
+
+
 SEEN = st.lists(
     st.tuples(st.sampled_from("tuv"), st.sampled_from("abcdefgh"), st.sampled_from(["", "", "one", "two"])),
     max_size=12,

@@ -97,6 +97,29 @@ def test_copies_of_a_text_that_is_like_one_from_elsewhere_are_like_it_too() -> N
     assert verdicts([*texts, own("0", " ".join(BASE))]) == twin_of_run
 
 
+def test_of_refreshes_that_were_published_at_once_the_first_keeps_a_text() -> None:
+    """Both were made without knowing of the other, and now are made anew."""
+    one = {"r": " ".join(BASE), "short": "Yes!", "exact": " ".join(words_of(7))}
+    other = {"s": like(1), "t": "yes", "exact of b": " ".join(words_of(7)), "other": " ".join(words_of(8))}
+    published = [
+        *(Text(id=id_, text=text, source="~a") for id_, text in one.items()),
+        *(Text(id=id_, text=text, source="~b") for id_, text in other.items()),
+    ]
+
+    def again(refresh: str, *texts: Text) -> dict[str, str]:
+        found = dict(run_step(FindNearDuplicates(refresh=refresh), [*published, *texts], Text).elements)
+        return {id_: twin.source for id_, twin in found.items()}
+
+    new = own("z", like(2))  # which neither had, and which is like what both had
+    assert set(again("~a", *(own(id_, text) for id_, text in one.items()), new)) == {"z"}
+    assert again("", *(own(id_, text) for id_, text in one.items())) == dict.fromkeys(one, "~a")
+    assert again("~b", *(own(id_, text) for id_, text in other.items())) == dict.fromkeys(
+        ["s", "t", "exact of b"], "~a"
+    )
+    excluded = Text(id="line 1", text=" ".join(BASE), source="bench.txt")
+    assert again("~a", own("r", " ".join(BASE)), excluded) == {"r": "bench.txt"}
+
+
 def test_a_chain_is_cut_at_its_first_link() -> None:
     words = [f"w{number}" for number in range(100)]
     chain = [" ".join([*words[4 * step :], *(f"v{number}" for number in range(4 * step))]) for step in range(5)]

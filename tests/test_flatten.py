@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import Ran, make_list, make_reject, make_task, run_step, shuffled, tally
-from transforms.elements import REASONS, Reject, Task, TaskList
-from transforms.flatten import Flatten, first_of, rank, split_list
-from transforms.tasks import MAX_TASK_CHARS, task_id
+from transforms.elements import REASONS, Reject, Task, TaskList, TaskSettings
+from transforms.flatten import Flatten, Holder, Numbering, first_of, rank, split_list
+from transforms.tasks import MAX_TASK_CHARS, task_id, task_of
 
 LISTS = [
     make_list("Sort bees by mood.", "sort  BEES by mood", "Rank caf\u00e9s", round_=2, topic="b"),
@@ -136,15 +136,15 @@ def test_nothing_in_nothing_out(max_tasks: int | None) -> None:
 
 @dataclasses.dataclass(eq=False)
 class Publish(beam.PTransform):
-    rows: list[tuple[str, str, str]]
+    rows: list[tuple[str, str, int, int]]
 
     def expand(self, pipeline: beam.pvalue.PBegin) -> Any:
-        return pipeline | beam.Create(self.rows).with_output_types(tuple[str, str, str])
+        return pipeline | beam.Create(self.rows).with_output_types(tuple[str, str, int, int])
 
 
 def published(**labels: str) -> Publish:
     """Labels and the task that each has."""
-    return Publish([(task_id(text), task_id(text), label) for label, text in labels.items()])
+    return Publish([(task_id(text), label, 0, 1) for label, text in labels.items()])
 
 
 def test_a_task_of_another_label_is_not_repeated() -> None:
@@ -163,7 +163,7 @@ def test_a_task_of_another_label_is_not_repeated() -> None:
 
 
 def test_no_order_decides_with_other_labels() -> None:
-    def ran(rows: list[tuple[str, str, str]], lists: list[TaskList | Reject]) -> list[str]:
+    def ran(rows: list[tuple[str, str, int, int]], lists: list[TaskList | Reject]) -> list[str]:
         return in_order(run_step(Flatten(2, published=Publish(rows)), lists, TaskList).elements)
 
     rows = published(two="Sort bees by mood", one="Sort bees by mood", three="Grade eggs").rows
@@ -185,7 +185,7 @@ def test_where_other_labels_have_all_of_it_nothing_is_kept() -> None:
 
 
 def test_what_only_other_labels_have_is_no_element() -> None:
-    assert list(first_of(["one", "two"])) == []
+    assert list(first_of([(0, "one", 1), (0, "two", 1)])) == []
     assert run_step(Flatten(published=published(one="One")), [], TaskList).elements == []
 
 
@@ -197,7 +197,8 @@ def test_what_only_other_labels_have_is_no_element() -> None:
 def test_every_task_of_a_group_is_one_element_in_any_order(
     items: list[tuple[str, int]], labels: list[str], chance: Any
 ) -> None:
-    group: list[Task | str] = [*(make_task(text, round_) for text, round_ in items), *labels]
+    holders: list[Holder] = [(0, label, 1) for label in labels]
+    group: list[Task | Holder] = [*(make_task(text, round_) for text, round_ in items), *holders]
     answer = list(first_of(list(group)))
     chance.shuffle(group)
     assert list(first_of(iter(group))) == answer
@@ -209,6 +210,73 @@ def test_every_task_of_a_group_is_one_element_in_any_order(
         assert reject.reason == "duplicate"
         if labels:
             assert reject.detail == f"refresh={min(labels)} has this task"
+
+
+OWN, BRAINSTORMED = task_of("Sort bees"), make_task("Sort bees")
+
+
+@pytest.mark.parametrize(
+    ("task", "holders", "first"),
+    [
+        (OWN, [], 0),
+        (OWN, [(0, "me", 10)], 0),
+        (OWN, [(0, "mon", 10)], 10),
+        (OWN, [(0, "mon", 10), (10, "tue", 15)], 15),
+        # what a refresh has published it keeps, whatever others have since
+        (OWN, [(0, "me", 10), (10, "mon", 20)], 0),
+        (OWN, [(0, "me", 10), (10, "mon", 20), (20, "a", 30)], 0),
+        (OWN, [(10, "me", 20), (0, "mon", 30)], 10),
+        (OWN, [(10, "me", 20), (10, "a", 20), (0, "mon", 30)], 10),
+        (OWN, [(10, "me", 20)], 10),  # whoever had it first has it no more
+        (OWN, [(10, "tue", 20)], 0),
+        # published at the same moment: the first by label stands, the other one goes on where the numbers end
+        (OWN, [(0, "me", 10), (0, "z", 10)], 0),
+        (OWN, [(0, "me", 10), (0, "a", 12)], 12),
+        (dataclasses.replace(OWN, settings=TaskSettings(examples=15)), [(0, "mon", 10)], 15),
+        (BRAINSTORMED, [], 0),
+        (BRAINSTORMED, [(0, "mon", 10)], None),
+        (BRAINSTORMED, [(10, "mon", 20)], None),
+        (BRAINSTORMED, [(0, "me", 10), (10, "a", 20)], 0),
+        (BRAINSTORMED, [(0, "me", 10), (0, "z", 10)], 0),
+        (BRAINSTORMED, [(0, "me", 10), (0, "a", 10)], None),
+        (BRAINSTORMED, [(10, "me", 20)], 10),
+    ],
+)
+def test_where_the_examples_of_a_task_go_on(task: Task, holders: list[Holder], first: int | None) -> None:
+    assert Numbering("me", 10).first_replica(task, holders) == first
+    kept = [found for found in first_of([*holders, task], Numbering("me", 10)) if isinstance(found, Task)]
+    assert [found.first_replica for found in kept] == ([] if first is None else [first])
+
+
+def test_beside_another_refresh_a_task_of_the_users_own_has_no_plain_numbers() -> None:
+    """What that one is about to publish is not known yet."""
+    beside = Numbering("me", 10, is_alone=False)
+    assert beside.first_replica(OWN, []) == 10
+    assert beside.first_replica(OWN, [(0, "mon", 12)]) == 12
+    assert beside.first_replica(OWN, [(0, "me", 10)]) == 0  # published before
+    assert beside.first_replica(BRAINSTORMED, []) == 0
+
+
+LABELS = ["a", "b", "c"]
+
+
+@given(st.dictionaries(st.sampled_from(LABELS), st.sampled_from([0, 0, 5]), min_size=1), st.booleans())
+def test_of_all_that_have_a_task_one_has_it_still_when_they_run_at_once(holders: dict[str, int], own: bool) -> None:
+    """They see what each had before, and none sees what another does now."""
+    task = OWN if own else BRAINSTORMED
+    published: list[Holder] = [(first, label, first + 5) for label, first in holders.items()]
+    again = {label: Numbering(label, 5).first_replica(task, published) for label in holders}
+    if own:
+        assert None not in again.values()
+        assert sum(first == 0 for first in again.values()) == (0 in holders.values())
+        assert {label for label, first in holders.items() if first} <= {
+            label for label, first in holders.items() if again[label] == first
+        }
+    else:
+        assert sum(first is not None for first in again.values()) == 1
+    settled: list[Holder] = [(first, label, first + 5) for label, first in again.items() if first is not None]
+    for label, first in again.items():  # and nothing moves any more
+        assert Numbering(label, 5).first_replica(task, settled) == first
 
 
 TEXTS = st.one_of(

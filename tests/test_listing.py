@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pipelines.run
+import pipelines.earlier
 from pipelines.earlier import NAMED_FILES, NOTHING, Earlier, with_listings
 from tests.helpers import files_of, run_graph, run_main
 from transforms.errors import RunFailed
@@ -101,7 +101,7 @@ def test_a_run_writes_the_same_with_listings(tmp_path: Path, monkeypatch: pytest
 
     for name, refresh in (("named", "base"), ("named", "next"), ("listed", "next")):
         if name == "listed":
-            monkeypatch.setattr(pipelines.run, "with_listings", spied)
+            monkeypatch.setattr(pipelines.earlier, "with_listings", spied)
         done = run_main("generate", "--task_requests=1", f"--output={tmp_path / name}", f"--refresh={refresh}")
         assert done.code == 0, done.err
         if refresh == "base":

@@ -16,7 +16,7 @@ from pipelines.options import Config, parse
 from tests.gcs_server import GcsServer
 from transforms.gcs import write
 
-SWITCHES = ("verify", "retry_rejects", "recompute", "rebuy", "keep_raw")
+SWITCHES = ("verify", "retry_rejects", "recompute", "rebuy", "replace", "keep_raw")
 
 
 @pytest.fixture(autouse=True)

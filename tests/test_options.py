@@ -767,7 +767,7 @@ def test_help_tells_every_option_in_groups(capsys: pytest.CaptureFixture[str]) -
         "max_concurrency requests_per_minute tokens_per_minute request_timeout max_attempts parse_attempts "
         "max_reject_rate "
         "retry_rejects offline_fault_rate",
-        "output": "output refresh recompute rebuy license push_to_hub keep_raw",
+        "output": "output refresh recompute rebuy replace license push_to_hub keep_raw",
     }
     for group, names in zip((data, quality, model, output), groups.values(), strict=True):
         assert re.findall(r"^  --(\w+)", group, re.MULTILINE) == names.split()

@@ -81,7 +81,7 @@ def test_a_run_with_free_labels_takes_the_label_sets_away(planned: Path, tmp_pat
     tasks = tasks_file(tmp_path / "tasks.txt")
     ok(f"--tasks={tasks}", "--labels=planned", f"--output={tmp_path / 'out'}")
     assert rows_of(tmp_path / "out", "label_sets")
-    ok(f"--tasks={tasks}", f"--output={tmp_path / 'out'}")
+    ok(f"--tasks={tasks}", f"--output={tmp_path / 'out'}", "--replace")
     assert not list((tmp_path / "out" / "label_sets").glob("*/*"))
     assert "label_sets" not in entry_of(tmp_path / "out")["files"]
 
@@ -136,7 +136,7 @@ def test_checks_can_be_switched_off(tmp_path: Path) -> None:
     reasons = []
     for checks in ("all", "none", "near_duplicate", "label_in_text,wrong_length"):
         flags = ["--near_duplicate_threshold=0.3", "--length_slack=1", f"--checks={checks}"]
-        ok("--task_requests=8", "--examples_per_task=5", f"--output={tmp_path}", *flags)
+        ok("--task_requests=8", "--examples_per_task=5", f"--output={tmp_path}", *flags, "--replace")
         rejects = [row for row in rows_of(tmp_path, "rejects") if row["reason"] != "duplicate"]
         reasons.append({row["reason"] for row in rejects if row["stage"] != "Flatten"})
     assert entry_of(tmp_path)["steps"]["LLMCall"]["requests"]["sent"] == 0  # other checks pay for nothing

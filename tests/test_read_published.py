@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import pytest
 
 from tests.helpers import Ran, make_example, make_task, run_graph
 from transforms.errors import RunFailed
-from transforms.read_published import Published, ReadPublished, check_digest, published_rows
+from transforms.read_published import (
+    Published,
+    ReadPublished,
+    check_digest,
+    published_rows,
+    published_tasks,
+    published_texts,
+)
 from transforms.schema import DatasetKind, content_digest, schema_of, to_parquet
 from transforms.texts import text_id
 
@@ -33,25 +41,34 @@ def read(kind: DatasetKind, *found: tuple[str, str]) -> Ran:
 
 
 def test_examples_by_their_text() -> None:
-    assert list(published_rows("examples", EXAMPLES_FILE, "one")) == [
+    assert list(published_rows(EXAMPLES_FILE, "one")) == [
         (text_id(example.input_text), example.id, "one") for example in sorted(EXAMPLES, key=lambda row: row.id)
     ]
 
 
 def test_tasks_by_their_id() -> None:
     ids = sorted(task.task_id for task in TASKS)
-    assert list(published_rows("tasks", TASKS_FILE, "one")) == [(id_, id_, "one") for id_ in ids]
+    assert list(published_tasks(TASKS_FILE, "one", 3)) == [(id_, "one", 0, 3) for id_ in ids]
+    older = pq.ParquetFile(io.BytesIO(TASKS_FILE)).read().drop_columns(["first_replica"]).to_pydict()
+    assert list(published_tasks(parquet(**older), "one", 3)) == [(id_, "one", 0, 3) for id_ in ids]
+
+
+def test_a_task_that_others_had_before_goes_on_with_its_numbers_and_its_text_stands_there() -> None:
+    later = dataclasses.replace(TASKS[0], first_replica=10)
+    content = to_parquet(sorted([later, TASKS[1]], key=lambda task: task.task_id), schema_of("tasks"))
+    assert (later.task_id, "two", 10, 14) in list(published_tasks(content, "two", 4))
+    assert [text.id for text in published_texts("tasks", content, "two")] == [TASKS[1].task_id]
 
 
 def test_a_file_without_rows() -> None:
-    assert list(published_rows("examples", to_parquet([], schema_of("examples")), "one")) == []
+    assert list(published_rows(to_parquet([], schema_of("examples")), "one")) == []
 
 
 def test_a_file_that_another_program_wrote_anew() -> None:
     """Other columns besides, text as a dictionary or with long offsets: what it says is what counts."""
     text = pa.array(["It rains.", "It rains."]).dictionary_encode()
     content = parquet(note=[1, 2], input_text=text, id=pa.array(["a", "b"], pa.large_string()))
-    assert list(published_rows("examples", content, "one")) == [
+    assert list(published_rows(content, "one")) == [
         (text_id("It rains."), "a", "one"),
         (text_id("It rains."), "b", "one"),
     ]
@@ -67,7 +84,9 @@ BAD: dict[str, tuple[DatasetKind, bytes]] = {
     "numbers for ids": ("examples", parquet(id=[7], input_text=["It rains."])),
     "numbers for texts": ("examples", parquet(id=["a"], input_text=[7])),
     "a null task": ("tasks", parquet(task_id=pa.array(["a", None]))),
-    "numbers for tasks": ("tasks", parquet(task_id=[1, 2])),
+    "numbers for tasks": ("tasks", parquet(task_id=[1, 2], task=["a", "b"])),
+    "no number": ("tasks", parquet(task_id=["a"], task=["b"], first_replica=pa.array([None], pa.int64()))),
+    "a number below 0": ("tasks", parquet(task_id=["a"], task=["b"], first_replica=[-1])),
     "no UTF-8": ("examples", parquet(id=["a"], input_text=pa.array([b"\xff\xfe"]).view(pa.string()))),
 }
 
@@ -75,7 +94,7 @@ BAD: dict[str, tuple[DatasetKind, bytes]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_such_file_is_told(name: str) -> None:
     with pytest.raises(ValueError) as caught:
-        list(published_rows(*BAD[name], "one"))
+        list(published_texts(*BAD[name], "one"))
     assert str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -87,7 +106,7 @@ def test_a_damaged_page_is_told_or_read_but_ends_nothing_else() -> None:
         damaged = bytearray(EXAMPLES_FILE)
         damaged[place] ^= 0xFF
         try:
-            rows: list[Published] = list(published_rows("examples", bytes(damaged), "one"))
+            rows: list[Published] = list(published_rows(bytes(damaged), "one"))
         except ValueError:
             refused += 1
         else:
@@ -112,6 +131,14 @@ def test_a_run_stops_where_it_cannot_know_what_is_published(tmp_path: Path) -> N
     path.write_bytes(BAD["numbers for tasks"][1])
     with pytest.raises(RunFailed, match=r"bad\.parquet, which refresh=one published, cannot be read \(task_id holds"):
         read("tasks", (str(path), "one"))
+
+
+def test_what_the_run_itself_writes_anew_may_be_damaged(tmp_path: Path) -> None:
+    (tmp_path / "bad.parquet").write_bytes(BAD["numbers for tasks"][1])
+    (tmp_path / "good.parquet").write_bytes(TASKS_FILE)
+    found = [(str(tmp_path / f"{name}.parquet"), "one", "3") for name in ("bad", "gone", "good")]
+    ran = run_graph(lambda pipeline: pipeline | ReadPublished("tasks", found, refresh="one"))
+    assert sorted(ran.elements) == sorted(published_tasks(TASKS_FILE, "one", 3))
 
 
 @pytest.mark.parametrize("path", ["{tmp_path}/gone.parquet", "mem://bucket/gone.parquet"])

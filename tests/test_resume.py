@@ -4,6 +4,7 @@ data is what it would have been."""
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -18,9 +19,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.earlier import is_alone
+from pipelines.options import parse
 from tests.helpers import ROOT, Done, entry_of, files_of, rows_of, run_main, shipped_template, write_tasks
 from tests.llm_server import LlmServer
+from transforms import lease
 from transforms.texts import normalise_text
+from transforms.write_dataset import read_manifest
 
 ROWS = 1_000
 IN_FLIGHT = 16
@@ -121,7 +126,7 @@ def test_more_is_paid_for_by_the_difference(server: LlmServer, tmp_path: Path) -
 
     def added(*more: str) -> int:
         nonlocal counted
-        generate(server, tmp_path, *more)
+        generate(server, tmp_path, *more, "--replace")
         before, counted = counted, server.stats()["requests"]
         return int(counted - before)
 
@@ -204,17 +209,113 @@ def test_a_text_of_another_refresh_is_a_duplicate_that_names_it(tmp_path: Path) 
     assert found > 3
 
 
-def test_a_refresh_that_finds_nothing_new_is_no_failure(tmp_path: Path) -> None:
-    tasks = tmp_path / "tasks.txt"
-    tasks.write_text("Sort bees by mood\n")
-    flags = ["generate", f"--tasks={tasks}", f"--output={tmp_path / 'out'}"]
-    assert run_main(*flags, "--refresh=1").code == 0
-    done = run_main(*flags, "--refresh=2")
-    assert done.code == 0, done.err
-    assert "0 examples of 0 tasks" in done.out
-    tasks.write_text("Sort bees by mood\nSort bees by hive\n")
-    assert run_main(*flags, "--refresh=3").code == 0
-    assert [row["task"] for row in rows_of(tmp_path / "out", "tasks", "3")] == ["Sort bees by hive"]
+def of_label(folder: Path, label: str) -> dict[str, bytes]:
+    return {path: content for path, content in files_of(folder, label).items() if not path.startswith("rejects")}
+
+
+@pytest.fixture(scope="module")
+def refreshed(server: LlmServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two refreshes of one file of tasks, and one more task in the second."""
+    folder = tmp_path_factory.mktemp("refreshed")
+    write_tasks(folder / "tasks.txt", 3)
+    server.reset()
+    more = [f"--tasks={folder / 'tasks.txt'}", "--examples_per_task=4"]
+    generate(server, folder / "out", *more, "--refresh=tue")
+    write_tasks(folder / "tasks.txt", 4)
+    generate(server, folder / "out", *more, "--refresh=mon")
+    return folder
+
+
+def numbers_of(folder: Path, label: str) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row in rows_of(folder, "examples", label):
+        found.setdefault(row["task"].split()[4], []).append(row["replica"])
+    return {drawer: sorted(found[drawer]) for drawer in sorted(found)}
+
+
+def test_tasks_of_the_users_own_get_new_examples_in_every_refresh(refreshed: Path) -> None:
+    out = refreshed / "out"
+    assert numbers_of(out, "tue") == {drawer: [0, 1, 2, 3] for drawer in "012"}
+    assert numbers_of(out, "mon") == {**{drawer: [4, 5, 6, 7] for drawer in "012"}, "3": [0, 1, 2, 3]}
+    texts, ids, _ = texts_and_ids(out, ["mon", "tue"])
+    assert len(set(texts)) == len(set(ids)) == 12 + 16
+    assert [row["first_replica"] for row in rows_of(out, "tasks", "tue")] == [0, 0, 0]
+    assert sorted(row["first_replica"] for row in rows_of(out, "tasks", "mon")) == [0, 4, 4, 4]
+
+
+def test_each_refresh_of_the_users_own_tasks_keeps_its_rows_and_grows(
+    server: LlmServer, refreshed: Path, tmp_path: Path
+) -> None:
+    """Whatever its name, and whatever others have published since."""
+    shutil.copytree(refreshed / "out", tmp_path / "out")
+    out, tasks = tmp_path / "out", f"--tasks={refreshed / 'tasks.txt'}"
+    (refreshed / "first.txt").write_text("".join((refreshed / "tasks.txt").read_text().splitlines(keepends=True)[:3]))
+    of = {"tue": f"--tasks={refreshed / 'first.txt'}", "mon": tasks}
+    before = {label: of_label(out, label) for label in of}
+    asked = server.stats()["requests"]
+    for label in ("tue", "mon"):
+        generate(server, out, of[label], "--examples_per_task=4", f"--refresh={label}", "--recompute")
+        assert of_label(out, label) == before[label]
+    assert server.stats()["requests"] == asked
+    generate(server, out, of["tue"], "--examples_per_task=9", "--refresh=tue")
+    assert server.stats()["requests"] - asked == 3 * 5
+    assert numbers_of(out, "tue") == {drawer: list(range(9)) for drawer in "012"}
+    generate(server, out, of["mon"], "--examples_per_task=4", "--refresh=mon", "--recompute")
+    assert of_label(out, "mon") == before["mon"]
+    texts, ids, _ = texts_and_ids(out, ["mon", "tue"])
+    assert len(set(texts)) == len(set(ids)) == 27 + 16
+
+
+def merged(folder: Path, *others: Path) -> None:
+    """What several runs would have left that wrote one folder, each without knowing of the others."""
+    for other in others:
+        manifest = {"refreshes": {**read_manifest(str(folder))["refreshes"], **read_manifest(str(other))["refreshes"]}}
+        shutil.copytree(other, folder, dirs_exist_ok=True)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_labels_that_share_tasks_and_run_again_at_once_lose_none(
+    server: LlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First published at once, then made anew at once: of what both have, one has it still."""
+    server.reset()
+    lines = write_tasks(tmp_path / "all.txt", 9).read_text().splitlines(keepends=True)
+    labels = {"a": lines[:6], "b": lines[3:]}
+    for kind in ("own", "brainstormed"):
+        # Lists from files take the part of lists from a model that brings the same to both.
+        monkeypatch.setattr("transforms.flatten._OWN", "file" if kind == "own" else "none")
+        folder = tmp_path / kind
+        for label, part in labels.items():
+            (tmp_path / f"{label}.txt").write_text("".join(part))
+            generate(server, tmp_path / f"{kind}-{label}", f"--tasks={tmp_path / label}.txt", f"--refresh={label}")
+        folder.mkdir()
+        merged(folder, *(tmp_path / f"{kind}-{label}" for label in labels))
+        assert [len(rows_of(folder, "tasks", label)) for label in labels] == [6, 6]
+        again = {label: tmp_path / f"{kind}-again-{label}" for label in labels}
+        for label in labels:
+            shutil.copytree(folder, again[label])
+            generate(server, again[label], f"--tasks={tmp_path / label}.txt", f"--refresh={label}")
+        kept = {label: rows_of(again[label], "tasks", label) for label in labels}
+        assert len({row["task_id"] for rows in kept.values() for row in rows}) == 9
+        assert [len(kept["a"]), len(kept["b"])] == [6, 6 if kind == "own" else 3]
+        ids = [row["id"] for label in labels for row in rows_of(again[label], "examples", label)]
+        assert len(ids) == len(set(ids)) == (12 if kind == "own" else 9)
+
+
+def test_a_refresh_beside_another_takes_no_numbers_that_this_one_may_take(server: LlmServer, tmp_path: Path) -> None:
+    """What it saw when it began is what a run that goes on after it was killed keeps to."""
+    server.reset()
+    out, tasks = tmp_path / "out", write_tasks(tmp_path / "tasks.txt", 2)
+    more = [f"--tasks={tasks}", "--refresh=b"]
+    config = parse(flags(server, out, *more)[1:])[0]
+    assert is_alone(config)
+    with lease.hold(str(out), "refresh=a", "somebody"), lease.hold(str(out), "refresh=b", "a run that is killed"):
+        assert not is_alone(config)
+    generate(server, out, *more)
+    assert {row["replica"] for row in rows_of(out, "examples", "b")} == {1}
+    assert not (out / "_staging").exists()
+    generate(server, out, f"--tasks={tasks}", "--refresh=a")
+    assert {row["replica"] for row in rows_of(out, "examples", "a")} == {0}
 
 
 # --- a ledger in trouble

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 from hypothesis import given
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from tests.helpers import attributes, make_reject, make_task, run_step, shuffled
 from transforms.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
 from transforms.elements import Draft, Reject, Task
+from transforms.identity import stable_hash
 from transforms.sample_attributes import SampleAttributes, drafts_of
+from transforms.tasks import task_of
 
 TASKS = [make_task(f"Sort things of kind {n}") for n in range(6)]
 
@@ -30,6 +33,28 @@ def test_more_examples_leave_the_first_as_they_were(text: str, count: int, more:
     assert drafts(task, count + more, seed)[:count] == first
     assert [draft.replica for draft in first] == list(range(count))
     assert len({draft.draft_id for draft in drafts(task, count + more, seed)}) == count + more
+
+
+def test_a_task_that_another_refresh_had_first_has_drafts_of_its_own_in_each() -> None:
+    """Golden, like the plain ids: those that are paid for stand under them."""
+    task = task_of("Sort bees by mood")
+    known = dataclasses.replace(task, first_replica=10)
+    plain = drafts(task, 30)
+
+    def of(label: str, task: Task = known, count: int = 3) -> list[Draft]:
+        return list(drafts_of(task, examples_per_task=count, attributes=attributes(), refresh=label))
+
+    assert [draft.replica for draft in of("tue")] == [10, 11, 12]
+    assert (
+        of("tue")[0].draft_id == stable_hash("draft", task.task_id, 0, 42, "tue") == "c9f3ab2ba4fc4c05f6c6f6d871825ed0"
+    )
+    assert of("any label", task) == plain[:3]
+    sets = [{draft.draft_id for draft in found} for found in (plain, of("tue", count=30), of("wed", count=30))]
+    assert len(set.union(*sets)) == 90  # however many each comes to ask for
+    # numbers that others took meanwhile change nothing of what was paid for, nor does a larger run
+    later = dataclasses.replace(known, first_replica=20)
+    assert [dataclasses.replace(draft, replica=draft.replica - 10) for draft in of("tue", later)] == of("tue")
+    assert of("tue", count=30)[:3] == of("tue")
 
 
 def test_another_seed_gives_other_drafts() -> None:

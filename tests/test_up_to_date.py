@@ -35,6 +35,7 @@ NO_MATTER = {
         "push_to_hub",
         "recompute",
         "rebuy",
+        "replace",
         "retry_rejects",
         "max_concurrency",
         "requests_per_minute",
@@ -134,6 +135,8 @@ def test_what_other_labels_hold_is_in_it(config: Config) -> None:
     several = [Earlier(), Earlier(tasks=(one,)), Earlier(examples=(two,)), Earlier(tasks=(one,), examples=(two,))]
     several += [Earlier(tasks=((one[0], "uno"),)), Earlier(tasks=(("/d/tasks/refresh=one/part-2.parquet", "one"),))]
     assert len({key(config, earlier) for earlier in several}) == len(several)
+    own = ("/d/tasks/refresh=base/part-1.parquet", "base", "3")  # which come out again
+    assert key(config, Earlier(tasks=(one, own))) == key(config, Earlier(tasks=(one,)))
     moved = Earlier(tasks=(("gs://elsewhere/tasks/refresh=one/part-1.parquet", "one"),))
     assert key(config, moved) == key(config, Earlier(tasks=(one,)))  # names hold a digest of the content
     assert key(config, Earlier(ledger_replies=7, published_examples=9, was_mended=True)) == key(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import dataclasses
 import hashlib
@@ -43,6 +44,7 @@ from transforms.write_dataset import (
     StagedFile,
     Target,
     WriteDataset,
+    _remedy,
     finish_publishing,
     judge,
     publish,
@@ -70,7 +72,7 @@ class Data:
             **dict.fromkeys(("BuildPrompt/kept", "LLMCall/kept"), asked),
             "ParseJSON/kept": len(self.examples),
             "CheckQuality/kept": len(self.examples),
-            **({"ParseJSON/rejected.empty": len(self.rejects)} if self.rejects else {}),
+            **collections.Counter(f"ParseJSON/rejected.{reject.reason}" for reject in self.rejects),
         }
 
     def of(self, kind: str) -> Sequence[Row]:
@@ -83,7 +85,7 @@ class Data:
 PER_TASK = 3
 
 
-def make_data(tasks: int = 4, rejects: int = 2, name: str = "Sort") -> Data:
+def make_data(tasks: int = 4, rejects: int = 2, name: str = "Sort", reason: str = "empty") -> Data:
     """Tasks with three drafts each, of which the last `rejects` are refused."""
     texts = [f"{name} things of kind {n}" for n in range(tasks)]
     places = [(text, replica) for text in texts for replica in range(PER_TASK)]
@@ -91,7 +93,7 @@ def make_data(tasks: int = 4, rejects: int = 2, name: str = "Sort") -> Data:
     return Data(
         [make_task(text) for text in texts],
         [make_example(*place) for place in places[:kept]],
-        [make_reject(*place) for place in places[kept:]],
+        [make_reject(*place, reason) for place in places[kept:]],
     )
 
 
@@ -459,6 +461,28 @@ def test_a_second_run_without_an_example_shows_its_own_rejects(tmp_path: Path) -
     assert {row["task"] for row in rows_of(tmp_path, "rejects")} == {"Other things of kind 0"}
 
 
+@pytest.mark.parametrize(
+    ("reasons", "remedy"),
+    [
+        ({}, "give more with --tasks or --task_requests"),
+        ({"Flatten duplicate": 3, "FindNearDuplicates near_duplicate": 9}, "all of it is there already; ask for more"),
+        ({"Flatten duplicate": 3, "LLMCall request_failed": 9}, "run the same command again"),
+        ({"FindDuplicates duplicate": 3, "ParseJSON truncated": 9}, "--max_output_tokens"),
+        ({"ParseJSON truncated": 3, "CheckQuality wrong_length": 9}, "change --checks"),
+    ],
+)
+def test_a_run_without_an_example_says_what_to_do(reasons: dict[str, int], remedy: str) -> None:
+    assert remedy in _remedy(reasons)
+
+
+def test_a_run_that_finds_nothing_new_fails(tmp_path: Path) -> None:
+    publish_data(make_target(tmp_path), OLD)
+    data = make_data(tasks=2, rejects=6, name="Fail", reason="duplicate")
+    with pytest.raises(RunFailed, match="all of it is there already; ask for more"):
+        publish_data(make_target(tmp_path, "2"), data)
+    assert read_manifest(str(tmp_path))["refreshes"]["2"]["counts"]["rejects"] == 6
+
+
 def test_a_retried_publish_without_an_example_says_the_same(tmp_path: Path) -> None:
     target = make_target(tmp_path)
     staged = stage(target, NOTHING)
@@ -723,20 +747,22 @@ def test_a_run_killed_while_it_copied_to_another_disk_is_completed(
 # --- what other labels have published
 
 
-def test_files_of_other_labels(tmp_path: Path) -> None:
-    assert published_files(str(tmp_path), "examples", without="base") == []
+def test_files_of_all_labels(tmp_path: Path) -> None:
+    assert published_files(str(tmp_path), "examples") == []
     publish_data(make_target(tmp_path), OLD)
     publish_data(make_target(tmp_path, "base.2"), OLD, parts=2)
     publish_data(make_target(tmp_path, "other"), NEW)
-    found = published_files(str(tmp_path), "examples", without="base")
-    assert [(label, rows) for _, label, rows in found] == [("base.2", 5), ("base.2", 5), ("other", 13)]
-    assert {str(Path(path).relative_to(tmp_path)) for path, _, _ in found} == {
-        path for path in files_of(tmp_path) if path.startswith(("examples/refresh=base.2/", "examples/refresh=other/"))
-    }
-    assert [label for _, label, _ in published_files(str(tmp_path), "tasks", without="other")] == [
-        "base",
-        *["base.2"] * 2,
+    found = published_files(str(tmp_path), "examples")
+    assert [(label, rows) for _, label, rows in found] == [
+        ("base", 10),
+        ("base.2", 5),
+        ("base.2", 5),
+        ("other", 13),
     ]
+    assert {str(Path(path).relative_to(tmp_path)) for path, _, _ in found} == {
+        path for path in files_of(tmp_path) if path.startswith("examples/")
+    }
+    assert [label for _, label, _ in published_files(str(tmp_path), "tasks")] == ["base", "base.2", "base.2", "other"]
 
 
 def test_what_readers_skip_is_no_published_file(tmp_path: Path) -> None:
@@ -745,7 +771,7 @@ def test_what_readers_skip_is_no_published_file(tmp_path: Path) -> None:
     (path,) = (tmp_path / "examples" / "refresh=base").iterdir()
     for name in (f"._{path.name}", "_part-1-x.parquet", ".hidden.parquet", "notes.txt"):
         path.with_name(name).write_bytes(b"no table")
-    assert [found for found, _, _ in published_files(str(tmp_path), "examples", without="new")] == [str(path)]
+    assert [found for found, _, _ in published_files(str(tmp_path), "examples")] == [str(path)]
 
 
 MANIFESTS = [
@@ -772,7 +798,7 @@ def test_a_manifest_that_was_mended_by_hand_hides_no_file(
     (tmp_path / "manifest.json").write_text(manifest)
     store[f"{BUCKET}/manifest.json"] = manifest.encode()
     for output in (str(tmp_path), BUCKET):
-        ((path, label, rows),) = published_files(output, "examples", without="new")
+        ((path, label, rows),) = published_files(output, "examples")
         assert path.startswith(f"{output}/examples/refresh=base/part-")
         assert label == "base"
         assert rows > 0  # a guess
@@ -795,7 +821,8 @@ def test_on_a_store_the_manifest_says_which_files_count(store: dict[str, bytes])
     publish_data(make_target(BUCKET), OLD)
     publish_data(make_target(BUCKET, "other"), NEW)
     store[f"{BUCKET}/examples/refresh=other/part-00000-of-00001-0.parquet"] = b"of a run that did not come to its end"
-    ((path, label, rows),) = published_files(BUCKET, "examples", without="base")
+    of_base, (path, label, rows) = published_files(BUCKET, "examples")
+    assert of_base[1:] == ("base", len(OLD.examples))
     assert (path.removeprefix(f"{BUCKET}/"), label, rows) == (
         remote_entry(store, "other")["files"]["examples"][0]["path"],
         "other",
@@ -942,12 +969,73 @@ def test_a_failing_run_on_a_store_leaves_the_old_data(store: dict[str, bytes]) -
         assert {path for path in store if "_staging" not in path} == set(before)
 
 
+# --- fewer than there are
+
+
+def test_fewer_examples_than_the_label_has_are_not_published_unasked(tmp_path: Path, store: dict[str, bytes]) -> None:
+    for folder in (tmp_path, BUCKET):
+        publish_data(make_target(folder), NEW)
+        entry, there = read_manifest(str(folder))["refreshes"]["base"], len(NEW.examples)
+        target = make_target(folder, run_id="run-2")
+        staged = stage(target, OLD)
+        told = f"refresh=base has {there} examples, and this run has 10: {there} would go, so nothing was published"
+        for _ in range(2):
+            with pytest.raises(RunFailed, match=told) as caught:
+                publish(target, staged, OLD.counts)
+        assert "--replace" in str(caught.value)
+        assert target.staging in str(caught.value)
+        assert read_manifest(str(folder))["refreshes"]["base"] == entry
+        publish(dataclasses.replace(target, replace=True), staged, OLD.counts)
+        assert read_manifest(str(folder))["refreshes"]["base"]["counts"]["examples"] == 10
+        publish(target, staged, OLD.counts)  # a bundle that is tried again
+    assert rows_of(tmp_path, "examples") == [row for row in rows_of(tmp_path, "examples") if row["id"] in ids_of(OLD)]
+
+
+def ids_of(data: Data) -> set[str]:
+    return {example.id for example in data.examples}
+
+
+def test_how_many_would_go_is_counted_by_rows(tmp_path: Path) -> None:
+    """The manifest may say something else, and of many runs most rows are the same."""
+    publish_data(make_target(tmp_path), OLD)
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace('"rows": 10', '"rows": 3'))
+    fewer = without(OLD, 2)
+    with pytest.raises(RunFailed, match="has 10 examples, and this run has 8: 2 would go"):
+        publish_data(make_target(tmp_path, run_id="run-2"), fewer)
+    (file,) = (tmp_path / "examples" / "refresh=base").iterdir()
+    file.write_bytes(b"damaged")  # and so none is there to lose
+    publish_data(make_target(tmp_path, run_id="run-3"), fewer)
+
+
+def without(data: Data, count: int, *rejects: Reject) -> Data:
+    """-> the same, of which so many examples were refused; as these rejects, if they are given."""
+    more = list(rejects) or [make_reject("Refused", n) for n in range(count)]
+    return dataclasses.replace(data, examples=data.examples[count:], rejects=[*data.rejects, *more])
+
+
+def test_what_stands_in_another_label_is_no_loss(tmp_path: Path) -> None:
+    """Two labels that were published at once are made anew: one of them yields."""
+    publish_data(make_target(tmp_path), OLD)
+    gone = [
+        Reject.of_example(
+            row, stage="ParseJSON", reason="empty", detail=f"the same text as x of refresh={n}", can_retry=False
+        )
+        for n, row in enumerate(OLD.examples[:2])
+    ]
+    publish_data(make_target(tmp_path, run_id="run-2"), without(OLD, 2, *gone))
+    publish_data(make_target(tmp_path, "other"), OLD)  # the same ids
+    publish_data(make_target(tmp_path, run_id="run-3"), without(OLD, 5))
+    with pytest.raises(RunFailed, match="has 10 examples, and this run has 8: 2 would go"):
+        publish_data(make_target(tmp_path, "other", "run-4"), without(OLD, 2))
+
+
 def test_labels_on_a_store_do_not_meet(store: dict[str, bytes]) -> None:
     """A name that begins with another one is another label."""
     publish_data(make_target(BUCKET, "a"), OLD)
     before = {path: content for path, content in store.items() if "refresh=a/" in path}
-    publish_data(make_target(BUCKET, "a.b"), NEW)
-    publish_data(make_target(BUCKET, "a.b", "run-2"), OLD, parts=2)
+    publish_data(make_target(BUCKET, "a.b"), OLD)
+    publish_data(make_target(BUCKET, "a.b", "run-2"), NEW, parts=2)
     assert {path: content for path, content in store.items() if "refresh=a/" in path} == before
 
 

@@ -7,7 +7,8 @@ the same text; neither moments nor paths of the machine are in it.
 
 What `datasets` 5.2 makes of the front matter, and why it says what it says:
   - each config names its files (`examples/refresh=*/*.parquet`), so that whatever else lies in the folder is not read;
-  - a config without rows cannot be loaded at all ("corresponds to no data"), so only kinds with rows have one;
+  - a config without rows can be streamed only ("corresponds to no data" otherwise), so only kinds with rows have one,
+    and rejects, which every run writes: where there are none, the card loads them with `streaming=True`;
   - without `features` the first file's columns count, and a later file with one more (`raw_reply`) ends the load. With
     them a column that a file lacks is null;
   - the folder `refresh=LABEL` becomes no column. One label is loaded with `data_files="triplets/refresh=LABEL/*"`.
@@ -347,7 +348,7 @@ def dataset_card(
         for label, entry in refreshes.items()
     }
     rows = _rows_by_kind(entries)
-    kinds = [kind for kind in (*_ORDER, *sorted(set(rows) - set(_ORDER))) if rows.get(kind)]
+    kinds = [kind for kind in (*_ORDER, *sorted(set(rows) - set(_ORDER))) if rows.get(kind) or _is_always(kind, rows)]
     languages = {name for found in counts.values() for name in found.values.get("language", {})}
     if statistics is None:  # an entry of an earlier version counts none of its rows
         languages |= {name for entry in entries if "statistics" not in entry for name in _asked(entry, "language")}
@@ -358,7 +359,7 @@ def dataset_card(
         "# Text classification examples, by Textmint",
         *_introduction(rows, entries),
         *_samples(samples),
-        *_how_to_load(kinds),
+        *_how_to_load(kinds, rows),
         *_making(refreshes),
         *_refreshes(refreshes),
         *_attributes(refreshes, counts),
@@ -390,6 +391,11 @@ def _rows_by_kind(entries: Iterable[Mapping[str, Any]]) -> collections.Counter[s
     return rows
 
 
+def _is_always(kind: str, rows: Mapping[str, int]) -> bool:
+    """Is a kind shown without rows too? Rejects are, where a run has written them."""
+    return kind == "rejects" and kind in rows
+
+
 def _introduction(rows: Mapping[str, int], entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if any(_is_offline(entry) for entry in entries):
         yield (
@@ -404,7 +410,7 @@ def _introduction(rows: Mapping[str, int], entries: Sequence[Mapping[str, Any]])
     )
     yield _table(
         ("config", "rows", "what it holds"),
-        [(f"`{kind}`", f"{rows[kind]:,}", _KINDS[kind]) for kind in _ORDER if rows.get(kind)],
+        [(f"`{kind}`", f"{rows[kind]:,}", _KINDS[kind]) for kind in _ORDER if rows.get(kind) or _is_always(kind, rows)],
     )
 
 
@@ -420,10 +426,15 @@ def _samples(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         yield from (f"```json\n{_sample(row)}\n```" for row in shown)
 
 
-def _how_to_load(kinds: Sequence[str]) -> Iterator[str]:
+def _how_to_load(kinds: Sequence[str], rows: Mapping[str, int]) -> Iterator[str]:
     yield "## How to load and train"
     lines = ["from datasets import load_dataset", "", 'DATASET = "OWNER/NAME"  # or the path of this folder']
-    lines += [f'{kind} = load_dataset(DATASET, "{kind}", split="train")' for kind in kinds if kind in _KINDS]
+    lines += [
+        f'{kind} = load_dataset(DATASET, "{kind}", split="train"'
+        + (")" if rows.get(kind) else ", streaming=True)  # there are none, which is loaded by streaming only")
+        for kind in kinds
+        if kind in _KINDS
+    ]
     yield "```python\n" + "\n".join(lines) + "\n```"
     first = "triplets" if "triplets" in kinds else kinds[0] if kinds else "examples"
     yield (

@@ -151,6 +151,7 @@ class Task:
     model: str | None = None
     template: str | None = None
     settings: TaskSettings | None = None
+    first_replica: int = 0  # above 0 where other refreshes had the task before, see `flatten.Numbering`
 
 
 @_pickled_fast
@@ -158,10 +159,10 @@ class Task:
 class Draft:
     """One example that is to be written: a task and the attributes chosen for it."""
 
-    draft_id: str  # hash(task_id, replica, seed); becomes the id of the example
+    draft_id: str  # see `sample_attributes.draft_id_of`; becomes the id of the example
     task_id: str
     task: str
-    replica: int  # from 0
+    replica: int  # first_replica of the task, and on
     seed: int
     language: str
     difficulty: str
@@ -184,6 +185,7 @@ class LabelSetSeed:
     topic: str | None
     seed: int
     settings: TaskSettings | None = None
+    first_replica: int = 0  # of the task
     paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
 
 
@@ -311,6 +313,7 @@ class LabelSet:
     output_tokens: int
     seed: int
     settings: TaskSettings | None = None
+    first_replica: int = 0  # of the task; it stands among the tasks
     usage: Usage | None = dataclasses.field(default=None, compare=False, repr=False)  # counted, not written
 
 

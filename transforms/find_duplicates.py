@@ -21,20 +21,37 @@ Seen = tuple[str, str, str]
 """A text_id, the id of an example that has it, and the label that published it; "" where it is of this run."""
 
 
-def duplicates(seen: Iterable[Seen]) -> Iterator[Verdict]:
-    """Texts that were seen -> a verdict on each example of this run that is not to be kept.
+def duplicates(seen: Iterable[Seen], refresh: str = "") -> Iterator[Verdict]:
+    """Says which examples of this run are not to be kept.
 
-    What another label has published stands, the earliest label first; in this run the smallest id. So the verdict does
-    not depend on any order.
+    What another label has published stands, the earliest label first; in this run the smallest id. A text that this
+    run's label and a later one have both published, as after a first run at the same moment, stands here: so one of
+    them has it still when both run again at once. The verdict does not depend on any order.
+
+    Args:
+      seen: the texts of this run, and those that were published.
+      refresh: the label of the run.
+
+    Yields:
+      a verdict on each of those examples.
     """
     first: dict[str, tuple[bool, str, str]] = {}
-    ours = []
+    ours: list[tuple[str, str]] = []
+    found: list[Seen] = []
+    standing: set[str] = set()
     for text, id_, label in seen:
+        if label and label == refresh:
+            standing.add(text)
+            continue
+        found.append((text, id_, label))
+        if not label:
+            ours.append((text, id_))
+    for text, id_, label in found:
+        if label > refresh and text in standing:
+            continue
         rank = (not label, label, id_)
         if text not in first or rank < first[text]:
             first[text] = rank
-        if not label:
-            ours.append((text, id_))
     for text, id_ in ours:
         _, label, stands = first[text]
         if label or stands != id_:
@@ -61,8 +78,11 @@ class _KeyPublished(beam.DoFn):
 
 
 class _Compare(beam.DoFn):
+    def __init__(self, refresh: str) -> None:
+        self._refresh = refresh
+
     def process(self, group: tuple[str, Iterable[Seen]]) -> Iterator[Verdict]:
-        yield from duplicates(group[1])
+        yield from duplicates(group[1], self._refresh)
 
 
 @dataclasses.dataclass(eq=False)
@@ -71,14 +91,16 @@ class FindDuplicates(beam.PTransform):
     the id that has the text.
 
     Args:
-      published: a `PTransform` from the pipeline to the texts that other refreshes have, as `ReadPublished` gives them;
-        None: there are none.
+      published: a `PTransform` from the pipeline to the texts that refreshes have published, as `ReadPublished` gives
+        them; None: there are none.
       expected_rows: a guess at the number of texts, published ones among them; it decides in how many pieces they are
         compared.
+      refresh: the label of the run; see `duplicates`.
     """
 
     published: beam.PTransform | None = None
     expected_rows: int = _SHARD_ROWS
+    refresh: str = ""
 
     def expand(self, rows: beam.PCollection[Example | Reject]) -> beam.PCollection[Verdict]:
         shards = max(1, min(65_536, math.ceil(self.expected_rows / _SHARD_ROWS)))
@@ -91,4 +113,4 @@ class FindDuplicates(beam.PTransform):
                 | "KeyPublished" >> beam.ParDo(_KeyPublished(shards)).with_output_types(pair)
             )
             texts = (texts, published) | "AllTexts" >> beam.Flatten()
-        return texts | "GroupByText" >> beam.GroupByKey() | "Compare" >> beam.ParDo(_Compare())
+        return texts | "GroupByText" >> beam.GroupByKey() | "Compare" >> beam.ParDo(_Compare(self.refresh))

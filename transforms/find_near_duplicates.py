@@ -4,7 +4,9 @@ A text of this run is dropped if and only if
   - it is an exact copy (its normal form is equal) of one that comes before it, or
   - its exact Jaccard similarity to one that comes before it, and with which it shares a bucket, is the threshold or
     more.
-"Before" is an order of the texts themselves: those from elsewhere come before those of this run, which go by id. So the
+"Before" is an order of the texts themselves: those from elsewhere come before those of this run, which go by id. A text
+that this run's own refresh has published before comes before those of later refreshes: of two that were published at
+the same moment, and are near copies, one stands when both refreshes are made anew, at once or one by one. So the
 answer is a function of the set of texts, whatever the order of input, the bundles and the number of workers, and it is
 found in one pass. Where A ~ B and B ~ C but not A ~ C (A before B before C), B and C are both dropped, C as a copy of
 B: a verdict names one pair that can be looked at, and does not hang on what became of B. (To keep C instead would need
@@ -50,7 +52,7 @@ _STEP = "FindNearDuplicates"
 _LENGTH_BYTES: Final = 4
 
 # What a record of a shuffle is, in its first byte.
-_TEXT, _WANTED, _SENT, _COPY = b"t", b"w", b"s", b"c"
+_TEXT, _WANTED, _SENT, _COPY, _STANDS = b"t", b"w", b"s", b"c", b"p"
 
 
 def _squeeze(normal: str) -> bytes:
@@ -64,13 +66,15 @@ def _unsqueeze(squeezed: bytes) -> str:
 class _Sketch(beam.DoFn):
     """Text -> (digest, sketch and name); and, as `texts`, (name, normal form)."""
 
-    def __init__(self, banding: Banding) -> None:
+    def __init__(self, banding: Banding, refresh: str) -> None:
         self._banding = banding
+        self._refresh = refresh
 
     def process(self, text: Text) -> Iterator[Any]:
         normal = normal_form(text.text)
         node = node_of(text)
-        shingles = shingles_of(normal)
+        # What the run's own refresh has published is not compared; it says which texts of the run stand.
+        shingles = frozenset() if text.source and text.source == self._refresh else shingles_of(normal)
         # What has no shingle can only have exact copies.
         sketch = sketch_of(shingles, self._banding) if shingles else None
         packed = b"".join((sketch.marks, *sketch.bands)) if sketch else b""
@@ -79,22 +83,37 @@ class _Sketch(beam.DoFn):
             yield TaggedOutput("texts", (node, _TEXT + _squeeze(normal)))
 
 
+def _source_of(node: str) -> str:
+    """The name of a text -> where it is from; "" for one of this run."""
+    return "" if is_own(node) else twin_of(node, 1.0).source
+
+
 def _node_in(record: bytes) -> str:
     return record[_LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big") :].decode()
 
 
 class _CollapseCopies(beam.DoFn):
     """All texts of one normal form -> of the first of them (bucket, sketch and name), once a band; as `copies`, what is
-    to be dropped with it; as `found`, what is a copy of a text from elsewhere."""
+    to be dropped with it, and which texts stand; as `found`, what is a copy of a text from elsewhere."""
+
+    def __init__(self, refresh: str) -> None:
+        self._refresh = refresh
 
     def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
-        first = min(group[1], key=_node_in)
+        records: Iterable[bytes] = group[1]
+        if self._refresh:
+            records, standing = self._without_published(records)
+            for node in standing:
+                yield TaggedOutput("copies", (node, _STANDS))
+            if not records:
+                return
+        first = min(records, key=_node_in)
         node = _node_in(first)
         packed = first[_LENGTH_BYTES : -len(node.encode())]
         marks, bands = packed[:HASHES], packed[HASHES:]
         for start in range(0, len(bands), BAND_BYTES):
             yield bands[start : start + BAND_BYTES].hex(), marks + node.encode()
-        for record in group[1]:
+        for record in records:
             other = _node_in(record)
             if other == node or not is_own(other):
                 continue
@@ -102,6 +121,18 @@ class _CollapseCopies(beam.DoFn):
                 yield TaggedOutput("copies", (node, _COPY + twin_of(other, 1.0).id.encode()))
             else:
                 yield TaggedOutput("found", (twin_of(other, 1.0).id, twin_of(node, 1.0)))
+
+    def _without_published(self, records: Iterable[bytes]) -> tuple[list[bytes], list[str]]:
+        """-> the records but for those of the run's own refresh and, where there are such, those that yield to them;
+        and the names of the texts that stand."""
+        named = [(_node_in(record), record) for record in records]
+        left = [(node, record) for node, record in named if _source_of(node) != self._refresh]
+        if len(left) == len(named):
+            return [record for _, record in left], []
+        standing = [node for node, _ in left if is_own(node)]
+        if standing:
+            left = [(node, record) for node, record in left if not _source_of(node) > self._refresh]
+        return [record for _, record in left], standing
 
 
 class _PairUp(beam.DoFn):
@@ -150,18 +181,23 @@ class _SendTexts(beam.DoFn):
 class _Verify(beam.DoFn):
     """A name with its own text, those that it is to be compared with, and its exact copies -> what is to be dropped."""
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, refresh: str) -> None:
         self._threshold = threshold
+        self._refresh = refresh
         self._counters = StepCounters(_STEP)
 
     def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, Twin]]:
         node, records = group
         texts: dict[str, bytes] = {}
+        stands = False
         for record in records:
+            stands = stands or record == _STANDS
             if record[:1] == _SENT:
                 start = 1 + _LENGTH_BYTES
                 end = start + int.from_bytes(record[1:start], "big")
                 texts[record[start:end].decode()] = record[end:]
+        if stands:
+            texts = {name: text for name, text in texts.items() if not _source_of(name) > self._refresh}
         twin = None
         if own := texts.pop(node, None):
             earlier = ((name, _unsqueeze(text)) for name, text in texts.items())
@@ -192,24 +228,28 @@ class FindNearDuplicates(beam.PTransform):
 
     Args:
       threshold: two texts this alike, or more, are near copies, from 0.3 to 1; see `near_duplicates.THRESHOLD`.
+      refresh: the source of the texts that the run's own refresh has published; a text of the run that is among them
+        is not dropped for one whose source comes after this one. "": there are none.
 
     Raises:
       ValueError: the threshold is none.
     """
 
     threshold: float = THRESHOLD
+    refresh: str = ""
 
     def __post_init__(self) -> None:
         banding_for(self.threshold)
 
     def expand(self, texts: beam.PCollection[Text]) -> beam.PCollection[tuple[str, Twin]]:
-        sketched = texts | "Sketch" >> beam.ParDo(_Sketch(banding_for(self.threshold))).with_outputs(
+        sketched = texts | "Sketch" >> beam.ParDo(_Sketch(banding_for(self.threshold), self.refresh)).with_outputs(
             "texts", main="sketches"
         )
         distinct = (
             _keyed(sketched.sketches)
             | "GroupCopies" >> beam.GroupByKey()
-            | "CollapseCopies" >> beam.ParDo(_CollapseCopies()).with_outputs("copies", "found", main="buckets")
+            | "CollapseCopies"
+            >> beam.ParDo(_CollapseCopies(self.refresh)).with_outputs("copies", "found", main="buckets")
         )
         pairs = (
             _keyed(distinct.buckets)
@@ -226,7 +266,7 @@ class FindNearDuplicates(beam.PTransform):
             (sent, _keyed(distinct.copies))
             | "SentAndCopies" >> beam.Flatten()
             | "GroupByReceiver" >> beam.GroupByKey()
-            | "Verify" >> beam.ParDo(_Verify(self.threshold)).with_output_types(tuple[str, Twin])
+            | "Verify" >> beam.ParDo(_Verify(self.threshold, self.refresh)).with_output_types(tuple[str, Twin])
         )
         found = distinct.found
         found.element_type = Tuple[str, Twin]

@@ -53,35 +53,100 @@ def split_list(tasks: TaskList) -> Iterator[Task | Reject]:
         yield Reject.of_task(task, id=item_id, stage=_STEP, reason=reason, detail=detail, raw=raw)
 
 
-def first_of(found: Iterable[Task | str]) -> Iterator[Task | Reject]:
-    """All tasks of one task_id -> the one that stands for them, then a reject for each other; where another label has
-    the task, a reject for each.
+Holder = tuple[int, str, int]
+"""A refresh that has published a task: the number of its first example of it, the label, and the number after its last.
+Two of them go by the first, then by the label: the one that had the task first, or the one that counts as that."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Numbering:
+    """What is to be known of a run, to say whether it may have a task that others have, and to number its examples.
+
+    Args:
+      refresh: the label of the run.
+      examples_per_task: that it asks for.
+      is_alone: whether no other refresh was under way when it first began; what that one was about to publish could
+        not be known.
+    """
+
+    refresh: str = ""
+    examples_per_task: int = 1
+    is_alone: bool = True
+
+    def first_replica(self, task: Task, holders: Iterable[Holder]) -> int | None:
+        """Says how the run numbers its examples of a task.
+
+        A refresh that has published a task keeps its numbers, whatever others have published since: what was
+        published tells, not the order of runs. Where two have it by the same numbers, as after a first run at the same
+        moment, all but the first of them by label yield, so that one has it still when all of them run again at once.
+
+        A brainstormed task yields by being no task of this run. One of the user's own is wanted in every refresh: its
+        examples go on where the numbers of others end.
+
+        Args:
+          task: of the run.
+          holders: the refreshes that have published it, this one among them.
+
+        Returns:
+          the number of the first example; None: the task belongs to others.
+        """
+        own = min((holder for holder in holders if holder[1] == self.refresh), default=None)
+        others = [holder for holder in holders if holder[1] != self.refresh]
+        if own is not None and (not others or own < min(others)):
+            return own[0]
+        if task.source != _OWN:
+            return None if others else 0
+        if own is not None and own[0]:
+            return own[0]
+        has_first = any(first == 0 for first, _, _ in others)
+        if own is None and self.is_alone and not has_first:
+            return 0
+        wanted = (task.settings.examples if task.settings else None) or 0
+        return max((max(end, first + wanted) for first, _, end in others), default=wanted or self.examples_per_task)
+
+
+_OWN = "file"
+
+
+def first_of(found: Iterable[Task | Holder], numbering: Numbering | None = None) -> Iterator[Task | Reject]:
+    """Says what becomes of all tasks of one task_id: one stands for them, if the run may have it; the others are
+    rejects.
 
     The earliest round wins, so that more rounds never change a task that is already there; then one with settings,
     before those that say nothing; then the smallest text.
 
     Args:
-      found: the tasks, and among them the labels of other refreshes that have it.
+      found: the tasks, and among them the refreshes that have published it.
+      numbering: of the run.
+
+    Yields:
+      the task that stands for all, then a reject for each other one.
     """
-    labels: list[str] = []
+    numbering = numbering or Numbering()
+    holders: list[Holder] = []
     ordered: list[Task] = []
     for one in found:
-        if isinstance(one, str):
-            labels.append(one)
+        if isinstance(one, tuple):
+            holders.append(one)
         else:
             ordered.append(one)
-    labels.sort()
+    if not ordered:
+        return
     ordered.sort(key=_precedence)
-    if not labels:
-        yield from ordered[:1]
-    first = 0 if labels else 1
+    number = numbering.first_replica(ordered[0], holders)
+    if number is not None:
+        yield dataclasses.replace(ordered[0], first_replica=number) if number else ordered[0]
+    told = f"the same task as {ordered[0].task!r:.120}"
+    if number is None:
+        told = f"refresh={min(label for _, label, _ in holders if label != numbering.refresh)} has this task"
+    first = 0 if number is None else 1
     for place, task in enumerate(ordered[first:], start=first):
         yield Reject.of_task(
             task,
             id=stable_hash("duplicate_task", task.task_id, place),
             stage=_STEP,
             reason="duplicate",
-            detail=f"refresh={labels[0]} has this task" if labels else f"the same task as {ordered[0].task!r:.120}",
+            detail=told,
             raw=task.task,
         )
 
@@ -124,12 +189,13 @@ class _Deduplicate(beam.DoFn):
 
     FIRST = "first"
 
-    def __init__(self, count_kept: bool) -> None:
+    def __init__(self, count_kept: bool, numbering: Numbering) -> None:
         self._count_kept = count_kept
+        self._numbering = numbering
         self._counters = StepCounters(_STEP)
 
     def process(self, group: tuple[str, Iterable[Any]]) -> Iterator[Any]:
-        for task in first_of(group[1]):
+        for task in first_of(group[1], self._numbering):
             if self._count_kept or isinstance(task, Reject):
                 self._counters.outcome(task)
             yield task if isinstance(task, Reject) else beam.pvalue.TaggedOutput(self.FIRST, task)
@@ -195,9 +261,9 @@ def _twin_by_task_id(found: tuple[str, Twin]) -> tuple[str, Any]:
     return task_id_of(id_), describe(dataclasses.replace(twin, id=task_id_of(twin.id)))
 
 
-def _label_by_task_id(published: tuple[str, str, str]) -> tuple[str, Any]:
-    task_id, _, label = published
-    return task_id, label
+def _holder_by_task_id(published: tuple[str, str, int, int]) -> tuple[str, Any]:
+    task_id, label, first, end = published
+    return task_id, (first, label, end)
 
 
 @dataclasses.dataclass(eq=False)
@@ -208,10 +274,11 @@ class Flatten(beam.PTransform):
     Args:
       max_tasks: how many tasks are kept at most; None: all.
       seed: decides which, together with the tasks themselves.
-      published: a `PTransform` from the pipeline to the tasks that other refreshes have, as `ReadPublished` gives them;
-        None: there are none.
+      published: a `PTransform` from the pipeline to the tasks that refreshes have published, this one among them, as
+        `ReadPublished` gives them; None: there are none.
       near_copies: a `PTransform` from the texts of tasks to those that are near copies, each with its twin, as
         `FindNearDuplicates` gives them; None: they stay.
+      numbering: of the run.
 
     Raises:
       ValueError: `max_tasks` is less than 1.
@@ -221,6 +288,7 @@ class Flatten(beam.PTransform):
     seed: int = 42
     published: beam.PTransform | None = None
     near_copies: beam.PTransform | None = None
+    numbering: Numbering = dataclasses.field(default_factory=Numbering)
 
     def __post_init__(self) -> None:
         if self.max_tasks is not None and self.max_tasks < 1:
@@ -231,10 +299,10 @@ class Flatten(beam.PTransform):
         keyed.element_type = typehints.KV[str, typehints.Any]
         if self.published is not None:
             published = (
-                lists.pipeline | "Published" >> self.published | "KeyLabelByTaskId" >> beam.Map(_label_by_task_id)
+                lists.pipeline | "Published" >> self.published | "KeyHolderByTaskId" >> beam.Map(_holder_by_task_id)
             )
             keyed = (keyed, published) | "WithPublished" >> beam.Flatten()
-        deduplicate = beam.ParDo(_Deduplicate(self.max_tasks is None and self.near_copies is None))
+        deduplicate = beam.ParDo(_Deduplicate(self.max_tasks is None and self.near_copies is None, self.numbering))
         repeated, kept = (
             keyed
             | "GroupByTaskId" >> beam.GroupByKey()

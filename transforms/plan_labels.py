@@ -28,6 +28,7 @@ def label_set_seed(task: Task, seed: int) -> LabelSetSeed:
         topic=task.topic,
         seed=seed,
         settings=task.settings,
+        first_replica=task.first_replica,
     )
 
 
@@ -54,6 +55,7 @@ def given_label_set(task: Task, seed: int) -> LabelSet | None:
         output_tokens=0,
         seed=seed,
         settings=task.settings,
+        first_replica=task.first_replica,
     )
 
 
@@ -81,6 +83,7 @@ def read_label_set(reply: Reply) -> LabelSet | Reject:
         output_tokens=reply.output_tokens,
         seed=seed.seed,
         settings=seed.settings,
+        first_replica=seed.first_replica,
         usage=reply.usage,
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -18,37 +19,67 @@ from transforms.schema import DatasetKind, content_digest
 from transforms.texts import text_id
 
 _NAME: Final = re.compile(r"part-\d{5}-of-\d{5}-([0-9a-f]{16})\.parquet")
+_LOG = logging.getLogger("textmint")
+
 Published = tuple[str, str, str]
-"""What tells it apart (a task_id, or the `texts.text_id` of an example), its id, and the label that has it."""
+"""An example: the `texts.text_id` that tells it apart, its id, and the label that has it."""
+
+PublishedTask = tuple[str, str, int, int]
+"""A task_id, a label that has the task, the number of its first example there, and the one after its last."""
 
 
-def published_rows(kind: DatasetKind, content: bytes, label: str) -> Iterator[Published]:
-    """The content of a published file -> its rows.
+def published_rows(content: bytes, label: str) -> Iterator[Published]:
+    """Reads a published file of examples.
 
     Raises:
-      ValueError: it is no file of that dataset.
+      ValueError: it is none.
     """
-    for id_, text in _ids_and_texts(kind, content):
-        yield (id_ if kind == "tasks" else text_id(text)), id_, label
+    for id_, text, _ in _rows("examples", content):
+        yield text_id(text), id_, label
+
+
+def published_tasks(content: bytes, label: str, examples_per_task: int) -> Iterator[PublishedTask]:
+    """Reads a published file of tasks.
+
+    Args:
+      content: of the file.
+      label: that it belongs to.
+      examples_per_task: that were asked for.
+
+    Raises:
+      ValueError: it is none.
+    """
+    for id_, _, first in _rows("tasks", content):
+        yield id_, label, first, first + examples_per_task
 
 
 def published_texts(kind: DatasetKind, content: bytes, label: str) -> Iterator[Text]:
-    """The content of a published file -> the text of each of its rows.
+    """Reads the texts of a published file. Of tasks, only those that no refresh had before: the others stand there too.
 
     Raises:
       ValueError: it is no file of that dataset.
     """
-    for id_, text in _ids_and_texts(kind, content):
-        yield Text(id=id_, text=text, source=source_of(label))
+    for id_, text, first in _rows(kind, content):
+        if not first:
+            yield Text(id=id_, text=text, source=source_of(label))
 
 
-def _ids_and_texts(kind: DatasetKind, content: bytes) -> Iterator[tuple[str, str]]:
+def _rows(kind: DatasetKind, content: bytes) -> Iterator[tuple[str, str, int]]:
+    """-> id, text and, of a task, the number of its first example."""
     columns = ["task_id", "task"] if kind == "tasks" else ["id", "input_text"]
     try:
-        for batch in pq.ParquetFile(io.BytesIO(content)).iter_batches(columns=columns):
-            yield from zip(*(_strings(batch, name) for name in columns), strict=True)
+        file = pq.ParquetFile(io.BytesIO(content))
+        is_numbered = kind == "tasks" and _FIRST in file.schema_arrow.names  # not in a file of an older version
+        for batch in file.iter_batches(columns=[*columns, *([_FIRST] if is_numbered else [])]):
+            numbers = batch.column(_FIRST).to_pylist() if is_numbered else [0] * batch.num_rows
+            if not all(type(number) is int and number >= 0 for number in numbers):
+                raise ValueError(f"{_FIRST} holds what is no number")
+            yield from zip(*(_strings(batch, name) for name in columns), numbers, strict=True)
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+_FIRST = "first_replica"
 
 
 def _strings(batch: pa.RecordBatch, name: str) -> list[str]:
@@ -74,48 +105,63 @@ def check_digest(path: str, content: bytes) -> None:
 
 
 class _Read(beam.DoFn):
-    def __init__(self, kind: DatasetKind, as_texts: bool) -> None:
+    def __init__(self, kind: DatasetKind, as_texts: bool, refresh: str) -> None:
         self._kind = kind
-        self._rows = published_texts if as_texts else published_rows
+        self._refresh = refresh
+        self._as_texts = as_texts
+
+    def _rows(self, content: bytes, label: str, examples_per_task: str = "1") -> Iterator[Any]:
+        if self._as_texts:
+            return published_texts(self._kind, content, label)
+        if self._kind == "tasks":
+            return published_tasks(content, label, int(examples_per_task))
+        return published_rows(content, label)
 
     def process(self, found: listing.Row) -> Iterator[Any]:
-        path, label = found
+        path, label = found[:2]
         try:
             content = files.read_file(path)
             check_digest(path, content)
-            yield from self._rows(self._kind, content, label)
-        except FileNotFoundError:
+            yield from self._rows(content, *found[1:])
+        except (ValueError, OSError) as error:
+            if label == self._refresh:  # which is about to be written anew
+                _LOG.warning("%s cannot be read (%s); this run writes it anew", path, error)
+                return
+            if not isinstance(error, FileNotFoundError):
+                raise RunFailed(
+                    f"{path}, which refresh={label} published, cannot be read ({error}); "
+                    "take it away, or run that label again"
+                ) from None
             raise RunFailed(
                 f"{path} is gone: refresh={label} was published anew meanwhile; run the same command again"
-            ) from None
-        except (ValueError, OSError) as error:
-            raise RunFailed(
-                f"{path}, which refresh={label} published, cannot be read ({error}); "
-                "take it away, or run that label again"
             ) from None
 
 
 @dataclasses.dataclass(eq=False)
 class ReadPublished(beam.PTransform):
-    """Pipeline -> `Published`, or Text, for each task or example that other refreshes hold.
+    """Pipeline -> `PublishedTask`, `Published` or Text, for each task or example that refreshes hold.
 
     Args:
       kind: tasks or examples.
-      found: the path of each file and the label it belongs to, or a listing of these.
+      found: of each file its path, the label it belongs to and, of tasks, how many examples were asked for of each; or
+        a listing of these.
       as_texts: whether the texts themselves are wanted.
+      refresh: the label of the run. A file of it that cannot be read is told, and passed over.
 
     Raises:
-      RunFailed: while it runs, when a file cannot be read: what is in it might come again.
+      RunFailed: while it runs, when a file of another label cannot be read: what is in it might come again.
     """
 
     kind: DatasetKind
-    found: Sequence[tuple[str, str]] | listing.Listing
+    found: Sequence[listing.Row] | listing.Listing
     as_texts: bool = False
+    refresh: str = ""
 
     def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[Any]:
-        read = beam.ParDo(_Read(self.kind, self.as_texts))
+        read = beam.ParDo(_Read(self.kind, self.as_texts, self.refresh))
+        rows = PublishedTask if self.kind == "tasks" else Published
         return (
             pipeline
             | "Files" >> listing.create(self.found)
-            | "Read" >> read.with_output_types(Text if self.as_texts else Published)
+            | "Read" >> read.with_output_types(Text if self.as_texts else rows)
         )

@@ -16,37 +16,60 @@ _STEP = "SampleAttributes"
 _NO_SETTINGS = TaskSettings()
 
 
-def drafts_of(
-    task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int = 42
-) -> Iterator[Draft]:
-    """Makes the drafts of a task, replica 0 first.
+def draft_id_of(task: Task | LabelSet, place: int, seed: int, refresh: str) -> str:
+    """Says what a draft is known by, in the ledger and among the examples.
 
-    A draft depends on its task with its settings, its replica and the seed only, and of a task with a label set on that
-    too, so more examples a task leave the first ones as they were. The labels of a set are spread over the drafts as
-    `label_sets.pair_of` says, whatever their attributes.
+    A refresh that had its task first has the plain ids. Another one's hold its label, and its own count of examples
+    instead of their numbers. So no two refreshes ever ask for the same draft, however many examples each comes to ask
+    for, and though two of them may have started at the same moment and have numbered their examples alike; and a run
+    that is started again asks for what it has paid for, whatever was published since.
 
     Args:
-      task: whose settings go before the other arguments.
-      examples_per_task: how many drafts.
-      attributes: from what each attribute is picked.
+      task: whose draft it is.
+      place: which draft of the task in this refresh, from 0.
       seed: the user's.
+      refresh: the label.
+
+    Returns:
+      the id.
+    """
+    of_refresh = (refresh,) if task.first_replica else ()
+    return stable_hash("draft", task.task_id, place, seed, *of_refresh)
+
+
+def drafts_of(
+    task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int = 42, refresh: str = "base"
+) -> Iterator[Draft]:
+    """Makes the drafts of a task.
+
+    A draft depends on its task with its settings, its place among them and the seed only, of a task with a label set on
+    that too, and where another refresh had the task first on the label; so more examples a task leave the first ones as
+    they were. The labels of a set are spread over the drafts as `label_sets.pair_of` says, whatever their attributes.
+
+    Args:
+      task: with its labels or without; its settings go before the other arguments.
+      examples_per_task: how many.
+      attributes: what each attribute is picked from.
+      seed: the user's.
+      refresh: the label of the run.
 
     Yields:
-      Each draft. Where the user gives labels and none are planned, it holds them for the model to choose from.
+      the drafts, numbered from the task's `first_replica`. Where the user gives labels and none are planned, they hold
+      them for the model to choose from.
     """
     settings = task.settings or _NO_SETTINGS
     labels = task.labels if isinstance(task, LabelSet) else ()
-    for replica in range(settings.examples or examples_per_task):
-        draft_id = stable_hash("draft", task.task_id, replica, seed)
+    for place in range(settings.examples or examples_per_task):
+        draft_id = draft_id_of(task, place, seed, refresh)
         chosen = attributes.pick(draft_id)
         label, misleading_label = (
-            pair_of(labels, task_id=task.task_id, seed=seed, replica=replica) if labels else (None, None)
+            pair_of(labels, task_id=task.task_id, seed=seed, replica=place) if labels else (None, None)
         )
         yield Draft(
             draft_id=draft_id,
             task_id=task.task_id,
             task=task.task,
-            replica=replica,
+            replica=task.first_replica + place,
             seed=seed,
             language=settings.language or chosen["language"],
             difficulty=chosen["difficulty"],
@@ -59,10 +82,11 @@ def drafts_of(
 
 
 class _Sample(beam.DoFn):
-    def __init__(self, examples_per_task: int, attributes: Attributes, seed: int) -> None:
+    def __init__(self, examples_per_task: int, attributes: Attributes, seed: int, refresh: str) -> None:
         self._examples_per_task = examples_per_task
         self._attributes = attributes
         self._seed = seed
+        self._refresh = refresh
         self._counters = StepCounters(_STEP)
 
     def process(self, task: Task | LabelSet | Reject) -> Iterator[Draft | Reject]:
@@ -78,6 +102,7 @@ class _Sample(beam.DoFn):
             examples_per_task=self._examples_per_task,
             attributes=self._attributes,
             seed=self._seed,
+            refresh=self._refresh,
         )
 
     def finish_bundle(self) -> None:
@@ -93,6 +118,7 @@ class SampleAttributes(beam.PTransform):
       examples_per_task: at least 1.
       attributes: from what each attribute is picked; see `attributes.parse_attributes`, whose defaults these are.
       seed: the user's; another seed gives other drafts.
+      refresh: the label of the run; see `draft_id_of`.
 
     Raises:
       ValueError: `examples_per_task` is less than 1.
@@ -101,10 +127,11 @@ class SampleAttributes(beam.PTransform):
     examples_per_task: int = 1
     attributes: Attributes = dataclasses.field(default_factory=parse_attributes)
     seed: int = 42
+    refresh: str = "base"
 
     def __post_init__(self) -> None:
         if self.examples_per_task < 1:
             raise ValueError(f"examples_per_task is {self.examples_per_task}, but must be 1 or more")
 
     def expand(self, tasks: beam.PCollection[Task | LabelSet | Reject]) -> beam.PCollection[Draft | Reject]:
-        return tasks | "Sample" >> beam.ParDo(_Sample(self.examples_per_task, self.attributes, self.seed))
+        return tasks | "Sample" >> beam.ParDo(_Sample(self.examples_per_task, self.attributes, self.seed, self.refresh))

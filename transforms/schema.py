@@ -44,7 +44,7 @@ _RAW_REPLY: Final = column("raw_reply", _STRING, "the reply as it came")
 
 EXAMPLES: Final = pa.schema(
     [
-        column("id", _STRING, "hash of task_id, replica and seed"),
+        column("id", _STRING, "hash of task_id, replica and seed; of the refresh too where another had the task first"),
         column("task_id", _STRING, "hash of the normalised task"),
         column("task", _STRING, "the classification task, a sentence"),
         column("input_text", _STRING, "the text to classify"),
@@ -56,7 +56,7 @@ EXAMPLES: Final = pa.schema(
         column("difficulty", _STRING, "the education asked for"),
         column("clarity", _STRING, "the clarity asked for"),
         column("num_words", _STRING, "the length asked for"),
-        column("replica", _INT, "which example of its task, from 0"),
+        column("replica", _INT, "which example of its task, from 0, or from the task's first_replica"),
         column("prompt", _STRING, "the exact text sent"),
         column("template", _STRING, "the template's name and the digest of its text"),
         column("model", _STRING, "the model as served"),
@@ -76,6 +76,7 @@ TASKS: Final = pa.schema(
         _maybe("topic", _STRING, "the topic of that round; null for a file, and where there are no topics"),
         _maybe("model", _STRING, "the model as served; null for a file"),
         _maybe("template", _STRING, "the template's name and digest; null for a file"),
+        column("first_replica", _INT, "the number of its first example: 0, or on from those of other refreshes"),
     ]
 )
 

@@ -38,6 +38,7 @@ from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam import typehints
 
@@ -107,6 +108,7 @@ class Target:
       description: what else the manifest holds of this run: options, versions, when it was started.
       held_by_job: whether the lease of the label is renewed by the workers and given back by whoever publishes;
         otherwise the launcher does that.
+      replace: whether the run may have fewer examples than the label.
     """
 
     output: str
@@ -119,6 +121,7 @@ class Target:
     held_by_job: bool = False
     example_kind: Kind = "example"
     paid: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    replace: bool = False
 
     @property
     def job_lease(self) -> lease.JobLease | None:
@@ -372,9 +375,8 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
     have taken the label's place. Doing it again changes nothing.
 
     Raises:
-      RunFailed: the counts do not add up, or no example was kept; then the label keeps the data it had. (Where it had
-        none, a run without examples publishes its rejects, so that they can be looked at; that is no failure where
-        other labels have it all already.)
+      RunFailed: the counts do not add up, no example was kept, or fewer than the label has; then it keeps the data
+        that it had. (Where it had none, a run without examples publishes its rejects, so that they can be looked at.)
     """
     by_kind: dict[str, list[StagedFile]] = {kind: [] for kind in KINDS}
     for file in files:
@@ -392,8 +394,11 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             f"the counts do not add up, so nothing was published: {'; '.join(problems)}. "
             f"What was written is in {target.staging}"
         )
-    if not rows["examples"] and _has_examples(target):
+    there = published_examples(target.output, target.refresh)
+    if not rows["examples"] and there:
         raise RunFailed(f"{_no_examples(table)} The label keeps the data it had; the rejects are in {target.staging}")
+    if rows["examples"] < there and not target.replace:
+        _refuse_fewer(target, by_kind, there)
     entry = {
         **target.description,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -417,7 +422,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
         _publish_local(target, by_kind, entry)
     else:
         _publish_remote(target, by_kind, entry)
-    if not rows["examples"] and not _is_nothing_new(table):
+    if not rows["examples"]:
         raise RunFailed(f"{_no_examples(table)} The rejects are in {join(target.output, 'rejects')}")
     return entry
 
@@ -497,17 +502,62 @@ def lower_replies_told(output: str, there: Paid, left_out: Paid | None = None) -
             update_file(join(output, MANIFEST), lowered)
 
 
-def _has_examples(target: Target) -> bool:
-    for path in _files_in(join(target.output, "examples", target.label)):
-        with open_file(path) as file:
-            if pq.ParquetFile(file).metadata.num_rows:
-                return True
-    return False
+def published_examples(output: str, refresh: str) -> int:
+    """Counts the examples that a label has, by its files and not by what the manifest says of them. One that cannot be
+    read is none: the next run of the label mends it.
+
+    Raises:
+      OSError: the folder cannot be listed.
+    """
+    there = 0
+    for path, label, _ in published_files(output, "examples"):
+        if label == refresh:
+            with contextlib.suppress(pa.ArrowException, OSError), open_file(path) as file:
+                there += pq.ParquetFile(file).metadata.num_rows
+    return there
 
 
-def _is_nothing_new(table: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Was everything that came there already? Then a refresh has found nothing to add, and that is no failure."""
-    return {reason for line in table.values() for reason in line["rejected"]} == {"duplicate"}
+_ELSEWHERE: Final = r"^refresh=\S+ has this task$|of refresh=\S+$"
+"""The detail of a reject that another refresh has; see `flatten.first_of`, `find_duplicates` and `judging.describe`."""
+
+
+def _refuse_fewer(target: Target, by_kind: Mapping[str, list[StagedFile]], there: int) -> None:
+    """Raises RunFailed, unless whatever the label would lose stands in another one: that is no loss of the dataset."""
+
+    def staged(kind: DatasetKind, *columns: str) -> pa.Table:
+        return _columns_of([join(target.staging, kind, file.name) for file in by_kind[kind]], columns)
+
+    published = published_files(target.output, "examples")
+    new = staged("examples", "id")["id"]
+    rejects = staged("rejects", "id", "task_id", "detail")
+    rejects = rejects.filter(pc.match_substring_regex(rejects["detail"], _ELSEWHERE))
+    gone = _columns_of([path for path, label, _ in published if label == target.refresh], ("id", "task_id"))
+    gone = _without(gone, "id", new)
+    missing = gone.num_rows
+    gone = _without(_without(gone, "id", rejects["id"]), "task_id", rejects["task_id"].drop_null())
+    for path, label, _ in published:
+        if label != target.refresh and gone.num_rows:
+            gone = _without(gone, "id", _columns_of([path], ("id",))["id"])
+    if there - len(new) > missing - gone.num_rows:
+        raise RunFailed(
+            f"refresh={target.refresh} has {there:,} examples, and this run has {len(new):,}: {gone.num_rows:,} would "
+            "go, so nothing was published, and the label keeps the data it had. If they may go, run the same command "
+            f"again with --replace, which pays for nothing twice; what this run wrote is in {target.staging}"
+        )
+
+
+def _without(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table[column], value_set=values)))
+
+
+def _columns_of(paths: Iterable[str], columns: Sequence[str]) -> pa.Table:
+    """Some columns of Parquet files; a file that cannot be read has no rows."""
+    tables = [pa.table({name: pa.array([], pa.string()) for name in columns})]
+    for path in paths:
+        with contextlib.suppress(pa.ArrowException, OSError, KeyError), open_file(path) as file:
+            table = pq.ParquetFile(file).read(columns=list(columns))
+            tables.append(pa.table({name: table[name].cast(pa.string()) for name in columns}))
+    return pa.concat_tables(tables)
 
 
 def _no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
@@ -518,7 +568,30 @@ def _no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
     listed = (
         ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(4)) or "there were no rejects either"
     )
-    return f"not one example was kept ({listed})."
+    return f"not one example was kept ({listed}): {_remedy(reasons)}."
+
+
+_SEEN: Final = frozenset(("duplicate", "near_duplicate", "contaminated", "over_max_tasks"))
+_UNREADABLE: Final = frozenset(
+    (
+        *("empty", "blocked", "truncated", "not_json", "wrong_shape", "missing_field", "wrong_type", "empty_field"),
+        *("too_long", "too_few_labels"),
+    )
+)
+
+
+def _remedy(reasons: Mapping[str, int]) -> str:
+    """What is to be done where nothing but rejects came, by how many there are of a step and reason."""
+    if not reasons:
+        return "no task came; give more with --tasks or --task_requests"
+    if all(name.rpartition(" ")[2] in _SEEN for name in reasons):
+        return "all of it is there already; ask for more examples or tasks, for other tasks, or with another --seed"
+    reason = max(reasons, key=lambda name: reasons[name]).rpartition(" ")[2]
+    if reason == "request_failed":
+        return "run the same command again when the model answers, which asks for these only"
+    if reason in _UNREADABLE:
+        return "choose another --model or a larger --max_output_tokens, or ask once more with --retry_rejects"
+    return "look at the rejects; then change --checks, the template or the model, or ask once more with --retry_rejects"
 
 
 def _files_in(folder: str) -> list[str]:
@@ -777,21 +850,31 @@ def _is_entry(entry: Any) -> bool:
         return False
 
 
-def published_files(output: str, kind: DatasetKind, *, without: str) -> list[tuple[str, str, int]]:
-    """The dataset folder -> (path, label, rows) of each published file of a dataset, but for those of one label. On an
+def published_files(output: str, kind: DatasetKind) -> list[tuple[str, str, int]]:
+    """The dataset folder -> (path, label, rows) of each published file of a dataset. On an
     object store the manifest says which files count; rows are a guess where it does not tell them."""
     told: dict[str, int] = {
         file["path"]: file["rows"] for entry in _refreshes(output).values() for file in entry["files"].get(kind, ())
     }
     found = []
     for folder in list_folders(join(output, kind), _HIVE):
-        if folder == f"{_HIVE}{without}":
-            continue
         for file in list_files(join(output, kind, folder), "*.parquet"):
             name = f"{kind}/{folder}/{file.name}"
             if not file.name.startswith(("_", ".")) and (name in told or not told or is_local(output)):
                 found.append((file.path, folder.removeprefix(_HIVE), told.get(name, file.bytes // _ROW_BYTES)))
     return found
+
+
+def examples_asked(output: str) -> dict[str, int]:
+    """The dataset folder -> how many examples each refresh asked for of a task, where its entry in the manifest tells
+    it."""
+    asked = {}
+    for label, entry in _refreshes(output).items():
+        options = entry.get("options")
+        number = options.get("examples_per_task") if isinstance(options, dict) else None
+        if type(number) is int and number > 0:
+            asked[label] = number
+    return asked
 
 
 def _manifest_with(target: Target, entry: Mapping[str, Any], old: bytes | None) -> bytes:
