@@ -30,9 +30,10 @@ from typing import Any, Final
 
 from pipelines.backends import LLMS, SAFETY_THRESHOLDS, SERVICE_TIERS, STRUCTURED
 from pipelines.option_table import LABEL_PLAN, LABELS, is_switch, own_actions
-from pipelines.options import LABEL_PLANS, LICENSE, REFRESH
+from pipelines.options import LABEL_PLANS, REFRESH
 from pipelines.terminal import tell
 from transforms.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
+from transforms.dataset_card import LICENSE
 from transforms.judging import DUPLICATE_CHECKS
 from transforms.languages import XLM_R
 from transforms.llm.api_key import SECRET_VERSION

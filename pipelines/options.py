@@ -38,6 +38,7 @@ from pipelines.refresh_label import label_of
 from pipelines.runners import settle_runner
 from transforms import files, ledger
 from transforms.attributes import ATTRIBUTES, Attributes, ChoiceError, parse_attributes
+from transforms.dataset_card import LICENSE
 from transforms.elements import Kind
 from transforms.exclusions import EXCLUSION_SUFFIXES, ExclusionFileError, read_exclusions
 from transforms.judging import CONTAMINATED, DUPLICATE_CHECKS
@@ -60,7 +61,6 @@ from transforms.tasks import SETTINGS, TASK_SUFFIXES, TaskFileError, TaskSurvey,
 
 REFRESH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a label of --refresh looks like."""
-LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,39}")
 LABEL_PLANS: Final = ("free", "planned")
 """What --labels may be."""
 _CHECKS: Final = Checks()

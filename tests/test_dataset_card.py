@@ -15,6 +15,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.option_error import OptionError
+from pipelines.options import parse
 from tests.helpers import rows_of, run_main, shuffled
 from transforms.dataset_card import (
     CARD,
@@ -453,3 +455,18 @@ def test_statistics_do_not_depend_on_order_and_survive_json() -> None:
             counts[name] = counts.get(name, 0) + 1
     assert Statistics.of_counts({**counts, "ParseJSON/kept": 200}).values == found.values
     assert Statistics.of_json(None) == Statistics(values={})
+
+
+@pytest.mark.parametrize("license_", ["gpl-2.0+", "cc-by-4.0", "no", "1.0", "0x1", "null", "a" * 64])
+def test_a_license_that_the_options_take_stands_in_the_card(license_: str, tmp_path: Path) -> None:
+    """It would be left without one, with a warning at the end of a run that was paid for."""
+    parse([f"--license={license_}", f"--output={tmp_path}"])
+    assert front_matter(dataset_card(make_manifest(), license=license_))["license"] == license_
+
+
+@pytest.mark.parametrize("license_", ["", "MIT", "mit\n", "-mit", "a" * 65, "x: y"])
+def test_what_is_no_license_is_refused_by_both(license_: str) -> None:
+    with pytest.raises(OptionError, match="--license is"):
+        parse([f"--license={license_}"])
+    with pytest.raises(ValueError, match="license is"):
+        dataset_card(make_manifest(), license=license_)

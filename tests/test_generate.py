@@ -607,7 +607,7 @@ def test_a_task_for_which_the_template_cannot_be_filled_is_a_reject(tmp_path: Pa
     (tmp_path / "tasks.txt").write_text("Sort bees\nSort hives\n")
     (tmp_path / "mine.jinja2").write_text("{{ task }}\n{{ 1 // (task|length - 10) }}")
     flags = (f"--tasks={tmp_path / 'tasks.txt'}", f"--example_template={tmp_path / 'mine.jinja2'}")
-    done = run_main("generate", *flags, f"--output={tmp_path / 'out'}")
+    done = run_main("generate", *flags, "--examples_per_task=1", f"--output={tmp_path / 'out'}")
     ok(done)
     (reject,) = rows_of(tmp_path / "out", "rejects")
     assert (reject["task"], reject["stage"], reject["reason"]) == ("Sort hives", "BuildPrompt", "template_failed")

@@ -526,7 +526,7 @@ BAD: dict[str, list[str]] = {
     "model": ["", " ", "a\nb"],
     "verify_model": ["", "  "],
     "refresh": ["", "a/b", "..", ".a", "a" * 65, "a b", "a\n"],
-    "license": ["", "MIT License", "CC-BY", "a" * 41],
+    "license": ["", "MIT License", "CC-BY", "a" * 65],
     **{name: ["", "maybe", "yes", "1", "true ", "true,false", "on"] for name in SWITCHES},
     **{
         name: ["", "x", "flex ", "auto,never", "off"]

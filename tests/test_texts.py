@@ -9,8 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.helpers import make_example
+from transforms.label_sets import clean_labels
 from transforms.parsing import clean_text
-from transforms.texts import normalise_text, text_id
+from transforms.quality import Checks, find_fault
+from transforms.texts import columns_of, normalise_text, text_id
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=30)  # lone surrogates too
 WHOLE = st.text(max_size=30)
@@ -89,3 +92,20 @@ def test_the_hash_is_pinned() -> None:
     """Another value would make every text that other refreshes hold a new one."""
     assert text_id("It rains.") == text_id(" IT\trains.") == "49364569cc81eb2b52b2395a96d84f8f"
     assert text_id("") == "8950f0bed05f18a5bca5cb413f10b7b2"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("", 0), ("refund", 6), ("名前", 4), ("Ｒ", 2), ("e\u0301te\u0301", 3), ("ばば", 4), ("は" + "\u3099", 2)],
+)
+def test_columns(text: str, columns: int) -> None:
+    assert columns_of(text) == columns
+
+
+@pytest.mark.parametrize("width", [100, 101])
+def test_label_sets_and_checks_measure_alike(width: int) -> None:
+    """A set would else be planned whose rows are all refused, or a label be left out that rows may have."""
+    label = "e\u0301" * width
+    example = make_example(label=label, misleading_label="other")
+    fault = find_fault(example, Checks(names=("label_too_long",), max_label_columns=100))
+    assert (fault is None) == (label in clean_labels([label])) == (width == 100)

@@ -39,6 +39,8 @@ MARK: Final = "<!-- Written by textmint at the end of a run. Without this line, 
 TEXTS: Final = "sentence-transformers"
 """The config of the triplets' three texts alone: the losses of sentence-transformers train on every column they get."""
 
+LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
+"""What an identifier of a license looks like, in --license and in the card."""
 COUNTED: Final = ("language", "difficulty", "clarity", "num_words", "model")
 """The columns of examples whose values are counted."""
 
@@ -337,7 +339,7 @@ def dataset_card(
     Raises:
       ValueError: the license is no identifier.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", license):
+    if not LICENSE.fullmatch(license):
         raise ValueError(f"license is {license!r}; it must be an identifier such as cc-by-4.0")
     refreshes: dict[str, Mapping[str, Any]] = dict(sorted(manifest["refreshes"].items()))
     entries = list(refreshes.values())

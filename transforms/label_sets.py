@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from transforms.identity import stable_hash
 from transforms.labels import normal_form
-from transforms.texts import clean_text
+from transforms.texts import clean_text, columns_of
 
 MIN_LABELS: Final = 2
 MAX_LABELS: Final = 20
@@ -84,11 +83,6 @@ def spelled_as(label: str, labels: tuple[str, ...]) -> str | None:
 @functools.lru_cache(maxsize=64)  # the replies for a task come near each other
 def _by_form(labels: tuple[str, ...]) -> dict[str, str]:
     return {normal_form(label): label for label in labels}
-
-
-def columns_of(label: str) -> int:
-    """Returns how many columns a label takes in a terminal; an East Asian wide character takes two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in label)
 
 
 def pair_of(labels: tuple[str, ...], *, task_id: str, seed: int, replica: int) -> tuple[str, str]:

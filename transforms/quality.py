@@ -19,6 +19,7 @@ from transforms.elements import Example
 from transforms.labels import normal_form
 from transforms.language_identification import MIN_BYTES, MIN_CONFIDENCE, judge
 from transforms.languages import NAMES, UnknownLanguage
+from transforms.texts import columns_of
 from transforms.words import count_words, fold, holds, is_telling, is_unspaced, spaced
 
 CHECKS: Final = (
@@ -262,16 +263,10 @@ def _label_too_long(row: _Row, checks: Checks) -> str | None:
     for which, label in _labels(row.example):
         if len(label) * 2 <= checks.max_label_columns:
             continue
-        columns = len(label) if label.isascii() else sum(map(_columns, label))
+        columns = columns_of(label)
         if columns > checks.max_label_columns:
             return f"the {which} is {columns:,} columns wide, at most {checks.max_label_columns} fit: {label[:60]!r}"
     return None
-
-
-def _columns(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _labels(example: Example) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 
 from transforms.elements import Task, TaskSettings
 from transforms.identity import stable_hash
-from transforms.label_sets import columns_of, own_labels
+from transforms.label_sets import own_labels
 from transforms.labels import normal_form
 from transforms.languages import find_language
 from transforms.text_files import decoded_lines, json_lines
-from transforms.texts import clean_text, normalise_text
+from transforms.texts import clean_text, columns_of, normalise_text
 
 MAX_TASK_CHARS: Final = 2_000
 MAX_EXAMPLES: Final = 1_000_000

@@ -11,6 +11,24 @@ _LAYOUT = "\n\t"
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # Persian, Hindi and emoji are spelled with them
 
 
+def columns_of(text: str) -> int:
+    """Measures how wide a text is.
+
+    Args:
+      text: any.
+
+    Returns:
+      How many columns it takes in a terminal: an East Asian wide character takes two, a combining mark none.
+    """
+    if text.isascii():
+        return len(text)
+    return sum(_columns(char) for char in text if not unicodedata.combining(char))
+
+
+def _columns(char: str) -> int:
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
 def clean_text(text: str) -> str:
     """Any text -> the text as it can be stored: surrogate pairs joined, lone surrogates replaced by U+FFFD.
 
