@@ -416,7 +416,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             if by_kind[kind]
         },
     }
-    _manifest_with(target, entry, None)  # what cannot be written down is found before any folder is exchanged
+    _manifest_of({target.refresh: entry})  # what cannot be written down is found before any folder is exchanged
     _require_lease(target)
     if is_local(target.output):
         _publish_local(target, by_kind, entry)
