@@ -38,7 +38,7 @@ YAML = ["apache-beam[yaml]>=2.77,<3"]
 TRAIN = [
     "accelerate>=1,<2",
     "datasets>=5,<6",
-    "sentence-transformers>=6,<7",
+    "sentence-transformers>=6.2,<7",  # the cache of gradients as a part for losses of one's own
     "torch>=2.6,<3",
 ]
 # What builds the wheel, and the editable install.

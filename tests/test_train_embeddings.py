@@ -95,6 +95,30 @@ def test_without_repeated_labels_it_is_that_of_the_library(script: Any) -> None:
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
+def test_the_cache_of_gradients_changes_neither_loss_nor_gradients(script: Any) -> None:
+    import torch
+
+    class Linear(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(7, 4, generator=torch.Generator().manual_seed(2)))
+
+        def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+            return {"sentence_embedding": features["input_ids"] @ self.weight}
+
+    labels = torch.tensor([[0, 2, 10, 12], [2, 0, 12, 10], [4, 5, 14, 10], [6, 7, 16, 17], [0, 9, 10, 19]])
+    found = []
+    for mini_batch_size in (None, 2):
+        model = Linear()
+        generator = torch.Generator().manual_seed(1)
+        features = [{"input_ids": torch.randn(5, 7, generator=generator)} for _ in range(3)]
+        loss = script.MaskedRankingLoss(model, 0.1, mini_batch_size)(features, labels)
+        loss.backward()
+        found.append((loss.item(), model.weight.grad))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-5) and found[0][1].any()
+
+
 def test_masked_candidates_get_no_gradient(script: Any) -> None:
     import torch
 
@@ -116,16 +140,20 @@ WORDS = {
 }
 
 
+TASKS = 20
+
+
 def make_output(folder: Path, rows: int = 160) -> Path:
     """A dataset folder whose labels can be learned: each goes with one word of the text."""
     triplets = []
     for number in range(rows):
         row_id = stable_hash("row", number)
-        task = sorted(WORDS)[number % 2]
-        words = sorted(WORDS[task])
+        kind = sorted(WORDS)[number % 2]
+        words = sorted(WORDS[kind])
         place = fraction("word", row_id) % len(words)
         other = words[(place + 1 + fraction("other", row_id) % (len(words) - 1)) % len(words)]
-        label, misleading = WORDS[task][words[place]], WORDS[task][other]
+        label, misleading = WORDS[kind][words[place]], WORDS[kind][other]
+        task = f"{kind} {number % TASKS}"
         triplets.append(
             Triplet(
                 anchor=anchor_of(task, f"This is about something {words[place]} again, number {number % 7}."),
@@ -179,12 +207,14 @@ def test_it_trains(tmp_path: Path) -> None:
     output = make_output(tmp_path / "output")
     texts = [word for task, words in WORDS.items() for word in (task, *words, *words.values())]
     model = make_model(
-        tmp_path / "tiny", [*texts, "Instruct: Query: This is about something again, number 0 1 2 3 4 5 6."]
+        tmp_path / "tiny",
+        [*texts, "Instruct: Query: This is about something again, number " + " ".join(map(str, range(TASKS))) + "."],
     )
+    (model / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n")
     done = subprocess.run(
         [
             *(sys.executable, str(SCRIPT), str(output), f"--model={model}", f"--save={tmp_path / 'trained'}"),
-            *("--steps=100", "--batch_size=16", "--learning_rate=0.003"),
+            *("--epochs=12", "--batch_size=16", "--mini_batch_size=8", "--learning_rate=0.003"),
         ],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "CUDA_VISIBLE_DEVICES": ""},
         cwd=tmp_path,
@@ -199,6 +229,14 @@ def test_it_trains(tmp_path: Path) -> None:
     assert found is not None
     # a word tells the label, so that what was not trained on is found too
     assert float(found[2]) > max(90, float(found[1]))
+    assert (
+        done.stdout.index("before step 1: loss")
+        < done.stdout.index("eval_loss")
+        < done.stdout.index("rows to train on")
+    )
+    card = (tmp_path / "trained" / "README.md").read_text("utf-8")
+    assert "\nbase_model: tiny\n" in card and "\nlicense: mit\n" in card
+    assert not (tmp_path / "trained-checkpoints").exists()
     assert (tmp_path / "trained" / "modules.json").is_file() and (tmp_path / "trained" / "model.safetensors").is_file()
 
 
@@ -223,15 +261,47 @@ def test_what_is_the_same_gets_the_same_number(script: Any) -> None:
     assert others[1][2] == good and not {*others[1][:2], others[1][3]} & {a, b, good, bad}
 
 
-def test_the_rows_kept_aside_are_a_tenth_and_always_the_same(script: Any) -> None:
+def test_the_tasks_kept_aside_are_a_tenth_and_always_the_same(script: Any) -> None:
     from datasets import Dataset
 
-    rows = [triplet_row(number) for number in range(500)]
+    rows = [triplet_row(number, task_id=stable_hash("task", number % 100)) for number in range(500)]
     trained, aside = script.split(Dataset.from_list(rows))
     assert sorted([*trained["id"], *aside["id"]]) == sorted(row["id"] for row in rows)
-    assert 30 < len(aside) < 70
+    assert not set(trained["task_id"]) & set(aside["task_id"])  # or it would be tried on what it has seen
+    assert 3 <= len(set(aside["task_id"])) <= 20
     backwards = script.split(Dataset.from_list(rows[::-1]))[1]
     assert set(backwards["id"]) == set(aside["id"])
+
+
+@pytest.mark.parametrize("tasks", [2, 3])
+def test_of_few_tasks_one_is_kept_aside(script: Any, tasks: int) -> None:
+    from datasets import Dataset
+
+    rows = [triplet_row(number, task_id=stable_hash("task", number % tasks)) for number in range(30)]
+    trained, aside = script.split(Dataset.from_list(rows))
+    assert len(set(aside["task_id"])) == 1 and len(set(trained["task_id"])) == tasks - 1
+
+
+def test_a_run_that_was_stopped_goes_on(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from datasets import load_dataset
+    from sentence_transformers import SentenceTransformer
+
+    output = make_output(tmp_path / "output", 40)
+    model = make_model(tmp_path / "tiny", ["a"])
+    rows, aside = (
+        script.with_labels(part) for part in script.split(load_dataset(str(output), "triplets", split="train"))
+    )
+    given = {"epochs": 1, "batch_size": 8, "mini_batch_size": 8, "learning_rate": 1e-3, "seed": 1}
+    checkpoints = tmp_path / "saved-checkpoints"
+    assert script.train(SentenceTransformer(str(model)), rows, aside, steps=2, checkpoints=checkpoints, **given) == 2
+    with pytest.raises(SystemExit):
+        script.main([str(output), f"--model={model}", f"--save={tmp_path / 'saved'}"])
+    assert "add --resume to go on" in capsys.readouterr().err
+    script.main(
+        [str(output), f"--model={model}", f"--save={tmp_path / 'saved'}", "--steps=4", "--batch_size=8", "--resume"]
+    )
+    assert "; 4 steps" in capsys.readouterr().out
+    assert (tmp_path / "saved" / "modules.json").is_file() and not checkpoints.exists()
 
 
 def test_too_few_rows_are_told(
@@ -239,8 +309,9 @@ def test_too_few_rows_are_told(
 ) -> None:
     from datasets import Dataset
 
-    monkeypatch.setattr(script, "load_dataset", lambda *_, **__: Dataset.from_list([triplet_row(0)]))
+    row = triplet_row(0, task_id=stable_hash("task", 0))
+    monkeypatch.setattr(script, "load_dataset", lambda *_, **__: Dataset.from_list([row]))
     with pytest.raises(SystemExit) as ended:
         script.main(["output"])
     assert ended.value.code == 2
-    assert "output has too few rows" in capsys.readouterr().err.splitlines()[-1]
+    assert "output has too few tasks" in capsys.readouterr().err.splitlines()[-1]
