@@ -13,6 +13,7 @@ from pipelines.nearest import hint
 from pipelines.option_error import OptionError
 from transforms.llm.api_key import SecretUnreadable, check_secret_version, fetch_key
 from transforms.llm.base import Backend, RequestError
+from transforms.llm.urls import holds_secret, is_http_url, shown_url
 
 SAFETY_THRESHOLDS: Final = ("BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_LOW_AND_ABOVE", "OFF")
 SERVICE_TIERS: Final = ("flex", "standard", "priority")
@@ -57,7 +58,7 @@ def backend_of(typed: Mapping[str, Any], cloud: Any, workers: Workers = "here") 
     if typed["vertex_endpoint"] and name != "vertex-endpoint":
         problems.append(f"--vertex_endpoint is an option of --llm=vertex-endpoint, not of --llm={name}")
     if typed["base_url"] is not None and (problem := _url_problem(typed["base_url"])):
-        problems.append(f"--base_url is {_without_secrets(typed['base_url'])!r}: {problem}")
+        problems.append(f"--base_url is {shown_url(typed['base_url'])!r}: {problem}")
     if problems:
         raise OptionError(*problems)
     try:
@@ -111,23 +112,16 @@ def _not_one_of(option: str, value: str, values: tuple[str, ...]) -> str:
 
 
 def _url_problem(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        port = parts.port  # raises where it is no number
-    except ValueError as error:
-        return str(error)
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or re.search(r"\s", url):
+    if holds_secret(url):
+        return (
+            "holds a user name, a password or a key, which would stand in the manifest; keys come from the environment"
+        )
+    if not is_http_url(url):
         return "not a URL such as http://127.0.0.1:8000/v1"
-    if parts.username or parts.password:
-        return "holds a user name or password, which would stand in the manifest; keys come from the environment"
+    parts = urlsplit(url)
     if parts.fragment or (parts.query and not re.fullmatch(r"api-version=[\w.-]+", parts.query)):
         return "holds a query or fragment that is not api-version=...; it is only the part before the route"
     return None
-
-
-def _without_secrets(url: str) -> str:
-    """What was typed as a URL -> the same without what may be a password or a key."""
-    return re.sub(r"//[^/]*@", "//...@", url.partition("?")[0].partition("#")[0])
 
 
 def _shared(typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,9 +163,7 @@ def _openai(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
     model = _model(typed, "gpt-4.1-mini")
     base_url = typed["base_url"] or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
     if problem := _url_problem(base_url):
-        raise OptionError(
-            f"OPENAI_BASE_URL is {_without_secrets(base_url)!r}: {problem}; export another, or set --base_url"
-        )
+        raise OptionError(f"OPENAI_BASE_URL is {shown_url(base_url)!r}: {problem}; export another, or set --base_url")
     secret, has_key = typed["api_key_secret"], bool(os.environ.get("OPENAI_API_KEY"))
     wants_key = urlsplit(base_url).hostname == "api.openai.com"
     if secret is None and workers == "containers" and wants_key:

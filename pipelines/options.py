@@ -45,6 +45,7 @@ from transforms.judging import CONTAMINATED, DUPLICATE_CHECKS
 from transforms.llm.base import Backend
 from transforms.llm.engine import Settings
 from transforms.llm.limiter import Limits
+from transforms.llm.urls import shown_url
 from transforms.near_duplicates import LEAST_THRESHOLD
 from transforms.prompt_template import (
     BRAINSTORM_VARIABLES,
@@ -292,7 +293,7 @@ def _full_parser(base: type[argparse.ArgumentParser], **settings: Any) -> argpar
 
 def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
     if not argument.startswith("-"):
-        return f"unexpected argument {argument!r}: options are written --name=value"
+        return f"unexpected argument {shown_url(argument)!r}: options are written --name=value"
     name = " ".join(argument.split("=", 1)[0].split())
     own = [option for action in own_actions() for option in action.option_strings]
     every = [option for action in parser._actions for option in action.option_strings]

@@ -16,6 +16,7 @@ from transforms.llm.base import Backend
 from transforms.llm.gemini import GeminiBackend
 from transforms.llm.offline import OfflineBackend
 from transforms.llm.openai import OpenAIBackend
+from transforms.llm.urls import shown_url
 from transforms.llm.vertex_endpoint import VertexEndpointBackend
 
 DEFAULTS: dict[str, Any] = {
@@ -263,7 +264,7 @@ URLS += ["http://host:port/v1", "http://[::1/v1", "http://host:0/v1", "http://ho
 @pytest.mark.parametrize("typed", BACKENDS[1:], ids=lambda typed: str(typed["llm"]))
 @pytest.mark.parametrize("url", URLS)
 def test_a_url_that_is_none(typed: dict[str, Any], url: str) -> None:
-    assert problem(**{**typed, "base_url": url}).startswith(f"--base_url is {url!r}: ")
+    assert problem(**{**typed, "base_url": url}).startswith(f"--base_url is {shown_url(url)!r}: ")
 
 
 @pytest.mark.parametrize("typed", BACKENDS[1:], ids=lambda typed: str(typed["llm"]))

@@ -7,15 +7,18 @@ of each back end.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import email.utils
 import gzip
 import json
+import queue
 import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import google.auth
 import google.oauth2.credentials
@@ -25,8 +28,9 @@ from hypothesis import strategies as st
 
 from tests.helpers import Script
 from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, RequestError, Throttled, Transient
+from transforms.llm.engine import Done, Engine, Settings
 from transforms.llm.gemini import GeminiBackend
-from transforms.llm.http import DETAIL_CHARS, fault_of, filter_of, finish_of, meaning_of, one_line, wait_of
+from transforms.llm.http import DETAIL_CHARS, fault_of, filter_of, finish_of, masked, meaning_of, one_line, wait_of
 from transforms.llm.openai import OpenAIBackend
 from transforms.llm.vertex_endpoint import VertexEndpointBackend
 
@@ -50,20 +54,24 @@ class Endpoint:
         self.says = (status, headers or {}, body if isinstance(body, bytes) else json.dumps(body).encode())
         self.script.seen.clear()
 
-        async def run() -> Answer:
-            session = await _backend(name, self.script.url).open()
-            try:
-                return await session.generate(
-                    Request(request_id="r", kind="example", text="Write.", seed=1, variables={})
-                )
-            finally:
-                await session.aclose()
+        return answer(name, self.script.url)
 
+
+def answer(name: str, url: str) -> Any:
+    """-> the answer, or the error, of one request to a URL."""
+
+    async def run() -> Answer:
+        session = await _backend(name, url).open()
         try:
-            return asyncio.run(run())
-        except RequestError as error:
-            assert KEY not in error.detail + repr(error) and "\n" not in error.detail
-            return error
+            return await session.generate(Request(request_id="r", kind="example", text="Write.", seed=1, variables={}))
+        finally:
+            await session.aclose()
+
+    try:
+        return asyncio.run(run())
+    except RequestError as error:
+        assert KEY not in error.detail + repr(error) and "\n" not in error.detail
+        return error
 
 
 def _backend(name: str, url: str) -> Backend:
@@ -522,3 +530,61 @@ def test_a_reply_that_is_too_large_is_refused_before_it_is_held(
 def test_an_encoding_that_nobody_asked_for_is_not_opened(endpoint: Endpoint, name: str, encoding: str) -> None:
     found = endpoint.ask(name, 200, b"\x28\xb5\x2f\xfd" * 100, {"Content-Encoding": encoding})
     assert isinstance(found, Transient)
+
+
+# ------------------------------------------------------------------------------------------------------------ proxies
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_every_back_end_goes_through_the_proxy_of_the_environment(
+    endpoint: Endpoint, name: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = endpoint.script.url.replace("//", "//me:pw@")
+    monkeypatch.setenv(variable, place)
+    endpoint.says = (200, {}, b"{}")
+    endpoint.script.seen.clear()
+    answer(name, "http://model.example")
+    (sent,) = endpoint.script.seen
+    assert sent[1].startswith("http://model.example/")
+    assert sent[2]["Proxy-Authorization"] == "Basic bWU6cHc="
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8, model.example:80")
+    answer(name, "http://model.example")
+    assert len(endpoint.script.seen) == 1
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_no_key_for_this_machine_goes_through_a_proxy(
+    endpoint: Endpoint, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    found = endpoint.ask(name, 500, {})
+    assert isinstance(found, Transient) and "500" in found.detail and len(endpoint.script.seen) == 1
+
+
+# --------------------------------------------------------------------------------------------------- keys in replies
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("form", [KEY, base64.b64encode(KEY.encode()).decode(), quote(KEY.replace("-", "/"), safe="")])
+def test_a_reply_that_quotes_the_key_is_kept_without_it(endpoint: Endpoint, name: str, form: str) -> None:
+    """Whatever is written stems from what the engine hands on: the ledger, rows, rejects, the card."""
+    key = KEY.replace("-", "/") if "%2F" in form else KEY
+    assert masked(f"It says {form}.", [key]) == "It says [key]."
+    chat = {"choices": [{"message": {"content": f"It says {KEY}."}}], "model": f"m-{KEY}"}
+    google_ = {"candidates": [{"content": {"parts": [{"text": f"It says {KEY}."}]}}], "modelVersion": f"m-{KEY}"}
+    endpoint.says = (200, {}, json.dumps(google_ if name == "gemini" else chat).encode())
+    engine = Engine(_backend(name, endpoint.script.url), Settings())
+    done: queue.SimpleQueue[Done[str]] = queue.SimpleQueue()
+    try:
+        engine.submit(Request(request_id="r", kind="example", text="Write.", seed=1, variables={}), "t", done)
+        found = done.get(timeout=10).answer
+    finally:
+        engine.close()
+    assert found is not None and (found.text, found.model) == ("It says [key].", "m-[key]")
+
+
+@pytest.mark.parametrize("word", ["EMPTY", "ollama", "not-needed", "lm-studio", "x", ""])
+def test_a_word_in_the_place_of_a_key_stays_in_texts(word: str) -> None:
+    assert masked(f"The set is {word}.", [word]) == f"The set is {word}."

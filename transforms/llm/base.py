@@ -101,7 +101,8 @@ class Doomed(RequestError):
 
 @runtime_checkable
 class Session(Protocol):
-    """An open back end: one client with its connections, living on one event loop."""
+    """An open back end: one client with its connections, living on one event loop. Where it holds keys or tokens, a
+    method `secrets` lists them, and they are masked in whatever comes."""
 
     async def generate(self, request: Request) -> Answer:
         """Request -> Answer. Called many times at once on one event loop. It does not retry and sets no total

@@ -20,6 +20,7 @@ import math
 import os
 import queue
 import threading
+from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from transforms.elements import Kind, PaidReply
@@ -38,6 +39,7 @@ from transforms.llm.base import (
     Transient,
     fingerprint_of,
 )
+from transforms.llm.http import masked
 from transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
 from transforms.llm.reject_rate import MOST, Fault, RejectRate
 from transforms.texts import clean_name, clean_text
@@ -426,7 +428,7 @@ class Engine:
         answer: Answer | None = None
         error: RequestError | None = None
         try:
-            answer = _storable(await self._answer(job.request))
+            answer = _storable(await self._answer(job.request), self._secrets())
         except RequestError as raised:
             error = raised
         except (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt) as raised:
@@ -484,6 +486,10 @@ class Engine:
                 self._writer.append(row)
             except Exception as error:  # whatever it is, the element must not be lost
                 self._give_up(_unwritable(self._ledger, error))
+
+    def _secrets(self) -> Sequence[str]:
+        listed = getattr(self._session, "secrets", None)
+        return listed() if listed is not None else ()
 
     async def _answer(self, request: Request) -> Answer:
         if self._session is None:
@@ -654,9 +660,15 @@ class Engine:
             job.done.put(done)
 
 
-def _storable(answer: Answer) -> Answer:
-    """An answer, as it came -> the same as it can be stored: clean text, and counts that a column can hold."""
-    text, model = clean_text(answer.text), clean_name(answer.model)
+def _storable(answer: Answer, secrets: Sequence[str] = ()) -> Answer:
+    """An answer, as it came -> the same as it can be stored: clean text, counts that a column can hold, and no secret
+    that the process was given, should the endpoint quote one. All that is written stems from here: the ledger, rows,
+    rejects, the card.
+
+    A row may so depend on the key; but a reply that quotes the key depends on it by itself, and the mask takes that
+    dependence away.
+    """
+    text, model = clean_text(masked(answer.text, secrets)), clean_name(masked(answer.model, secrets))
     prompt, output = min(answer.prompt_tokens, _MOST_TOKENS), min(answer.output_tokens, _MOST_TOKENS)
     if (text, model, prompt, output) == (answer.text, answer.model, answer.prompt_tokens, answer.output_tokens):
         return answer

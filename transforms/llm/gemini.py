@@ -21,15 +21,12 @@ import json
 import logging
 import os
 import re
-import urllib.request
 from collections.abc import Collection, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import google.auth
 import google.auth.exceptions
-import yarl
 from google import genai
 from google.genai import types
 from google.genai.client import DebugConfig
@@ -42,6 +39,7 @@ from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
 from transforms.llm.reply_text import content_text, said
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import LISTS, json_schema
+from transforms.llm.urls import holds_secret, is_http_url, proxy_for, shown_url
 
 SAFETY_THRESHOLDS: Final = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
 """https://ai.google.dev/api/generate-content#HarmBlockThreshold"""
@@ -247,16 +245,10 @@ def check_url(url: str) -> None:
     Raises:
       ValueError: it is no absolute http or https URL, or holds a password, a query or a fragment.
     """
-    shown = re.sub(r"//[^/]*@", "//...@", url.partition("?")[0])
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or re.search(r"\s", url):
-        raise ValueError(f"base_url is a URL such as https://gateway.example, not {shown!r}")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(f"base_url has no password, query or fragment: {shown!r}")
+    if not is_http_url(url):
+        raise ValueError(f"base_url is a URL such as https://gateway.example, not {shown_url(url)!r}")
+    if holds_secret(url) or re.search("[?#]", url):
+        raise ValueError(f"base_url has no password, key, query or fragment: {shown_url(url)!r}")
 
 
 def response_schema(kind: Kind) -> dict[str, Any]:
@@ -306,15 +298,13 @@ class GeminiSession:
         self._credentials = credentials
         self._clients: dict[tuple[Kind, frozenset[str]], genai.Client] = {}
         self._concessions = Concessions(backend.root_url())
-        proxy, proxy_auth = _proxy_of(backend.root_url())
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the engine limits what is in flight
             response_class=http.bounded(backend.max_reply_bytes),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,  # the environment was looked at once, above
+            trust_env=False,  # the environment is looked at here, once
+            proxy=proxy_for(backend.root_url()),
             raise_for_status=_check_status,
-            proxy=proxy,
-            proxy_auth=proxy_auth,
         )
 
     def __repr__(self) -> str:
@@ -419,9 +409,13 @@ class GeminiSession:
         self._clients[kind, sent] = client
         return client
 
-    def _line(self, text: str) -> str:
+    def secrets(self) -> list[str]:
+        """Lists what no text that is kept may hold."""
         token = self._key or getattr(self._credentials, "token", None)
-        return http.one_line(text, http.secret_pattern([token] if isinstance(token, str) else []))
+        return [token] if isinstance(token, str) else []
+
+    def _line(self, text: str) -> str:
+        return http.one_line(text, http.secret_pattern(form for each in self.secrets() for form in http.forms_of(each)))
 
     def _said(self, fault: http.Fault) -> str:
         return self._line(f"{fault.status} {fault.state}: {fault.message}".replace(" :", ":"))
@@ -472,15 +466,6 @@ class GeminiSession:
         if isinstance(error, ValueError):  # JSON or UTF-8 of an error's body
             return Transient(f"the reply cannot be read: {say}")
         return Transient(f"the client failed: {say}")
-
-
-def _proxy_of(url: str) -> tuple[yarl.URL | None, aiohttp.BasicAuth | None]:
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if not proxy or urllib.request.proxy_bypass(parts.netloc):
-        return None, None
-    found = yarl.URL(proxy if "//" in proxy else f"http://{proxy}")
-    return found.with_user(None), aiohttp.BasicAuth.from_url(found)
 
 
 # --------------------------------------------------------------------------------------------------- reading refusals

@@ -14,20 +14,24 @@ and error bodies as users quote them in the trackers of clients and gateways.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import email.utils
+import functools
 import json
 import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal
-
-import aiohttp
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import quote, unquote
 
 from transforms.elements import FinishReason
 from transforms.llm.base import Doomed, Refused, RequestError, Throttled, Transient
+
+if TYPE_CHECKING:
+    import aiohttp
 
 # ------------------------------------------------------------------------------------------------- the size of a reply
 
@@ -48,6 +52,8 @@ def bounded(most_bytes: int) -> type[aiohttp.ClientResponse]:
     Returns:
       A class whose `read`, and all that stands on it, raises ReplyTooLarge.
     """
+
+    import aiohttp  # here, since options are read where nothing is asked
 
     class Bounded(aiohttp.ClientResponse):
         async def read(self) -> bytes:
@@ -79,6 +85,36 @@ _KEYS: Final = (
     r"\beyJ[\w-]+\.[\w-]+\.[\w-]+",  # JSON Web Tokens
     r"(?i:\bbearer\s+)[\w.~+/=-]{6,}",
 )
+
+
+def forms_of(secret: str) -> set[str]:
+    """Lists the forms in which a secret can be quoted: as it is, as a part of a URL, in base64."""
+    if not secret:
+        return set()
+    coded = base64.b64encode(secret.encode()).decode()
+    forms = {coded, coded.replace("+", "-").replace("/", "_")}
+    return {secret, quote(secret, safe=""), unquote(secret), *forms, *(form.rstrip("=") for form in forms)}
+
+
+_LEAST_MASKED: Final = 12  # characters
+_MASK: Final = "[key]"
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Takes secrets out of a text that is kept.
+
+    A word that stands in the place of a key ("EMPTY", "ollama", "not-needed") is no secret, and may be a word of the
+    text: what is masked has 12 characters and a digit at least, or 20.
+    """
+    for secret in secrets:
+        if len(secret) >= 20 or (len(secret) >= _LEAST_MASKED and any(map(str.isdigit, secret))):
+            for form in _forms(secret):
+                if form in text:
+                    text = text.replace(form, _MASK)
+    return text
+
+
+_forms: Final = functools.lru_cache(maxsize=64)(lambda secret: tuple(sorted(forms_of(secret), key=len, reverse=True)))
 
 
 def secret_pattern(secrets: Iterable[str] = ()) -> re.Pattern[str]:

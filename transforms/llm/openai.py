@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ipaddress
 import json
 import os
 import re
 import ssl
-import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import yarl
@@ -35,6 +33,7 @@ from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
 from transforms.llm.reply_text import choice_text
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
+from transforms.llm.urls import holds_secret, is_http_url, proxy_for, shown_url
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
@@ -43,7 +42,6 @@ _CONNECT_SECONDS: Final = 10.0
 """For making a connection only, so that a firewall that drops packets is named within seconds. The time that an answer
 takes is the engine's to limit."""
 _CHARACTERS_PER_TOKEN: Final = 4  # rule of thumb of OpenAI's tokenizer guide for English
-_SECRET_PARAMETERS: Final = frozenset({"key", "api_key", "api-key", "apikey", "token", "access_token", "sig"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +102,7 @@ class OpenAISession:
         "_frames",
         "_has_key",
         "_http",
+        "_key",
         "_key_place",
         "_place",
         "_secrets",
@@ -131,7 +130,7 @@ class OpenAISession:
                 f"{host} wants a key, and {KEY_VARIABLE} is not set",
                 f"set {KEY_VARIABLE} in the environment, or --base_url to another endpoint",
             )
-        proxy = _proxy_for(url)
+        proxy = proxy_for(str(url))
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "textmint"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -140,7 +139,9 @@ class OpenAISession:
         self._place = str(url.origin())
         self._has_key = bool(key)
         self._key_place = KEY_VARIABLE if backend.api_key_secret is None else f"the secret {backend.api_key_secret}"
-        self._secrets = _secret_pattern(key, proxy)
+        self._key = key
+        hidden = [key, (urlsplit(proxy).password or "") if proxy else ""]
+        self._secrets = http.secret_pattern(form for secret in hidden for form in http.forms_of(secret))
         self._concessions = Concessions(self._place)
         self._frames: dict[tuple[Kind, frozenset[str]], tuple[bytes, bytes]] = {}
         self._http = aiohttp.ClientSession(
@@ -179,6 +180,10 @@ class OpenAISession:
             if finish := http.filter_of(found):
                 return self._withheld(request, finish, found)
             raise self._error(found, headers)
+
+    def secrets(self) -> list[str]:
+        """Lists what no text that is kept may hold."""
+        return [self._key]
 
     async def aclose(self) -> None:
         """Closes all connections; calls in flight fail."""
@@ -405,11 +410,11 @@ def _chat_url(base_url: str) -> yarl.URL:
     """
     shape = f"base_url is a URL such as http://localhost:8000/v1 or {DEFAULT_BASE_URL}"
     try:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or re.search(r"\s", base_url):
-            raise ValueError
-        if parts.username is not None or any(name.lower() in _SECRET_PARAMETERS for name, _ in parse_qsl(parts.query)):
+        if holds_secret(base_url):
             raise PermissionError
+        if not is_http_url(base_url):
+            raise ValueError
+        parts = urlsplit(base_url)
         path = parts.path.rstrip("/")
         path = path.removesuffix("/chat/completions") + "/chat/completions"
         return yarl.URL(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
@@ -417,38 +422,4 @@ def _chat_url(base_url: str) -> yarl.URL:
         # not quoted: it would be the secret that is printed
         raise ValueError(f"base_url holds a key or a password; give it as {KEY_VARIABLE} in the environment") from None
     except ValueError:
-        raise ValueError(f"{shape}, not {base_url.rpartition('@')[2].partition('?')[0]!r}") from None
-
-
-def _proxy_for(url: yarl.URL) -> yarl.URL | None:
-    """The URL that is to be asked -> the proxy that the environment names for it; this machine needs none.
-
-    Looked up once: aiohttp's own `trust_env` does it in a thread at each request.
-
-    Raises:
-      Doomed: the proxy is not of a kind that is supported.
-    """
-    host = url.host or ""
-    try:
-        is_here = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_here = host == "localhost"
-    named = urllib.request.getproxies().get(url.scheme)
-    if is_here or not named or urllib.request.proxy_bypass(host):
-        return None
-    try:
-        proxy = yarl.URL(named if "://" in named else f"http://{named}")
-    except ValueError:
-        proxy = yarl.URL()
-    if proxy.scheme not in ("http", "https") or not proxy.host:
-        variable = f"{url.scheme.upper()}_PROXY"
-        raise Doomed(f"{variable} names no http proxy", f"set {variable} to http://HOST:PORT, or unset it")
-    return proxy
-
-
-def _secret_pattern(key: str, proxy: yarl.URL | None) -> re.Pattern[str]:
-    """What must not be shown -> a pattern that finds it, and whatever else looks like a key."""
-    secrets = {key, quote(key, safe="")}
-    if proxy is not None and proxy.password:
-        secrets |= {proxy.password, quote(proxy.password, safe=""), unquote(proxy.password)}
-    return http.secret_pattern(secrets)
+        raise ValueError(f"{shape}, not {shown_url(base_url)!r}") from None

@@ -45,6 +45,7 @@ from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, 
 from transforms.llm.reply_text import choice_text, content_text
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
+from transforms.llm.urls import holds_secret, is_http_url, proxy_for, shown_url
 
 _LOG: Final = logging.getLogger("textmint")
 
@@ -124,14 +125,10 @@ class VertexEndpointBackend(Sampling):
 
     def __post_init__(self) -> None:
         parse_endpoint(self.endpoint, self.project, self.location)
-        if self.base_url is not None and not _BASE_URL.fullmatch(self.base_url):
-            raise ValueError(
-                f"--base_url is http(s)://HOST[:PORT][/PATH] without a user name, not {self._shown_url()!r}"
-            )
+        url = self.base_url
+        if url is not None and (holds_secret(url) or not is_http_url(url) or not _BASE_URL.fullmatch(url)):
+            raise ValueError(f"--base_url is http(s)://HOST[:PORT][/PATH] without a user name, not {shown_url(url)!r}")
         Sampling.__post_init__(self)
-
-    def _shown_url(self) -> str:
-        return re.sub(r"//[^/]*@", "//…@", self.base_url or "")
 
     @property
     def resource(self) -> str:
@@ -445,7 +442,7 @@ def _remedy(backend: VertexEndpointBackend, doom: http.Doom, fault: http.Fault) 
 
 def _safe_text(text: str, tokens: Sequence[str]) -> str:
     """A text of anybody's -> one short line without any token in it."""
-    return http.one_line(text, http.secret_pattern(tokens))
+    return http.one_line(text, http.secret_pattern(form for token in tokens for form in http.forms_of(token)))
 
 
 def _safe(error: RequestError, tokens: Sequence[str]) -> RequestError:
@@ -622,6 +619,7 @@ class VertexEndpointSession:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "textmint"},
             response_class=http.bounded(backend.max_reply_bytes),
+            proxy=proxy_for(place.root),
         )
 
     async def generate(self, request: Request) -> Answer:
@@ -657,6 +655,10 @@ class VertexEndpointSession:
         except Exception as error:
             words = _safe_text(f"{type(error).__name__}: {error}", self._tokens.known)
             raise Transient(words) from None
+
+    def secrets(self) -> list[str]:
+        """Lists what no text that is kept may hold."""
+        return self._tokens.known
 
     async def aclose(self) -> None:
         """Lets go of connections."""
