@@ -43,6 +43,7 @@ from transforms.elements import Kind
 from transforms.exclusions import EXCLUSION_SUFFIXES, ExclusionFileError, read_exclusions
 from transforms.judging import CONTAMINATED, DUPLICATE_CHECKS
 from transforms.llm.base import Backend
+from transforms.llm.descriptors import most_connections
 from transforms.llm.engine import Settings
 from transforms.llm.limiter import Limits
 from transforms.llm.urls import shown_url
@@ -424,6 +425,8 @@ def _validated(
     # Where sampling is wrong, a back end would say the same again.
     backend: Any = check(lambda: backend_of(typed, cloud, workers)) if can_sample else None
     verify_backend: Any = check(lambda: _verify_backend(typed, cloud, workers, backend)) if backend else None
+    if backend is not None and workers == "here":
+        check(lambda: _check_descriptors(typed, backend, verify_backend))
     if problems:
         raise OptionError(*problems)
     if typed["api_key_secret"] is not None and not offline:
@@ -605,6 +608,18 @@ def _plans_labels(typed: Mapping[str, Any]) -> bool:
         proposal = hint(how, LABEL_PLANS) or ";"
         raise OptionError(f"{LABELS}={how} is not known{proposal} There are free, planned, and key=value for Dataflow.")
     return bool(how == "planned")
+
+
+def _check_descriptors(typed: Mapping[str, Any], backend: Backend, verify_backend: Backend | None) -> None:
+    """Each worker process keeps a connection for each request in flight, and so for each of its models; the limit of
+    open files is a process's own."""
+    models = {each for each in (backend, verify_backend) if hasattr(each, "base_url")}
+    most = most_connections()
+    if models and most is not None and typed["max_concurrency"] * len(models) > most:
+        raise OptionError(
+            f"--max_concurrency={typed['max_concurrency']}: a process may not have so many connections open; choose "
+            f"{most // len(models)} or less, or raise the hard limit of open files (ulimit -Hn)"
+        )
 
 
 def _verify_backend(

@@ -27,6 +27,7 @@ from transforms.elements import Kind, PaidReply
 from transforms.identity import UNIT, fraction
 from transforms.lease import is_alive
 from transforms.ledger_writer import Ledger, LedgerWriter, now_ms, open_writer, row_of
+from transforms.llm import descriptors
 from transforms.llm.base import (
     Answer,
     Backend,
@@ -185,6 +186,13 @@ class Engine:
         self._throttled_seconds: collections.deque[float] = collections.deque()
         self._held_since: float | None = None
         self._held_is_told = False
+        self._connections = settings.limits.max_concurrency if hasattr(backend, "base_url") else 0
+        if self._connections and not descriptors.claim(self._connections):
+            self._connections = 0
+            self._doom = Doomed(
+                f"--max_concurrency={settings.limits.max_concurrency} needs more open files than a process may have",
+                f"choose {descriptors.most_connections()} or less, or raise the hard limit (ulimit -Hn)",
+            )
         if ledger is not None:
             try:
                 self._writer = open_writer(ledger)
@@ -281,7 +289,8 @@ class Engine:
                 closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
                 closing.result(timeout=3 * _CLOSING_SECONDS)
             with contextlib.suppress(RuntimeError):  # it has ended meanwhile
-                self._loop.call_soon_threadsafe(self._loop.stop)
+                descriptors.give_back(self._connections)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=2 * _CLOSING_SECONDS)
         if self._writer is not None:
             try:
