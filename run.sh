@@ -128,6 +128,30 @@ is_ready() {
     want=$(stamp "${PYTHON:-$venv/bin/python}") && [ "$(cat "$venv/.stamp-$1")" = "$want" ]
 }
 
+child=''
+# A signal's name and exit code -> the script has ended, and what it had started for the set-up with it.
+interrupted() {
+    trap '' INT TERM
+    if [ -n "$child" ]; then
+        kill "$child" 2>/dev/null || true
+        wait "$child" 2>/dev/null || true
+        say "run.sh: ended by $1; the next call goes on with the set-up of .venv."
+    fi
+    exit "$2"
+}
+trap 'interrupted SIGINT 130' INT
+trap 'interrupted SIGTERM 143' TERM
+
+# A command and its arguments -> run, everything it says in the log. In the background, or a signal would wait for it.
+logged() {
+    local status=0
+    "$@" >>"$log" 2>&1 </dev/null &
+    child=$!
+    wait "$child" || status=$?
+    child=''
+    return "$status"
+}
+
 # run|test -> what it needs is installed: what the lock lists, each file by its hash, then Textmint itself. No package
 # runs code of its own while it is installed, but for Beam on a Mac with an Intel processor, which has no wheel there.
 install() {
@@ -140,7 +164,7 @@ install() {
 
 # Arguments of `pip install` -> installed, everything it says in the log.
 pip_install() {
-    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@" >>"$log" 2>&1 </dev/null || failed
+    logged "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@" || failed
 }
 
 failed() {
@@ -181,7 +205,7 @@ except KeyboardInterrupt: sys.exit(130)
             # Anew, never on top of an old one: pip cannot repair what an interrupted pip left.
             rm -rf -- "$venv"
             mkdir -- "$venv"
-            "$python" -m venv "$venv" >>"$log" 2>&1 || failed
+            logged "$python" -m venv "$venv" || failed
         fi
         install "$1"
         made=$(stamp "$venv/bin/python")

@@ -17,6 +17,8 @@ import itertools
 import logging
 import math
 import os
+import shlex
+import sys
 import tempfile
 import threading
 import weakref
@@ -26,6 +28,7 @@ from typing import Any, Final
 
 from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
 from apache_beam.metrics import monitoring_infos
+from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import execution, translations
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
@@ -43,6 +46,7 @@ SLICE_BYTES: Final = 8 << 20
 is in memory as a whole; on the other hand LLMCall waits for its last replies at the end of each bundle."""
 
 _PARTITIONS: Final = 256
+_BEAMS_WORKER: Final = b" -m apache_beam.runners.worker.sdk_worker_main"
 _Segment = tuple["_Scratch", int, int]  # where, from which byte, and how many
 
 
@@ -364,6 +368,13 @@ class LocalRunner(FnApiRunner):
         super().__init__()
         self._folder = folder
         self._disk = Disk(folder)
+
+    def run_via_runner_api(self, pipeline_proto: Any, options: Any) -> Any:
+        """Runs a graph. Worker processes are ours in place of Beam's, see `local_worker`."""
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == python_urns.SUBPROCESS_SDK and environment.payload.endswith(_BEAMS_WORKER):
+                environment.payload = f"{shlex.quote(sys.executable)} -m pipelines.local_worker".encode()
+        return super().run_via_runner_api(pipeline_proto, options)
 
     def run_stages(self, stage_context: Any, stages: Any) -> Any:
         """Runs a graph that has been cut into stages."""

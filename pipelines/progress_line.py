@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Final
 from tqdm import tqdm
 
 from transforms import progress
+from transforms.temporary import temporary_folder
 
 _LOG = logging.getLogger("textmint")
 _TERMINAL_INTERVAL: Final = 0.5  # seconds
@@ -66,11 +66,12 @@ class ProgressLine:
     def __init__(self, shown: bool = True) -> None:
         self._shown = shown
         self._stop = threading.Event()
+        self._made = contextlib.ExitStack()
 
     def __enter__(self) -> ProgressLine:
         if self._shown:
-            self._folder = tempfile.TemporaryDirectory(prefix="textmint-progress-")
-            os.environ[progress.VARIABLE] = self._folder.name
+            self._folder = self._made.enter_context(temporary_folder("progress"))
+            os.environ[progress.VARIABLE] = self._folder
             progress.flush()  # a run before, in this process, may have ended amid a bundle
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
@@ -81,7 +82,7 @@ class ProgressLine:
             self._stop.set()
             self._thread.join()
             del os.environ[progress.VARIABLE]
-            self._folder.cleanup()
+            self._made.close()
 
     def _watch(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # nobody looks any more; a run needs no looking at
@@ -97,7 +98,7 @@ class ProgressLine:
             total=0, bar_format="{desc} {elapsed}", unit="", leave=False, file=sys.stderr, ncols=width, nrows=height
         ) as bar:
             while not self._stop.wait(_TERMINAL_INTERVAL):
-                counts = progress.read(self._folder.name)
+                counts = progress.read(self._folder)
                 bar.set_description_str(stage_of(counts), refresh=False)
                 if counts["drafts"] and not bar.total:
                     bar.bar_format = form
@@ -111,7 +112,7 @@ class ProgressLine:
     def _log(self) -> None:
         since: float | None = None
         while not self._stop.wait(_LOG_INTERVAL):
-            counts = progress.read(self._folder.name)
+            counts = progress.read(self._folder)
             if since is None and counts["drafts"]:
                 since = time.monotonic() - _LOG_INTERVAL / 2
             _LOG.info(log_line(counts, time.monotonic() - since if since else 0.0))

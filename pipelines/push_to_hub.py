@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.option_error import OptionError
 from transforms.dataset_card import CARD, public_manifest
+from transforms.temporary import temporary_folder
 from transforms.write_dataset import MANIFEST, read_manifest
 
 TOKEN_VARIABLE: Final = "HF_TOKEN"
@@ -83,7 +83,7 @@ def push(output: str, repo: str, environment: Mapping[str, str] = os.environ) ->
 
     endpoint = environment.get(ENDPOINT_VARIABLE) or None
     api = hub.HfApi(endpoint=endpoint, token=environment[TOKEN_VARIABLE].strip())
-    with tempfile.TemporaryDirectory(prefix="textmint-push-") as scratch:
+    with temporary_folder("push") as scratch:
         manifest = _manifest_of(output)
         files = [CARD, *_data_files(manifest)]
         sources = [_as_local(output, path, Path(scratch, str(place))) for place, path in enumerate(files)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import gc
 import logging
 import os
@@ -42,8 +43,9 @@ from pipelines.worker_output import kept_aside
 from transforms import files, lease
 from transforms.accounting import STEPS
 from transforms.errors import RunFailed, StoreError
-from transforms.ledger_files import fold_journals
+from transforms.ledger_files import SET_ASIDE, fold_journals
 from transforms.llm.engine import LAUNCHER, close_engines
+from transforms.temporary import remove_left_parts
 from transforms.texts import printable_line
 from transforms.write_dataset import Target, read_manifest
 
@@ -93,6 +95,9 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
     with kept_aside(processes or is_dataflow(options)) as workers_said:
         try:
             with held(target) as label:
+                if files.is_local(config.output):
+                    for folder in (config.output, config.ledger, files.join(config.ledger, SET_ASIDE)):
+                        remove_left_parts(folder)
                 earlier = look(config)
                 key = key_of(config, earlier, target.description["versions"])
                 entry = published_entry(config)
@@ -191,7 +196,26 @@ def reason_in(text: str) -> str | None:
     for pattern in _REASONS:
         if found := pattern.search(text):
             return found[1] if pattern is _REASONS[0] else f"{found[1]}; {_AFTERWARDS}"
+    for found in _OS_ERROR.finditer(text):
+        if remedy := _DISK_REMEDIES.get(int(found[1])):
+            path = f"{found[3]}: " if found[3] else ""
+            return f"{path}{found[2]}; {remedy}; {_AFTERWARDS}"
     return None
+
+
+_OS_ERROR: Final = re.compile(r"Error: \[Errno (\d+)\] ([^\n\[:]+?)(?= \[|[\n:]|$)(?:: '([^'\n]*)')?")
+_MAKE_ROOM: Final = "make room"
+_MAKE_WRITABLE: Final = "see that it can be read and written"
+_DISK_REMEDIES: Final[Mapping[int, str]] = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EFBIG: _MAKE_ROOM,
+    errno.EROFS: _MAKE_WRITABLE,
+    errno.EACCES: _MAKE_WRITABLE,
+    errno.EPERM: _MAKE_WRITABLE,
+    errno.EIO: "see whether the disk is well",
+}
+"""What is wrong with a disk or a folder, and no fault of ours that a traceback would help with."""
 
 
 @contextlib.contextmanager

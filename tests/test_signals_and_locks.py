@@ -143,7 +143,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_killed_between_two_exchanges_is_completed(exchanges: int, earlier: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(earlier, folder)
-    killed_while_publishing(folder, exchanges, "--task_requests=4", "--seed=7", "--offline_fault_rate=0.2")
+    killed_while_publishing(folder, exchanges, "--task_requests=4", "--seed=7", "--offline_fault_rate=0.2", "--replace")
     finish_publishing(str(folder))
     told = entry_of(folder)
     assert told["options"]["seed"] == 7

@@ -14,8 +14,6 @@ import functools
 import glob
 import gzip
 import os
-import socket
-import threading
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,6 +25,7 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 
 from transforms import gcs
 from transforms.errors import DamagedFileError, FileChangedError, StoreError
+from transforms.temporary import part_name
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -266,7 +265,7 @@ def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
         return
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    part = final.with_name(_part_name())
+    part = final.with_name(part_name())
     try:
         with part.open("wb") as local:
             local.write(content)
@@ -274,17 +273,14 @@ def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
                 local.flush()
                 os.fsync(local.fileno())
         part.replace(final)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # a full disk does not say which file
+            raise OSError(error.errno, error.strerror, path) from None
         raise
     if durable:
         _sync_folder(final.parent)
-
-
-def _part_name() -> str:
-    """-> a name that nobody else writes to at this moment, for a file that is not yet whole. It does not hold the final
-    name, which may be as long as names can be."""
-    return f"_part-{os.getpid()}-{threading.get_ident()}"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -303,7 +299,7 @@ def _write_remote(path: str, content: bytes) -> None:
             file.write(content)
         return
     # As HDFS: a file is seen while it grows, and one that is there is not replaced.
-    part = join(path.rpartition("/")[0], f"{_part_name()}-{socket.gethostname()}")
+    part = join(path.rpartition("/")[0], part_name())
     try:
         with FileSystems.create(part, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             file.write(content)

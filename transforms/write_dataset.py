@@ -601,11 +601,8 @@ def _files_in(folder: str) -> list[str]:
 
 def _publish_local(target: Target, by_kind: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
     plan = Path(target.staging, _PLAN)
-    plan.parent.mkdir(parents=True, exist_ok=True)
     names: dict[str, list[str]] = {kind: [file.name for file in by_kind[kind]] for kind in KINDS}
-    part = plan.with_suffix(".part")
-    part.write_text(json.dumps({"refresh": target.refresh, "names": names, "entry": entry}), encoding="utf-8")
-    part.replace(plan)
+    write_file(str(plan), json.dumps({"refresh": target.refresh, "names": names, "entry": entry}).encode())
     _exchange_all(target, names, entry)
 
 
