@@ -22,6 +22,7 @@ import pytest
 from pipelines.generate import build, llm_call
 from pipelines.options import parse
 from pipelines.run import target_of
+from pipelines.wanted import Wanted
 from tests.helpers import Done, entry_of, files_of, finish, rows_of, run_main, start
 from tests.layers import holds, layers
 from tests.llm_server import LlmServer
@@ -72,7 +73,7 @@ def _up_to_the_model(pipeline: beam.Pipeline, config: Any, target: Any, _: Any) 
         | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
         | JoinLedger()
         | BuildPrompt(config.example_template)
-        | llm_call(config, target, is_example)
+        | llm_call(config, target, is_example, Wanted(config.checks).fault_of)
     )
 
 

@@ -289,8 +289,8 @@ class Engine:
                 closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
                 closing.result(timeout=3 * _CLOSING_SECONDS)
             with contextlib.suppress(RuntimeError):  # it has ended meanwhile
-                descriptors.give_back(self._connections)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop.call_soon_threadsafe(self._loop.stop)
+        descriptors.give_back(self._connections)
         self._thread.join(timeout=2 * _CLOSING_SECONDS)
         if self._writer is not None:
             try:
