@@ -567,7 +567,8 @@ def test_a_run_killed_while_it_exchanges_leaves_whole_datasets(
 def test_the_next_run_succeeds_and_cleans_up(moment: str, killed: dict[str, Path], own: tuple[Path, list[str]]) -> None:
     here, _ = own
     folder = killed[moment]
-    ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={folder}", "--examples_per_task=1"))
+    fewer = ["--examples_per_task=1", "--replace"]
+    ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={folder}", *fewer))
     assert entry_of(folder)["counts"] == {"examples": 29, "triplets": 29, "tasks": 29, "rejects": 0}
     assert sorted(path.name for path in folder.iterdir()) == FOLDER
     assert len(files_of(folder)) == len(EVERY_RUN)
