@@ -241,7 +241,9 @@ def inner_of(case: Mapping[str, str]) -> set[str]:
     if case["earlier"] != "nothing":
         inner |= {f"{join}/Ledger" for join in joins} | {"FindDuplicates/Published", "Flatten/Published"}
         if case["checks"] == "all":
-            inner |= {"NearCopies/PublishedTexts", "Flatten/NearCopies/PublishedTasks"}
+            inner.add("NearCopies/PublishedTexts")
+            if case["tasks"] == "brainstormed":  # those of the user's own are wanted in every refresh
+                inner.add("Flatten/NearCopies/PublishedTasks")
     if case["exclude"] == "yes":
         inner.add("NearCopies/ExcludedTexts")
     if case["checks"] == "all":

@@ -36,6 +36,7 @@ NO_MATTER = {
         "recompute",
         "rebuy",
         "replace",
+        "max_reject_rate",
         "retry_rejects",
         "max_concurrency",
         "requests_per_minute",
