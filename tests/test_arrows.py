@@ -68,13 +68,12 @@ ALLOWED = {
     ("transforms.write_dataset", "time"): "how long the run took, for the manifest",
     ("pipelines.progress_line", "time"): "the rate that a person is shown",
     ("transforms.progress", "time"): "how often a worker tells how far it is",
-    (
-        "transforms.llm.openai",
-        "time",
-    ): "Retry-After may name a moment; it decides when a request is sent, not what is in a row",
-    ("transforms.llm.gemini", "time"): "as for openai",
-    ("transforms.llm.openai", "datetime"): "as for time",
-    ("transforms.llm.vertex_endpoint", "time"): "as for openai, and when a token ends",
+    ("transforms.llm.http", "time"): "Retry-After may name a moment; it decides when a request is sent, and no row",
+    ("transforms.llm.http", "datetime"): "as for time",
+    ("transforms.temporary", "time"): "how old is what a dead process may have left",
+    ("pipelines.local_worker", "time"): "how often a worker looks for its launcher",
+    ("pipelines.signals", "time"): "whether a second signal is the same request to end",
+    ("pipelines.output_folder", "importlib.util"): "whether what a file system needs is installed; nothing is run",
 }
 
 # Beam calls these; its own documentation says what they do.
