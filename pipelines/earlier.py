@@ -27,6 +27,7 @@ from transforms.write_dataset import (
 
 _LOG = logging.getLogger("textmint")
 _NOT_ALONE: Final = "not-alone"
+_LEASE: Final = "refresh="
 _FOLD_TRIES: Final = 25
 _FOLD_SECONDS: Final = 0.2
 _MOST_TOLD: Final = 4  # of what is wrong, in one line
@@ -46,7 +47,7 @@ class Earlier:
         among them.
       examples: the same: path and label, without those of the run's label where no later one has any.
       published_examples: rows of these.
-      is_alone: whether no other label was being written when the first run of this one began; see `is_alone`.
+      is_alone: whether no other label that is being written may take plain ids for examples; see the function.
       was_mended: whether something was found that a run had left half done, or that could not be read.
       listings: of which of ledger, tasks and examples the names stand in a file (`with_listings`).
     """
@@ -117,6 +118,7 @@ def _look(config: Config) -> Earlier:
             )
         _LOG.warning("%s; those that are needed are paid for again (--rebuy)", problem)
         lower_replies_told(config.output, paid)
+    alone = is_alone(config)
     tasks = published_files(config.output, "tasks")
     asked = examples_asked(config.output) if tasks else {}
     examples = published_files(config.output, "examples")
@@ -129,6 +131,7 @@ def _look(config: Config) -> Earlier:
         tasks=tuple((path, label, str(asked.get(label, 1))) for path, label, _ in tasks),
         examples=tuple((path, label) for path, label, _ in examples),
         published_examples=sum(rows for _, _, rows in examples),
+        is_alone=alone,
         was_mended=bool(folded.replies or folded.damaged or checked.set_aside or problem),
     )
 
@@ -176,21 +179,30 @@ def settled(config: Config, earlier: Earlier, folder: str) -> Earlier:
       folder: the run's staging folder.
 
     Returns:
-      the same, with long lists in files, and with whether the run is alone.
+      the same, with long lists in files.
 
     Raises:
       RunFailed: the folder cannot be read or written.
     """
-    return dataclasses.replace(with_listings(earlier, folder), is_alone=is_alone(config))
+    if not earlier.is_alone:
+        told = _not_alone(config.output, config.refresh)
+        try:
+            files.write_file(told, b"")
+        except OSError as error:
+            raise _failed(error.filename or told, error) from None
+    return with_listings(earlier, folder)
 
 
 def is_alone(config: Config) -> bool:
-    """Was no other label being written when the first run of this one began?
+    """May the examples of the user's own tasks have plain ids in this run, as far as other labels are concerned that
+    are being written?
 
     What another run will publish is not known before it has; if it has the same tasks of the user's, it has taken the
-    plain ids of their examples. Of two runs that begin at the same moment both see the other, since each has its own
-    lease before it looks. What was seen is written down until the label is published, so that a run that is started
-    again asks for what the first one has paid for.
+    plain ids of their examples, unless it has written down that it leaves them to others (`settled`). That stays until
+    its label is published, so that a run that is started again asks for what the first one has paid for. Of two runs
+    that begin at the same moment at least one leaves them, since each has its own lease before it looks.
+
+    Ask this before the published files are listed: a run that ends in between is seen by them, or here.
 
     Args:
       config: of a run whose label no other run writes to.
@@ -199,25 +211,18 @@ def is_alone(config: Config) -> bool:
       whether that is so, or no matter: brainstormed tasks yield in any case.
 
     Raises:
-      RunFailed: the folder cannot be read or written.
+      OSError: the folder cannot be read.
     """
     if not config.tasks:
         return True
-    try:
-        return _is_alone(config)
-    except OSError as error:
-        raise _failed(error.filename or config.output, error) from None
-
-
-def _is_alone(config: Config) -> bool:
-    told = files.join(config.output, STAGING, f"refresh={config.refresh}", _NOT_ALONE)
-    if files.exists(told):
+    if files.exists(_not_alone(config.output, config.refresh)):
         return False
-    others = [name for name in lease.holders(config.output) if name.startswith("refresh=")]
-    if others in ([], [f"refresh={config.refresh}"]):
-        return True
-    files.write_file(told, b"")
-    return False
+    labels = (name.removeprefix(_LEASE) for name in lease.holders(config.output) if name.startswith(_LEASE))
+    return all(label == config.refresh or files.exists(_not_alone(config.output, label)) for label in labels)
+
+
+def _not_alone(output: str, label: str) -> str:
+    return files.join(output, STAGING, f"{_LEASE}{label}", _NOT_ALONE)
 
 
 def with_listings(earlier: Earlier, folder: str, *, most: int = NAMED_FILES) -> Earlier:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.helpers import Ran, make_list, make_reject, make_task, run_step, shuffled, tally
 from transforms.elements import REASONS, Reject, Task, TaskList, TaskSettings
 from transforms.flatten import Flatten, Holder, Numbering, first_of, rank, split_list
+from transforms.sample_attributes import draft_id_of
 from transforms.tasks import MAX_TASK_CHARS, task_id, task_of
 
 LISTS = [
@@ -277,6 +278,52 @@ def test_of_all_that_have_a_task_one_has_it_still_when_they_run_at_once(holders:
     settled: list[Holder] = [(first, label, first + 5) for label, first in again.items() if first is not None]
     for label, first in again.items():  # and nothing moves any more
         assert Numbering(label, 5).first_replica(task, settled) == first
+
+
+Run = tuple[frozenset[str], int, int]  # tasks of the user's own, examples of each, seed
+Made = dict[str, tuple[int, int, set[str]]]  # task_id -> the number of its first example, the one after its last, ids
+RUNS = st.tuples(
+    st.frozensets(st.sampled_from(["Sort bees", "Sort mail", "Sort rain"]), min_size=1),
+    st.integers(1, 4),
+    st.sampled_from([42, 42, 7]),
+)
+ACTIONS = st.tuples(st.sampled_from(["begin", "run", "kill", "publish"]), st.sampled_from(LABELS), RUNS)
+
+
+def made_by(run: Run, label: str, published: dict[str, Made], is_alone: bool) -> Made:
+    made: Made = {}
+    texts, count, seed = run
+    for task in map(task_of, texts):
+        holders = [(*had[task.task_id][:2], other) for other, had in published.items() if task.task_id in had]
+        numbering = Numbering(label, count, is_alone)
+        first = numbering.first_replica(task, [(begin, other, end) for begin, end, other in holders])
+        assert first is not None
+        numbered = dataclasses.replace(task, first_replica=first)
+        made[task.task_id] = first, first + count, {draft_id_of(numbered, place, seed, label) for place in range(count)}
+    return made
+
+
+@given(st.lists(ACTIONS, max_size=12))
+def test_no_two_refreshes_ever_have_examples_of_one_id(actions: list[tuple[str, str, Run]]) -> None:
+    """Whatever runs begin, are killed, begin again with more or less, and publish, one beside the other."""
+    published: dict[str, Made] = {}
+    under_way: dict[str, tuple[Run, Made]] = {}
+    yielding: set[str] = set()  # labels whose runs have written down that they leave plain ids to others
+    for action, label, run in actions:
+        if action in ("begin", "run"):
+            under_way.pop(label, None)
+            if under_way.keys() - yielding:
+                yielding.add(label)
+            under_way[label] = run, made_by(run, label, published, label not in yielding)
+        if action == "kill":
+            under_way.pop(label, None)
+        if action in ("run", "publish") and label in under_way:
+            run, published[label] = under_way.pop(label)
+            yielding.discard(label)
+            for is_alone in (True, False):  # the same run once more
+                assert made_by(run, label, published, is_alone) == published[label]
+        ids = [id_ for made in published.values() for *_, of_task in made.values() for id_ in of_task]
+        assert len(ids) == len(set(ids))
 
 
 TEXTS = st.one_of(

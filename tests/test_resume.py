@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.earlier import is_alone
+from pipelines.earlier import look, settled
 from pipelines.options import parse
 from tests.helpers import ROOT, Done, entry_of, files_of, rows_of, run_main, shipped_template, write_tasks
 from tests.llm_server import LlmServer
@@ -302,20 +302,30 @@ def test_labels_that_share_tasks_and_run_again_at_once_lose_none(
         assert len(ids) == len(set(ids)) == (12 if kind == "own" else 9)
 
 
-def test_a_refresh_beside_another_takes_no_numbers_that_this_one_may_take(server: LlmServer, tmp_path: Path) -> None:
-    """What it saw when it began is what a run that goes on after it was killed keeps to."""
+def test_a_refresh_beside_another_takes_no_numbers_that_this_one_may_take(
+    server: LlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it saw when it began is what a run that goes on after it was killed keeps to, and what others go by."""
     server.reset()
     out, tasks = tmp_path / "out", write_tasks(tmp_path / "tasks.txt", 2)
-    more = [f"--tasks={tasks}", "--refresh=b"]
-    config = parse(flags(server, out, *more)[1:])[0]
-    assert is_alone(config)
+    of_a, of_b = (parse(flags(server, out, f"--tasks={tasks}", f"--refresh={label}")[1:])[0] for label in "ab")
+    assert look(of_b).is_alone
     with lease.hold(str(out), "refresh=a", "somebody"), lease.hold(str(out), "refresh=b", "a run that is killed"):
-        assert not is_alone(config)
-    generate(server, out, *more)
+        assert not settled(of_b, look(of_b), str(out / "_staging" / "refresh=b" / "run")).is_alone
+        assert look(of_a).is_alone  # which was killed too, and is started again: the other one makes way
+        assert not look(of_b).is_alone
+    assert not look(of_b).is_alone
+    generate(server, out, f"--tasks={tasks}", "--refresh=b")
     assert {row["replica"] for row in rows_of(out, "examples", "b")} == {1}
     assert not (out / "_staging").exists()
     generate(server, out, f"--tasks={tasks}", "--refresh=a")
     assert {row["replica"] for row in rows_of(out, "examples", "a")} == {0}
+    with monkeypatch.context() as patch:  # another one that is published at any moment is seen, there or here
+        seen: list[str] = []
+        patch.setattr("pipelines.earlier.is_alone", lambda config: bool(seen.append("leases")) or True)
+        patch.setattr("pipelines.earlier.published_files", lambda output, kind: seen.append(kind) or [])
+        look(of_a)
+        assert seen == ["leases", "tasks", "examples"]
 
 
 # --- a ledger in trouble

@@ -65,8 +65,8 @@ class Numbering:
     Args:
       refresh: the label of the run.
       examples_per_task: that it asks for.
-      is_alone: whether no other refresh was under way when it first began; what that one was about to publish could
-        not be known.
+      is_alone: whether no other refresh is under way that may take plain ids for the same tasks; what that one is about
+        to publish cannot be known.
     """
 
     refresh: str = ""
