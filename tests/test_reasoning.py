@@ -42,6 +42,8 @@ BLOCKS: dict[str, tuple[str, str]] = {  # what opens the reasoning, and what clo
     "Apertus": ("<|inner_prefix|>", "<|inner_suffix|>"),
     "MedGemma": ("<unused94>thought\n", "<unused95>"),
     "Pangu": ("[unused16]", "[unused17]"),
+    "Gemini": ("<ctrl94>thought\n", "<ctrl95>"),
+    "s1": ("<|im_start|>think\n", "<|im_end|>\n<|im_start|>answer\n"),
     "Gemma 4": ("<|channel>thought\n", "<channel|>"),
     "Hunyuan": ("<think>\n", "\n</think>\n<answer>\n"),
     "Granite": ("Here is my thought process:\n", "\nHere is my response:\n"),
@@ -183,6 +185,57 @@ def test_what_is_no_answer(text: str, finish_reason: FinishReason, reason: str) 
     refusal = parse_object(text, finish_reason)
     assert isinstance(refusal, Refusal), refusal
     assert refusal.reason == reason
+
+
+DRAFTS = {  # of models that are not trained to reason, in an element or under a heading of any name
+    "an element": "<plan>\n{}\n</plan>\n\n",
+    "a template opened it": "{}\n</brainstorm>\n",
+    "in each other": '<notes kind="own"><step>{0}</step><step>{0}</step></notes>',
+    "square brackets": "[DRAFT] {} [/DRAFT]\n",
+    "another case": "[thinking] {} [/thinking]\n",
+    "another script": "<思考>{}</思考>",
+    "details": '<details type="reasoning"><summary>Thinking</summary>\n{}\n</details>\n',
+    "a heading": "### Reasoning\n{}\n### Answer\n",
+    "a bold heading": "**Draft**\n\n{}\n\n**Final version:**\n\n",
+    "words": "Reasoning: {}\nFinal answer: ",
+    "harmony without tokens": "analysis\n\n{}\n\nfinal\n\n",
+}
+
+
+@pytest.mark.parametrize("name", DRAFTS)
+def test_a_draft_gives_way_to_the_answer_behind_it(name: str) -> None:
+    for thought in (THOUGHTS["a draft"], THOUGHTS["a draft in prose"], THOUGHTS["a draft in a fence"]):
+        for writer in ("exact", "python", "fenced"):
+            example = {**EXAMPLE, "input_text": "Use <b>bold</b> [b]text[/b]\n</plan>\nAnswer:\n{}"}
+            text = DRAFTS[name].format(thought) + WRITERS[writer](example)
+            found = parse_object(text, "stop")
+            assert isinstance(found, Parsed) and found.value == example, (text, found)
+            assert "prose" in found.repairs or "reasoning" in found.repairs
+    for thought in ("drafts of tasks", "drafts of tasks in lines"):
+        tasks = parse_string_list(DRAFTS[name].format(THOUGHTS[thought]) + json.dumps(TASKS), "stop")
+        assert isinstance(tasks, Parsed) and tasks.value == TASKS, (name, thought, tasks)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<example>{json.dumps(EXAMPLE)}</example>\n<example>{json.dumps(DRAFT)}</example>",
+        f"<json>\n{json.dumps(EXAMPLE)}\n</json>\n{{'confidence': 1}}",
+        f'<record>{json.dumps(EXAMPLE)}</record> <note>See {{"a": 1}}.</note>',
+        f'Answer:\n{json.dumps(EXAMPLE)}\nAnswer:\n{{"none": 0}}',
+        f"{json.dumps(EXAMPLE)}\n**Answer:** billing",
+    ],
+)
+def test_an_element_or_heading_alone_costs_no_answer(text: str) -> None:
+    found = parse_object(text, "stop")
+    assert isinstance(found, Parsed) and found.value == EXAMPLE, found
+
+
+def test_no_part_of_a_broken_text_is_taken_for_an_element() -> None:
+    """What json_repair mends is the text as it came."""
+    text = json.dumps({**EXAMPLE, "input_text": "Use <b>bold</b> <plan>now</plan>."}).replace('",', '"')
+    found = parse_object(f"<plan>One.</plan>\n{text}", "stop")
+    assert isinstance(found, Parsed) and found.value["input_text"] == "Use <b>bold</b> <plan>now</plan>.", found
 
 
 @pytest.mark.parametrize(

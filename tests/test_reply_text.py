@@ -45,6 +45,11 @@ PLACES: list[tuple[dict[str, Any], str]] = [
     ({"content": None, "tool_calls": [{"custom": {"name": "f", "input": EXAMPLE}}]}, EXAMPLE),
     ({"content": [{"type": "tool_use", "id": "t", "name": "f", "input": FIELDS}]}, EXAMPLE),
     ({"content": None, "tool_calls": [{"function": {"arguments": "{}"}}], "reasoning": EXAMPLE}, EXAMPLE),
+    ({"content": "I call it.", "tool_calls": [{"function": {"arguments": EXAMPLE}}]}, f"I call it.\n{EXAMPLE}"),
+    ({"content": "It is in [1].", "tool_calls": [{"function": {"arguments": EXAMPLE}}]}, "It is in [1]."),
+    ({"content": "<think>\n\n</think>\n<|im_end|>", "reasoning": EXAMPLE}, EXAMPLE),  # nothing but marks
+    ({"content": "</think>", "reasoning": None}, "</think>"),
+    ({"content": "", "thinking_blocks": [{"type": "thinking", "thinking": EXAMPLE}]}, EXAMPLE),  # LiteLLM
     ({"content": None, "refusal": "I cannot."}, "I cannot."),
     # nothing came, and it is not made up
     ({"content": None}, ""),
@@ -69,6 +74,7 @@ def test_places_of_a_choice() -> None:
     assert choice_text({"text": EXAMPLE}, "stop") == EXAMPLE
     assert choice_text({"text": EXAMPLE, "message": {"content": None}}, "stop") == EXAMPLE
     assert choice_text({"message": EXAMPLE}, "stop") == EXAMPLE
+    assert choice_text({"message": {"content": None}, "reasoning_content": EXAMPLE}, "stop") == EXAMPLE
     assert choice_text({"index": 0}, "stop") is None
 
 
@@ -123,6 +129,32 @@ def test_a_reasoning_that_was_cut_off_is_no_answer(name: str) -> None:
     assert gemini([{"text": THOUGHT, "thought": True}], "MAX_TOKENS") == text
     found = read_example(make_reply(make_prompt(), text, "length"), keep_raw=False)
     assert isinstance(found, Reject) and (found.reason, found.raw_reply) == ("truncated", text)
+
+
+@pytest.mark.parametrize(
+    ("thought", "is_row"),
+    [
+        (EXAMPLE, True),
+        (f"```json\n{EXAMPLE}\n```\n", True),
+        (f"{EXAMPLE}<|im_end|>", True),
+        (f"{EXAMPLE[:-1]},}}", True),
+        (EXAMPLE.replace('",', '"'), True),  # broken, and mended
+        (f"I [should] write one.\n{EXAMPLE}", True),
+        (f"{THOUGHT} Better:\n{EXAMPLE}", True),
+        (f"{THOUGHT}</think>{EXAMPLE}", True),
+        (f"{THOUGHT} Better:\n```json\n{EXAMPLE}\n```", True),
+        (THOUGHT, False),  # thought better of, and nothing in its place
+        (f"{EXAMPLE} is too dull.", False),
+        (f"```json\n{EXAMPLE}\n```\nI may do better", False),
+    ],
+)
+def test_of_a_reasoning_only_what_it_ends_with_is_an_answer(thought: str, is_row: bool) -> None:
+    text = choice_text({"message": {"content": None, "reasoning": thought}}, "stop")
+    assert text is not None and gemini([{"text": thought, "thought": True}]) == text
+    found = read_example(make_reply(make_prompt(), text), keep_raw=True)
+    assert isinstance(found, Reject) != is_row, found
+    if not isinstance(found, Reject):
+        assert found.input_text == FIELDS["input_text"]
 
 
 @given(st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(

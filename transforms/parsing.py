@@ -156,6 +156,17 @@ def _parse_object(
     if isinstance(prepared, Refusal):
         return prepared
     body, repairs = prepared
+    for part in _parts_that_answer(body):
+        answer = _object_in(part, finish_reason, fields, repairs | {"prose"}, strings)
+        if isinstance(answer, Parsed):
+            return answer
+    return _object_in(body, finish_reason, fields, repairs, strings)
+
+
+def _object_in(
+    body: str, finish_reason: FinishReason, fields: tuple[str, ...], repairs: set[str], strings: int
+) -> Parsed[dict[str, str]] | Refusal:
+    """Reads the part of a reply that answers; the arguments are those of `_choose`."""
     inner = _unfence(body)
     known, value = _exact(inner) if inner in body else (False, None)  # else a string holds a fence too
     if known:
@@ -277,6 +288,17 @@ def _parse_list(text: str, finish_reason: FinishReason, strings: int) -> Parsed[
     if isinstance(prepared, Refusal):
         return prepared
     body, repairs = prepared
+    for part in _parts_that_answer(body):
+        answer = _list_in(part, finish_reason, repairs | {"prose"}, strings)
+        if isinstance(answer, Parsed):
+            return answer
+    return _list_in(body, finish_reason, repairs, strings)
+
+
+def _list_in(
+    body: str, finish_reason: FinishReason, repairs: set[str], strings: int
+) -> Parsed[tuple[str, ...]] | Refusal:
+    """Reads the part of a reply that answers; the arguments are those of `_choose`."""
     inner = _unfence(body)
     known, value = _exact(inner) if inner in body else (False, None)  # else a string holds a fence too
     if known:
@@ -993,6 +1015,89 @@ def _values(text: str, start: int) -> list[Value]:
         for read in _scan(text, rescan_cut=True, start=start)
         if (read.status == "ok" or (read.status == "cut" and read.is_data)) and "inner_quotes" not in read.repairs
     ]
+
+
+def _parts_that_answer(text: str) -> Iterator[str]:
+    """Lists what of a text is more likely its answer than the whole, the most likely first.
+
+    What follows a heading such as "Final answer:", and what stands in no element: a model that is not trained to reason
+    may call its drafts by any name, as in `<plan>...</plan>` or `[DRAFT]...[/DRAFT]`.
+    """
+    headings = list(_HEADING.finditer(text))
+    has_elements = "</" in text or "[/" in text
+    if len(text) > READ_MAX_CHARS or not (headings or has_elements):
+        return
+    reads = list(_scan(text, rescan_cut=True))
+    values = [(read.start, read.end) for read in reads if read.status != "bad" and read.is_data]
+    starts = [start for start, _ in values]
+
+    def is_outside(position: int) -> bool:
+        place = bisect.bisect_right(starts, position) - 1
+        return place < 0 or values[place][1] <= position
+
+    outside = [match.end() for match in headings if is_outside(match.start())]
+    if outside:
+        yield text[outside[-1] :]
+    # What a broken value holds cannot be told from what stands behind it.
+    broken = min((read.start for read in reads if read.status == "bad" and read.is_data), default=len(text))
+    elements: list[tuple[int, int]] = []
+    opened: dict[str, int] = {} if broken < len(text) else dict.fromkeys(_names_closed(text), 0)
+    for match in _ELEMENT.finditer(text) if has_elements else ():
+        name = match["name"].lower()
+        if not is_outside(match.start()) or _ANSWER_NAME.fullmatch(name):
+            continue
+        if not match["slash"]:
+            if match.start() < broken:
+                opened[name] = match.start()
+        elif name in opened:
+            elements.append((opened.pop(name), match.end()))
+    if elements:
+        rest, position = [], 0
+        for start, end in sorted(elements):
+            rest.append(text[position:start])
+            position = max(position, end)
+        yield "".join([*rest, text[position:]])
+
+
+def _names_closed(text: str) -> Iterator[str]:
+    """Names the elements that a text closes; one that it never opens was opened by a chat template."""
+    return (match["name"].lower() for match in _ELEMENT.finditer(text) if match["slash"])
+
+
+_ELEMENT = re.compile(r"[<\[](?P<slash>/?)(?P<name>[^\W\d][\w:.-]{0,40})(?:\s[^<>\[\]\n]{0,80})?[>\]]")
+_ANSWER_NAME = re.compile(
+    r"(?:final\W?)?(?:answer|response|output|result|solution|final|json|tasks?|labels?|lists?|items?|examples?|objects?)"
+    r"|[biu]|em|strong|p|[uo]l|li|pre|code|div|span"
+)
+"""Elements that a model puts its answer into, or that only say how it is to look."""
+_HEADING = re.compile(
+    r"^[ \t>*#_]{0,8}(?:[\w'’]{1,12}[ \t]+){0,4}(?:final|answer|response|output|result|corrected|revised|improved)\b"
+    r"[^\n{\[:]{0,30}(?::[ \t*_]*\n?|\n)[ \t*]*\n?(?:```\w*\s*)?(?=[\[{])",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line of its own, or the beginning of one, that says that the answer follows."""
+
+
+def start_of_answer(reasoning: str) -> int | None:
+    """Finds the answer in a reasoning that a model never closed: the JSON value at its end.
+
+    Returns:
+      Where the value begins; 0 where the text holds none at all, or marks that tell; None where others stand in it.
+    """
+    body = drop_end_tokens(reasoning)
+    marked = find_answer(body, "stop", functools.partial(_values, body))
+    if marked is None or marked.has_reasoning or len(body) > READ_MAX_CHARS:
+        return 0
+    start, end = 0, len(body)
+    for read in _scan(body, rescan_cut=True):
+        if read.is_data or _flat(read.value):
+            start, end = read.start, read.end
+            if read.status == "bad":  # it may be mended, and what stands in it cannot be told from what follows
+                end = max(end, body.rfind("}") + 1, body.rfind("]") + 1)
+                break
+    if _unfence(body[end:]).strip(_BRACKETS):
+        return None
+    return start if _unfence(body[:start]) else 0
 
 
 def answer_text(text: str, finish_reason: FinishReason) -> str | None:

@@ -6,9 +6,9 @@ itself, only the closing mark comes. A mark inside a string of a JSON value is p
 
 The marks are those that model families are trained on, as the parsers of vLLM, SGLang and llama.cpp know them in 2026:
 tags (DeepSeek, Qwen, `<thought>` of EXAONE, `<seed:think>`), `[THINK]` (Magistral), the triangles of Kimi, tokens such
-as `<|START_THINKING|>` (Cohere) and `<|begin_of_thought|>` (OpenThinker), `<unused94>` (MedGemma), `[unused16]`
-(Pangu), the channels of gpt-oss (https://cookbook.openai.com/articles/openai-harmony) and of Gemma 4, and the phrases
-of Granite and Apriel.
+as `<|START_THINKING|>` (Cohere) and `<|begin_of_thought|>` (OpenThinker), `<unused94>` (MedGemma), `<ctrl94>` (Gemini),
+`<|im_start|>think` (s1), `[unused16]` (Pangu), the channels of gpt-oss
+(https://cookbook.openai.com/articles/openai-harmony) and of Gemma 4, and the phrases of Granite and Apriel.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ _TOKEN: Final = re.compile(
     # <think>, </seed:think>, <|START_THINKING|>, <|end_of_thought|>, ◁think▷
     rf"[<◁][|｜]?\s?(?P<slash>/?)[|｜]?(?P<tag>[\w:.▁-]{{0,24}}?{_THOUGHT}[\w:.▁-]{{0,24}})(?:\s[^<>]{{0,80}})?[|｜]?[>▷]"
     r"|(?P<bracket>\[/?(?-i:THINK|THINKING|THOUGHTS?|REASONING|REFLECTION|ANALYSIS|SCRATCHPAD)\])"
+    r"|(?P<other_case>\[/(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad)\])"
     # the channels of gpt-oss and of Gemma 4
-    r"|(?P<open><unused94>|\[unused16\]|<\|inner_prefix\|>|<\|channel\|?>(?!\s*final\b))"
-    r"|(?P<close><unused95>|\[unused17\]|<\|inner_suffix\|>|<channel\|>|<\|start\|>\s?assistant\s?<\|message\|>"
+    r"|(?P<open><unused94>|<ctrl94>|<\|im_start\|>\s?think(?:ing)?\b|\[unused16\]|<\|inner_prefix\|>|<\|channel\|?>(?!\s*final\b))"
+    r"|(?P<close><unused95>|<ctrl95>|<\|im_start\|>\s?answer\b|\[unused17\]|<\|inner_suffix\|>|<channel\|>|<\|start\|>\s?assistant\s?<\|message\|>"
     r"|<\|channel\|?>\s*final\b(?:[^<{\[\n]{0,60}(?:<\|constrain\|>[^<{\[\n]{0,40}){0,2}<\|message\|>"
     r"|\s?(?:<\|constrain\|>\w*\s?){0,2})|\[BEGIN FINAL RESPONSE\]|<\|content\|>"
     rf"|<\|(?:begin|start)_(?:of_)?(?:final_)?(?:{_ANSWER}|box)\|>|<\|(?:final_)?{_ANSWER}_(?:start|begin)\|>)"
@@ -77,6 +78,7 @@ _END_TOKEN: Final = re.compile(
     re.IGNORECASE,
 )
 _MAX_TOKENS: Final = 8  # that end a turn, one after the other
+_MAX_MARKS: Final = 200  # characters of a text that may hold nothing else
 
 
 def find_answer(text: str, finish_reason: FinishReason, values: Callable[[int], Sequence[Value]]) -> Answer | None:
@@ -133,6 +135,11 @@ def drop_end_tokens(text: str) -> str:
     return text
 
 
+def has_only_marks(text: str) -> bool:
+    """Tells whether nothing stands in a text but marks of a reasoning and tokens that end a turn."""
+    return len(text) < _MAX_MARKS and not _END_TOKEN.sub("", _TOKEN.sub("", text)).strip()
+
+
 def _marks(text: str) -> list[_Mark]:
     """All that has the form of a mark, in order."""
     marks = []
@@ -144,7 +151,7 @@ def _marks(text: str) -> list[_Mark]:
             elif match["bracket"]:
                 kind = "close" if match["bracket"][1] == "/" else "open"
             else:
-                kind = "open" if match["open"] else "close" if match["close"] else "answer"
+                kind = "open" if match["open"] else "answer" if match["answer"] else "close"
             marks.append(_Mark(*match.span(), kind))
     if text.startswith("analysis") or any(hint in text for hint in _PHRASE_HINTS):
         marks += [_Mark(*match.span(), "open" if match["open"] else "close") for match in _PHRASE.finditer(text)]

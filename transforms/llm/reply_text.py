@@ -16,16 +16,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from transforms.elements import FinishReason
+from transforms.parsing import start_of_answer
+from transforms.reasoning import has_only_marks
 
 _DEPTH: Final = 8  # objects within each other
 _SPOKEN: Final = ("text", "output_text")  # types of parts; those of reasoning have others
 _TEXTS: Final = ("text", "thinking", "summary", "content", "reasoning")
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
 _NO_TEXT: Final = frozenset(
     {"role", "type", "id", "call_id", "index", "name", "refusal", "content", "finish_reason", "finishReason"}
 )
-_CUT_OFF: Final = "<think>\n"
-"""Before a reasoning that was cut off: it is told from an answer by the mark that models themselves put there, and the
-drafts in it are not read."""
+_OPEN: Final = "<think>\n"
+_CLOSE: Final = "\n</think>\n"
+"""Marks of models themselves, around the part of a reasoning that is no answer: the drafts in it are not read."""
 
 
 def said(
@@ -40,22 +43,33 @@ def said(
     """Finds the text of a reply.
 
     Args:
-      content: where it should be; taken as it is unless it is blank.
+      content: where it should be; taken as it is unless it is blank or nothing but marks.
       finish: why the reply ended.
-      arguments: of tool calls, as strings or objects; taken next.
+      arguments: of tool calls, as strings or objects; taken next, or behind a content that is mere words.
       other: text in another place, taken after that.
       reasoning: texts, or objects that hold some, taken where there is nothing else.
       whole: what all of it stands in; taken as JSON where nothing was found and yet something came.
     """
-    if content and not content.isspace():
+    is_said = bool(content) and not content.isspace() and not has_only_marks(content)
+    if is_said and ("{" in content or "[" in content):
         return content
     called = "\n".join(filter(None, map(_argument, arguments)))
+    if is_said:  # maybe words before a call: "I will use the tool."
+        return f"{content}\n{called}" if called else content
     if called or other.strip():
         return called or other
     thought = "".join(text for each in reasoning for text in _texts_in(each, _DEPTH))
     if thought.strip():
-        return _CUT_OFF + thought if finish == "length" else thought
+        return _marked(thought, finish)
     return json.dumps(whole, ensure_ascii=False) if _holds_text(whole, _DEPTH) else content
+
+
+def _marked(thought: str, finish: FinishReason) -> str:
+    """Puts the marks of a reasoning around what is no answer in it: all but the value that it ends with."""
+    start = None if finish == "length" else start_of_answer(thought)
+    if start is None:
+        return f"{_OPEN}{thought}"
+    return f"{_OPEN}{thought[:start]}{_CLOSE}{thought[start:]}" if start else thought
 
 
 def choice_text(choice: Mapping[str, Any], finish: FinishReason) -> str | None:
@@ -89,7 +103,7 @@ def choice_text(choice: Mapping[str, Any], finish: FinishReason) -> str | None:
         other=other.strip() or (refusal if isinstance(refusal, str) else ""),
         reasoning=[
             *(part for part in parts if part.get("type", "text") not in _SPOKEN),
-            *_first(message, "reasoning_content", "reasoning", "reasoning_details", "thinking"),
+            *(_first(message, *_THOUGHTS) or _first(choice, *_THOUGHTS)),
         ],
         whole=message,
     )
