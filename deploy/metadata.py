@@ -130,7 +130,7 @@ _GS_FOLDER: Final = rf"{_BUCKET}(/[^\r\n*?\[\]]*)?"  # in which Beam would see a
 _PORT: Final = f"(0*{up_to(65_535)})?"
 _HOST: Final = r"([^\s/?#@:\[\]\\]+|\[[0-9A-Fa-f:.]+\])"
 _URL: Final = (
-    rf"[Hh][Tt][Tt][Pp][Ss]?://{_HOST}(:{_PORT})?(/[^\s?#]*)?([?](api-version=[A-Za-z0-9_.-]+)?)?#?"  # no key in it
+    rf"[Hh][Tt][Tt][Pp][Ss]?://{_HOST}(:{_PORT})?(/[^\s?#@]*)?([?](api-version=[A-Za-z0-9_.-]+)?)?#?"  # no key in it
 )
 _PROJECT: Final = "[A-Za-z0-9_.:-]+"
 _ENDPOINT_ID: Final = "[A-Za-z0-9]([A-Za-z0-9_-]{0,126}[A-Za-z0-9])?"

@@ -110,8 +110,13 @@ class Running:
     done: queue.SimpleQueue[Done[str]] = dataclasses.field(default_factory=queue.SimpleQueue)
 
     def ask(self, texts: Sequence[str]) -> Running:
+        """Queues all of them before the first is sent."""
+        are_queued = threading.Event()
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self.engine._loop.call_soon_threadsafe(are_queued.wait, 10)
         for text in texts:
             self.engine.submit(request(text), text, self.done)
+        are_queued.set()
         return self
 
     def take(self, count: int) -> dict[str, Done[str]]:
@@ -345,6 +350,22 @@ def test_three_prompts_forbidden_at_the_start_blame_the_key() -> None:
     assert isinstance(error, Doomed) and (error.detail, error.remedy) == ("403: no", "check the key")
     with running(lambda request, visit: FORBIDDEN) as run:
         assert all_doomed(run.ask(texts(1)).take(1)).remedy == "check the key"
+    assert run.seen.visits == {"prompt 0": 3}, "others might have come"
+
+
+def test_a_forbidden_prompt_waits_for_others_that_are_queued_after_it() -> None:
+    """The first one is sent as soon as it is queued, and may come back before the second one is."""
+
+    def play(request: Request, visit: int) -> Any:
+        if request.text == "prompt 0" and visit == 1:
+            run.ask(texts(5)[1:])
+        return FORBIDDEN if request.text == "prompt 0" else None
+
+    with running(play) as run:
+        found = run.ask(texts(1)).take(5)
+        assert not run.engine.is_doomed
+    assert {token for token, done in found.items() if done.answer is None} == {"prompt 0"}
+    assert isinstance(found["prompt 0"].error, Refused)
 
 
 def test_prompts_forbidden_after_others_were_answered_are_refused() -> None:
@@ -367,6 +388,38 @@ def test_many_forbidden_in_a_row_end_the_run_and_say_that_others_were_answered()
     assert ended[0].detail.startswith("25 requests in a row were refused, after others were answered")
     assert run.seen.visits.total() == 35
     assert sum(done.answer is not None for done in found.values()) == 10
+
+
+DENIED: Final = Doomed("401: no", "check the key", may_pass=True)
+
+
+def test_what_would_end_a_run_at_its_start_is_tried_again_where_others_were_answered() -> None:
+    """Of a gateway's keys one is revoked."""
+
+    def play(request: Request, visit: int) -> Any:
+        number = int(request.text.split()[1])
+        return DENIED if number and (number + visit) % 3 == 0 else None
+
+    with running(play, max_concurrency=8) as run:
+        found = run.ask(texts(200)).take(200)
+        assert not run.engine.is_doomed
+    assert all(done.answer for done in found.values())
+    with running(lambda request, visit: DENIED) as run:
+        assert all_doomed(run.ask(texts(9)).take(9)).remedy == "check the key"
+    assert run.seen.visits.total() == 1, "at the start it ends the run at once"
+
+
+@pytest.mark.parametrize(("prompts", "denials"), [(200, 25), (11, 5)])
+def test_a_key_that_is_revoked_in_mid_run_ends_it(prompts: int, denials: int) -> None:
+    def play(request: Request, visit: int) -> Any:
+        return None if int(request.text.split()[1]) < 10 else DENIED
+
+    with running(play, max_concurrency=1) as run:
+        found = run.ask(texts(prompts)).take(prompts)
+    doom = next(done.error for done in found.values() if isinstance(done.error, Doomed))
+    assert doom.remedy == "check the key"
+    assert doom.detail.startswith(f"{denials} requests in a row were refused, after others were answered")
+    assert run.seen.visits.total() == 10 + denials
 
 
 # --- how long it waits

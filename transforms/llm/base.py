@@ -91,12 +91,15 @@ class Doomed(RequestError):
       remedy: what the user should do, one line.
       may_be_prompt: True where it may be this prompt alone that is not answered, which only the answers to others can
         tell: a 403 is how some endpoints refuse a key, and others what a filter of theirs dislikes.
+      may_pass: True where an endpoint that answered others may say so in passing: one of the keys behind a gateway was
+        revoked, or one of its servers has not loaded the model yet.
     """
 
-    def __init__(self, detail: str, remedy: str, *, may_be_prompt: bool = False) -> None:
+    def __init__(self, detail: str, remedy: str, *, may_be_prompt: bool = False, may_pass: bool = False) -> None:
         super().__init__(detail)
         self.remedy = remedy
         self.may_be_prompt = may_be_prompt
+        self.may_pass = may_pass
 
 
 @runtime_checkable

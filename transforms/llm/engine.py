@@ -53,8 +53,8 @@ _BACKOFF_WHEN_WELL: Final = (0.1, 2.0, 1.0)  # others are answered: a passing fa
 _MOST_STEPS: Final = 16  # the longest is reached long before, and a power without bound overflows
 _REFUSALS: Final = 100  # of one request, while others are answered; then it has failed
 _PROBES: Final = 3  # prompts that may go unanswered at the start before it is the endpoint's or the options' fault
-_FORBIDDEN_IN_A_ROW: Final = 25
-"""Prompts that an endpoint which answered others may forbid one after the other. Where it forbids half of all prompts,
+_DENIED_IN_A_ROW: Final = 25
+"""Requests that an endpoint which answered others may deny one after the other. Where it forbids half of all prompts,
 so many in a row come once in 67 million."""
 _RECENT: Final = 200  # requests of which more than half may not fail for good
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -170,7 +170,7 @@ class Engine:
         self._probes_failed = 0  # tries of these that may go right the next time
         self._probe_after = -math.inf  # the next is not sent before
         self._probes_take_turns = False  # the last one may have failed for its prompt
-        self._forbidden = 0  # in a row, with no answer between
+        self._denied = 0  # in a row, with no answer between
         self._wait_told = -math.inf
         self._session: Session | None = None
         self._doom: Doomed | None = None
@@ -462,7 +462,7 @@ class Engine:
         if answer is not None:
             self._answers += 1
             self._is_open = True
-            self._forbidden = 0
+            self._denied = 0
             self._keep(job.request, answer, now - started)
             self._finish(job, Done(job.token, answer, None, job.sent, now - started))
         elif error is not None:
@@ -527,7 +527,9 @@ class Engine:
 
     def _handle(self, job: _Job, error: RequestError, now: float) -> None:
         if isinstance(error, Doomed) and error.may_be_prompt:
-            self._forbid(job, error)
+            self._forbid(job, error, now)
+        elif isinstance(error, Doomed) and error.may_pass and self._is_open:
+            self._deny(job, error, now)
         elif isinstance(error, Doomed):
             self._give_up(error, job)
         elif isinstance(error, Refused):
@@ -538,20 +540,33 @@ class Engine:
         else:
             self._again(job, error, now)
 
-    def _forbid(self, job: _Job, error: Doomed) -> None:
+    def _forbid(self, job: _Job, error: Doomed, now: float) -> None:
         """What is said of a key, but may be meant of a prompt, is of the key where nobody is answered with it."""
-        if not self._is_open:
-            if self._probes_lost or self._incoming or self._parked:
-                self._lose(job, Refused(error.detail), Doomed(error.detail, error.remedy))
-            else:
-                self._give_up(Doomed(error.detail, error.remedy), job)
-            return
-        self._forbidden += 1
-        if self._forbidden < _FORBIDDEN_IN_A_ROW:
-            self._finish(job, Done(job.token, None, Refused(error.detail), job.sent, 0.0))
-        else:
-            detail = f"{self._forbidden} requests in a row were refused, after others were answered; the last one with"
-            self._give_up(Doomed(f"{detail}: {error.detail}", error.remedy), job)
+        if self._is_open:
+            if not self._is_denied_for_good(job, error, _DENIED_IN_A_ROW):
+                self._finish(job, Done(job.token, None, Refused(error.detail), job.sent, 0.0))
+        elif self._probes_lost or self._incoming or self._parked:
+            self._lose(job, Refused(error.detail), error)
+        elif job.sent >= _PROBES:
+            self._give_up(error, job)
+        else:  # others may be about to come: the first prompt is often sent before the second one is queued
+            self._park_probe(job, error, now, backoff_ceiling(job.sent, False))
+
+    def _deny(self, job: _Job, error: Doomed, now: float) -> None:
+        """What would end a run at its start is tried again where others were answered, unless nobody is any more."""
+        is_spent = job.failures + 1 >= self._settings.max_attempts
+        most = max(self._settings.max_attempts, _PROBES) if is_spent else _DENIED_IN_A_ROW
+        if not self._is_denied_for_good(job, error, most):
+            self._again(job, Transient(error.detail), now)
+
+    def _is_denied_for_good(self, job: _Job, error: Doomed, most: int) -> bool:
+        """Counts a denial after answers, and ends the run at so many in a row."""
+        self._denied += 1
+        if self._denied < most:
+            return False
+        detail = f"{self._denied} requests in a row were refused, after others were answered; the last one with"
+        self._give_up(Doomed(f"{detail}: {error.detail}", error.remedy), job)
+        return True
 
     def _lose(self, job: _Job, error: RequestError, doom: Doomed) -> None:
         """Ends a request that is not answered; at the start of a run, one of too many that are not ends the run."""
@@ -595,13 +610,20 @@ class Engine:
                 remedy = f"the endpoint asks to wait {named:.0f} s: run the same command again then"
                 self._give_up(Doomed(error.detail, remedy), job)
                 return
-            self._probe_after = now + wait
-            self._probes_take_turns = not refused
-            _LOG.warning("the first request failed (%s); trying again in %.1f s", error.detail, wait)
-        elif wait > _TOLD_WAIT and now - self._wait_told > _TOLD_AGAIN:
+            self._park_probe(job, error, now, wait)
+            return
+        if wait > _TOLD_WAIT and now - self._wait_told > _TOLD_AGAIN:
             self._wait_told = now
             _LOG.warning("waiting %.0f s before a request is sent again: %s", wait, error.detail)
         heapq.heappush(self._parked, (now + wait, next(self._ties), refused, job))
+
+    def _park_probe(self, job: _Job, error: RequestError, now: float, wait: float) -> None:
+        """Parks a request while nobody was answered: no other is sent before it may be."""
+        self._probe_after = now + wait
+        is_throttled = isinstance(error, Throttled)
+        self._probes_take_turns = not is_throttled
+        _LOG.warning("the first request failed (%s); trying again in %.1f s", error.detail, wait)
+        heapq.heappush(self._parked, (now + wait, next(self._ties), is_throttled, job))
 
     def _has_failed_enough(self, is_spent: bool) -> bool:
         """Is nobody answered, however often, and with whichever prompt?

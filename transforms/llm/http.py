@@ -578,7 +578,9 @@ def error_of(fault: Fault, detail: str, remedy: Remedy, model: str = "") -> Requ
         return Transient(detail, fault.retry_after, dooms_probe=True)
     if meaning == "refused":
         return Refused(detail)
-    return Doomed(detail, remedy(meaning, fault), may_be_prompt=fault.status == 403 and meaning in ("key", "forbidden"))
+    may_be_prompt = fault.status == 403 and meaning in ("key", "forbidden")
+    may_pass = not may_be_prompt and meaning not in ("unpaid", "quota")  # which others of the run would meet as well
+    return Doomed(detail, remedy(meaning, fault), may_be_prompt=may_be_prompt, may_pass=may_pass)
 
 
 # ---------------------------------------------------------------------------------------------------- how long to wait
