@@ -4,7 +4,7 @@ may take more than a moment, or a value than it shows."""
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import yaml
 
@@ -26,7 +26,7 @@ def read_config(text: str) -> dict[str, Any]:
       text: its content.
 
     Returns:
-      Name -> value, as YAML has it, in the order of the file.
+      Name -> value, in the order of the file: text, True, False, None, or lists and mappings of these.
 
     Raises:
       ConfigFileError: it is no YAML, or no mapping from names of options, has a key twice, or could take up much time
@@ -78,8 +78,17 @@ def _check_events(text: str) -> None:
             scalars[event.anchor] = isinstance(event, yaml.ScalarEvent)
 
 
+_BARE: Final = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null")
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a mapping that has a key twice, of which PyYAML takes the last."""
+    """Refuses a mapping that has a key twice, of which PyYAML takes the last, and takes bare values as they stand, as
+    a flag does: to YAML 1.1 `010` is 8, `1:30` is 90, `1.10` is 1.1 and `2026_11_23` is 20261123."""
+
+    yaml_implicit_resolvers: ClassVar[Any] = {  # type: ignore[misc]
+        first: [(tag, pattern) for tag, pattern in known if tag in _BARE]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -76,11 +77,15 @@ def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, earlier:
 
 def plan_labels(config: Config, target: Target, earlier: Earlier) -> PlanLabels:
     """-> the step that asks for the labels of each task."""
+    widest = config.checks.max_label_columns  # a row with a wider label would be refused
+    is_readable = partial(is_label_set, max_label_columns=widest)
+    fault_of = partial(label_set_fault, max_label_columns=widest)
     return PlanLabels(
         config.label_set_template,
         JoinLedger(paid_for(config, earlier, "label_set"), shards_for(config.expected_tasks)),
-        llm_call(config, target, is_label_set, label_set_fault, "PlanLabels"),
+        llm_call(config, target, is_readable, fault_of, "PlanLabels"),
         config.seed,
+        widest,
     )
 
 

@@ -186,7 +186,8 @@ def parse(argv: Sequence[str], *, of_a_run: bool = True) -> tuple[Config, Pipeli
     for option, flag in zip(["", *flags], flags, strict=False):
         name, equals, value = flag.partition("=")
         is_named = flag.startswith("--")
-        check_name((name if is_named else option).replace(LABEL_PLAN, LABELS), value if is_named and equals else flag)
+        named = (name if is_named else option).replace(LABEL_PLAN, LABELS)
+        check_name(named or "argument", value if is_named and equals else flag)
     if empty := [flag for flag in flags if re.fullmatch("--[^=]+=--", flag)]:  # which argparse takes for no value
         names = (flag.removesuffix("=--").replace(LABEL_PLAN, LABELS) for flag in empty)
         raise OptionError(*(f"argument {name}: expected one argument" for name in names))
@@ -304,10 +305,13 @@ def _unknown(argument: str, parser: argparse.ArgumentParser) -> str:
 def _config_flags(argv: Sequence[str]) -> Iterator[str]:
     """The flags that the file of --config stands for; none where there is no --config."""
     finder = OptionParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config")
-    path = finder.parse_known_args(argv)[0].config
-    if path is None:
+    finder.add_argument("--config", action="append", default=[])
+    paths = finder.parse_known_args(argv)[0].config
+    if not paths:
         return
+    if len(paths) > 1:
+        raise OptionError("--config is given more than once; put all options into one file")
+    (path,) = paths
     check_name("--config", path)
     check_scheme("--config", path)
     try:
@@ -317,8 +321,9 @@ def _config_flags(argv: Sequence[str]) -> Iterator[str]:
     dests = {name: action.dest for action in _full_parser(OptionParser)._actions for name in action.option_strings}
     seen: dict[str, str] = {}
     for name, value in values.items():
-        if name == "config":
-            raise OptionError(f"--config {path}: a config file cannot name another one")
+        if name in ("config", "help"):
+            what = "name another one" if name == "config" else "ask for help"
+            raise OptionError(f"--config {path}: a config file cannot {what}")
         flag = f"--{name.replace('-', '_')}"
         option = dests.get(LABEL_PLAN if flag == LABELS else flag, flag)
         if option in seen:
@@ -332,13 +337,12 @@ def _flags_of(where: str, flag: str, value: Any) -> Iterator[str]:
         return
     elif isinstance(value, bool):
         if any(flag in action.option_strings and not is_switch(action) for action in own_actions()):
-            word = "true" if value else "false"
-            raise OptionError(f"{where}: is {word}, which is no value for it; put quotes around words such as `no`")
+            raise _bare_word(where, value)
         if value:  # no option of ours is on by default
             yield flag
     elif isinstance(value, (dict, list)):
         yield f"{flag}={','.join(_choices_of(where, value))}"
-    elif isinstance(value, (str, int, float)) or hasattr(value, "isoformat"):  # a bare YAML date is a date
+    elif isinstance(value, str):
         yield f"{flag}={value}"
     else:
         raise OptionError(f"{where}: a {type(value).__name__} is no value for an option")
@@ -347,14 +351,20 @@ def _flags_of(where: str, flag: str, value: Any) -> Iterator[str]:
 def _choices_of(where: str, value: dict[Any, Any] | list[Any]) -> Iterator[str]:
     """`{English: 0.5, German: 0.5}`, `[English, German]` or `[English: 0.5, German]` -> what a flag would list."""
     for item in value.items() if isinstance(value, dict) else value:
+        parts = item if isinstance(item, tuple) else (item,)
         if isinstance(item, dict):
             yield from _choices_of(where, item)
-        elif isinstance(item, tuple) and isinstance(item[1], (str, int, float)):
-            yield f"{item[0]}:{item[1]}"
-        elif isinstance(item, (str, int, float)):
-            yield str(item)
+        elif all(isinstance(part, str) for part in parts):
+            yield ":".join(parts)
+        elif bools := [part for part in parts if isinstance(part, bool)]:
+            raise _bare_word(where, bools[0])
         else:
             raise OptionError(f"{where}: expected names, each with an optional weight, not {item!r:.80}")
+
+
+def _bare_word(where: str, value: bool) -> OptionError:
+    word = "true" if value else "false"
+    return OptionError(f"{where}: is {word}, which is no value for it; put quotes around words such as `no`")
 
 
 def _read_text(option: str, path: str) -> str:
@@ -693,8 +703,9 @@ def as_pattern(path: str) -> str:
         return path
     if os.path.isfile(path):
         return glob.escape(os.path.abspath(path))
-    # Beam looks for wildcards in the last part of a path only where there is a folder before it.
-    return path if os.sep in path else os.path.join(os.curdir, path)
+    # Beam looks for wildcards in the first part of a path only where there is a folder before it.
+    is_placed = path.partition(os.sep)[0] in ("", os.curdir, os.pardir)
+    return path if is_placed else os.path.join(os.curdir, path)
 
 
 def _check_tasks(pattern: str | None, survey: TaskSurvey) -> None:
@@ -783,6 +794,8 @@ def _count_once(
         check_name(option, path)
         if not path.lower().endswith(suffixes):
             raise OptionError(f"{option} {path}: is not one of {', '.join(suffixes)}")
+        if files.is_local(path) and not os.path.isfile(path):
+            raise OptionError(f"{option} {path}: is no regular file")
         try:
             with files.open_text(path) as file:
                 found += sum(1 for _ in read(file, path))

@@ -36,6 +36,10 @@ _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _UNAUTHENTICATED: Final = 401
 
+MAX_INPUT_BYTES: Final = 16 << 20
+"""The largest file of options, topics or a template that is read: far above any that is meant, and no device or pipe
+without end fills the memory."""
+
 What = Literal["read", "written"]
 
 
@@ -115,19 +119,34 @@ def check_input(option: str, pattern: str) -> None:
 
 
 def read_input(option: str, path: str) -> bytes:
-    """A path or URL that an option names -> the content of the file.
+    """Reads a small file that an option names.
 
     Args:
       option: for messages.
+      path: a path or URL.
+
+    Returns:
+      The content.
 
     Raises:
-      OptionError: it is on gs:// and cannot be read.
+      OptionError: it is larger than MAX_INPUT_BYTES, or on gs:// or no regular file and cannot be read.
       OSError: it is elsewhere, and cannot be read.
     """
-    if not gcs.is_gcs(path):
-        return files.read_file(path)
     content: list[bytes] = []
-    _try(option, path, "read", lambda: content.append(gcs.read(path, patience=_PATIENCE_SECONDS)))
+
+    def read() -> None:
+        if gcs.is_gcs(path):
+            content.append(gcs.read(path, MAX_INPUT_BYTES + 1, patience=_PATIENCE_SECONDS))
+            return
+        with files.open_file(path) as file:
+            content.append(file.read(MAX_INPUT_BYTES + 1))
+
+    if gcs.is_gcs(path) or (os.path.exists(path) and not os.path.isfile(path)):  # a pipe may never be written to
+        _try(option, path, "read", read)
+    else:
+        read()
+    if len(content[0]) > MAX_INPUT_BYTES:
+        raise OptionError(f"{option} {path}: is larger than {MAX_INPUT_BYTES >> 20} MB; is it another file?")
     return content[0]
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.earlier import NOTHING
+from pipelines.generate import plan_labels
+from pipelines.options import parse
+from pipelines.run import target_of
 from tests.helpers import (
     FakeLLM,
     Ran,
@@ -150,6 +155,22 @@ def test_what_is_readable_is_what_is_taken(task: str) -> None:
     text, finish_reason = REPLIES[task]
     answer = Answer(text=text, finish_reason=finish_reason, model="m", prompt_tokens=1, output_tokens=1)
     assert is_label_set(prompt, answer) == isinstance(read_label_set(make_reply(prompt, text, finish_reason)), LabelSet)
+
+
+def test_labels_that_the_checks_would_refuse_are_not_planned(tmp_path: Path) -> None:
+    """Every row of such a label would be refused, and be paid for."""
+    config, _ = parse(["--labels=planned", "--max_label_columns=9", f"--output={tmp_path}"])
+    step = plan_labels(config, target_of(config), NOTHING)
+    prompt = make_label_prompt()
+    for wide, is_fit in (("w" * 9, True), ("w" * 10, False)):
+        answer = Answer(
+            text=json.dumps(["bee", wide]), finish_reason="stop", model="m", prompt_tokens=1, output_tokens=1
+        )
+        assert step.llm.is_readable(prompt, answer) == (step.llm.fault_of(prompt, answer) is None) == is_fit
+        found = read_label_set(make_reply(prompt, answer.text), step.max_label_columns)
+        assert isinstance(found, LabelSet) == is_fit
+    wider = read_label_set(make_reply(prompt, json.dumps(["bee", "w" * 200])), 200)
+    assert isinstance(wider, LabelSet)
 
 
 def test_a_reply_to_another_question_is_an_error() -> None:

@@ -27,8 +27,9 @@ MAX_CHARS: Final = 10_000_000
 """How many characters, or items of lists, they may take and make, all together."""
 _MAX_BITS: Final = 256  # of a whole number
 _MAX_DEPTH: Final = 50  # of macros and blocks that call each other, and of lists in lists; far below Python's own limit
-_QUADRATIC: Final = frozenset({"pprint", "round", "striptags", "sum", "urlize", "wordwrap"})
-"""Filters whose work grows with the square of what they are given (`round`: of its precision)."""
+_QUADRATIC: Final = frozenset({"decode", "encode", "pprint", "round", "striptags", "sum", "urlize", "wordwrap"})
+"""Filters and methods whose work grows with the square of what they are given (`round`: of its precision; `encode`: to
+Punycode)."""
 _FORMATS: Final = frozenset({"format", "format_map"})
 """Filters and methods in whose text numbers stand for widths."""
 _NO_COUNTS: Final = frozenset(
@@ -108,8 +109,10 @@ def size_of(value: Any, *, by_value: bool = False, depth: int = 0) -> int:
     Raises:
       TooMuch: it is out of all proportion.
     """
-    if isinstance(value, (str, bytes, range)):
+    if isinstance(value, (str, bytes)):
         return len(value) or 1
+    if isinstance(value, range):
+        return _ITEM * len(value) or 1
     if isinstance(value, int):
         if value.bit_length() > _MAX_BITS:
             raise TooMuch(f"makes a whole number of more than {_MAX_BITS} bits")

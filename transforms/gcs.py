@@ -207,16 +207,24 @@ def _reason(error: BaseException | None) -> str:
 # --- objects
 
 
-def read(path: str, *, patience: float | None = None) -> bytes:
+def read(path: str, most: int | None = None, *, patience: float | None = None) -> bytes:
     """An object -> its content, as it is stored.
 
     Args:
+      most: how many bytes are read at most; None stands for all.
       patience: seconds that it is tried for; None stands for PATIENCE_SECONDS, here and below.
 
     Raises:
       as `told`, here and below.
     """
-    return read_version(path, patience=patience)[0]
+    with told(path, "read"):
+        try:
+            content: bytes = _blob(path).download_as_bytes(
+                end=None if most is None else most - 1, raw_download=True, **_patiently(patience)
+            )
+        except RequestRangeNotSatisfiable:  # it is empty
+            return b""
+        return content
 
 
 def read_version(path: str, *, patience: float | None = None) -> tuple[bytes, int | None]:

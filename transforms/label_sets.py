@@ -20,15 +20,28 @@ MAX_OWN_LABELS: Final = 200
 MAX_LABEL_COLUMNS: Final = 100
 """The widest label, East Asian wide characters counting two: what CheckQuality takes by default."""
 
+MAX_OWN_LABEL_COLUMNS: Final = 1_000
+"""The widest label that a user may give a task, where CheckQuality is told to take it; a longer one is a text."""
 
-def clean_labels(items: Iterable[str]) -> tuple[str, ...]:
-    """What a model listed -> the labels in it, in its order: white space made single, without those that are blank or
-    wider than MAX_LABEL_COLUMNS, of those with the same `labels.normal_form` the first. Of more than MAX_LABELS the
-    first are kept: models name what is usual before what is rare, and a hash would prefer neither."""
+
+def clean_labels(items: Iterable[str], max_columns: int = MAX_LABEL_COLUMNS) -> tuple[str, ...]:
+    """Takes the labels in what a model listed.
+
+    Of more than MAX_LABELS the first are kept: models name what is usual before what is rare, and a hash would prefer
+    neither.
+
+    Args:
+      items: what it listed.
+      max_columns: wider ones are left out; they would be refused in each row.
+
+    Returns:
+      The labels, in the same order, with their white space made single; none is blank, and of those with the same
+      `labels.normal_form` there is the first.
+    """
     found: dict[str, str] = {}
     for item in items:
         label = clean_text(" ".join(item.split()))
-        if label and columns_of(label) <= MAX_LABEL_COLUMNS:
+        if label and columns_of(label) <= max_columns:
             found.setdefault(normal_form(label), label)
     return tuple(found.values())[:MAX_LABELS]
 
@@ -43,7 +56,7 @@ def own_labels(items: Sequence[object]) -> tuple[str, ...]:
       The labels, in the same order, with their white space made single.
 
     Raises:
-      ValueError: one is no string, blank, or wider than MAX_LABEL_COLUMNS; two have the same normal form; they are
+      ValueError: one is no string, blank, or wider than MAX_OWN_LABEL_COLUMNS; two have the same normal form; they are
         fewer than MIN_LABELS or more than MAX_OWN_LABELS.
     """
     if not MIN_LABELS <= len(items) <= MAX_OWN_LABELS:
@@ -57,8 +70,8 @@ def own_labels(items: Sequence[object]) -> tuple[str, ...]:
             raise ValueError(f"item {number} is blank")
         if "\0" in label:
             raise ValueError(f"item {number} holds a NUL character")
-        if columns_of(label) > MAX_LABEL_COLUMNS:
-            raise ValueError(f"{label[:40]!r}... is wider than {MAX_LABEL_COLUMNS} columns")
+        if columns_of(label) > MAX_OWN_LABEL_COLUMNS:
+            raise ValueError(f"{label[:40]!r}... is wider than {MAX_OWN_LABEL_COLUMNS:,} columns")
         known = found.setdefault(normal_form(label), label)
         if known is not label:
             raise ValueError(

@@ -9,7 +9,7 @@ from apache_beam import typehints
 
 from transforms.elements import FinishReason, LabelSet, LabelSetSeed, Prompt, Reject, Reply, Task
 from transforms.identity import stable_hash
-from transforms.label_sets import MIN_LABELS, clean_labels
+from transforms.label_sets import MAX_LABEL_COLUMNS, MIN_LABELS, clean_labels
 from transforms.labels import label_id
 from transforms.llm.base import Answer
 from transforms.metrics import StepCounters
@@ -64,9 +64,9 @@ def label_set_prompt(seed: LabelSetSeed, template: PromptTemplate) -> Prompt:
     return Prompt(kind="label_set", subject=seed, text=template.render({"task": seed.task}), template=template.name)
 
 
-def read_label_set(reply: Reply) -> LabelSet | Reject:
+def read_label_set(reply: Reply, max_label_columns: int = MAX_LABEL_COLUMNS) -> LabelSet | Reject:
     """A reply to a label set prompt -> the labels, or why there are none."""
-    labels = _labels_in(reply.text, reply.finish_reason)
+    labels = _labels_in(reply.text, reply.finish_reason, max_label_columns)
     if isinstance(labels, Refusal):
         return Reject.of_reply(reply, stage=_STEP, reason=labels.reason, detail=labels.detail)
     seed = reply.prompt.subject
@@ -88,11 +88,11 @@ def read_label_set(reply: Reply) -> LabelSet | Reject:
     )
 
 
-def _labels_in(text: str, finish_reason: FinishReason) -> tuple[str, ...] | Refusal:
+def _labels_in(text: str, finish_reason: FinishReason, max_label_columns: int) -> tuple[str, ...] | Refusal:
     parsed = parse_string_list(text, finish_reason)
     if isinstance(parsed, Refusal):
         return parsed
-    labels = clean_labels(parsed.value)
+    labels = clean_labels(parsed.value, max_label_columns)
     if len(labels) < MIN_LABELS:
         listed = len(parsed.value) + len(parsed.refused)
         detail = f"{len(labels)} of {listed} items can be a label, {MIN_LABELS} are needed"
@@ -100,23 +100,24 @@ def _labels_in(text: str, finish_reason: FinishReason) -> tuple[str, ...] | Refu
     return labels
 
 
-def label_set_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
+def label_set_fault(prompt: Prompt, answer: Answer, *, max_label_columns: int = MAX_LABEL_COLUMNS) -> Refusal | None:
     """Says why no labels come of an answer.
 
     Args:
       prompt: what was asked.
       answer: what was answered.
+      max_label_columns: the widest label.
 
     Returns:
       what is wrong with it; None where nothing is.
     """
-    found = _labels_in(answer.text, answer.finish_reason)
+    found = _labels_in(answer.text, answer.finish_reason, max_label_columns)
     return found if isinstance(found, Refusal) else None
 
 
-def is_label_set(prompt: Prompt, answer: Answer) -> bool:
+def is_label_set(prompt: Prompt, answer: Answer, *, max_label_columns: int = MAX_LABEL_COLUMNS) -> bool:
     """What was asked and answered -> whether `read_label_set` would take it."""
-    return label_set_fault(prompt, answer) is None
+    return label_set_fault(prompt, answer, max_label_columns=max_label_columns) is None
 
 
 class _Seed(beam.DoFn):
@@ -156,11 +157,12 @@ class _Prompt(beam.DoFn):
 
 
 class _Read(beam.DoFn):
-    def __init__(self) -> None:
+    def __init__(self, max_label_columns: int) -> None:
+        self._max_label_columns = max_label_columns
         self._counters = StepCounters(_STEP)
 
     def process(self, reply: Reply | Reject) -> Iterator[LabelSet | Reject]:
-        result = reply if isinstance(reply, Reject) else read_label_set(reply)
+        result = reply if isinstance(reply, Reject) else read_label_set(reply, self._max_label_columns)
         if not isinstance(result, Reject) or result.stage == _STEP:  # else it only passes through
             self._counters.outcome(result)
         yield result
@@ -176,12 +178,14 @@ class PlanLabels(beam.PTransform):
       join: what regroups LabelSetSeeds and brings to each what was paid for it, a `PTransform` such as `JoinLedger`.
       llm: what answers prompts, a `PTransform` from Prompt to Reply or Reject; its rejects name the stage `PlanLabels`.
       seed: the user's; another seed asks anew.
+      max_label_columns: the widest label that is taken; what `llm` takes for readable should know it too.
     """
 
     template: PromptTemplate
     join: beam.PTransform
     llm: beam.PTransform
     seed: int = 42
+    max_label_columns: int = MAX_LABEL_COLUMNS
 
     def expand(self, tasks: beam.PCollection[Task | Reject]) -> beam.PCollection[LabelSet | Reject]:
         seeds, given = tasks | "Seed" >> beam.ParDo(_Seed(self.seed)).with_outputs(_Seed.GIVEN, main="seeds")
@@ -192,6 +196,6 @@ class PlanLabels(beam.PTransform):
             | self.join
             | "Prompt" >> beam.ParDo(_Prompt(self.template))
             | self.llm
-            | "Read" >> beam.ParDo(_Read())
+            | "Read" >> beam.ParDo(_Read(self.max_label_columns))
         )
         return (asked, given) | "WithGiven" >> beam.Flatten()

@@ -51,7 +51,7 @@ def task_of(text: str) -> Task:
     """A task as it came -> the element that `SampleAttributes` takes, as `Flatten` would make it.
 
     Raises:
-      ValueError: it is blank, or longer than MAX_TASK_CHARS.
+      ValueError: it is blank, longer than MAX_TASK_CHARS, or holds a NUL character.
     """
     if problem := _problem(text):
         raise ValueError(problem)
@@ -62,6 +62,8 @@ def _problem(text: str) -> str:
     """A task as it came -> why it cannot be one; "" where it can."""
     if not normalise_task(text):
         return "the task is blank"
+    if "\0" in text:
+        return "the task holds a NUL character"
     size = len(tidy_task(text))
     return f"the task has {size:,} characters, at most {MAX_TASK_CHARS:,} fit" if size > MAX_TASK_CHARS else ""
 
@@ -98,8 +100,8 @@ def read_tasks(file: IO[bytes], path: str, unknown: set[str] | None = None) -> I
 
     Raises:
       TaskFileError: another ending, text that is not UTF-8, a line that is no JSON object, a `task` that is missing,
-        no string, blank or longer than MAX_TASK_CHARS, a setting that cannot be used, compressed data that is cut off.
-        The message begins with the line or row.
+        no string, blank, with a NUL character or longer than MAX_TASK_CHARS, a setting that cannot be used, compressed
+        data that is cut off. The message begins with the line or row.
     """
     name = path.lower().removesuffix(".gz")
     unknown = set() if unknown is None else unknown
