@@ -17,9 +17,11 @@ from transforms.ledger_writer import JOURNAL
 from transforms.listing import Listing, Row, write_listing
 from transforms.read_ledger import groups_of
 from transforms.write_dataset import (
+    MANIFEST,
     STAGING,
     examples_asked,
     finish_publishing,
+    labels_lacking_files,
     lower_replies_told,
     published_files,
     replies_told,
@@ -31,6 +33,14 @@ _LEASE: Final = "refresh="
 _FOLD_TRIES: Final = 25
 _FOLD_SECONDS: Final = 0.2
 _MOST_TOLD: Final = 4  # of what is wrong, in one line
+_MANIFEST_GONE: Final = (
+    "%s is gone: nothing tells whether all replies that were paid for are there, and how other labels number their "
+    "examples; if you have a copy, end this run and bring it back"
+)
+_FILES_GONE: Final = (
+    "refresh=%s: files of its tasks or examples are gone, so this run may repeat what was in them; run that label "
+    "again, which pays for nothing twice"
+)
 NAMED_FILES: Final = 1_000
 """That a graph may name itself: about 10 kB of it for each step that reads them."""
 
@@ -122,6 +132,10 @@ def _look(config: Config) -> Earlier:
     tasks = published_files(config.output, "tasks")
     asked = examples_asked(config.output) if tasks else {}
     examples = published_files(config.output, "examples")
+    if (tasks or examples) and not files.exists(files.join(config.output, MANIFEST)):
+        _LOG.warning(_MANIFEST_GONE, files.join(config.output, MANIFEST))
+    for label in sorted(labels_lacking_files(config.output, (*tasks, *examples)) - {config.refresh}):
+        _LOG.warning(_FILES_GONE, label)
     if not any(label > config.refresh for _, label, _ in examples):
         examples = [found for found in examples if found[1] != config.refresh]
     return Earlier(

@@ -20,6 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.option_error import OptionError, reason_of
 from transforms import files, gcs, lease, ledger
 from transforms.errors import StoreError
+from transforms.ledger_writer import JOURNAL
 from transforms.schema import KINDS
 from transforms.texts import clean_text
 from transforms.write_dataset import MANIFEST, STAGING
@@ -27,6 +28,7 @@ from transforms.write_dataset import MANIFEST, STAGING
 _REMOTE_SECONDS: Final = 30.0  # clients of object stores may wait for minutes where they find no credentials
 _PATIENCE_SECONDS: Final = 8.0  # for a store that does not answer
 _PROBE: Final = "write-test"
+_FOLDERS: Final = (STAGING, ledger.FOLDER, f"{ledger.FOLDER}/{JOURNAL}", lease.FOLDER, *KINDS)  # that a run writes to
 # https://cloud.google.com/storage/docs/buckets#naming: 3 to 63 characters, or up to 222 with dots.
 _BUCKET: Final = re.compile(r"(?=.{3,222}$)[a-z0-9][a-z0-9._-]*[a-z0-9]")
 _BUCKET_PART: Final = 63
@@ -157,9 +159,11 @@ def _local_output(path: str) -> str:
         made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         check_name("--output", str(folder))  # which may lie in a folder that is no UTF-8
-        for inside in (folder, *(folder / name for name in (STAGING, ledger.FOLDER, lease.FOLDER, *KINDS))):
+        for inside in (folder, *(folder / name for name in _FOLDERS)):
             if inside.is_symlink() and not inside.exists():
                 raise OSError(f"{inside.name} is a link to what is not there")
+            if inside.exists() and not inside.is_dir():
+                raise OSError(f"{inside.name} is no folder")
             if inside is folder or inside.exists():
                 probe = inside / f".write-test-{os.getpid()}"
                 probe.touch()

@@ -138,6 +138,7 @@ LINES = {
     "more digits than Python reads": PLAIN.replace(b'"attempt":0', b'"attempt":' + b"9" * 5000),
     "a list for a text": changed(text=["a"]),
     "an object for a text": changed(text={"a": 1}),
+    "null, which ends the process where Arrow reads it": b"null\n",
     "deep lists": b"[" * 200_000 + b"\n",
     "deep objects": b'{"text":' * 200_000 + b"\n",
     "deep and closed, in a column": PLAIN.replace(b'"reply 1"', b"[" * 100_000 + b"]" * 100_000),

@@ -210,9 +210,10 @@ def ledger_file(folder: Path) -> Path:
 
 
 def told(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Changes the manifest's entry of the label in place."""
+    """Changes the manifest's entry of the label in place, as a user does who vouches for it."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     change(manifest["refreshes"]["base"])
+    del manifest["refreshes"]["base"]["digest"]
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
 
 
@@ -326,6 +327,36 @@ def test_a_manifest_that_is_damaged_stops_the_run(content: str, folder: Path) ->
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert f"{folder}/manifest.json is damaged, or not Textmint's; " in done.err
     assert (folder / "manifest.json").read_text("latin-1") == content
+
+
+def test_an_entry_of_the_manifest_that_is_not_what_its_run_wrote_stops_the_run(folder: Path) -> None:
+    """It tells how other labels number their examples; with a wrong number, other prompts would be paid for."""
+    path = folder / "manifest.json"
+    content, asked = path.read_text("utf-8"), '"examples_per_task": '
+    assert asked in content
+    path.write_text(content.replace(asked, f"{asked}1"), "utf-8")
+    done = run_main("generate", f"--output={folder}", *FLAGS, "--refresh=other")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "manifest.json: its entry of refresh=base is damaged, or was edited; " in done.err
+    assert 'if it is right as it is, delete its "digest"' in done.err
+    told(folder, lambda entry: entry)
+    look(config_of(folder, *FLAGS, "--refresh=other"))
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("manifest.json", "manifest.json is gone: "),
+        ("tasks/refresh=base", "refresh=base: files of its tasks or examples are gone"),
+        ("examples", "refresh=base: files of its tasks or examples are gone"),
+    ],
+)
+def test_what_another_label_lacks_is_told(gone: str, said: str, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    look(config_of(folder, *FLAGS, "--refresh=other"))
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said in told
 
 
 def put_in_place(path: Path, what: str, elsewhere: Path) -> None:

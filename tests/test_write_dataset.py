@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import dataclasses
 import hashlib
@@ -36,6 +37,7 @@ from tests.helpers import (
 )
 from tests.mem_store import MemFileSystem
 from transforms import lease, write_dataset
+from transforms.dataset_card import DIGEST
 from transforms.elements import Example, Reject, Task, Verdict
 from transforms.schema import EVERY_RUN, Row, schema_of, to_parquet
 from transforms.triplets import to_triplet
@@ -50,6 +52,7 @@ from transforms.write_dataset import (
     publish,
     published_files,
     read_manifest,
+    replies_told,
 )
 
 # --- data
@@ -673,6 +676,7 @@ def test_what_is_no_utf_8_in_a_plan_of_an_earlier_version_is_published(
     plan = Path(begin_publishing(tmp_path, "base", NEW, monkeypatch).staging, "publish.json")
     begun = json.loads(plan.read_text())
     begun["entry"]["options"] = {"topics": "caf\udce9"}
+    del begun["entry"]["digest"]  # an earlier version gave it none
     plan.write_text(json.dumps(begun))
     finish_publishing(str(tmp_path), held="other")
     assert entry_of(tmp_path)["options"] == {"topics": "caf\ufffd"}
@@ -815,6 +819,25 @@ def test_an_entry_that_was_mended_by_hand_stops_no_other_label(
     for output in (str(tmp_path), BUCKET):
         entry = publish_data(make_target(output, "other"), NEW)
         assert read_manifest(output) == {"refreshes": {"other": entry}}
+
+
+def test_a_wrong_bit_in_the_manifest_is_told_or_changes_nothing(tmp_path: Path) -> None:
+    for label in ("base", "base.0", "base.1"):  # of which one bit makes another
+        publish_data(make_target(tmp_path, label), OLD)
+    path = tmp_path / "manifest.json"
+    content, before = path.read_bytes(), read_manifest(str(tmp_path))["refreshes"]
+    replies_told(str(tmp_path))
+    ends = [content.index(b"base.0") + 5, content.index(b"base.1") + 5]
+    for place in (*range(0, len(content), 5), *ends):
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ 1 << place % 8 * (place not in ends)]) + content[place + 1 :]
+        )
+        with contextlib.suppress(ValueError):
+            replies_told(str(tmp_path))
+            for label, entry in read_manifest(str(tmp_path))["refreshes"].items():
+                assert {name: entry.get(name) for name in before[label] if name != DIGEST}.items() <= before[
+                    label
+                ].items()
 
 
 def test_on_a_store_the_manifest_says_which_files_count(store: dict[str, bytes]) -> None:

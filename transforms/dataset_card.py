@@ -35,6 +35,8 @@ from transforms.texts import clean_text
 from transforms.triplets import TRIPLETS
 
 CARD: Final = "README.md"
+DIGEST: Final = "digest"
+"""Under what name an entry of the manifest holds a digest of all else in it, see `write_dataset.replies_told`."""
 MARK: Final = "<!-- Written by textmint at the end of a run. Without this line, later runs leave the file alone. -->"
 TEXTS: Final = "sentence-transformers"
 """The config of the triplets' three texts alone: the losses of sentence-transformers train on every column they get."""
@@ -176,11 +178,13 @@ def _file_name(path: str) -> str:
 
 
 def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest -> the same without what is nobody else's business: local paths, URLs, cloud projects."""
+    """The manifest -> the same without what is nobody else's business: local paths, URLs, cloud projects. What is left
+    is not what its digests tell of, so they go too."""
     refreshes = {}
     for label, entry in manifest["refreshes"].items():
         backend = {name: value for name, value in entry.get("backend", {}).items() if name not in _HIDDEN_OF_BACKEND}
         refreshes[label] = {**entry, "options": shown_options(entry), "backend": backend}
+        refreshes[label].pop(DIGEST, None)
     return {**manifest, "refreshes": refreshes}
 
 

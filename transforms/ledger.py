@@ -136,6 +136,8 @@ def _read_lines(lines: bytes) -> tuple[pa.Table, int]:
     if not lines:
         return SCHEMA.empty_table(), 0
     try:
+        if not lines.startswith(b"{") or lines.count(b"\n{") + 1 < lines.count(b"\n"):
+            raise pa.ArrowInvalid("a line holds no object")  # a first `null` ends the process, in Arrow 25
         table = pyarrow.json.read_json(
             io.BytesIO(lines),
             read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),

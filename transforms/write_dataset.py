@@ -23,6 +23,7 @@ import ctypes
 import dataclasses
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import math
@@ -44,7 +45,7 @@ from apache_beam import typehints
 
 from transforms import lease
 from transforms.accounting import JUDGES, STEPS, as_sent, discrepancies, named, step_table
-from transforms.dataset_card import CARD, COUNTED, Statistics, dataset_card, is_ours
+from transforms.dataset_card import CARD, COUNTED, DIGEST, Statistics, dataset_card, is_ours
 from transforms.elements import Example, Kind, LabelSet, Reject, Relabel, Task, Verdict
 from transforms.errors import RunFailed
 from transforms.files import (
@@ -399,7 +400,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
         raise RunFailed(f"{_no_examples(table)} The label keeps the data it had; the rejects are in {target.staging}")
     if rows["examples"] < there and not target.replace:
         _refuse_fewer(target, by_kind, there)
-    entry = {
+    entry: dict[str, Any] = {
         **target.description,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "backend": as_sent(target.description.get("backend", {}), table, _backends(target.output)),
@@ -416,6 +417,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             if by_kind[kind]
         },
     }
+    entry[DIGEST] = _digest_of(target.refresh, entry)
     _manifest_of({target.refresh: entry})  # what cannot be written down is found before any folder is exchanged
     _require_lease(target)
     if is_local(target.output):
@@ -456,6 +458,7 @@ def replies_told(output: str) -> Paid:
       OSError: the manifest cannot be read.
       ValueError: it is none of ours, or damaged.
     """
+    path = join(output, MANIFEST)
     try:
         refreshes = read_manifest(output)["refreshes"]
         if not isinstance(refreshes, dict):
@@ -464,9 +467,14 @@ def replies_told(output: str) -> Paid:
         raise
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(
-            f"{join(output, MANIFEST)} is damaged, or not Textmint's; bring it back from where you have a copy, or "
-            "take it away"
+            f"{path} is damaged, or not Textmint's; bring it back from where you have a copy, or take it away"
         ) from None
+    for label, entry in refreshes.items():
+        if not _is_as_written(label, entry):
+            raise ValueError(
+                f"{path}: its entry of refresh={label} is damaged, or was edited; bring it back from where you have a "
+                f'copy or, if it is right as it is, delete its "{DIGEST}"'
+            )
     return _replies_told(_entries_of(json.dumps({"refreshes": refreshes}).encode()))
 
 
@@ -492,9 +500,12 @@ def lower_replies_told(output: str, there: Paid, left_out: Paid | None = None) -
 
     def lowered(old: bytes | None) -> bytes:
         refreshes = _entries_of(old or b"")
+        whole = [label for label, entry in refreshes.items() if DIGEST in entry and _is_as_written(label, entry)]
         for (label, kind), count in _replies_told(refreshes).items():
             least = there[label, kind] if left_out is None else max(there[label, kind], count - left_out[label, kind])
             refreshes[label]["ledger"]["replies"][kind] = min(count, least)
+        for label in whole:
+            refreshes[label][DIGEST] = _digest_of(label, refreshes[label])
         return _manifest_of(refreshes)
 
     if _replies_told(_refreshes(output)):
@@ -652,6 +663,8 @@ def _finish(output: str, refresh: str, plan: Path) -> None:
         told = {"label_sets": [], **begun["names"]}  # of a run with planned labels only
         names: dict[str, list[str]] = {kind: [str(name) for name in told[kind]] for kind in KINDS}
         entry = dict(begun["entry"])
+        if not _is_as_written(refresh, entry):
+            raise ValueError("it is damaged")
     except FileNotFoundError:
         return  # its own run has come to its end meanwhile
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
@@ -813,12 +826,37 @@ def _require_lease(target: Target) -> None:
 
 def read_manifest(output: str) -> dict[str, Any]:
     """The dataset folder -> its manifest: {"refreshes": {label: what that run said of itself}}; without entries where
-    there is none yet."""
+    there is none yet.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is no JSON, or a key stands twice in it.
+    """
     try:
-        manifest: dict[str, Any] = json.loads(read_file(join(output, MANIFEST)))
+        manifest: dict[str, Any] = json.loads(read_file(join(output, MANIFEST)), object_pairs_hook=_each_key_once)
     except FileNotFoundError:
         return {"refreshes": {}}
     return manifest
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A wrong bit can turn a label into another one, whose entry would then hide it."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _digest_of(label: str, entry: Mapping[str, Any]) -> str:
+    """A digest of what an entry of the manifest holds, however it is laid out in the file."""
+    told = json.loads(clean_text(json.dumps(entry, ensure_ascii=False)))
+    told.pop(DIGEST, None)
+    return hashlib.blake2b(json.dumps([label, told], sort_keys=True).encode(), digest_size=10).hexdigest()
+
+
+def _is_as_written(label: str, entry: Any) -> bool:
+    """Does an entry hold what its run wrote? One of an earlier version, or of a user's making, has no digest."""
+    return not isinstance(entry, dict) or DIGEST not in entry or entry[DIGEST] == _digest_of(label, entry)
 
 
 def _refreshes(output: str) -> dict[str, Any]:
@@ -860,6 +898,23 @@ def published_files(output: str, kind: DatasetKind) -> list[tuple[str, str, int]
             if not file.name.startswith(("_", ".")) and (name in told or not told or is_local(output)):
                 found.append((file.path, folder.removeprefix(_HIVE), told.get(name, file.bytes // _ROW_BYTES)))
     return found
+
+
+def labels_lacking_files(output: str, found: Iterable[tuple[str, str, int]]) -> set[str]:
+    """Says which labels lack a file of tasks or examples that the manifest lists.
+
+    Args:
+      output: the dataset folder.
+      found: its files of both kinds, as `published_files` gives them.
+    """
+    there = {path for path, _, _ in found}
+    return {
+        label
+        for label, entry in _refreshes(output).items()
+        for kind in ("tasks", "examples")
+        for file in entry["files"].get(kind, ())
+        if join(output, *file["path"].split("/")) not in there
+    }
 
 
 def examples_asked(output: str) -> dict[str, int]:
