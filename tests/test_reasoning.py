@@ -149,6 +149,21 @@ def test_a_text_may_speak_of_marks(block: str, writer: str) -> None:
             assert tasks.value == (text, "Another.")
 
 
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_text_that_speaks_of_marks_may_be_broken(block: str) -> None:
+    for mark in map(str.strip, BLOCKS[block]):
+        text = f'Is "{mark}" a mark?'
+        example = {**EXAMPLE, "input_text": text}
+        written = json.dumps(example, ensure_ascii=False).replace('\\"', '"')  # quotation marks are not escaped
+        for text in (written, written.replace('", "misl', '" "misl')):
+            found = parse_object(text, "stop")
+            assert isinstance(found, Parsed), (text, found)
+            assert found.value == example
+        # what a draft left open may have swallowed the mark, and the answer behind it
+        found = parse_object(f'{{"input_text": "A "draft" {BLOCKS[block][1]}{json.dumps(EXAMPLE)}', "stop")
+        assert isinstance(found, Parsed) and found.value == EXAMPLE, found
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -156,11 +156,16 @@ def _parse_object(
     if isinstance(prepared, Refusal):
         return prepared
     body, repairs = prepared
+    answer: Parsed[dict[str, str]] | Refusal
     for part in _parts_that_answer(body):
         answer = _object_in(part, finish_reason, fields, repairs | {"prose"}, strings)
         if isinstance(answer, Parsed):
             return answer
-    return _object_in(body, finish_reason, fields, repairs, strings)
+    answer = _object_in(body, finish_reason, fields, repairs, strings)
+    if isinstance(answer, Refusal) and (inner := _unescaped(body)) is not None:
+        decoded = _object_in(inner, finish_reason, fields, repairs | {"json_string"}, strings)
+        return decoded if isinstance(decoded, Parsed) else answer
+    return answer
 
 
 def _object_in(
@@ -292,7 +297,11 @@ def _parse_list(text: str, finish_reason: FinishReason, strings: int) -> Parsed[
         answer = _list_in(part, finish_reason, repairs | {"prose"}, strings)
         if isinstance(answer, Parsed):
             return answer
-    return _list_in(body, finish_reason, repairs, strings)
+    answer = _list_in(body, finish_reason, repairs, strings)
+    if isinstance(answer, Refusal) and (inner := _unescaped(body)) is not None:
+        decoded = _list_in(inner, finish_reason, repairs | {"json_string"}, strings)
+        return decoded if isinstance(decoded, Parsed) else answer
+    return answer
 
 
 def _list_in(
@@ -471,8 +480,9 @@ def _take_fields(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple
     blank: list[str] = []
     for field in fields:
         value = values[field]
-        if isinstance(value, dict) and value.get("type") == "string" and isinstance(value.get("value"), str):
-            value = value["value"]  # the type that JSON Schema has there, and the text beside it
+        text = _text_beside_type(value)
+        if text is not None:
+            value = text
             repairs.add("wrapped_object")
         if not isinstance(value, str):
             wrong.append(f"{field} is {_kind(value)}")
@@ -487,6 +497,17 @@ def _take_fields(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple
     if blank:
         return _Failure(rank, "empty_field", _line("blank: " + ", ".join(blank)))
     return found, repairs
+
+
+def _text_beside_type(value: object) -> str | None:
+    """Finds the only text in the place of a field, where a model repeats the schema and puts the text into it."""
+    if not isinstance(value, dict) or value.get("type", "string") != "string":
+        return None
+    texts = {value[name] for name in _TEXT_NAMES if isinstance(value.get(name), str)}
+    return texts.pop() if len(texts) == 1 else None
+
+
+_TEXT_NAMES = ("value", "const", "default", "example")
 
 
 def _by_field(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[dict[str, Any], set[str]] | _Failure:
@@ -776,7 +797,10 @@ def _items(
             if entry.keys() == {"type"}:  # of JSON Schema
                 items.refused.append(("wrong_shape", "a schema: the item says what is to stand there", _json(entry)))
                 continue
-            named = _named(entry, "task") or ([text for _, text in _pairs(entry)] if len(entry) == 1 else [entry])
+            named = _named(entry, "task")
+            if not named:
+                texts = [text for _, text in _pairs(entry) if len(entry) == 1 or isinstance(text, str)]
+                named = texts if len(texts) == 1 or len(entry) == 1 else [entry]
             value = named[0]
             if not all(_is_same(value, other) for other in named[1:]):
                 several = _json([dict([pair]) for pair in _pairs(entry)])
@@ -829,11 +853,16 @@ def _lists_in(root: Mapping[str, Any]) -> list[Any]:
     lists = [value for value in values if isinstance(value, list)]
     if lists or any(map(_is_text, _named(root, "task"))):
         return lists
+    if all(map(_is_text, values)) and len(values) > 1 and not getattr(root, "earlier", ()):
+        names = {_NUMBERED.sub("", key) if _NUMBERED.search(key) else None for key in root}
+        if len(names) == 1 and None not in names:
+            return [values]
     inner = [value for value in values if isinstance(value, dict)]
     return inner or [found for found in map(_list_in_string, values) if found is not None]
 
 
 _LIST_KEYS = ("tasks", "labels")
+_NUMBERED = re.compile(r"\d{1,3}$")  # keys such as "1" or "task_2", in an object in the place of a list
 
 
 def _named(candidate: Mapping[str, Any], name: str) -> list[Any]:
@@ -843,6 +872,22 @@ def _named(candidate: Mapping[str, Any], name: str) -> list[Any]:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _unescaped(text: str) -> str | None:
+    """Reads what stands in a text as it would in a JSON string: {\\"label\\": \\"a\\"}; None where nothing does."""
+    start = _ESCAPED_START.search(text)
+    if start is None:
+        return None
+    end = max(text.rfind("}"), text.rfind("]")) + 1
+    try:
+        found: object = json.loads(f'"{text[start.start() : end]}"', strict=False)
+    except ValueError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+_ESCAPED_START = re.compile(r'[\[{](?:\s|\\[nrt])*\\"')
 
 
 def _list_in_string(value: object) -> object:
@@ -1004,17 +1049,23 @@ def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | R
 def _values(text: str, start: int) -> list[Value]:
     """The JSON values in a text from a position on, in which marks of reasoning mark nothing.
 
-    A value whose quotation marks are astray is none, nor is a bracket in prose that is never closed: a string that a
-    draft left open may have swallowed the mark, and the answer behind it. Of a text past the limit of the reader
-    nothing is known.
+    A bracket in prose that is never closed is none: a string that a draft left open may have swallowed the mark, and
+    the answer behind it. Nor is one whose strings, with quotation marks astray, go on to the end. Of a text past the
+    limit of the reader nothing is known.
     """
     if len(text) - start > READ_MAX_CHARS:
         return []
-    return [
-        Value(read.start, read.end, read.status == "ok" and (read.is_data or bool(_flat(read.value))))
-        for read in _scan(text, rescan_cut=True, start=start)
-        if (read.status == "ok" or (read.status == "cut" and read.is_data)) and "inner_quotes" not in read.repairs
-    ]
+    found = []
+    last_closer = max(text.rfind("}"), text.rfind("]")) + 1
+    for read in _scan(text, rescan_cut=True, start=start):
+        is_sure = read.status != "bad" and "inner_quotes" not in read.repairs
+        is_value = read.is_data or read.status == "ok" or bool(_DATA.match(text, read.start))
+        if is_value and (is_sure or read.status != "cut"):
+            is_whole = read.status == "ok" and (read.is_data or bool(_flat(read.value)))
+            # Where a broken value ends, only the repair can tell.
+            end = max(read.end, last_closer) if read.status == "bad" else read.end
+            found.append(Value(read.start, end, is_whole, is_sure))
+    return found
 
 
 def _parts_that_answer(text: str) -> Iterator[str]:
@@ -1241,8 +1292,9 @@ _ESCAPES: Final = {
     **{'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"},  # RFC 8259, section 7
     **{"'": "'", "\n": "", "\r\n": ""},  # Python, "String and Bytes literals"
 }
-_COMMAS: Final = frozenset(",，﹐､、،؛;；")  # JSON's, full-width, Japanese and Chinese, Arabic, and semicolons
-_COLONS: Final = frozenset(":：﹕︰")
+_COMMAS: Final = frozenset(",，﹐､、،؛;；︐︑︔՝፣፤᠂߸")
+"""JSON's, full-width, Japanese and Chinese, Arabic, Armenian, Ethiopic, Mongolian, N'Ko, and semicolons."""
+_COLONS: Final = frozenset(":：﹕︰︓∶꞉ː፡፥")
 _PAIRED: Final = {"「": "」", "『": "』", "｢": "｣", "«": "»", "»": "«", "‹": "›", "›": "‹"}  # nest in one another
 _STRING_STOPS: Final = {
     '"': re.compile(r'["\\]'),
@@ -1250,7 +1302,8 @@ _STRING_STOPS: Final = {
     **dict.fromkeys("“”„", re.compile(r"[“”\\]")),
     **dict.fromkeys("‘’‚", re.compile(r"[‘’\\]")),
     **dict.fromkeys("〝〞〟", re.compile(r"[〝〞〟\\]")),
-    **{quote: re.compile(rf"[{quote}\\]") for quote in "＂＇"},
+    **dict.fromkeys("❝❞", re.compile(r"[❝❞\\]")),
+    **{quote: re.compile(rf"[{quote}\\]") for quote in "＂＇″`"},
     **{left: re.compile(rf"[{left}{right}\\]") for left, right in _PAIRED.items()},
     '"""': re.compile(r'"""|\\'),
     "'''": re.compile(r"'''|\\"),

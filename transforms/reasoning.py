@@ -26,6 +26,7 @@ class Value(NamedTuple):
     start: int
     end: int
     is_whole: bool  # False: the text ends inside it
+    is_sure: bool = True  # False: its quotation marks are astray, and may have drawn an answer into a string
 
 
 class Answer(NamedTuple):
@@ -78,6 +79,7 @@ _END_TOKEN: Final = re.compile(
     re.IGNORECASE,
 )
 _MAX_TOKENS: Final = 8  # that end a turn, one after the other
+_BRACKET: Final = re.compile(r"[{\[]")
 _MAX_MARKS: Final = 200  # characters of a text that may hold nothing else
 
 
@@ -109,7 +111,7 @@ def find_answer(text: str, finish_reason: FinishReason, values: Callable[[int], 
         index = closing + 1
     if index < len(marks):
         found = values(start)
-        rest = list(_outside(marks[index:], found))
+        rest = list(_outside(marks[index:], found, text))
         last = max((place for place, mark in enumerate(rest) if mark.kind != "open"), default=None)
         if last is not None:
             has_reasoning = has_reasoning or any(mark.kind != "answer" for mark in rest[: last + 1])
@@ -159,12 +161,18 @@ def _marks(text: str) -> list[_Mark]:
     return marks
 
 
-def _outside(marks: Sequence[_Mark], values: Sequence[Value]) -> Iterator[_Mark]:
-    """The marks that stand in none of the values; both in order."""
+def _outside(marks: Sequence[_Mark], values: Sequence[Value], text: str) -> Iterator[_Mark]:
+    """The marks that stand in none of the values; both in order.
+
+    In a value that is not sure, a mark with a bracket behind it may be followed by the answer, and counts.
+    """
     waiting = iter(values)
     value = next(waiting, None)
     for mark in marks:
         while value is not None and value.end <= mark.start:
             value = next(waiting, None)
-        if value is None or mark.start < value.start:
+        is_inside = value is not None and mark.start >= value.start
+        if value is not None and is_inside and not value.is_sure:
+            is_inside = _BRACKET.search(text, mark.end, value.end) is None
+        if not is_inside:
             yield mark
