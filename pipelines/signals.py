@@ -8,9 +8,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from transforms import progress
+
+ENDING: Final = "ending"
+"""The file of the folder of progress by which worker processes are told that the run is to end. Beam waits for them
+without a limit, and one that it was just starting would wait for Beam (fn_api_runner/worker_handlers.py, 2.77)."""
 _SAME_SECONDS: Final = 0.5
 """A signal so soon after the first is the same request: a terminal sends Ctrl-C to all processes of a command, and the
 one that has started ours may hand it on as well."""
@@ -35,14 +41,20 @@ def ending_on_signals() -> Iterator[list[int]]:
         if not came:
             came.append(number)
             first = time.monotonic()
+            threading.excepthook = lambda lost: None  # Beam's threads lose their workers now, which is no news
+            if folder := os.environ.get(progress.VARIABLE):
+                with contextlib.suppress(OSError):
+                    Path(folder, ENDING).touch()
             raise KeyboardInterrupt
         if time.monotonic() - first > _SAME_SECONDS:
             _end_at_once(number, frame)
 
+    hook = threading.excepthook
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came
     finally:
+        threading.excepthook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import local_worker
+from pipelines import local_worker, signals
 from pipelines.run import reason_in
 from tests.helpers import ROOT, entry_of, run_main, start
-from transforms import files
+from transforms import files, progress
 from transforms.llm.engine import LAUNCHER
 from transforms.temporary import part_name, remove_left_folders, remove_left_parts, temporary_folder
 
@@ -88,14 +88,23 @@ def alive(mark: str) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")
-def test_workers_of_a_launcher_that_is_killed_at_its_start_end_in_seconds(tmp_path: Path) -> None:
-    run = start("generate", *TWO, f"--output={tmp_path / 'out'}", cwd=tmp_path)
-    mark = f"{LAUNCHER}={run.pid}\0"
+def workers_of(launcher: int) -> str:
+    """Waits until a run has started worker processes, which have not yet imported Beam. Returns their mark."""
+    mark = f"{LAUNCHER}={launcher}\0"
     deadline = time.monotonic() + 60
-    while not alive(mark) and time.monotonic() < deadline:  # before they have imported Beam
+    while not alive(mark) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert alive(mark)
+    return mark
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")
+
+
+@needs_proc
+def test_workers_of_a_launcher_that_is_killed_at_its_start_end_in_seconds(tmp_path: Path) -> None:
+    run = start("generate", *TWO, f"--output={tmp_path / 'out'}", cwd=tmp_path)
+    mark = workers_of(run.pid)
     run.kill()
     run.communicate()
     killed = time.monotonic()
@@ -105,7 +114,8 @@ def test_workers_of_a_launcher_that_is_killed_at_its_start_end_in_seconds(tmp_pa
 
 
 def test_the_worker_knows_what_the_launcher_tells() -> None:
-    assert local_worker._LAUNCHER == LAUNCHER
+    assert (local_worker._LAUNCHER, local_worker._PROGRESS) == (LAUNCHER, progress.VARIABLE)
+    assert local_worker._ENDING == signals.ENDING
 
 
 # --- disks
@@ -203,13 +213,21 @@ program()
     assert pause or time.monotonic() - began > 1  # the same request, told twice
 
 
-def test_ctrl_c_reaches_worker_processes_too(tmp_path: Path) -> None:
-    """A terminal sends it to all processes of a command."""
+@needs_proc
+@pytest.mark.parametrize(("number", "seconds"), [(signal.SIGINT, 0.2), (signal.SIGTERM, 2)])
+def test_a_signal_while_worker_processes_start(number: signal.Signals, seconds: float, tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to all processes of a command; others ask the launcher alone, which must not wait for
+    ever for workers that Beam was just starting."""
     run = start("generate", *TWO, "--task_requests=400", f"--output={tmp_path / 'out'}", cwd=tmp_path)
-    time.sleep(4)
-    os.killpg(run.pid, signal.SIGINT)
+    mark = workers_of(run.pid)
+    time.sleep(seconds)
+    if number == signal.SIGINT:
+        os.killpg(run.pid, number)
+    else:
+        run.send_signal(number)
     _, told = run.communicate(timeout=60)
-    assert (run.returncode, "Traceback" in told) == (130, False), told
+    assert (run.returncode, "Traceback" in told) == (128 + number, False), told
+    assert not alive(mark)
 
 
 def test_signals_of_the_ledger_command(tmp_path: Path) -> None:
