@@ -12,12 +12,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipelines.options import Config
 from transforms import files
 from transforms.accounting import REFUSED
+from transforms.read_published import UNREADABLE, open_published
 
 _ALL: Final = (
     *("seed", "llm", "model", "temperature", "top_p", "max_output_tokens", "thinking_budget", "safety_threshold"),
@@ -139,10 +137,9 @@ def refused_before(config: Config) -> collections.Counter[tuple[str, str]]:
     found: collections.Counter[tuple[str, str]] = collections.Counter()
     for file in files.list_files(files.join(config.output, "rejects", f"refresh={config.refresh}"), "*.parquet"):
         try:
-            with files.open_file(file.path) as opened:
-                table = pq.ParquetFile(opened).read(columns=["stage", "reason", "can_retry"])
+            table = open_published(file.path).read(columns=["stage", "reason", "can_retry"])
             counted = table.filter(table["can_retry"]).group_by(["stage", "reason"]).aggregate([([], "count_all")])
-        except (pa.ArrowException, OSError, KeyError):
+        except UNREADABLE:
             continue
         for row in counted.to_pylist():
             if row["reason"] != "request_failed":  # which brought no reply, and is asked for in any case

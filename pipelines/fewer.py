@@ -7,14 +7,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipelines.option_error import OptionError
 from pipelines.options import Config
 from pipelines.up_to_date import NO_MATTER
-from transforms import files
 from transforms.errors import RunFailed
+from transforms.read_published import UNREADABLE, open_published
 from transforms.write_dataset import published_examples, published_files
 
 _AMOUNTS: Final = frozenset(("task_requests", "max_tasks", "examples_per_task"))
@@ -94,9 +91,8 @@ def _tasks_of_rounds(config: Config) -> int | None:
     for path, label, _ in published_files(config.output, "tasks"):
         if label == config.refresh:
             try:
-                with files.open_file(path) as file:
-                    rounds = pq.ParquetFile(file).read(columns=["round"])["round"].to_pylist()
-            except (pa.ArrowException, OSError, KeyError):
+                rounds = open_published(path).read(columns=["round"])["round"].to_pylist()
+            except UNREADABLE:
                 return None
             found += sum(1 for round_ in rounds if type(round_) is int and round_ < config.task_requests)
     return found

@@ -39,6 +39,7 @@ from tests.mem_store import MemFileSystem
 from transforms import lease, write_dataset
 from transforms.dataset_card import DIGEST
 from transforms.elements import Example, Reject, Task, Verdict
+from transforms.read_published import open_published
 from transforms.schema import EVERY_RUN, Row, schema_of, to_parquet
 from transforms.triplets import to_triplet
 from transforms.write_dataset import (
@@ -50,6 +51,7 @@ from transforms.write_dataset import (
     finish_publishing,
     judge,
     publish,
+    published_examples,
     published_files,
     read_manifest,
     replies_told,
@@ -819,6 +821,22 @@ def test_an_entry_that_was_mended_by_hand_stops_no_other_label(
     for output in (str(tmp_path), BUCKET):
         entry = publish_data(make_target(output, "other"), NEW)
         assert read_manifest(output) == {"refreshes": {"other": entry}}
+
+
+def test_a_wrong_bit_in_a_published_file_makes_it_unreadable_and_no_more(tmp_path: Path) -> None:
+    """Arrow reads on where it can, and raises whatever it likes; in a name of a column it is a UnicodeDecodeError."""
+    publish_data(make_target(tmp_path), OLD)
+    ((path, _, rows),) = published_files(str(tmp_path), "examples")
+    content = Path(path).read_bytes()
+    assert published_examples(str(tmp_path), "base") == open_published(path).metadata.num_rows == rows
+    for name in (Path(path).name, "of-somebody-else.parquet"):
+        Path(path).unlink(missing_ok=True)
+        renamed = Path(path).with_name(name)
+        for place in range(len(content) - 4_000, len(content), 41):  # the footer
+            changed = bytearray(content)
+            changed[place] ^= 0x80
+            renamed.write_bytes(changed)
+            assert published_examples(str(tmp_path), "base") in ((0,) if renamed == Path(path) else (0, rows))
 
 
 def test_a_wrong_bit_in_the_manifest_is_told_or_changes_nothing(tmp_path: Path) -> None:

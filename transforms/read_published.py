@@ -104,6 +104,24 @@ def check_digest(path: str, content: bytes) -> None:
         raise ValueError("damaged: its content is not what was written under its name")
 
 
+def open_published(path: str) -> pq.ParquetFile:
+    """Opens a published file, after a check of its digest: a wrong bit can have any effect on who reads Parquet.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      any of UNREADABLE: it cannot be read, or is not what was written; so may who reads on, in a file of another name.
+    """
+    content = files.read_file(path)
+    check_digest(path, content)
+    return pq.ParquetFile(io.BytesIO(content))
+
+
+UNREADABLE: Final = (pa.ArrowException, OSError, KeyError, ValueError)
+"""What reading a file raises that is gone, damaged or none of ours."""
+
+
 class _Read(beam.DoFn):
     def __init__(self, kind: DatasetKind, as_texts: bool, refresh: str) -> None:
         self._kind = kind

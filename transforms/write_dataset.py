@@ -65,6 +65,7 @@ from transforms.ledger import FOLDER, Paid, shard_of
 from transforms.ledger_files import files_set_aside
 from transforms.metrics import StepCounters
 from transforms.packing import pack, unpack
+from transforms.read_published import UNREADABLE, open_published
 from transforms.schema import KINDS, DatasetKind, content_digest, join_parquet, kind_of, schema_of, sort_key, to_parquet
 from transforms.texts import clean_text
 from transforms.triplets import TRIPLETS, to_triplet
@@ -523,8 +524,12 @@ def published_examples(output: str, refresh: str) -> int:
     there = 0
     for path, label, _ in published_files(output, "examples"):
         if label == refresh:
-            with contextlib.suppress(pa.ArrowException, OSError), open_file(path) as file:
-                there += pq.ParquetFile(file).metadata.num_rows
+            with contextlib.suppress(*UNREADABLE):
+                if is_local(path):
+                    there += open_published(path).metadata.num_rows
+                else:  # its end must do, for the rest would be a download
+                    with open_file(path) as file:
+                        there += pq.ParquetFile(file).metadata.num_rows
     return there
 
 
@@ -565,8 +570,8 @@ def _columns_of(paths: Iterable[str], columns: Sequence[str]) -> pa.Table:
     """Some columns of Parquet files; a file that cannot be read has no rows."""
     tables = [pa.table({name: pa.array([], pa.string()) for name in columns})]
     for path in paths:
-        with contextlib.suppress(pa.ArrowException, OSError, KeyError), open_file(path) as file:
-            table = pq.ParquetFile(file).read(columns=list(columns))
+        with contextlib.suppress(*UNREADABLE):
+            table = open_published(path).read(columns=list(columns))
             tables.append(pa.table({name: table[name].cast(pa.string()) for name in columns}))
     return pa.concat_tables(tables)
 
