@@ -12,6 +12,7 @@ import platform
 import re
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -295,17 +296,18 @@ def run(config: Config, options: PipelineOptions, target: Target, earlier: Earli
         return dataflow.launch(config, options, target, earlier, label)
     is_ours = options.view_as(StandardOptions).runner == LOCAL_RUNNER
     pipeline = beam.Pipeline(runner=local_runner(config) if is_ours else None, options=options)
-    build(pipeline, config, target, earlier)
     # A row makes hundreds of short-lived objects and no cycles; looking for cycles every 700 took 7 % of its CPU.
     before = gc.get_threshold()
     gc.set_threshold(20_000, 20, 50)
     try:
+        build(pipeline, config, target, earlier)
         result = pipeline.run()
         if result is not None:
             result.wait_until_finish()
         return True
     finally:
         gc.set_threshold(*before)
+        shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)  # Beam does it where a run has begun, and not always
 
 
 def local_runner(config: Config) -> LocalRunner:

@@ -137,6 +137,23 @@ def test_a_disk_that_takes_nothing_is_told_in_one_line(error: OSError, told: str
         assert reason is not None and reason.startswith(told) and "\n" not in reason
 
 
+def test_ctrl_c_while_the_graph_is_built_leaves_no_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beam makes one with the pipeline, and takes it away at the end of the run that has not begun yet."""
+
+    def interrupted(*_: object) -> None:
+        assert list(temporary.iterdir())
+        raise KeyboardInterrupt
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr("pipelines.run.build", interrupted)
+    assert run_main("generate", f"--output={tmp_path / 'out'}").code == 128 + signal.SIGINT
+    assert not list(temporary.iterdir())
+
+
 def test_other_errors_keep_their_traceback() -> None:
     assert reason_in(f"OSError: {OSError(errno.EINVAL, os.strerror(errno.EINVAL))}") is None
     assert reason_in("ValueError: no") is None
