@@ -570,7 +570,9 @@ def _check_push(typed: Mapping[str, Any]) -> None:
     if typed["push_to_hub"] is not None:
         check_push(typed["push_to_hub"], os.environ)
     if typed["license"] is not None and not LICENSE.fullmatch(typed["license"]):
-        raise OptionError(f"--license is {typed['license']!r}; name one by its identifier, such as cc-by-4.0")
+        raise OptionError(
+            f"--license is {typed['license']!r}; name one by its identifier in small letters, such as cc-by-4.0"
+        )
 
 
 def _attributes(typed: Mapping[str, Any]) -> Attributes:
@@ -682,7 +684,7 @@ def _template(
             where = "".join(f" (where {name} is {value!r})" for name, value in setting.items() if value is not None)
             raise OptionError(f"--{option} {path}: {error}{where}") from None
     if problem:
-        _LOG.warning("--%s %s: some tasks will be rejected, for it cannot be filled: %s", option, path, problem)
+        _LOG.warning("--%s %s: some %ss will be rejected, for it cannot be filled: %s", option, path, subject, problem)
     return template
 
 

@@ -688,6 +688,10 @@ def test_a_template_that_fails_for_some_tasks_is_warned_of(caplog: pytest.LogCap
     config_of(f"--example_template={own('e.jinja2', '{{ task.split()[1] }}')}")
     (message,) = caplog.messages
     assert "some tasks will be rejected, for it cannot be filled: line 1: " in message
+    caplog.clear()
+    config_of(f"--brainstorm_template={own('b.jinja2', '{{ topic.split()[1] }}')}", "--output=../out")
+    (message,) = caplog.messages
+    assert "some topics will be rejected, for it cannot be filled: line 1: " in message
 
 
 def test_config_file() -> None:
