@@ -585,6 +585,15 @@ def test_a_reply_that_quotes_the_key_is_kept_without_it(endpoint: Endpoint, name
     assert found is not None and (found.text, found.model) == ("It says [key].", "m-[key]")
 
 
+@pytest.mark.parametrize("key", [KEY, 'sk-se/cret+test"key\\123', "sk-se/cret&<test>-123"])
+def test_a_key_is_found_in_json_and_in_json_in_json(key: str) -> None:
+    plain = json.dumps(key)
+    for written in (plain, plain.replace("/", "\\/"), plain.replace("&", "\\u0026").replace("<", "\\u003c")):
+        written = written.replace(">", "\\u003e") if "u003c" in written else written
+        assert masked(f"[{written}]", [key]) == '["[key]"]'
+        assert masked(json.dumps([written]), [key]) == json.dumps(['"[key]"'])
+
+
 @pytest.mark.parametrize("word", ["EMPTY", "ollama", "not-needed", "lm-studio", "x", ""])
 def test_a_word_in_the_place_of_a_key_stays_in_texts(word: str) -> None:
     assert masked(f"The set is {word}.", [word]) == f"The set is {word}."

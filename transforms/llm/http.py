@@ -88,12 +88,22 @@ _KEYS: Final = (
 
 
 def forms_of(secret: str) -> set[str]:
-    """Lists the forms in which a secret can be quoted: as it is, as a part of a URL, in base64."""
+    """Lists the forms in which a secret can be quoted: as it is, as a part of a URL, in base64; each also as JSON
+    writes it in a string, or in a string of a string."""
     if not secret:
         return set()
     coded = base64.b64encode(secret.encode()).decode()
-    forms = {coded, coded.replace("+", "-").replace("/", "_")}
-    return {secret, quote(secret, safe=""), unquote(secret), *forms, *(form.rstrip("=") for form in forms)}
+    safe = coded.replace("+", "-").replace("/", "_")
+    forms = {secret, quote(secret, safe=""), unquote(secret), coded, safe, coded.rstrip("="), safe.rstrip("=")}
+    once = {escaped for form in forms for escaped in _in_json(form)}
+    return forms | once | {escaped for form in once for escaped in _in_json(form)}
+
+
+def _in_json(text: str) -> set[str]:
+    """Writes a text as in a JSON string; PHP also escapes slashes, and Go what HTML knows."""
+    plain = json.dumps(text)[1:-1]
+    for_html = plain.translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&"})
+    return {plain, plain.replace("/", "\\/"), for_html}
 
 
 _LEAST_MASKED: Final = 12  # characters
