@@ -13,6 +13,7 @@ import email.utils
 import gzip
 import json
 import queue
+import socket
 import time
 import tracemalloc
 import zlib
@@ -163,6 +164,9 @@ BLOCKS: list[tuple[int, object, str]] = [
     (451, error("The content you provided or machine outputted is blocked.", type="censorship_blocked"), "prompt"),
     (403, {"object": "error", "message": "The input is not allowed", "type": "guardrail_violation"}, "prompt"),
     (422, error("Prompt was flagged by moderation"), "prompt"),
+    (422, {"message": "blocked output: prompt contains unsafe content"}, "prompt"),
+    (400, error("litellm.ContentPolicyViolationError: P - the prompt breaks its rules", code="400"), "prompt"),
+    (400, error("Violated guardrail policy", type="None", code="400"), "prompt"),
     (502, error("Content violates usage guidelines."), "prompt"),
     (502, raw(error("Content Exists Risk"), 502), "prompt"),
     (500, error("Input data may contain inappropriate content."), "prompt"),
@@ -214,6 +218,8 @@ FAULTS: list[tuple[int, object, str]] = [
     (400, error("m is not a valid model ID"), "doomed"),
     (400, {"message": "Model Not Exist"}, "doomed"),
     (407, b"", "doomed"),
+    (400, b"Client sent an HTTP request to an HTTPS server.", "doomed"),
+    (400, b"<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>", "doomed"),
     # a quota of zero
     (429, error("Rate limit reached: Limit 0, Used 0, Requested 12"), "doomed"),
     (429, error("Rate limit reached: Limit 500, Used 500, Requested 1"), "throttled"),
@@ -242,7 +248,13 @@ FAULTS: list[tuple[int, object, str]] = [
     (403, b"<html><title>Attention Required!</title>", "forbidden"),
     (403, error("Country, region, or territory not supported", code="unsupported_country_region_territory"), "doomed"),
     (200, {"error": {"code": 401, "message": "No auth credentials found"}}, "doomed"),
+    (403, error("Request violates constraint constraints/x of the organization policy"), "forbidden"),
     # under status 200, in any form
+    (200, {"Response": {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "No such SecretId"}}}, "doomed"),
+    (200, {"success": False, "errors": [{"code": 10000, "message": "Authentication error"}], "result": None}, "doomed"),
+    (200, {"header": {"code": 11200, "message": "AppIdNoAuthError: licc limit"}}, "doomed"),
+    (200, {"error_code": 18, "error_msg": "Open api qps request limit reached"}, "throttled"),
+    (200, {"detail": [{"loc": ["body", "n"], "msg": "field required", "type": "missing"}]}, "refused"),
     (200, error("slow down", code=429), "throttled"),
     (200, error("Rate limit exceeded: free-models-per-min"), "throttled"),
     (200, error("upstream", code=502), "transient"),
@@ -323,7 +335,10 @@ def test_structured_output_that_the_provider_behind_refuses_is_left_out(
 
 @pytest.mark.parametrize(
     ("path", "remedy"),
-    [("", "/v1"), ("/api", "/api/v1"), ("/v1", None), ("/v1beta/openai", None)],
+    [
+        *(("", "/v1"), ("/api", "/api/v1"), ("/v1", None), ("/v1beta/openai", None)),
+        *(("/v1/models", "/v1"), ("/api/v1/chat", "/api/v1"), ("/v1/completions", "/v1")),
+    ],
 )
 @pytest.mark.parametrize(
     ("status", "body"),
@@ -551,6 +566,16 @@ def test_every_back_end_goes_through_the_proxy_of_the_environment(
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8, model.example:80")
     answer(name, "http://model.example")
     assert len(endpoint.script.seen) == 1
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_proxy_that_does_not_listen_is_what_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and nobody listens there
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:pw-1234567@127.0.0.1:{held.getsockname()[1]}")
+        found = answer(name, "http://model.example")
+    assert isinstance(found, Transient) and found.dooms_probe and "HTTP_PROXY" in found.remedy
+    assert "pw-1234567" not in found.detail
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -622,6 +622,7 @@ def test_https_where_none_is_spoken() -> None:
     found = asyncio.run(inside())
     assert found.dooms_probe
     assert found.detail.startswith("no secure connection to https://127.0.0.1:")
+    assert "http://" in found.remedy
 
 
 def test_another_protocol() -> None:

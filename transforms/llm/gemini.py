@@ -39,7 +39,7 @@ from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
 from transforms.llm.reply_text import content_text, said
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import LISTS, json_schema
-from transforms.llm.urls import holds_secret, is_http_url, proxy_for, shown_url
+from transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
 
 SAFETY_THRESHOLDS: Final = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
 """https://ai.google.dev/api/generate-content#HarmBlockThreshold"""
@@ -455,7 +455,8 @@ class GeminiSession:
         if isinstance(error, aiohttp.ClientSSLError):
             return Transient(f"TLS failed: {say}", dooms_probe=True)
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
-            return Transient(f"no connection: {say}", dooms_probe=True)
+            remedy = PROXY_REMEDY if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+            return Transient(f"no connection: {say}", dooms_probe=True, remedy=remedy)
         if isinstance(error, aiohttp.ClientPayloadError):
             return Transient(f"the reply broke off: {say}")
         if isinstance(error, aiohttp.ClientResponseError):

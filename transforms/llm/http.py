@@ -437,7 +437,8 @@ _FILTER_CODES: Final = re.compile(
     r"guardrail|risk_control|(?<![\w.-])1301(?![\w.-])"  # 1301: Zhipu
 )
 _FILTER_WORDS: Final = re.compile(
-    r"content management policy|content polic|content[ _-]?filter|content exists risk|considered high risk|"
+    r"content management policy|content ?polic|content[ _-]?filter|guardrail polic|unsafe (content|prompt|input)|"
+    r"content exists risk|considered high risk|"
     r"usage (guideline|polic)|safety (system|polic|filter|check|guideline)|inappropriate content|"
     r"(input|prompt|content|message|request)\b.{0,30} flagged|flagged (as|for|by)|requires moderation|"
     r"content moderation|data_?inspection|sensitive (content|information|word|topic)|(input|output) (\w+ )?sensitive|"
@@ -471,7 +472,8 @@ _NO_KEY: Final = re.compile(
     r"api_key_(invalid|expired)|invalid_api_key|invalidapikey|invalid_iam_token|authentication_error|"
     r"(invalid|incorrect|missing|wrong|no|expired) (api|access|auth\w*).?(key|token|credential)|"
     r"api.?key (is )?(not valid|invalid|missing|expired|not found|required)|login fail|unauthorized|"
-    r"no auth credentials|(no|missing).{0,20}authorization header"
+    r"no auth credentials|(no|missing).{0,20}authorization header|auth_?failure|noautherror|"
+    r"authentication (error|failed|failure|is required|required)|unauthenticated"
 )
 _NO_MODEL: Final = re.compile(
     r"model_?not_?found|not a valid model|(invalid|unknown|unsupported|no such) model\b|"
@@ -482,14 +484,18 @@ _NO_ROUTE: Final = re.compile(
     r"no (such )?(route|path|endpoint)\b|(route|path|url|resource|endpoint) (was )?not found|^not found\.?$|"
     r"method not allowed"
 )
+_WANTS_TLS: Final = re.compile(r"http request (was )?(sent )?to (an )?https")  # nginx, Go
 _NO_PLACE: Final = re.compile(
     r"location is not supported|not available in your (country|region)|"
     r"(country|region|territory)\b.{0,20} not supported"
 )
-_BAD_REQUEST: Final = re.compile(r"invalid (request|param|argument|json)|bad request|badrequest|unsupported|validation")
+_BAD_REQUEST: Final = re.compile(
+    r"invalid (request|param|argument|json)|bad request|badrequest|unsupported|validation|field required"
+)
 _OVERLOAD: Final = re.compile(
     r"overload|high demand|capacity|too many (concurrent )?(requests|connections)|rate.?limit|resource.?exhausted|"
-    r"slow.?down|too busy|server.{0,9}busy|throttl|high traffic|queue is full|currently busy"
+    r"slow.?down|(request|qps|concurrency|token) limit (is |was )?(reached|exceeded)|"
+    r"too busy|server.{0,9}busy|throttl|high traffic|queue is full|currently busy"
 )
 STRUCTURE: Final = re.compile(
     r"response.?format|response_?mime_?type|json.?schema|response_?schema|structured|guided|grammar|json mode|"
@@ -557,7 +563,7 @@ def meaning_of(fault: Fault, model: str = "") -> Meaning:
         return "forbidden"
     if status in (400, 404, 422) and (fault.says(_NO_MODEL) or (status == 404 and _names(model, fault.message))):
         return "model"
-    if status in (404, 405):
+    if status in (404, 405) or (status == 400 and fault.says(_WANTS_TLS)):
         return "route"
     if status == 407:
         return "proxy"

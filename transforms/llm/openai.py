@@ -33,7 +33,7 @@ from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
 from transforms.llm.reply_text import choice_text
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
-from transforms.llm.urls import holds_secret, is_http_url, proxy_for, shown_url
+from transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
@@ -326,9 +326,14 @@ class OpenAISession:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return Transient(f"no connection to {self._place} within {_CONNECT_SECONDS:g} s", dooms_probe=True)
         if isinstance(error, aiohttp.ClientProxyConnectionError):
-            return Transient(f"cannot connect to the proxy: {self._clean(_reason(error))}", dooms_probe=True)
+            detail = f"cannot connect to the proxy: {self._clean(_reason(error))}"
+            return Transient(detail, dooms_probe=True, remedy=PROXY_REMEDY)
         if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch)):
-            return Transient(f"no secure connection to {self._place}: {self._clean(_reason(error))}", dooms_probe=True)
+            detail = f"no secure connection to {self._place}: {self._clean(_reason(error))}"
+            remedy = ""
+            if not isinstance(error, aiohttp.ClientConnectorCertificateError):
+                remedy = "begin --base_url with http:// where the endpoint, such as one of this machine, has no TLS"
+            return Transient(detail, dooms_probe=True, remedy=remedy)
         if isinstance(error, aiohttp.ClientConnectorError):
             return Transient(f"cannot connect to {self._place}: {self._clean(_reason(error))}", dooms_probe=True)
         if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -366,17 +371,18 @@ class OpenAISession:
             "unpaid": f"raise the quota or credit there, or set {self._key_place} to another account's key",
             "quota": f"raise the quota or credit there, or set {self._key_place} to another account's key",
             "model": f"set --model to a model of {self._place}; it has no {self._settings.model!r}",
-            "route": self._other_url(),
+            "route": "begin --base_url with https://" if "https" in fault.words else self._other_url(),
             "proxy": "set HTTPS_PROXY or HTTP_PROXY to a proxy that lets you in, with user and password",
             "place": "use an endpoint that serves the country you are in, by --base_url",
         }[doom]
 
     def _other_url(self) -> str:
         path = self._url.path.removesuffix("/chat/completions")
-        if re.search(r"/v\d|/openai\b", path):
-            return f"check --base_url (most end in /v1): no chat route is at {self._url.path}"
-        shown = self._place + path.rstrip("/")
-        return f"check --base_url (most end in /v1): no chat route is at {self._url.path}; try {shown}/v1"
+        told = f"check --base_url (most end in /v1): no chat route is at {self._url.path}"
+        if not re.search(r"/v\d|/openai\b", path):
+            return f"{told}; try {self._place}{path.rstrip('/')}/v1"
+        shorter = re.sub(r"(/(chat|completions|models|responses|messages|embeddings))+$", "", path)
+        return told if shorter == path else f"{told}; try {self._place}{shorter}"
 
 
 # ------------------------------------------------------------------------------------------- reading what was answered

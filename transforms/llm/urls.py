@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 from transforms.llm.base import Doomed
 from transforms.llm.http import secret_pattern
 
+PROXY_REMEDY: Final = "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the endpoint's host in NO_PROXY"
+
 _PARAMETER: Final = re.compile(
     r"((?:[\w-]*[_-])?(?:key|token|secret|password|passwd|pwd|pass|sig|signature|auth\w*|credentials?)=)[^&;/\s]+", re.I
 )

@@ -45,7 +45,7 @@ from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, 
 from transforms.llm.reply_text import choice_text, content_text
 from transforms.llm.sampling import Concessions, Sampling, refused_option
 from transforms.llm.structure import STRUCTURE_NAMES, json_schema
-from transforms.llm.urls import holds_secret, is_http_url, proxy_for, shown_url
+from transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
 
 _LOG: Final = logging.getLogger("textmint")
 
@@ -704,7 +704,8 @@ class VertexEndpointSession:
                 body = await reply.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             # nobody listens, no such name, no trusted certificate
-            raise Transient(f"no connection to {url.host}: {error}", dooms_probe=True) from None
+            remedy = PROXY_REMEDY if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+            raise Transient(f"no connection to {url.host}: {error}", dooms_probe=True, remedy=remedy) from None
         except (aiohttp.ClientError, OSError) as error:  # OSError: resets, and time-outs of sockets
             raise Transient(f"the connection broke: {type(error).__name__}: {error}") from None
         if reply.status != 200:
