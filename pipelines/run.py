@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Final
 
@@ -415,7 +415,7 @@ def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ())
         lines += ["", *(_field(name, row[name]) for name in ("task", "input_text", "label", "misleading_label"))]
     # a shell would take ~ in an option as it stands, and Textmint does not
     shown = config.output if folder.startswith("~") else folder
-    lines += ["", f"Look at it:  {_look_command(shown)}", *_hints(config, prog, argv)]
+    lines += ["", f"Look at it:  {_look_command(shown)}", *_hints(config, command_of(prog), argv)]
     return "\n".join(lines)
 
 
@@ -433,21 +433,23 @@ def warnings_of(steps: Mapping[str, Any]) -> list[str]:
         of_kind = {name: steps[name] for name in names if name in steps}
         asked = of_kind[names[0]]["in"] if names[0] in of_kind else 0
         reasons = reject_reasons(of_kind)
+        reasons.pop("over_max_tasks", None)  # which the user has asked for
         refused = sum(reasons.values())
         if refused > _TOO_MANY * asked:
             listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
             share = f"{refused:,} of {asked:,} {asked_for} ({refused / asked:.0%})" if asked else f"{refused:,}"
-            lines.append(f"{share} were refused: {listed}; rejects/ holds each with its reply")
+            lines.append(f"{share} were refused: {listed}; rejects/ holds each, with its reply if one came")
     return lines
 
 
 _TOO_MANY: Final = 0.3  # of what was asked for
 _PAID_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "lists of tasks": ("TaskGenerate",),
+    "tasks": ("Flatten",),
     "label sets": ("PlanLabels",),
     "examples": ("LLMCall", *STEPS[STEPS.index("LLMCall") + 1 :]),
 }
-"""What is asked for, and the steps that it passes from there on; the first is the one that asks."""
+"""What is asked for, and the steps that it passes from there on; the first is the one that it goes into."""
 
 
 def _asked(steps: Mapping[str, Any]) -> str:
@@ -484,31 +486,74 @@ def _look_command(folder: str) -> str:
     """A command that works as it stands, whatever the folder's name holds: with the Python that runs this, which has
     pyarrow. It prints a line a row, with nothing in it that a terminal would obey."""
     columns = ["task", "input_text", "label", "misleading_label"]
+    if ":" in folder and files.is_local(folder) and not os.path.isabs(folder):
+        folder = f"./{folder}"  # pyarrow would take it for a URI
     code = (
         f'import pyarrow.dataset as d; t = d.dataset({folder + "/examples"!r}, partitioning="hive")'
         f'.head(5, columns={columns}); print(*(" | ".join(f"{{v!r:<34.34}}" for v in r) '
         'for r in [t.column_names, *zip(*t.to_pydict().values())]), sep="\\n")'
     )
+    return f"{_python()} -c {shlex.quote(code)}"
+
+
+def _python() -> str:
+    """-> the Python that runs this, as a shell takes it from the same folder."""
     here = os.path.relpath(sys.executable)
-    python = sys.executable if here.startswith(os.pardir) else here
-    return f"{shlex.quote(python)} -c {shlex.quote(code)}"
+    return shlex.quote(sys.executable if here.startswith(os.pardir) or os.sep not in here else here)
 
 
-def _hints(config: Config, prog: str, argv: Sequence[str]) -> Iterator[str]:
+def command_of(prog: str) -> str:
+    """Says how the program is called once more from the same folder.
+
+    Args:
+      prog: its name, or how the user called it.
+
+    Returns:
+      what a shell takes as it stands.
+    """
+    called = sys.argv[0]
+    if "TEXTMINT_PROG" in os.environ:
+        return shlex.quote(prog)
+    if os.path.basename(called) == "__main__.py":
+        return f"{_python()} -m pipelines"
+    return prog if shutil.which(prog) or not os.path.exists(called) else shlex.quote(called)
+
+
+def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
     """Commands that work as they stand and fit what was run: something to try after the embedded model, and after
-    another one what goes on with its data."""
+    another one what goes on with its data.
+
+    Args:
+      config: of the run.
+      command: as `command_of` gives it.
+      argv: the options as given.
+    """
     typed = config.typed
     if typed["llm"] == "offline":
         is_first = typed["refresh"] == "base" and config.tasks is None and not typed["keep_raw"]
         if is_first:
-            yield f"Next:        {prog} generate --task_requests=20 --examples_per_task=10 --keep_raw --output=more"
+            yield f"Next:        {command} generate --task_requests=20 --examples_per_task=10 --keep_raw --output=more"
         elif not typed["offline_fault_rate"]:
-            yield f"Next:        {prog} generate --offline_fault_rate=0.3 --output=faults"
-        real = f"{prog} generate --llm=gemini --model=gemini-2.5-flash --output=real"
+            yield f"Next:        {command} generate --offline_fault_rate=0.3 --output=faults"
+        real = f"{command} generate --llm=gemini --model=gemini-2.5-flash --output=real"
         yield f"To train on: {real}  (and GEMINI_API_KEY; README has other models)"
         return
-    if "@" not in (typed["base_url"] or ""):  # a password is not repeated
-        once_more = [flag for flag in argv if not flag.startswith(("--examples_per_task=", "--replace", "--recompute"))]
-        larger = shlex.join([*once_more, f"--examples_per_task={2 * config.examples_per_task}"])
-        yield f"More of it:  {prog} generate {larger}  (pays for the difference)"
-    yield f"Paid for:    {prog} ledger --output={shlex.quote(typed['output'])}"
+    if "@" not in (typed["base_url"] or "") and config.own_tasks < config.expected_tasks:  # a password is not repeated
+        label = [] if config.refresh == "base" else [f"--refresh={config.refresh}"]  # today is another one tomorrow
+        larger = [*_without(argv, _ONCE), *label, f"--examples_per_task={2 * config.examples_per_task}"]
+        yield f"More of it:  {command} generate {shlex.join(larger)}  (pays for the difference)"
+    yield f"Paid for:    {command} ledger --output={shlex.quote(typed['output'])}"
+
+
+_ONCE: Final = frozenset(("--examples_per_task", "--refresh", "--replace", "--recompute", "--rebuy", "--retry_rejects"))
+"""Options that another run of more examples is given anew, or has no need of."""
+
+
+def _without(argv: Sequence[str], options: Container[str]) -> Iterator[str]:
+    """-> a command line without some options and their values."""
+    is_kept = True
+    for given in argv:
+        if given.startswith("--"):
+            is_kept = given.partition("=")[0] not in options
+        if is_kept:
+            yield given

@@ -18,7 +18,7 @@ from pipelines.asked_anew import told_beforehand
 from pipelines.fewer import most_examples, refuse_fewer
 from pipelines.option_error import OptionError
 from pipelines.options import Config, parse
-from pipelines.run import _hints, _look_command, published_entry
+from pipelines.run import _hints, _look_command, command_of, published_entry
 from tests.helpers import Done, entry_of, files_of, make_example, rows_of, run_main, write_tasks
 from transforms.accounting import REFUSED
 from transforms.schema import schema_of, to_parquet
@@ -206,6 +206,44 @@ def test_after_a_real_run_nothing_of_the_embedded_model_is_proposed(folder: Path
         assert [line.split(":")[0] for line in _hints(typed, "x", [])] == ["Paid for"]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--examples_per_task", "5", "--replace", "true", "--max_tasks", "3"],
+        ["--replace", "--max_tasks=3", "--examples_per_task=5", "--retry_rejects", "--refresh", "today"],
+    ],
+)
+def test_the_command_for_more_holds_each_option_once(flags: list[str], folder: Path) -> None:
+    real = ["--llm=openai", "--model=m", "--base_url=http://127.0.0.1:1/v1"]
+    command = lines(folder, *real, *flags)["More of it"].removesuffix("(pays for the difference)")
+    config, _ = parse(shlex.split(command)[2:])
+    assert (config.examples_per_task, config.max_tasks) == (10, 3)
+    assert (config.replace, config.retry_rejects) == (False, False)
+    assert config.refresh == parse(flags)[0].refresh and "today" not in command
+
+
+def test_tasks_that_say_how_many_they_want_get_no_more(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"task": "Sort mail", "examples": 5}\n')
+    real = ["--llm=openai", "--model=m", "--base_url=http://127.0.0.1:1/v1"]
+    assert set(lines(folder, *real, f"--tasks={tmp_path / 't.jsonl'}")) == {"Paid for"}
+
+
+def test_the_program_is_called_as_a_shell_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTMINT_PROG", "./my dir/run.sh")
+    assert command_of("./my dir/run.sh") == "'./my dir/run.sh'"
+    monkeypatch.delenv("TEXTMINT_PROG")
+    monkeypatch.setattr("sys.argv", ["/anywhere/pipelines/__main__.py"])
+    assert shlex.split(command_of("textmint"))[1:] == ["-m", "pipelines"]
+    script = tmp_path / "my bin" / "textmint"
+    script.parent.mkdir()
+    script.touch(0o755)
+    monkeypatch.setattr("sys.argv", [str(script)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command_of("textmint") == f"'{script}'"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert command_of("textmint") == "textmint"
+
+
 def test_after_the_embedded_model_there_is_something_to_try(folder: Path) -> None:
     assert list(lines(folder)) == ["Next", "To train on"]
     assert "--output=more" in lines(folder)["Next"]
@@ -226,7 +264,9 @@ def test_the_summary_says_what_was_asked_and_what_the_ledger_had(folder: Path, t
     assert "asked for:" not in run_main("generate", *flags).out  # there was nothing to do
 
 
-@pytest.mark.parametrize("name", ["plain", 'it\'s "quoted" $HOME `x` \\n {0}\nnew line', "*[a]?", "-dash", "ü 雨"])
+@pytest.mark.parametrize(
+    "name", ["plain", 'it\'s "quoted" $HOME `x` \\n {0}\nnew line', "*[a]?", "-dash", "s3:x", "ü 雨"]
+)
 def test_the_command_to_look_at_it_works_whatever_the_folder_is_called(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

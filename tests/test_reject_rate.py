@@ -216,6 +216,10 @@ def test_a_run_that_ends_well_warns_of_what_it_paid_for_in_vain(tmp_path: Path) 
         ({}, []),
         ({"LLMCall": {"in": 10, "rejected": {"request_failed": 3}}}, []),
         (
+            {"Flatten": {"in": 10, "rejected": {"over_max_tasks": 5, "duplicate": 4}}},  # the model repeats itself
+            ["4 of 10 tasks (40%) were refused: 4 duplicate; "],
+        ),
+        (
             {
                 "TaskGenerate": {"in": 5, "rejected": {"not_json": 4}},
                 "LLMCall": {"in": 1_000, "rejected": {}},

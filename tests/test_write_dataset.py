@@ -47,6 +47,7 @@ from transforms.write_dataset import (
     StagedFile,
     Target,
     WriteDataset,
+    _no_examples,
     _remedy,
     finish_publishing,
     judge,
@@ -470,6 +471,7 @@ def test_a_second_run_without_an_example_shows_its_own_rejects(tmp_path: Path) -
     ("reasons", "remedy"),
     [
         ({}, "give more with --tasks or --task_requests"),
+        ({"Flatten duplicate": 9, "ParseJSON not_json": 2}, "choose another --model"),
         ({"Flatten duplicate": 3, "FindNearDuplicates near_duplicate": 9}, "all of it is there already; ask for more"),
         ({"Flatten duplicate": 3, "LLMCall request_failed": 9}, "run the same command again"),
         ({"FindDuplicates duplicate": 3, "ParseJSON truncated": 9}, "--max_output_tokens"),
@@ -478,6 +480,13 @@ def test_a_second_run_without_an_example_shows_its_own_rejects(tmp_path: Path) -
 )
 def test_a_run_without_an_example_says_what_to_do(reasons: dict[str, int], remedy: str) -> None:
     assert remedy in _remedy(reasons)
+
+
+def test_tasks_over_the_number_asked_for_are_no_reason_beside_others() -> None:
+    table = {"Flatten": {"rejected": {"over_max_tasks": 240}}, "ParseJSON": {"rejected": {"not_json": 20}}}
+    assert _no_examples(table).startswith("not one example was kept (20 ParseJSON not_json): choose another --model")
+    del table["ParseJSON"]
+    assert "(240 Flatten over_max_tasks)" in _no_examples(table)
 
 
 def test_a_run_that_finds_nothing_new_fails(tmp_path: Path) -> None:

@@ -581,6 +581,8 @@ def _no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
     for step, line in table.items():
         for reason, count in line["rejected"].items():
             reasons[f"{step} {reason}"] += count
+    told = {name: count for name, count in reasons.items() if not name.endswith(" over_max_tasks")}
+    reasons = collections.Counter(told) or reasons  # what was left out as it was asked for is no reason beside others
     listed = (
         ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(4)) or "there were no rejects either"
     )
@@ -600,9 +602,10 @@ def _remedy(reasons: Mapping[str, int]) -> str:
     """What is to be done where nothing but rejects came, by how many there are of a step and reason."""
     if not reasons:
         return "no task came; give more with --tasks or --task_requests"
-    if all(name.rpartition(" ")[2] in _SEEN for name in reasons):
+    others = [name for name in reasons if name.rpartition(" ")[2] not in _SEEN]
+    if not others:
         return "all of it is there already; ask for more examples or tasks, for other tasks, or with another --seed"
-    reason = max(reasons, key=lambda name: reasons[name]).rpartition(" ")[2]
+    reason = max(others, key=lambda name: reasons[name]).rpartition(" ")[2]
     if reason == "request_failed":
         return "run the same command again when the model answers, which asks for these only"
     if reason in _UNREADABLE:
