@@ -15,7 +15,7 @@ from typing import Any, Final
 from pipelines.options import Config
 from transforms import files
 from transforms.accounting import REFUSED
-from transforms.read_published import UNREADABLE, open_published
+from transforms.published_files import UNREADABLE, open_published
 
 _ALL: Final = (
     *("seed", "llm", "model", "temperature", "top_p", "max_output_tokens", "thinking_budget", "safety_threshold"),

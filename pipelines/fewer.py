@@ -11,7 +11,7 @@ from pipelines.option_error import OptionError
 from pipelines.options import Config
 from pipelines.up_to_date import NO_MATTER
 from transforms.errors import RunFailed
-from transforms.read_published import UNREADABLE, open_published
+from transforms.published_files import UNREADABLE, open_published
 from transforms.write_dataset import published_examples, published_files
 
 _AMOUNTS: Final = frozenset(("task_requests", "max_tasks", "examples_per_task"))

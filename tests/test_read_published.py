@@ -13,10 +13,10 @@ import pytest
 
 from tests.helpers import Ran, make_example, make_task, run_graph
 from transforms.errors import RunFailed
+from transforms.published_files import check_digest
 from transforms.read_published import (
     Published,
     ReadPublished,
-    check_digest,
     published_rows,
     published_tasks,
     published_texts,

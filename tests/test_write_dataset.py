@@ -39,7 +39,7 @@ from tests.mem_store import MemFileSystem
 from transforms import lease, write_dataset
 from transforms.dataset_card import DIGEST
 from transforms.elements import Example, Reject, Task, Verdict
-from transforms.read_published import open_published
+from transforms.published_files import open_published
 from transforms.schema import EVERY_RUN, Row, schema_of, to_parquet
 from transforms.triplets import to_triplet
 from transforms.write_dataset import (

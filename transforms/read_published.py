@@ -3,9 +3,8 @@
 import dataclasses
 import io
 import logging
-import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -15,10 +14,10 @@ from transforms import files, listing
 from transforms.errors import RunFailed
 from transforms.judging import source_of
 from transforms.near_duplicates import Text
-from transforms.schema import DatasetKind, content_digest
+from transforms.published_files import check_digest
+from transforms.schema import DatasetKind
 from transforms.texts import text_id
 
-_NAME: Final = re.compile(r"part-\d{5}-of-\d{5}-([0-9a-f]{16})\.parquet")
 _LOG = logging.getLogger("textmint")
 
 Published = tuple[str, str, str]
@@ -87,39 +86,6 @@ def _strings(batch: pa.RecordBatch, name: str) -> list[str]:
     if not all(type(value) is str for value in values):  # a file that somebody else wrote
         raise ValueError(f"{name} holds what is no string")
     return values
-
-
-def check_digest(path: str, content: bytes) -> None:
-    """Checks what a published file holds against the digest in its name, if it has the name that a run gave it.
-
-    Args:
-      path: of the file.
-      content: of the file.
-
-    Raises:
-      ValueError: it is not what was written.
-    """
-    told = _NAME.fullmatch(path.rpartition("/")[2])
-    if told is not None and told[1] != content_digest(content):
-        raise ValueError("damaged: its content is not what was written under its name")
-
-
-def open_published(path: str) -> pq.ParquetFile:
-    """Opens a published file, after a check of its digest: a wrong bit can have any effect on who reads Parquet.
-
-    Args:
-      path: of the file.
-
-    Raises:
-      any of UNREADABLE: it cannot be read, or is not what was written; so may who reads on, in a file of another name.
-    """
-    content = files.read_file(path)
-    check_digest(path, content)
-    return pq.ParquetFile(io.BytesIO(content))
-
-
-UNREADABLE: Final = (pa.ArrowException, OSError, KeyError, ValueError)
-"""What reading a file raises that is gone, damaged or none of ours."""
 
 
 class _Read(beam.DoFn):

@@ -65,7 +65,7 @@ from transforms.ledger import FOLDER, Paid, shard_of
 from transforms.ledger_files import files_set_aside
 from transforms.metrics import StepCounters
 from transforms.packing import pack, unpack
-from transforms.read_published import UNREADABLE, open_published
+from transforms.published_files import UNREADABLE, open_published
 from transforms.schema import KINDS, DatasetKind, content_digest, join_parquet, kind_of, schema_of, sort_key, to_parquet
 from transforms.texts import clean_text
 from transforms.triplets import TRIPLETS, to_triplet
