@@ -489,11 +489,18 @@ def _look_command(folder: str) -> str:
     if ":" in folder and files.is_local(folder) and not os.path.isabs(folder):
         folder = f"./{folder}"  # pyarrow would take it for a URI
     code = (
-        f'import pyarrow.dataset as d; t = d.dataset({folder + "/examples"!r}, partitioning="hive")'
-        f'.head(5, columns={columns}); print(*(" | ".join(f"{{v!r:<34.34}}" for v in r) '
-        'for r in [t.column_names, *zip(*t.to_pydict().values())]), sep="\\n")'
+        f'import pyarrow.dataset as d; t = d.dataset({_double_quoted(folder + "/examples")}, partitioning="hive")'
+        f".head(5, columns=[{', '.join(map(_double_quoted, columns))}]); "
+        'print(*(" | ".join(f"{v!r:<34.34}" for v in r) for r in [t.column_names, *zip(*t.to_pydict().values())]), '
+        'sep="\\n")'
     )
     return f"{_python()} -c {shlex.quote(code)}"
+
+
+def _double_quoted(text: str) -> str:
+    """Writes a text in Python, in double quotes where it can be: a shell takes them as they are between single ones."""
+    told = repr(text)
+    return f'"{told[1:-1]}"' if told[0] == "'" and '"' not in told else told
 
 
 def _python() -> str:
