@@ -65,12 +65,16 @@ setup(
     version="0.1.0",
     description="Mints text classification data with a large language model, to train embedding models on.",
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["pipelines*", "transforms*", "templates*"]),
-    # Said in so many words, an editable install is this folder on sys.path. Without it setuptools installs an import
-    # hook that comes after the current folder, where any folder called `templates` would hide ours.
-    package_dir={"": "."},
-    package_data={"pipelines": ["providers.yaml"], "templates": ["*.jinja2", "topics.txt"]},
+    packages=[f"textmint.{name}" for name in find_packages(include=["pipelines*", "transforms*", "templates*"])],
+    # The folders stay where the graph is looked for; installed, they are textmint.*, which collides with nobody.
+    package_dir={f"textmint.{name}": name for name in ("pipelines", "templates", "transforms")},
+    package_data={
+        "textmint.pipelines": ["py.typed"],
+        "textmint.pipelines.beam_yaml": ["providers.yaml"],
+        "textmint.templates": ["*.jinja2", "topics.txt"],
+        "textmint.transforms": ["py.typed"],
+    },
     install_requires=RUN,
     extras_require={"build": BUILD, "hub": HUB, "train": TRAIN, "yaml": YAML, "test": TEST},
-    entry_points={"console_scripts": ["textmint = pipelines.__main__:program"]},
+    entry_points={"console_scripts": ["textmint = textmint.pipelines.__main__:program"]},
 )

@@ -17,7 +17,7 @@ from typing import Final
 from benchmarks import cpu, efficiency, faults, ledger
 from benchmarks.measuring import Bench, ProgramFailed
 from benchmarks.sizes import FULL, QUICK, Sizes
-from tests.llm_server import LlmServer
+from tests.support.llm_server import LlmServer
 
 SECTIONS: Final = ("efficiency", "cpu", "memory", "ledger", "faults")
 _PACKAGES: Final = ("apache-beam", "aiohttp", "google-genai", "openai", "pyarrow")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from tests.llm_server import LlmServer
+from tests.support.llm_server import LlmServer
 
 Protocol = Literal["openai", "gemini"]
 System = Literal["bare", "pipeline", "naive", "without_ledger"]
@@ -189,7 +189,7 @@ class Bench:
     """An endpoint, a folder for files, and the programs that can be run against them.
 
     Args:
-      server: of tests/llm_server.py.
+      server: of tests/support/llm_server.py.
       folder: an empty one.
       say: takes a line for a person who waits.
     """
@@ -234,7 +234,7 @@ class Bench:
         self._server.reset(**played)
         url = f"{self._server.base_url}/v1" if protocol == "openai" else self._server.base_url
         if system in ("pipeline", "without_ledger"):
-            module = "pipelines" if system == "pipeline" else "benchmarks.without_ledger"
+            module = "textmint.pipelines" if system == "pipeline" else "benchmarks.without_ledger"
             return self._pipeline(module, protocol, url, rows, in_flight, flags, resumes)
         shared = (f"--protocol={protocol}", f"--base_url={url}", f"--prompts={self.prompts(rows)}", f"--rows={rows}")
         if system == "bare":

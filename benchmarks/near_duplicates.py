@@ -125,7 +125,7 @@ class Quality:
 
 def quality(kinds: Sequence[Planted], threshold: float, found: dict[str, tuple[str, float]]) -> list[Quality]:
     """Planted pairs and what was found ({later id: (earlier id, similarity)}) -> how that compares, of each kind."""
-    from transforms.near_duplicates import jaccard, normal_form, shingles_of
+    from textmint.transforms.dedup.near_duplicates import jaccard, normal_form, shingles_of
 
     shingles = {
         id_: shingles_of(normal_form(text))
@@ -161,9 +161,8 @@ def quality(kinds: Sequence[Planted], threshold: float, found: dict[str, tuple[s
 def find(texts: Sequence[tuple[str, str]], threshold: float) -> dict[str, tuple[str, float]]:
     """(id, text) pairs -> {id of each that is dropped: (id of its twin, similarity)}, by a whole run of the step."""
     import apache_beam as beam
-
-    from transforms.find_near_duplicates import FindNearDuplicates
-    from transforms.near_duplicates import Text
+    from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
+    from textmint.transforms.dedup.near_duplicates import Text
 
     with tempfile.TemporaryDirectory() as folder:
         with beam.Pipeline(runner="FnApiRunner") as pipeline:
@@ -182,9 +181,8 @@ def run_once(rows: int, kind: str) -> dict[str, Any]:
     """How many texts, and of which kind -> what one run of the step on them took and found."""
     import apache_beam as beam
     from apache_beam.metrics.metric import Metrics
-
-    from transforms.find_near_duplicates import FindNearDuplicates
-    from transforms.near_duplicates import Text
+    from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
+    from textmint.transforms.dedup.near_duplicates import Text
 
     def count_one(element: object) -> None:
         Metrics.counter("Benchmark", "found").inc()

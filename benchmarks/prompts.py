@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-
-from pipelines.options import parse
-from transforms.build_prompt import BuildPrompt
-from transforms.elements import Prompt
-from transforms.flatten import Flatten
-from transforms.join_ledger import JoinLedger, shards_for
-from transforms.llm.structure import STRUCTURE_NAMES, json_schema
-from transforms.sample_attributes import SampleAttributes
-from transforms.task_generate import ReadTasks
+from textmint.pipelines.options.parse import parse
+from textmint.transforms.build_prompt import BuildPrompt
+from textmint.transforms.core.elements import Prompt
+from textmint.transforms.flatten import Flatten
+from textmint.transforms.ledger.join_ledger import JoinLedger, shards_for
+from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
+from textmint.transforms.sample_attributes import SampleAttributes
+from textmint.transforms.task_generate import ReadTasks
 
 
 class Append(beam.DoFn):  # type: ignore[misc]

@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from textmint.transforms.core.elements import Example
+from textmint.transforms.core.prompt_template import PromptTemplate
+from textmint.transforms.parsing.replies import EXAMPLE_FIELDS, Parsed, parse_object
+from textmint.transforms.quality.checks import CHECKS, Checks, find_fault
+
 from benchmarks.measuring import ROOT
 from benchmarks.table import table
-from transforms.elements import Example
-from transforms.parsing import EXAMPLE_FIELDS, Parsed, parse_object
-from transforms.prompt_template import PromptTemplate
-from transforms.quality import CHECKS, Checks, find_fault
 
-_CORPUS: Final = ROOT / "tests" / "quality_corpus.jsonl"
+_CORPUS: Final = ROOT / "tests" / "transforms" / "quality" / "quality_corpus.jsonl"
 _LANGUAGES: Final = ("English", "Russian", "Hindi", "Thai", "Chinese (Simplified)")
 _WORDS: Final = 100  # about, of every text
 _ROWS: Final = 300
@@ -89,7 +90,8 @@ def _least_ms(run: Callable[[], object], passes: int) -> float:
 
 def clear_caches() -> None:
     """Empties what is kept by label, as if these labels came for the first time."""
-    from transforms import labels, quality
+    from textmint.transforms.core import labels
+    from textmint.transforms.quality import checks as quality
 
     labels.normal_form.cache_clear()
     quality._needle.cache_clear()

@@ -16,14 +16,13 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
-
-from transforms import files
-from transforms.elements import Draft
-from transforms.identity import stable_hash
-from transforms.join_ledger import JoinLedger, shards_for
-from transforms.ledger import SCHEMA, replies_file
-from transforms.ledger_files import check_files
-from transforms.read_ledger import ReadLedger
+from textmint.transforms.core.elements import Draft
+from textmint.transforms.core.identity import stable_hash
+from textmint.transforms.ledger.files import check_files
+from textmint.transforms.ledger.join_ledger import JoinLedger, shards_for
+from textmint.transforms.ledger.read_ledger import ReadLedger
+from textmint.transforms.ledger.table import SCHEMA, replies_file
+from textmint.transforms.storage import files
 
 _FINGERPRINT = stable_hash("backend", {"model": "m"})
 _FILE_REPLIES = 50_000

@@ -31,11 +31,11 @@ _LONGEST_SECONDS: Final = 7_200.0
 _IN_MEMORY: Final = """
 import sys
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from pipelines import run
+from textmint.pipelines.cli import run
 run.local_runner = lambda config: FnApiRunner()
 sys.exit(run.generate(sys.argv[1:], "generate"))
 """
-_GENERATE: Final = ("-m", "pipelines", "generate")
+_GENERATE: Final = ("-m", "textmint.pipelines", "generate")
 ENGINES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "local": (_GENERATE, ()),
     "threads": (_GENERATE, ("--direct_num_workers=2", "--direct_running_mode=multi_threading")),

@@ -4,7 +4,7 @@
 
 The real command runs with the embedded author, once with short texts and once with long ones, so that what follows the
 length of a text is told apart from what does not. Its texts compress better than a model's, so how prose compresses is
-measured on the texts of tests/quality_corpus.jsonl. deploy/capacity.py computes with these figures.
+measured on the texts of tests/transforms/quality/quality_corpus.jsonl. deploy/capacity.py computes with these figures.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner import execution
+from textmint.pipelines.__main__ import main as textmint
+from textmint.transforms.ledger.writer import JOURNAL
 
 from benchmarks.measuring import EXAMPLES_PER_TASK, ROOT, write_tasks
-from pipelines.__main__ import main as textmint
-from transforms.ledger_writer import JOURNAL
 
 LENGTHS: Final = ("less than 10", "at least 200")
 _TEXTS: Final = {"ledger": ("text",), "examples": ("input_text",), "triplets": ("anchor",)}
@@ -116,7 +116,7 @@ def beside(paths: Sequence[Path], texts: Sequence[str]) -> float:
 
 def prose_ratio() -> float:
     """-> how many bytes a character of prose takes in a Parquet column with zstd."""
-    lines = (ROOT / "tests" / "quality_corpus.jsonl").read_text("utf-8").splitlines()
+    lines = (ROOT / "tests" / "transforms" / "quality" / "quality_corpus.jsonl").read_text("utf-8").splitlines()
     texts = [row["input_text"] for row in map(json.loads, lines) if row["language"] == "English"]
     sink = io.BytesIO()
     pq.write_table(pa.table({"text": texts}), sink, compression="zstd", use_dictionary=False)

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.__main__ import main as textmint
-from transforms.ledger_writer import Ledger, LedgerWriter
-from transforms.llm import engine
+from textmint.pipelines.__main__ import main as textmint
+from textmint.transforms.ledger.writer import Ledger, LedgerWriter
+from textmint.transforms.llm import engine
 
 
 class Nothing:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.terminal import shown, tell, tell_lines
+from textmint.pipelines.cli.terminal import shown, tell, tell_lines
 
 PAGE = Path(__file__).with_name("CAPACITY.md")
 SIZES = tuple(10**power for power in range(4, 10))
@@ -55,17 +55,17 @@ PROMPT_TOKENS = 280
 OUTPUT_TOKENS = 150
 CHARACTERS_A_TOKEN = 4
 
-# --- set in the code; tests/test_capacity.py holds that they are the same there
+# --- set in the code; tests/deploy/test_capacity.py holds that they are the same there
 
-BATCH_REPLIES = 256  # transforms/ledger_writer.py: of one file on an object store, at most ...
+BATCH_REPLIES = 256  # transforms/ledger/writer.py: of one file on an object store, at most ...
 BATCH_SECONDS = 30  # ... and so long it is waited for
-FOLDED_BYTES = 64 << 20  # transforms/ledger_files.py: replies unpacked in one file, on a local disk and when compacted
-FOOTER_READERS = 16  # transforms/ledger_files.py: ledger files that are looked at at once when a run is launched
-SHARD_BYTES = 128 << 20  # transforms/write_dataset.py: of a data file
-BUCKET_ROWS = 2_000  # transforms/write_dataset.py: rows that are sorted together
-MOST_GROUPS = 65_536  # transforms/join_ledger.py: in which drafts are handed to workers ...
+FOLDED_BYTES = 64 << 20  # transforms/ledger/files.py: replies unpacked in one file, on a local disk and when compacted
+FOOTER_READERS = 16  # transforms/ledger/files.py: ledger files that are looked at at once when a run is launched
+SHARD_BYTES = 128 << 20  # transforms/dataset/write_dataset.py: of a data file
+BUCKET_ROWS = 2_000  # transforms/dataset/write_dataset.py: rows that are sorted together
+MOST_GROUPS = 65_536  # transforms/ledger/join_ledger.py: in which drafts are handed to workers ...
 GROUP_ROWS = 1_000  # ... of so many rows, while that is enough
-TASKS_A_REQUEST = 20  # pipelines/options.py
+TASKS_A_REQUEST = 20  # pipelines/options/parse.py
 
 # --- limits of others
 

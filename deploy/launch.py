@@ -2,7 +2,7 @@
 
 import sys
 
-from pipelines.__main__ import program
+from textmint.pipelines.__main__ import program
 
 sys.argv.insert(1, "generate")
 program()

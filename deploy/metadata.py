@@ -28,17 +28,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.backends import LLMS, SAFETY_THRESHOLDS, SERVICE_TIERS, STRUCTURED
-from pipelines.option_table import LABEL_PLAN, LABELS, is_switch, own_actions
-from pipelines.options import LABEL_PLANS, REFRESH
-from pipelines.terminal import tell
-from transforms.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
-from transforms.dataset_card import LICENSE
-from transforms.judging import DUPLICATE_CHECKS
-from transforms.languages import XLM_R
-from transforms.llm.api_key import SECRET_VERSION
-from transforms.near_duplicates import LEAST_THRESHOLD
-from transforms.quality import CHECKS
+from textmint.pipelines.cli.terminal import tell
+from textmint.pipelines.options.backends import LLMS, SAFETY_THRESHOLDS, SERVICE_TIERS, STRUCTURED
+from textmint.pipelines.options.parse import LABEL_PLANS, REFRESH
+from textmint.pipelines.options.table import LABEL_PLAN, LABELS, is_switch, own_actions
+from textmint.transforms.core.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
+from textmint.transforms.core.languages import XLM_R
+from textmint.transforms.dataset.dataset_card import LICENSE
+from textmint.transforms.dedup.near_duplicates import LEAST_THRESHOLD
+from textmint.transforms.dedup.verdicts import DUPLICATE_CHECKS
+from textmint.transforms.llm.secrets import SECRET_VERSION
+from textmint.transforms.quality.checks import CHECKS
 
 FILE: Final = Path(__file__).with_name("metadata.json")
 

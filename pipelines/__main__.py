@@ -1,4 +1,4 @@
-"""Textmint's command line: `python -m pipelines COMMAND --option=value ...`. Dispatch only."""
+"""Textmint's command line: `python -m textmint.pipelines COMMAND --option=value ...`. Dispatch only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pipelines.signals import end_at_once_on_signals
+from textmint.pipelines.cli.signals import end_at_once_on_signals
 
 COMMANDS = {
     "generate": "run the pipeline and write the dataset folder (see generate --help)",
@@ -18,7 +18,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line, without the program's name -> the exit code."""
-    from pipelines import terminal  # only now: `program` sees to signals before anything else
+    from textmint.pipelines.cli import terminal  # only now: `program` sees to signals before anything else
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     prog = os.environ.get("TEXTMINT_PROG", "textmint")
@@ -30,16 +30,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "--version" or arguments[1:] == ["--version"]:
         return terminal.shown(f"textmint {version()}", prog)
     if command not in COMMANDS:
-        from pipelines.nearest import hint
+        from textmint.pipelines.options.nearest import hint
 
         proposal = hint(command, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
         terminal.tell(f"{prog}: unknown command {command!r}{proposal}")
         return 2
     if command == "ledger":
-        from pipelines import ledger  # only now: importing Beam takes a second
+        from textmint.pipelines.cli import ledger  # only now: importing Beam takes a second
 
         return ledger.main(arguments[1:], prog)
-    from pipelines.run import generate
+    from textmint.pipelines.cli.run import generate
 
     return generate(arguments[1:], prog)
 
@@ -62,7 +62,7 @@ def program() -> NoReturn:
     not end well is given some seconds to end, and no more.
     """
     end_at_once_on_signals()
-    from pipelines import terminal
+    from textmint.pipelines.cli import terminal
 
     terminal.take_over()
     code = main()

@@ -6,27 +6,33 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
-
-from pipelines.duplicates import near_tasks, published, verdicts_on
-from pipelines.earlier import NOTHING, Earlier
-from pipelines.options import Config
-from pipelines.wanted import Wanted
-from transforms.build_prompt import BuildPrompt
-from transforms.check_quality import CheckQuality
-from transforms.count_elements import CountElements
-from transforms.elements import Kind, TaskSeed
-from transforms.flatten import Flatten, Numbering
-from transforms.join_ledger import JoinLedger, shards_for
-from transforms.ledger_writer import Ledger
-from transforms.llm.base import Backend, fingerprint_of
-from transforms.llm_call import FaultOf, IsReadable, LLMCall
-from transforms.parse_json import ParseJSON, is_example
-from transforms.plan_labels import PlanLabels, is_label_set, label_set_fault
-from transforms.read_ledger import ReadLedger
-from transforms.sample_attributes import SampleAttributes
-from transforms.task_generate import ReadTasks, SeedsOf, TaskGenerate, is_task_list, spans_of, task_list_fault
-from transforms.verify_labels import VerifyLabels, choice_fault, is_choice
-from transforms.write_dataset import Target, WriteDataset
+from textmint.pipelines.graph.comparisons import near_tasks, published, verdicts_on
+from textmint.pipelines.graph.previous_run import NOTHING, Earlier
+from textmint.pipelines.graph.wanted import Wanted
+from textmint.pipelines.options.parse import Config
+from textmint.transforms.build_prompt import BuildPrompt
+from textmint.transforms.core.elements import Kind, TaskSeed
+from textmint.transforms.dataset.count_elements import CountElements
+from textmint.transforms.dataset.write_dataset import Target, WriteDataset
+from textmint.transforms.flatten import Flatten, Numbering
+from textmint.transforms.labels.plan_labels import PlanLabels, is_label_set, label_set_fault
+from textmint.transforms.labels.verify_labels import VerifyLabels, choice_fault, is_choice
+from textmint.transforms.ledger.join_ledger import JoinLedger, shards_for
+from textmint.transforms.ledger.read_ledger import ReadLedger
+from textmint.transforms.ledger.writer import Ledger
+from textmint.transforms.llm.base import Backend, fingerprint_of
+from textmint.transforms.llm_call import FaultOf, IsReadable, LLMCall
+from textmint.transforms.parse_json import ParseJSON, is_example
+from textmint.transforms.quality.check_quality import CheckQuality
+from textmint.transforms.sample_attributes import SampleAttributes
+from textmint.transforms.task_generate import (
+    ReadTasks,
+    SeedsOf,
+    TaskGenerate,
+    is_task_list,
+    spans_of,
+    task_list_fault,
+)
 
 
 def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earlier = NOTHING) -> beam.PCollection[Any]:

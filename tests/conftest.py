@@ -33,7 +33,7 @@ settings.load_profile("textmint")
 @pytest.fixture
 def store() -> Iterator[dict[str, bytes]]:
     """An object store in memory, mem://..., empty: path -> content."""
-    from tests.mem_store import MemFileSystem  # imports Beam, which not every test needs
+    from tests.support.mem_store import MemFileSystem  # imports Beam, which not every test needs
 
     for each in (MemFileSystem.objects, MemFileSystem.broken, MemFileSystem.log):
         each.clear()
@@ -45,7 +45,7 @@ def store() -> Iterator[dict[str, bytes]]:
 @pytest.fixture(scope="session")
 def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this repository; the processes of one run of the tests share it."""
-    from tests.wheel import alone, build_wheel
+    from tests.support.wheel import alone, build_wheel
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
@@ -57,7 +57,7 @@ def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def installed_wheel(wheel_file: Path) -> Path:
     """A folder with what that wheel holds."""
-    from tests.wheel import alone, install_wheel
+    from tests.support.wheel import alone, install_wheel
 
     with alone(wheel_file.parent):
         folder = wheel_file.parent / "installed"

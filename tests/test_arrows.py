@@ -15,17 +15,17 @@ ROOT = Path(__file__).parents[1]
 
 # Things that may import Beam, each with its reason.
 BEAM_IN_THINGS = {
-    "transforms.metrics": "wraps Beam's counters for the steps",
-    "transforms.files": "opens files on whatever file system Beam knows",
-    "transforms.gcs": "shares the credentials and options of Beam's own file system",
-    "transforms.listing": "is where two steps have their files from",
+    "textmint.transforms.core.metrics": "wraps Beam's counters for the steps",
+    "textmint.transforms.storage.files": "opens files on whatever file system Beam knows",
+    "textmint.transforms.storage.gcs": "shares the credentials and options of Beam's own file system",
+    "textmint.transforms.storage.listing": "is where two steps have their files from",
 }
 
 # Files whose second public PTransform is the same step from another source.
-MORE_TRANSFORMS = {"transforms.task_generate": {"ReadTasks"}}
+MORE_TRANSFORMS = {"textmint.transforms.task_generate": {"ReadTasks"}}
 
 # Steps that take several streams by name, of which Beam checks none.
-TAKE_STREAMS = {"transforms.count_elements", "transforms.write_dataset"}
+TAKE_STREAMS = {"textmint.transforms.dataset.count_elements", "textmint.transforms.dataset.write_dataset"}
 
 # One module at most may import each of these: how a vendor is called stands in one place.
 VENDORS = (
@@ -58,22 +58,28 @@ FORBIDDEN_MODULES = [
 ]
 FORBIDDEN_CALLS = ("eval", "exec", "compile", "hash", "__import__", "literal_eval", "id")
 ALLOWED = {
-    ("pipelines.run", "secrets"): "the name of the staging folder; no row depends on it",
-    ("pipelines.run", "time"): "when the run was started, for the manifest",
-    ("pipelines.refresh_label", "time"): "the day of the launch, where the label is to be that",
-    ("pipelines.earlier", "time"): "how long worker processes of a killed run are waited for",
-    ("pipelines.ledger", "secrets"): "the name of a holder of a lease; no row depends on it",
-    ("transforms.lease", "time"): "when a lease ends",
-    ("transforms.ledger_writer", "time"): "when a reply came, for the ledger, and when a batch is due",
-    ("transforms.write_dataset", "time"): "how long the run took, for the manifest",
-    ("pipelines.progress_line", "time"): "the rate that a person is shown",
-    ("transforms.progress", "time"): "how often a worker tells how far it is",
-    ("transforms.llm.http", "time"): "Retry-After may name a moment; it decides when a request is sent, and no row",
-    ("transforms.llm.http", "datetime"): "as for time",
-    ("transforms.temporary", "time"): "how old is what a dead process may have left",
-    ("pipelines.local_worker", "time"): "how often a worker looks for its launcher",
-    ("pipelines.signals", "time"): "whether a second signal is the same request to end",
-    ("pipelines.output_folder", "importlib.util"): "whether what a file system needs is installed; nothing is run",
+    ("textmint.pipelines.cli.run", "secrets"): "the name of the staging folder; no row depends on it",
+    ("textmint.pipelines.cli.run", "time"): "when the run was started, for the manifest",
+    ("textmint.pipelines.options.refresh_label", "time"): "the day of the launch, where the label is to be that",
+    ("textmint.pipelines.graph.previous_run", "time"): "how long worker processes of a killed run are waited for",
+    ("textmint.pipelines.cli.ledger", "secrets"): "the name of a holder of a lease; no row depends on it",
+    ("textmint.transforms.storage.lease", "time"): "when a lease ends",
+    ("textmint.transforms.ledger.writer", "time"): "when a reply came, for the ledger, and when a batch is due",
+    ("textmint.transforms.dataset.write_dataset", "time"): "how long the run took, for the manifest",
+    ("textmint.pipelines.cli.progress_line", "time"): "the rate that a person is shown",
+    ("textmint.transforms.core.progress", "time"): "how often a worker tells how far it is",
+    (
+        "textmint.transforms.llm.http",
+        "time",
+    ): "Retry-After may name a moment; it decides when a request is sent, and no row",
+    ("textmint.transforms.llm.http", "datetime"): "as for time",
+    ("textmint.transforms.core.temporary", "time"): "how old is what a dead process may have left",
+    ("textmint.pipelines.runners.local_worker", "time"): "how often a worker looks for its launcher",
+    ("textmint.pipelines.cli.signals", "time"): "whether a second signal is the same request to end",
+    (
+        "textmint.pipelines.options.output_folder",
+        "importlib.util",
+    ): "whether what a file system needs is installed; nothing is run",
 }
 
 # Beam calls these; its own documentation says what they do.
@@ -82,7 +88,7 @@ BEAM_HOOKS = {"expand", "setup", "start_bundle", "process", "finish_bundle", "te
 
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return ".".join(("textmint", *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
 SOURCES = {
@@ -149,8 +155,8 @@ def undocumented(tree: ast.Module) -> Iterator[str]:
                 yield f"{node.name}.{part.name}"
 
 
-STEPS = {name for name, tree in TREES.items() if name.startswith("transforms.") and public_transforms(tree)}
-THINGS = {name for name in TREES if name.startswith("transforms.")} - STEPS
+STEPS = {name for name, tree in TREES.items() if name.startswith("textmint.transforms.") and public_transforms(tree)}
+THINGS = {name for name in TREES if name.startswith("textmint.transforms.")} - STEPS
 
 
 # --- that the reading itself sees what it should
@@ -158,11 +164,19 @@ THINGS = {name for name in TREES if name.startswith("transforms.")} - STEPS
 
 def test_the_files_are_found() -> None:
     steps = "build_prompt count_elements flatten llm_call parse_json sample_attributes task_generate write_dataset"
-    assert {f"transforms.{name}" for name in steps.split()} <= STEPS
-    things = "identity elements languages attributes parsing schema tasks accounting prompt_template llm.base"
-    assert {f"transforms.{name}" for name in things.split()} <= THINGS
-    assert {"pipelines.generate", "pipelines.options", "pipelines.run", "pipelines.__main__"} <= set(TREES)
-    assert all(f"{package}" in TREES for package in ("pipelines", "transforms", "transforms.llm", "templates"))
+    assert set(steps.split()) <= {name.rpartition(".")[2] for name in STEPS}
+    things = (
+        "core.identity core.elements core.languages core.attributes parsing.replies dataset.schema core.tasks "
+        "dataset.accounting core.prompt_template llm.base"
+    )
+    assert set(things.split()) <= {name.removeprefix("textmint.transforms.") for name in THINGS}
+    assert {
+        "textmint.pipelines.generate",
+        "textmint.pipelines.options.parse",
+        "textmint.pipelines.cli.run",
+        "textmint.pipelines.__main__",
+    } <= set(TREES)
+    assert all(f"textmint.{package}" in TREES for package in ("pipelines", "transforms", "transforms.llm", "templates"))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +188,7 @@ def test_the_files_are_found() -> None:
         ("from google import genai", "google.genai", True),
         ("from google.genai import types", "google.genai", True),
         ("def f():\n    import openai", "openai", True),
-        ("if TYPE_CHECKING:\n    from transforms import flatten", "transforms.flatten", True),
+        ("if TYPE_CHECKING:\n    from textmint.transforms import flatten", "textmint.transforms.flatten", True),
         ("import openai_like", "openai", False),
         ("from google import auth", "google.genai", False),
     ],
@@ -229,7 +243,7 @@ def test_missing_docstrings_are_seen() -> None:
 
 @pytest.mark.parametrize("name", sorted(STEPS | THINGS))
 def test_nothing_in_transforms_imports_pipelines(name: str) -> None:
-    assert not imports(TREES[name], "pipelines")
+    assert not imports(TREES[name], "textmint.pipelines")
 
 
 @pytest.mark.parametrize("name", sorted(STEPS | THINGS))
@@ -254,7 +268,9 @@ def test_one_module_knows_a_vendor(vendor: str) -> None:
 
 
 def test_the_entry_is_dispatch_only() -> None:
-    assert {name for name in imports_of(TREES["pipelines.__main__"]) if name.startswith("transforms")} == set()
+    assert {
+        name for name in imports_of(TREES["textmint.pipelines.__main__"]) if name.startswith("textmint.transforms")
+    } == set()
 
 
 # --- what no file may do

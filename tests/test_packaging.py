@@ -61,13 +61,21 @@ def locked(python: str, system: str, lock: str = "requirements-test.lock") -> di
 
 def test_the_wheel_holds_every_module_and_template_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     wanted = {
-        path.relative_to(ROOT).as_posix()
+        f"textmint/{path.relative_to(ROOT).as_posix()}"
         for package in PACKAGES
-        for pattern in ("*.py", "*.jinja2", "topics.txt", "providers.yaml")
+        for pattern in ("*.py", "*.jinja2", "topics.txt", "providers.yaml", "py.typed")
         for path in (ROOT / package).rglob(pattern)
     }
-    assert {"templates/classify.jinja2", "templates/topics.txt", "pipelines/providers.yaml"} <= wanted
-    assert {"pipelines/__main__.py", "transforms/identity.py", "transforms/llm/base.py"} <= wanted
+    assert {
+        "textmint/templates/classify.jinja2",
+        "textmint/templates/topics.txt",
+        "textmint/pipelines/beam_yaml/providers.yaml",
+        "textmint/transforms/py.typed",
+    } <= wanted
+    assert {
+        f"textmint/{name}"
+        for name in ("pipelines/__main__.py", "transforms/core/identity.py", "transforms/llm/base.py")
+    } <= wanted
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == wanted
 
 
@@ -80,8 +88,11 @@ def test_every_folder_with_modules_is_a_package() -> None:
 
 def test_the_program_is_the_main_function(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert wheel.read(name).decode().split("\n")[:2] == ["[console_scripts]", "textmint = pipelines.__main__:program"]
-    from pipelines.__main__ import program
+    assert wheel.read(name).decode().split("\n")[:2] == [
+        "[console_scripts]",
+        "textmint = textmint.pipelines.__main__:program",
+    ]
+    from textmint.pipelines.__main__ import program
 
     assert callable(program)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import run_main
+from tests.support.helpers import run_main
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = "-m pytest -n auto --dist worksteal"
@@ -230,7 +230,12 @@ def test_a_moved_folder_makes_the_environment_anew(tree: Tree) -> None:
 def test_test_adds_to_the_environment_then_lints_and_tests(tree: Tree) -> None:
     tree.run()
     tree.calls()
-    checks = ["-m ruff check .", "-m ruff format --check .", "-m mypy --strict pipelines transforms", PYTEST]
+    checks = [
+        "-m ruff check .",
+        "-m ruff format --check .",
+        "-m mypy --strict -p textmint.pipelines -p textmint.transforms",
+        PYTEST,
+    ]
     assert tree.run("test").returncode == 0
     assert tree.calls() == [*tree.installed("requirements-test.lock"), *checks]
     assert tree.run("test", "-k", "a or b").returncode == 0

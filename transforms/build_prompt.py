@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Iterator
 
 import apache_beam as beam
-
-from transforms.attributes import ATTRIBUTES
-from transforms.elements import Draft, Prompt, Reject
-from transforms.metrics import StepCounters
-from transforms.prompt_template import PromptTemplate, TemplateError, shipped_template
+from textmint.transforms.core.attributes import ATTRIBUTES
+from textmint.transforms.core.elements import Draft, Prompt, Reject
+from textmint.transforms.core.metrics import StepCounters
+from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError, shipped_template
 
 _STEP = "BuildPrompt"
 

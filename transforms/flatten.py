@@ -6,14 +6,13 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import typehints
-
-from transforms.elements import Reject, Task, TaskList, TaskSettings
-from transforms.identity import stable_hash
-from transforms.judging import describe, task_id_of, text_of_task
-from transforms.metrics import StepCounters
-from transforms.near_duplicates import Twin
-from transforms.tasks import MAX_TASK_CHARS, normalise_task, task_id, tidy_task
-from transforms.texts import clean_text
+from textmint.transforms.core.elements import Reject, Task, TaskList, TaskSettings
+from textmint.transforms.core.identity import stable_hash
+from textmint.transforms.core.metrics import StepCounters
+from textmint.transforms.core.tasks import MAX_TASK_CHARS, normalise_task, task_id, tidy_task
+from textmint.transforms.core.texts import clean_text
+from textmint.transforms.dedup.near_duplicates import Twin
+from textmint.transforms.dedup.verdicts import describe, task_id_of, text_of_task
 
 _STEP = "Flatten"
 Rank = tuple[int, str]

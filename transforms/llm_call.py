@@ -7,19 +7,28 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
-
-from transforms import progress
-from transforms.attributes import ATTRIBUTES
-from transforms.elements import Choice, Draft, LabelSetSeed, PaidReply, Prompt, Reject, Reply, Usage, with_paid
-from transforms.errors import RunFailed
-from transforms.identity import stable_hash
-from transforms.lease import keep
-from transforms.ledger_writer import Ledger
-from transforms.llm.base import Answer, Backend, Doomed, Refused, Request, fingerprint_of
-from transforms.llm.engine import Done, Engine, Settings, engine_for
-from transforms.llm.reject_rate import Fault
-from transforms.metrics import StepCounters
-from transforms.texts import clean_name
+from textmint.transforms.core import progress
+from textmint.transforms.core.attributes import ATTRIBUTES
+from textmint.transforms.core.elements import (
+    Choice,
+    Draft,
+    LabelSetSeed,
+    PaidReply,
+    Prompt,
+    Reject,
+    Reply,
+    Usage,
+    with_paid,
+)
+from textmint.transforms.core.errors import RunFailed
+from textmint.transforms.core.identity import stable_hash
+from textmint.transforms.core.metrics import StepCounters
+from textmint.transforms.core.texts import clean_name
+from textmint.transforms.ledger.writer import Ledger
+from textmint.transforms.llm.base import Answer, Backend, Doomed, Refused, Request, fingerprint_of
+from textmint.transforms.llm.engine import Done, Engine, Settings, engine_for
+from textmint.transforms.llm.reject_rate import Fault
+from textmint.transforms.storage.lease import keep
 
 IsReadable = Callable[[Prompt, Answer], bool]
 FaultOf = Callable[[Prompt, Answer], Fault | None]

@@ -5,13 +5,12 @@ import functools
 from collections.abc import Iterator
 
 import apache_beam as beam
-
-from transforms.elements import Draft, Example, FinishReason, Prompt, Reject, Reply
-from transforms.label_sets import spelled_as
-from transforms.llm.base import Answer
-from transforms.metrics import StepCounters
-from transforms.parsing import EXAMPLE_FIELDS, Parsed, Refusal, parse_object
-from transforms.texts import clean_text
+from textmint.transforms.core.elements import Draft, Example, FinishReason, Prompt, Reject, Reply
+from textmint.transforms.core.metrics import StepCounters
+from textmint.transforms.core.texts import clean_text
+from textmint.transforms.labels.label_sets import spelled_as
+from textmint.transforms.llm.base import Answer
+from textmint.transforms.parsing.replies import EXAMPLE_FIELDS, Parsed, Refusal, parse_object
 
 _STEP = "ParseJSON"
 _PLANNED_FIELDS = ("input_text",)  # its labels are the draft's, whatever else the reply says

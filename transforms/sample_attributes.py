@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Iterator
 
 import apache_beam as beam
-
-from transforms import progress
-from transforms.attributes import Attributes, parse_attributes
-from transforms.elements import Draft, LabelSet, Reject, Task, TaskSettings
-from transforms.identity import stable_hash
-from transforms.label_sets import pair_of
-from transforms.metrics import StepCounters
+from textmint.transforms.core import progress
+from textmint.transforms.core.attributes import Attributes, parse_attributes
+from textmint.transforms.core.elements import Draft, LabelSet, Reject, Task, TaskSettings
+from textmint.transforms.core.identity import stable_hash
+from textmint.transforms.core.metrics import StepCounters
+from textmint.transforms.labels.label_sets import pair_of
 
 _STEP = "SampleAttributes"
 _NO_SETTINGS = TaskSettings()

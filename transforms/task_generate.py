@@ -5,15 +5,14 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
-
-from transforms import files
-from transforms.elements import Prompt, Reject, Reply, TaskList, TaskSeed
-from transforms.identity import stable_hash
-from transforms.llm.base import Answer
-from transforms.metrics import StepCounters
-from transforms.parsing import Refusal, parse_string_list
-from transforms.prompt_template import PromptTemplate, TemplateError
-from transforms.tasks import read_tasks, topics_of_rounds
+from textmint.transforms.core.elements import Prompt, Reject, Reply, TaskList, TaskSeed
+from textmint.transforms.core.identity import stable_hash
+from textmint.transforms.core.metrics import StepCounters
+from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
+from textmint.transforms.core.tasks import read_tasks, topics_of_rounds
+from textmint.transforms.llm.base import Answer
+from textmint.transforms.parsing.replies import Refusal, parse_string_list
+from textmint.transforms.storage import files
 
 _STEP = "TaskGenerate"
 _ROUNDS_PER_SPAN = 1_000

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from transforms.elements import FinishReason, Kind
-from transforms.identity import Part, stable_hash
-from transforms.texts import printable_line
+from textmint.transforms.core.elements import FinishReason, Kind
+from textmint.transforms.core.identity import Part, stable_hash
+from textmint.transforms.core.texts import printable_line
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

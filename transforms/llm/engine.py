@@ -23,12 +23,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from transforms.elements import Kind, PaidReply
-from transforms.identity import UNIT, fraction
-from transforms.lease import is_alive
-from transforms.ledger_writer import Ledger, LedgerWriter, now_ms, open_writer, row_of
-from transforms.llm import descriptors
-from transforms.llm.base import (
+from textmint.transforms.core.elements import Kind, PaidReply
+from textmint.transforms.core.identity import UNIT, fraction
+from textmint.transforms.core.texts import clean_name, clean_text
+from textmint.transforms.ledger.writer import Ledger, LedgerWriter, now_ms, open_writer, row_of
+from textmint.transforms.llm import descriptors
+from textmint.transforms.llm.base import (
     Answer,
     Backend,
     Doomed,
@@ -40,10 +40,10 @@ from transforms.llm.base import (
     Transient,
     fingerprint_of,
 )
-from transforms.llm.http import masked
-from transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
-from transforms.llm.reject_rate import MOST, Fault, RejectRate
-from transforms.texts import clean_name, clean_text
+from textmint.transforms.llm.http import masked
+from textmint.transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
+from textmint.transforms.llm.reject_rate import MOST, Fault, RejectRate
+from textmint.transforms.storage.lease import is_alive
 
 Token = TypeVar("Token")
 _LOG = logging.getLogger("textmint")

@@ -30,16 +30,15 @@ import google.auth.exceptions
 from google import genai
 from google.genai import types
 from google.genai.client import DebugConfig
-
-from transforms.elements import FinishReason, Kind
-from transforms.identity import Part
-from transforms.llm import http
-from transforms.llm.api_key import check_secret_version, fetch_key
-from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
-from transforms.llm.reply_text import content_text, said
-from transforms.llm.sampling import Concessions, Sampling, refused_option
-from transforms.llm.structure import LISTS, json_schema
-from transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
+from textmint.transforms.core.elements import FinishReason, Kind
+from textmint.transforms.core.identity import Part
+from textmint.transforms.llm import http
+from textmint.transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
+from textmint.transforms.llm.reply_text import content_text, said
+from textmint.transforms.llm.sampling import Concessions, Sampling, refused_option
+from textmint.transforms.llm.schemas import LISTS, json_schema
+from textmint.transforms.llm.secrets import check_secret_version, fetch_key
+from textmint.transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
 
 SAFETY_THRESHOLDS: Final = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
 """https://ai.google.dev/api/generate-content#HarmBlockThreshold"""

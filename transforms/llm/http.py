@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, unquote
 
-from transforms.elements import FinishReason
-from transforms.llm.base import Doomed, Refused, RequestError, Throttled, Transient
+from textmint.transforms.core.elements import FinishReason
+from textmint.transforms.llm.base import Doomed, Refused, RequestError, Throttled, Transient
 
 if TYPE_CHECKING:
     import aiohttp

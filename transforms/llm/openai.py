@@ -7,7 +7,7 @@ raw responses) and 2.03 over its default one (64 in flight, latency 0, medians o
 Endpoints differ in what they take. An optional part of the request that one of them refuses by a 400 (structured
 output, the seed, the name of the token limit, the sampling) is left out for the rest of the session, with one warning.
 
-Source: https://platform.openai.com/docs/api-reference/chat. What errors mean is in `transforms.llm.http`.
+Source: https://platform.openai.com/docs/api-reference/chat. What errors mean is in `textmint.transforms.llm.http`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import yarl
-
-from transforms.elements import FinishReason, Kind
-from transforms.identity import Part
-from transforms.llm import http
-from transforms.llm.api_key import check_secret_version, fetch_key
-from transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
-from transforms.llm.reply_text import choice_text
-from transforms.llm.sampling import Concessions, Sampling, refused_option
-from transforms.llm.structure import STRUCTURE_NAMES, json_schema
-from transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
+from textmint.transforms.core.elements import FinishReason, Kind
+from textmint.transforms.core.identity import Part
+from textmint.transforms.llm import http
+from textmint.transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
+from textmint.transforms.llm.reply_text import choice_text
+from textmint.transforms.llm.sampling import Concessions, Sampling, refused_option
+from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
+from textmint.transforms.llm.secrets import check_secret_version, fetch_key
+from textmint.transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
@@ -160,7 +159,7 @@ class OpenAISession:
         reasoning count as output: they are paid for.
 
         Raises:
-          Throttled, Transient, Refused, Doomed: see `transforms.llm.base`.
+          Throttled, Transient, Refused, Doomed: see `textmint.transforms.llm.base`.
         """
         left_out = self._concessions.left_out
         refusals: dict[str, str] = {}

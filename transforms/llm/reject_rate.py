@@ -6,8 +6,8 @@ import collections
 import threading
 from typing import Final, Protocol
 
-from transforms.elements import Kind
-from transforms.texts import printable_line
+from textmint.transforms.core.elements import Kind
+from textmint.transforms.core.texts import printable_line
 
 MOST: Final = 0.8
 """The share of refused replies above which a run ends by default. Real small models had 0.77 of their replies refused

@@ -15,9 +15,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from transforms.elements import FinishReason
-from transforms.parsing import start_of_answer
-from transforms.reasoning import has_only_marks
+from textmint.transforms.core.elements import FinishReason
+from textmint.transforms.parsing.reasoning import has_only_marks
+from textmint.transforms.parsing.replies import start_of_answer
 
 _DEPTH: Final = 8  # objects within each other
 _SPOKEN: Final = ("text", "output_text")  # types of parts; those of reasoning have others

@@ -14,8 +14,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from transforms.identity import Part
-from transforms.llm import http
+from textmint.transforms.core.identity import Part
+from textmint.transforms.llm import http
 
 MAX_REPLY_BYTES: Final = 16_000_000
 """Of a reply, unless the user says otherwise: some hundred times what the longest models write at once."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from transforms.llm.base import Doomed
-from transforms.llm.http import secret_pattern
+from textmint.transforms.llm.base import Doomed
+from textmint.transforms.llm.http import secret_pattern
 
 PROXY_REMEDY: Final = "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the endpoint's host in NO_PROXY"
 

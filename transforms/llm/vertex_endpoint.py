@@ -37,15 +37,14 @@ import google.auth.credentials
 import google.auth.exceptions
 import google.auth.transport.requests
 import yarl
-
-from transforms.elements import FinishReason, Kind
-from transforms.identity import Part
-from transforms.llm import http
-from transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Transient
-from transforms.llm.reply_text import choice_text, content_text
-from transforms.llm.sampling import Concessions, Sampling, refused_option
-from transforms.llm.structure import STRUCTURE_NAMES, json_schema
-from transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
+from textmint.transforms.core.elements import FinishReason, Kind
+from textmint.transforms.core.identity import Part
+from textmint.transforms.llm import http
+from textmint.transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Transient
+from textmint.transforms.llm.reply_text import choice_text, content_text
+from textmint.transforms.llm.sampling import Concessions, Sampling, refused_option
+from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
+from textmint.transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
 
 _LOG: Final = logging.getLogger("textmint")
 

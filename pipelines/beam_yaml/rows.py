@@ -1,0 +1,177 @@
+"""Rows: elements <-> the Beam rows that Beam YAML moves from one transform to the next.
+
+Our elements hold each other (a reply its prompt, a prompt its draft); a row is flat, and carries all columns that the
+next step needs. What decides nothing that follows, such as the time that a reply took, is left behind; it was counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Optional, TypeAlias
+
+import pyarrow as pa
+from apache_beam.typehints.row_type import RowTypeConstraint
+from apache_beam.typehints.typehints import is_consistent_with
+from textmint.transforms.core.elements import Draft, Example, Prompt, Reply, Task, TaskList, Usage
+from textmint.transforms.dataset.schema import EXAMPLES, REJECTS, TASKS, schema_of, to_record
+
+Columns: TypeAlias = Mapping[str, Any]
+"""Column -> its Python type, `Optional` where it may be null."""
+
+_PYTHON: Final = {pa.string(): str, pa.int64(): int, pa.bool_(): bool}
+
+
+def columns_of(schema: pa.Schema) -> dict[str, Any]:
+    """A schema of `textmint.transforms.dataset.schema` -> its columns."""
+    return {
+        field.name: Optional[_PYTHON[field.type]] if field.nullable else _PYTHON[field.type]  # noqa: UP045
+        for field in schema
+    }
+
+
+TASK: Final[Columns] = columns_of(TASKS)
+ITEM: Final[Columns] = {name: type_ for name, type_ in TASK.items() if name not in ("task_id", "first_replica")}
+"""A task as the model listed it, not yet looked at."""
+
+DRAFT: Final[Columns] = {
+    **dict.fromkeys(("draft_id", "task_id", "task"), str),
+    **dict.fromkeys(("replica", "seed"), int),
+    **dict.fromkeys(("language", "difficulty", "clarity", "num_words"), str),
+}
+PROMPT: Final[Columns] = {**DRAFT, "prompt": str, "template": str}
+REPLY: Final[Columns] = {
+    **PROMPT,
+    **dict.fromkeys(("reply", "request_id", "finish_reason", "model"), str),
+    **dict.fromkeys(("prompt_tokens", "output_tokens", "attempts"), int),
+}
+EXAMPLE: Final[Columns] = columns_of(EXAMPLES)
+REJECT: Final[Columns] = columns_of(REJECTS)
+
+
+def example_columns(keep_raw: bool) -> Columns:
+    """Whether examples keep their replies -> their columns."""
+    return columns_of(schema_of("examples", keep_raw=keep_raw))
+
+
+def row_type(columns: Columns) -> Any:
+    """Columns -> the type hint of rows that have them."""
+    return RowTypeConstraint.from_fields(list(columns.items()))
+
+
+def check_columns(found: Any, wanted: Columns) -> None:
+    """The type hint of rows that come in, and the columns that are needed -> nothing, where they are there.
+
+    Raises:
+      ValueError: what comes in are no rows, or a column is missing or of another type.
+    """
+    rows = found if isinstance(found, RowTypeConstraint) else RowTypeConstraint.from_user_type(found)
+    if rows is None:
+        raise ValueError(f"its input are no rows with a schema, but {found}")
+    types = dict(rows._fields)
+    if missing := [name for name in wanted if name not in types]:
+        raise ValueError(f"its input lacks the columns {', '.join(missing)}; it has {', '.join(types)}")
+    for name, type_ in wanted.items():
+        if not is_consistent_with(types[name], Optional[type_]):  # noqa: UP045
+            raise ValueError(f"column {name} of its input holds {types[name]}, not {type_.__name__}")
+
+
+# --- elements -> rows
+
+
+def to_columns(element: Any, *, keep_raw: bool = False) -> dict[str, Any]:
+    """Task, Draft, Prompt, Reply, Example or Reject -> {column: value}.
+
+    Args:
+      keep_raw: whether examples keep the reply as it came.
+    """
+    return (
+        _TO_COLUMNS[type(element)](element)
+        if type(element) in _TO_COLUMNS
+        else to_record(element, keep_raw=keep_raw and isinstance(element, Example))
+    )
+
+
+def _of_draft(draft: Draft) -> dict[str, Any]:
+    return {name: getattr(draft, name) for name in DRAFT}
+
+
+def _of_prompt(prompt: Prompt) -> dict[str, Any]:
+    if not isinstance(prompt.subject, Draft):
+        raise TypeError(f"a prompt for a {type(prompt.subject).__name__} has no row")
+    return {**_of_draft(prompt.subject), "prompt": prompt.text, "template": prompt.template}
+
+
+def _of_reply(reply: Reply) -> dict[str, Any]:
+    copied = ("request_id", "finish_reason", "model", "prompt_tokens", "output_tokens", "attempts")
+    return {**_of_prompt(reply.prompt), "reply": reply.text, **{name: getattr(reply, name) for name in copied}}
+
+
+_TO_COLUMNS: Final[Mapping[type, Callable[[Any], dict[str, Any]]]] = {
+    Draft: _of_draft,
+    Prompt: _of_prompt,
+    Reply: _of_reply,
+}
+
+
+# --- rows -> elements
+
+
+def _values(row: Any, columns: Columns) -> dict[str, Any]:
+    """A row -> what stands in these columns of it.
+
+    Raises:
+      TypeError: it is of another type, or null.
+    """
+    found = {}
+    for name, type_ in columns.items():
+        value = getattr(row, name)
+        if type_ is int and isinstance(value, (int, float)) and value == int(value):
+            value = int(value)  # what a mapping in between has computed may be another kind of number
+        if not isinstance(value, type_):
+            raise TypeError(f"column {name} holds {value!r:.80}, which is no {type_.__name__}")
+        found[name] = value
+    return found
+
+
+def to_task_list(row: Any) -> TaskList:
+    """A row with a column `task`, and those of where it comes from if there are any -> a list of that one task."""
+    known = {name: getattr(row, name, None) for name in ("source", "round", "topic", "model", "template")}
+    return TaskList(
+        items=(_values(row, {"task": str})["task"],),
+        **{name: value for name, value in known.items() if value is not None},
+    )
+
+
+def to_task(row: Any) -> Task:
+    """A row with the columns `task_id` and `task` -> the task."""
+    return Task(**_values(row, {"task_id": str, "task": str}))
+
+
+def to_draft(row: Any) -> Draft:
+    """A row with the columns DRAFT -> the draft."""
+    return Draft(**_values(row, DRAFT))
+
+
+def to_prompt(row: Any) -> Prompt:
+    """A row with the columns PROMPT -> the prompt."""
+    values = _values(row, PROMPT)
+    text, template = values.pop("prompt"), values.pop("template")
+    return Prompt(kind="example", subject=Draft(**values), text=text, template=template)
+
+
+def to_reply(row: Any) -> Reply:
+    """A row with the columns REPLY -> the reply."""
+    own = _values(row, {name: type_ for name, type_ in REPLY.items() if name not in PROMPT})
+    return Reply(prompt=to_prompt(row), text=own.pop("reply"), usage=Usage(), **own)
+
+
+_EXAMPLE_FIELDS: Final[Columns] = {
+    name: type_
+    for name, type_ in EXAMPLE.items()
+    if name not in ("label_id", "misleading_label_id")  # which follow
+}
+
+
+def to_example(row: Any) -> Example:
+    """A row with the columns EXAMPLE, `raw_reply` perhaps -> the example."""
+    return Example(**_values(row, _EXAMPLE_FIELDS), raw_reply=str(getattr(row, "raw_reply", "") or ""))

@@ -1,0 +1,449 @@
+"""Beam YAML: the pipeline and its steps as transforms that take and give rows; `providers.yaml` beside this lists them.
+
+    python -m textmint.pipelines.beam_yaml       prints the path of that listing, for `providers: - include: PATH`
+
+The config of each holds options of `generate`, under the same names and with the same defaults, in the form that they
+have in a file of `--config`. What a step refuses goes to the output that `error_handling: {output: NAME}` names, as
+rows with the columns of OUTPUT/rejects; without it refused rows are left out, and counted.
+"""
+
+# No `from __future__ import annotations`: Beam YAML reads the annotations of `__init__` as types.
+
+import atexit
+import contextlib
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Optional
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+import yaml
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from textmint.pipelines.beam_yaml import rows as rows_of
+from textmint.pipelines.cli.run import (
+    before_paying,
+    fold_when_ended,
+    held,
+    published_entry,
+    target_of,
+    told_to_workers,
+)
+from textmint.pipelines.generate import build
+from textmint.pipelines.graph.previous_run import look, settled
+from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, key_of
+from textmint.pipelines.graph.wanted import Wanted
+from textmint.pipelines.options.parse import Config, parse
+from textmint.pipelines.options.table import own_actions
+from textmint.pipelines.runners.choose import is_local
+from textmint.transforms.build_prompt import BuildPrompt
+from textmint.transforms.core.elements import Draft, Example, Prompt, Reject, Reply, Task, TaskList
+from textmint.transforms.dataset.schema import DatasetKind, schema_of
+from textmint.transforms.dataset.write_dataset import Target
+from textmint.transforms.flatten import Flatten, split_list
+from textmint.transforms.ledger.join_ledger import JoinLedger
+from textmint.transforms.llm.engine import close_engines
+from textmint.transforms.llm_call import LLMCall
+from textmint.transforms.parse_json import ParseJSON, is_example
+from textmint.transforms.quality.check_quality import CheckQuality
+from textmint.transforms.quality.checks import Checks
+from textmint.transforms.sample_attributes import SampleAttributes
+from textmint.transforms.storage import files
+from textmint.transforms.task_generate import TaskGenerate, is_task_list, task_list_fault, task_seeds
+
+_LOG = logging.getLogger("textmint")
+
+PROVIDERS = Path(__file__).with_name("providers.yaml")
+"""The listing, in the repository and in an installation."""
+
+_MODEL = tuple(
+    action.dest
+    for action in own_actions()
+    if action.container.title == "model" and action.dest != "retry_rejects"  # type: ignore[attr-defined]
+)
+"""The options of whatever asks a model."""
+
+ErrorHandling = Optional[Mapping[str, str]]  # noqa: UP045  # read by Beam YAML on Python 3.10 too
+
+
+def config_of(
+    options: Mapping[str, Any],
+    beam_options: PipelineOptions,
+    *,
+    output: Optional[str] = None,  # noqa: UP045
+    of_a_run: bool = True,
+) -> Config:
+    """Options of `generate` as they stand in YAML, and those of the pipeline that they are for -> the checked Config.
+
+    Args:
+      output: goes before the option of that name.
+      of_a_run: as for `options.parse`.
+
+    Raises:
+      OptionError: with everything that is wrong, a line each.
+    """
+    cloud = beam_options.view_as(GoogleCloudOptions)
+    given = {"project": cloud.project, "region": cloud.region, **options, **({"output": output} if output else {})}
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".yaml") as file:
+        yaml.safe_dump(given, file)
+        file.flush()
+        return parse([f"--config={file.name}"], of_a_run=of_a_run)[0]
+
+
+class _Options:
+    """What a transform was given, checked as soon as it is used in a pipeline.
+
+    Args:
+      transform: its name.
+      options: as typed.
+      known: which there may be.
+      error_handling: as Beam YAML gives it.
+      refuses: whether it can refuse anything.
+    """
+
+    def __init__(
+        self,
+        transform: str,
+        options: Mapping[str, Any],
+        known: tuple[str, ...],
+        error_handling: ErrorHandling,
+        refuses: bool = True,
+    ) -> None:
+        if unknown := [name for name in options if name not in known]:
+            raise ValueError(f"{transform} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+        if error_handling is not None and (set(error_handling) != {"output"} or not error_handling["output"]):
+            raise ValueError("error_handling is {output: NAME}, the name of the output for what is refused")
+        self.transform = transform
+        self.refuses = refuses
+        self.typed = dict(options)
+        self.rejects = str(error_handling["output"]) if error_handling else None
+
+    def config(self, pipeline: beam.Pipeline) -> Config:
+        """-> the checked Config, of which a step uses its part. No folder is made for its output."""
+        with tempfile.TemporaryDirectory() as folder:
+            return config_of(self.typed, pipeline.options, output=folder, of_a_run=False)
+
+    def outputs(self, results: Any, columns: rows_of.Columns, *, keep_raw: bool = False) -> Any:
+        """What a step gave, rejects among it -> rows of the one kind, and of the other where they are asked for."""
+        rows, rejects = results | "ToRows" >> beam.ParDo(_ToRows(keep_raw)).with_outputs(_ToRows.REJECTS, main="rows")
+        return self.named(rows, rejects, columns)
+
+    def named(self, rows: Any, rejects: Any, columns: rows_of.Columns) -> Any:
+        """Rows, and rows of rejects -> the outputs, with their types."""
+        rows.element_type = rows_of.row_type(columns)
+        if self.rejects is None:
+            if self.refuses:
+                _LOG.warning("%s leaves out what it refuses; error_handling: {output: NAME} keeps it", self.transform)
+            return rows
+        rejects.element_type = rows_of.row_type(rows_of.REJECT)
+        return {"good": rows, self.rejects: rejects}
+
+
+class _ToRows(beam.DoFn):
+    REJECTS = "rejects"
+
+    def __init__(self, keep_raw: bool = False) -> None:
+        self._keep_raw = keep_raw
+
+    def process(self, element: Any) -> Iterator[Any]:
+        row = beam.Row(**rows_of.to_columns(element, keep_raw=self._keep_raw))
+        yield beam.pvalue.TaggedOutput(self.REJECTS, row) if isinstance(element, Reject) else row
+
+
+class _Step(beam.PTransform):
+    """A step on rows. Subclasses say what it takes and gives."""
+
+    options: ClassVar[tuple[str, ...]]
+    takes: ClassVar[rows_of.Columns]  # columns that its input must have; others may be there, and are left behind
+    gives: ClassVar[rows_of.Columns]
+    from_row: ClassVar[Any]
+    element: ClassVar[type]
+    refuses: ClassVar[bool] = True
+
+    def __init__(self, error_handling: ErrorHandling = None, **options: Any) -> None:
+        super().__init__()
+        self._options = _Options(type(self).__name__, options, self.options, error_handling, self.refuses)
+
+    def expand(self, rows: Any) -> Any:
+        rows_of.check_columns(rows.element_type, self.takes)
+        config = self._options.config(rows.pipeline)
+        elements = rows | "FromRows" >> beam.Map(type(self).from_row).with_output_types(self.element)
+        keep_raw = config.keep_raw and self.gives is rows_of.EXAMPLE
+        columns = rows_of.example_columns(keep_raw) if keep_raw else self.gives
+        return self._options.outputs(self._apply(elements, config), columns, keep_raw=keep_raw)
+
+    def _apply(self, elements: Any, config: Config) -> Any:
+        raise NotImplementedError
+
+
+class TextmintFlatten(_Step):
+    """Rows with a column `task` -> tasks: `task_id`, `task` and where it comes from, each task once; blank and too
+    long ones and repeats are refused.
+
+    Args:
+      error_handling: `output` names the output for what is refused.
+      options: max_tasks, seed.
+    """
+
+    options = ("max_tasks", "seed")
+    takes: ClassVar = {"task": str}
+    gives = rows_of.TASK
+    from_row = staticmethod(rows_of.to_task_list)
+    element = TaskList
+
+    def _apply(self, elements: Any, config: Config) -> Any:
+        return elements | Flatten(config.max_tasks, config.seed)
+
+
+class TextmintSampleAttributes(_Step):
+    """Tasks -> drafts of examples: `draft_id`, the task, `replica`, `seed`, `language`, `difficulty`, `clarity`,
+    `num_words`.
+
+    Args:
+      error_handling: nothing is refused here.
+      options: examples_per_task, language, difficulty, clarity, num_words, seed.
+    """
+
+    options = ("examples_per_task", "language", "difficulty", "clarity", "num_words", "seed")
+    takes: ClassVar = {"task_id": str, "task": str}
+    gives = rows_of.DRAFT
+    from_row = staticmethod(rows_of.to_task)
+    element = Task
+    refuses = False
+
+    def _apply(self, elements: Any, config: Config) -> Any:
+        return elements | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
+
+
+class TextmintBuildPrompt(_Step):
+    """Drafts -> the same with `prompt`, the text that is to be sent, and `template`, which made it. The rows are spread
+    over workers in groups, so that the step that asks is kept busy on every engine.
+
+    Args:
+      error_handling: nothing is refused here.
+      options: example_template.
+    """
+
+    options = ("example_template",)
+    takes = rows_of.DRAFT
+    gives = rows_of.PROMPT
+    from_row = staticmethod(rows_of.to_draft)
+    element = Draft
+    refuses = False
+
+    def _apply(self, elements: Any, config: Config) -> Any:
+        return elements | JoinLedger() | BuildPrompt(config.example_template)
+
+
+class TextmintLLMCall(_Step):
+    """Prompts -> the same with `reply`, the model's answer, and what is known of it: `request_id`, `model`,
+    `finish_reason`, `prompt_tokens`, `output_tokens`, `attempts`. Prompts that got no answer are refused. There is no
+    ledger: a second run pays again.
+
+    Args:
+      error_handling: `output` names the output for what is refused.
+      options: those of the group `model` of `generate --help`, but for retry_rejects.
+    """
+
+    options = _MODEL
+    takes = rows_of.PROMPT
+    gives = rows_of.REPLY
+    from_row = staticmethod(rows_of.to_prompt)
+    element = Prompt
+
+    def _apply(self, elements: Any, config: Config) -> Any:
+        return elements | LLMCall(
+            config.backend,
+            is_example,
+            settings=config.settings,
+            parse_attempts=config.parse_attempts,
+            fault_of=Wanted(Checks(names=())).fault_of,  # the checks are another step's
+        )
+
+
+class TextmintParseJSON(_Step):
+    """Replies -> examples, with the columns of OUTPUT/examples. Replies that cannot be read are refused.
+
+    Args:
+      error_handling: `output` names the output for what is refused.
+      options: keep_raw.
+    """
+
+    options = ("keep_raw",)
+    takes = rows_of.REPLY
+    gives = rows_of.EXAMPLE
+    from_row = staticmethod(rows_of.to_reply)
+    element = Reply
+
+    def _apply(self, elements: Any, config: Config) -> Any:
+        return elements | ParseJSON(config.keep_raw)
+
+
+class TextmintCheckQuality(_Step):
+    """Examples -> those of them that pass the checks of one example by itself.
+
+    Args:
+      error_handling: `output` names the output for what is refused.
+      options: checks, length_slack, max_label_columns, language_min_confidence; llm, for the embedded model writes
+        English whatever it is asked for; keep_raw, where the column raw_reply is to stay.
+    """
+
+    options = ("checks", "length_slack", "max_label_columns", "language_min_confidence", "llm", "keep_raw")
+    takes = rows_of.EXAMPLE
+    gives = rows_of.EXAMPLE
+    from_row = staticmethod(rows_of.to_example)
+    element = Example
+
+    def _apply(self, elements: Any, config: Config) -> Any:
+        return elements | CheckQuality(config.checks)
+
+
+class TextmintTaskGenerate(beam.PTransform):
+    """-> tasks that the model brainstorms: rows with a column `task`, for `TextmintFlatten`, and where they come from.
+
+    Args:
+      error_handling: `output` names the output for replies that hold no list.
+      options: task_requests, topics, brainstorm_template, refresh, seed, and those of the group `model` of
+        `generate --help`, but for retry_rejects.
+    """
+
+    options = ("task_requests", "topics", "brainstorm_template", "refresh", "seed", *_MODEL)
+    _yaml_requires_inputs = False  # by which Beam YAML knows that it stands at a beginning
+
+    def __init__(self, error_handling: ErrorHandling = None, **options: Any) -> None:
+        super().__init__()
+        self._options = _Options(type(self).__name__, options, self.options, error_handling)
+
+    def expand(self, begin: Any) -> Any:
+        config = self._options.config(begin.pipeline)
+        seeds = task_seeds(config.task_requests, topics=config.topics, refresh=config.refresh, seed=config.seed)
+        call = LLMCall(
+            config.backend,
+            is_task_list,
+            stage="TaskGenerate",
+            settings=config.settings,
+            parse_attempts=config.parse_attempts,
+            fault_of=task_list_fault,
+        )
+        lists = begin | "Seeds" >> beam.Create(seeds) | JoinLedger() | TaskGenerate(config.brainstorm_template, call)
+        rows, rejects = lists | "ToRows" >> beam.ParDo(_ToItems()).with_outputs(_ToRows.REJECTS, main="rows")
+        return self._options.named(rows, rejects, rows_of.ITEM)
+
+
+class _ToItems(beam.DoFn):
+    """A list -> its items, and those that are no tasks, which `Flatten` would otherwise refuse."""
+
+    def process(self, element: TaskList | Reject) -> Iterator[Any]:
+        if isinstance(element, Reject):
+            yield from _ToRows().process(element)
+            return
+        known = {name: getattr(element, name) for name in rows_of.ITEM if name != "task"}
+        for text in element.items:
+            yield beam.Row(**{name: text if name == "task" else known[name] for name in rows_of.ITEM})
+        for refused in split_list(dataclasses.replace(element, items=())):
+            yield from _ToRows().process(refused)
+
+
+class TextmintGenerate(beam.PTransform):
+    """-> rows of examples: the whole pipeline, as `generate` runs it, with its ledger and its dataset folder. The rows
+    come when the folder is complete, and are those in OUTPUT/examples; a run that finds that there is nothing to do
+    reads them.
+
+    Args:
+      error_handling: `output` names the output for OUTPUT/rejects.
+      options: every option of `generate` but config and push_to_hub; see `generate --help`.
+    """
+
+    _yaml_requires_inputs = False
+
+    def __init__(self, error_handling: ErrorHandling = None, **options: Any) -> None:
+        super().__init__()
+        known = (*sorted(set(options) - {"config", "push_to_hub"}),)  # the parser knows best which there are
+        self._options = _Options(type(self).__name__, options, known, error_handling)
+
+    def expand(self, begin: Any) -> Any:
+        pipeline = begin.pipeline
+        config = config_of(self._options.typed, pipeline.options)
+        target = target_of(config)
+        _hold_until_exit(config, target, is_local(pipeline.options))
+        earlier = look(config)
+        key = key_of(config, earlier, target.description["versions"])
+        entry = published_entry(config)
+        if is_up_to_date(config, earlier, key, entry):
+            entries = begin | "Entry" >> beam.Create([entry])
+        else:
+            described = {**target.description, KEY: key}
+            target = dataclasses.replace(target, description=described, paid=earlier.paid_by(config.refresh))
+            before_paying(config, entry)
+            entries = build(pipeline, config, target, settled(config, earlier, target.staging))
+        columns = rows_of.example_columns(config.keep_raw)
+        rows = entries | "Examples" >> _ReadRows("examples", config.output, config.keep_raw)
+        rejects = None
+        if self._options.rejects is not None:
+            rejects = entries | "Rejects" >> _ReadRows("rejects", config.output)
+        return self._options.named(rows, rejects, columns)
+
+
+class _Paths(beam.DoFn):
+    def __init__(self, kind: DatasetKind, output: str) -> None:
+        self._kind = kind
+        self._output = output
+
+    def process(self, entry: Mapping[str, Any]) -> Iterator[str]:
+        for file in entry["files"][self._kind]:
+            yield files.join(self._output, file["path"])
+
+
+class _Read(beam.DoFn):
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self._columns = columns
+
+    def process(self, path: str) -> Iterator[Any]:
+        with files.open_file(path) as file:
+            for batch in pq.ParquetFile(file).iter_batches(columns=list(self._columns)):
+                for row in batch.to_pylist():
+                    yield beam.Row(**{name: row[name] for name in self._columns})
+
+
+@dataclasses.dataclass(eq=False)
+class _ReadRows(beam.PTransform):
+    """A run's entry in the manifest -> the rows of one of its datasets."""
+
+    kind: DatasetKind
+    output: str
+    keep_raw: bool = False
+
+    def expand(self, entries: Any) -> Any:
+        columns = tuple(schema_of(self.kind, keep_raw=self.keep_raw).names)
+        return (
+            entries
+            | "Paths" >> beam.ParDo(_Paths(self.kind, self.output)).with_output_types(str)
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> beam.ParDo(_Read(columns))
+        )
+
+
+_HELD: dict[tuple[str, str], contextlib.ExitStack] = {}
+"""What each label of each folder holds on to in this process. Beam YAML builds a pipeline and runs it afterwards, and
+tells nobody when that has ended; so it lasts until the process ends, or builds another pipeline for the same label."""
+
+
+def _hold_until_exit(config: Config, target: Target, local: bool) -> None:
+    place = config.output, target.label
+    if place in _HELD:
+        _HELD.pop(place).close()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(target))
+        stack.callback(fold_when_ended, config.ledger, target.run_id)
+        stack.callback(close_engines)
+        if local:
+            stack.enter_context(told_to_workers(local))
+        _HELD[place] = stack.pop_all()
+
+
+@atexit.register
+def _let_go() -> None:
+    while _HELD:
+        _HELD.popitem()[1].close()

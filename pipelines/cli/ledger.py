@@ -1,0 +1,157 @@
+"""The command `ledger`: what was paid for, by label and model; and small files merged."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import signal
+from collections.abc import Sequence
+
+from textmint.pipelines.cli.signals import ending_on_signals
+from textmint.pipelines.cli.terminal import shown, tell
+from textmint.pipelines.options.errors import OptionError, reason_of
+from textmint.pipelines.options.output_folder import check_input
+from textmint.pipelines.options.parse import OptionParser
+from textmint.transforms.core.texts import clean_name
+from textmint.transforms.dataset.write_dataset import lower_replies_told
+from textmint.transforms.ledger.files import Contents, check_files, compact, contents, fold_journals
+from textmint.transforms.ledger.table import FOLDER
+from textmint.transforms.storage import files, lease
+
+COMPACTING = "compacting"
+"""The lease of whoever merges files of the ledger."""
+
+_COLUMNS = ("refresh", "model", "replies", "prompt tokens", "output tokens", "files")
+_MEGABYTE = 1_000_000
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """The command's options -> the exit code: 0 done, 1 it failed, 2 the options are wrong.
+
+    Args:
+      argv: the options, without the command's name.
+      prog: how the user called the program.
+    """
+    parser = _parser(prog)
+    if "--help" in argv or "-h" in argv:
+        return shown(parser.format_help().removesuffix("\n"), prog)
+    with ending_on_signals() as signals:
+        try:
+            options = parser.parse_args(list(argv))
+            output = _output(options.output)
+            folder = files.join(output, FOLDER)
+            told = _compact(output, folder) if options.compact else []
+            return shown("\n".join([*told, report(contents(folder), options.output)]), prog)
+        except OptionError as error:
+            for problem in error.problems:
+                tell(f"{prog}: {problem}")
+            return 2
+        except (Exception, KeyboardInterrupt) as error:  # each file system raises its own
+            if signals or isinstance(error, KeyboardInterrupt):
+                ended_by = signal.Signals(signals[0]) if signals else signal.SIGINT
+                tell(f"{prog}: ended by {ended_by.name}; what the ledger held it still holds")
+                return 128 + ended_by
+            tell(f"{prog}: the ledger of {options.output}: {reason_of(error)}")
+            return 1
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = OptionParser(
+        prog=f"{prog} ledger",
+        description="Tells what the ledger of a dataset folder holds: replies, tokens and files, by label and model.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--output", default="output", metavar="DIR", help="the dataset folder, as for generate (default: output)"
+    )
+    parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="first turn what waits in journals into files, and merge small files; no run may be under way",
+    )
+    return parser
+
+
+def _output(path: str) -> str:
+    if not path.strip():
+        raise OptionError("--output is empty; name a folder")
+    output = path.rstrip("/") if "://" in path else os.path.abspath(os.path.expanduser(path))
+    check_input("--output", output)
+    try:
+        found = files.list_files(files.join(output, FOLDER)) or files.list_folders(files.join(output, FOLDER), "_")
+    except Exception as error:
+        raise OptionError(f"--output {path}: cannot be read: {reason_of(error)}") from None
+    if not found:
+        raise OptionError(f"--output {path}: there is no ledger in it; name the folder that a run wrote to")
+    return output
+
+
+def _compact(output: str, folder: str) -> list[str]:
+    """-> what was done, a line each."""
+    told = []
+    try:
+        with lease.hold(output, COMPACTING, secrets.token_hex(8)):
+            others = {name: holder for name, holder in lease.holders(output).items() if name != COMPACTING}
+            for name, holder in others.items():
+                raise OptionError(f"--compact: a run of {name} is under way ({holder}); wait for its end")
+            if files.is_local(folder):
+                folded = fold_journals(folder)
+                if folded.journals:
+                    told.append(f"{_replies(folded.replies)} from {_count(folded.journals, 'journal')}: now in files")
+                if folded.damaged:
+                    lines = _count(folded.damaged, "line")
+                    told.append(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
+            compacted = compact(folder)
+            lower_replies_told(output, check_files(folder, thorough=False).paid, compacted.left_out)
+    except lease.LeaseTakenError as error:
+        raise OptionError(f"--compact: the ledger is being compacted already ({error})") from None
+    left_out = f", {_count(compacted.duplicates, 'duplicate')} left out" if compacted.duplicates else ""
+    return [*told, f"{_count(compacted.before, 'file')} before, {_count(compacted.after, 'file')} now{left_out}"]
+
+
+def report(held: Contents, output: str) -> str:
+    """What a ledger holds -> a table of it, and what else a person should know."""
+    rows = [
+        (
+            *map(clean_name, key),
+            *(f"{number:,}" for number in (of.replies, of.prompt_tokens, of.output_tokens, of.files)),
+        )
+        for key, of in sorted(held.held.items())
+    ]
+    if len(rows) > 1:
+        total = [sum(getattr(of, name) for of in held.held.values()) for name in _SUMMED]
+        rows.append(("all", "", *(f"{number:,}" for number in total), f"{held.files:,}"))
+    widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
+    replies = sum(of.replies for of in held.held.values())
+    lines = [
+        f"{output}/{FOLDER}: {_replies(replies)} in {_count(held.files, 'file')} ({held.bytes / _MEGABYTE:.1f} MB)",
+        "",
+        *("  " + _line(row, widths) for row in (_COLUMNS, *rows)),
+    ]
+    if held.journals:
+        lines += ["", f"{held.journals:,} of them wait in journals, of a run that is under way or was cut short"]
+    if held.set_aside:
+        lines += ["", f"{_count(len(held.set_aside), 'file')} set aside:"]
+        lines += [f"  {clean_name(name)}: {clean_name(reason)}" for name, reason in sorted(held.set_aside.items())]
+    return "\n".join(lines)
+
+
+_SUMMED = ("replies", "prompt_tokens", "output_tokens")
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell.ljust(width) if at < 2 else cell.rjust(width)  # names to the left, numbers to the right
+        for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _replies(number: int) -> str:
+    return f"{number:,} {'reply' if number == 1 else 'replies'}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

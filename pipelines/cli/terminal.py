@@ -1,0 +1,162 @@
+"""What a person is shown: the one place that writes to standard output and standard error.
+
+Replies, endpoints, files and options are hostile, and a terminal obeys control characters; so whatever goes there goes
+through here, the logs and tracebacks too. Nothing here raises: that something cannot be shown is no reason for a run
+to fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import traceback
+import warnings
+from typing import IO, Any, TextIO
+
+from textmint.transforms.core.texts import printable_text
+
+_OURS = "textmint"
+
+
+def show(text: str) -> str:
+    """Prints to standard output.
+
+    Args:
+      text: lines; the last has no line break.
+
+    Returns:
+      why it could not be printed; "" where it was, and where whoever reads has gone, such as `| head`.
+    """
+    return _write(sys.stdout, text)
+
+
+def shown(text: str, prog: str) -> int:
+    """Prints what a command was called for.
+
+    Args:
+      text: as for `show`.
+      prog: how the user called the program.
+
+    Returns:
+      the exit code: 1, after a word of why, where it could not be printed.
+    """
+    problem = show(text)
+    if problem:
+        tell(f"{prog}: cannot print: {problem}")
+    return 1 if problem else 0
+
+
+def tell(text: str) -> None:
+    """Prints a message to standard error.
+
+    Args:
+      text: becomes one line, whatever it holds.
+    """
+    _write(sys.stderr, _one_line(text))
+
+
+def tell_lines(text: str) -> None:
+    """Prints to standard error.
+
+    Args:
+      text: lines, such as a traceback; the last may have a line break.
+    """
+    if text:
+        _write(sys.stderr, text.removesuffix("\n"))
+
+
+def log_to_stderr() -> logging.Handler:
+    """Has all logs go to standard error, through here.
+
+    Returns:
+      what they go through. It takes the place of whatever Python, Beam or an earlier call has put there.
+    """
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler or isinstance(handler, _Handler):
+            root.removeHandler(handler)
+    ours = _Handler()
+    ours.setFormatter(_Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    root.addHandler(ours)
+    return ours
+
+
+def take_over() -> None:
+    """Has what Python itself prints go through here: tracebacks of any thread, and warnings. For a process of ours."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed by the caller; the next file that is opened would be taken for it
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for as long as the process)
+    sys.excepthook = lambda kind, error, at: tell_lines("".join(traceback.format_exception(kind, error, at)))
+    threading.excepthook = _tell_of_thread
+    sys.unraisablehook = lambda found: tell(f"{found.err_msg or 'ignored'}: {found.exc_value!r} in {found.object!r}")
+    warnings.showwarning = _tell_of_warning
+
+
+def _tell_of_thread(found: threading.ExceptHookArgs) -> None:
+    if found.exc_type is not SystemExit:
+        tell_lines("".join(traceback.format_exception(found.exc_type, found.exc_value, found.exc_traceback)))
+
+
+def _tell_of_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    tell(f"{filename}:{lineno}: {category.__name__}: {message}")
+
+
+class _Handler(logging.Handler):
+    """Standard error as it is at that moment: `worker_output.kept_aside` exchanges it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception:  # arguments that do not fit the message
+            text = f"{record.msg} {record.args!r}"
+        tell_lines(text)
+
+
+class _Formatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        message = super().formatMessage(record)
+        return _one_line(message) if record.name.partition(".")[0] == _OURS else message
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _write(stream: IO[str] | Any, text: str) -> str:
+    if stream is None:
+        return "it is closed"
+    try:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        shown = printable_text(text).encode(encoding, "backslashreplace").decode(encoding)  # ASCII, where it must be
+        stream.write(f"{shown}\n")
+        stream.flush()
+    except BrokenPipeError:
+        _silence(stream)
+    except (OSError, ValueError, LookupError) as error:  # a full disk; closed meanwhile; an encoding that is none
+        _silence(stream)
+        return " ".join(str(getattr(error, "strerror", None) or error).split())
+    return ""
+
+
+def _silence(stream: Any) -> None:
+    """Lets go of what could not be written: at its end, Python would try once more, and fail loudly."""
+    with contextlib.suppress(Exception):
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)

@@ -1,0 +1,89 @@
+"""The part of the graph that compares examples, and tasks, with each other and with what was there before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import apache_beam as beam
+from textmint.pipelines.graph.previous_run import Earlier
+from textmint.pipelines.options.parse import Config
+from textmint.transforms.dataset.schema import DatasetKind
+from textmint.transforms.dedup.find_duplicates import FindDuplicates
+from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
+from textmint.transforms.dedup.near_duplicates import Text
+from textmint.transforms.dedup.read_exclusions import ReadExclusions
+from textmint.transforms.dedup.read_published import ReadPublished
+from textmint.transforms.dedup.verdicts import CONTAMINATED, NEAR_DUPLICATE, source_of, texts_of, verdicts_of
+from textmint.transforms.labels.agree_labels import AgreeLabels
+from textmint.transforms.storage.listing import Row
+
+
+def verdicts_on(examples: beam.PCollection[Any], config: Config, earlier: Earlier) -> beam.PCollection[Any]:
+    """Examples that passed their checks -> what comparing them says of some: Verdict and Relabel, by id."""
+    texts = config.expected_examples + earlier.published_examples
+    found = [
+        examples | FindDuplicates(published(config, earlier, "examples"), texts, config.refresh),
+        examples | AgreeLabels(),
+    ]
+    checks = config.duplicate_checks
+    if NEAR_DUPLICATE in checks or (CONTAMINATED in checks and config.exclude):
+        others = {}
+        if CONTAMINATED in checks and config.exclude:
+            others["ExcludedTexts"] = ReadExclusions(config.exclude)
+        if NEAR_DUPLICATE in checks and earlier.examples:
+            others["PublishedTexts"] = ReadPublished("examples", earlier.named("examples"), True, config.refresh)
+        found.append(
+            examples
+            | "TextsOfExamples" >> beam.FlatMap(texts_of).with_output_types(Text)
+            | "NearCopies" >> NearCopies(config.near_duplicate_threshold, others, source_of(config.refresh))
+            | "Judge" >> beam.FlatMap(verdicts_of, checks)
+        )
+    return found | "Verdicts" >> beam.Flatten()
+
+
+def near_tasks(config: Config, earlier: Earlier) -> NearCopies | None:
+    """-> what finds tasks that are near copies of others, if that is asked for. Tasks of the user's own are wanted in
+    every refresh, so they are compared with each other only."""
+    if NEAR_DUPLICATE not in config.duplicate_checks:
+        return None
+    others = {}
+    if not config.tasks and _has_others(config, earlier.tasks):
+        others["PublishedTasks"] = ReadPublished("tasks", earlier.named("tasks"), True, config.refresh)
+    return NearCopies(config.task_near_duplicate_threshold, others, source_of(config.refresh))
+
+
+def published(config: Config, earlier: Earlier, kind: DatasetKind) -> ReadPublished | None:
+    """-> what reads the tasks or the examples that refreshes have published, if there are any."""
+    which: Literal["tasks", "examples"] = "tasks" if kind == "tasks" else "examples"
+    found = getattr(earlier, which)
+    # Of the run's own label only the numbers of the user's tasks matter by themselves.
+    if not found or (not config.tasks and not _has_others(config, found)):
+        return None
+    return ReadPublished(kind, earlier.named(which), refresh=config.refresh)
+
+
+def _has_others(config: Config, found: Iterable[Row]) -> bool:
+    return any(row[1] != config.refresh for row in found)
+
+
+@dataclasses.dataclass(eq=False)
+class NearCopies(beam.PTransform):
+    """Text -> (id, Twin), as `FindNearDuplicates`, with other texts beside those of the run.
+
+    Args:
+      threshold: two texts this alike, or more, are near copies.
+      others: label -> a `PTransform` from the pipeline to texts that have a source.
+      refresh: the source of those that the run's own refresh has published.
+    """
+
+    threshold: float
+    others: dict[str, beam.PTransform]
+    refresh: str
+
+    def expand(self, texts: beam.PCollection[Text]) -> beam.PCollection[Any]:
+        others = [texts.pipeline | label >> read for label, read in self.others.items()]
+        together = (texts, *others) | "AllTexts" >> beam.Flatten() if others else texts
+        together.element_type = Text
+        return together | FindNearDuplicates(self.threshold, self.refresh if self.others else "")

@@ -1,0 +1,98 @@
+"""Would a run have fewer examples than its label? Where its options alone tell, it is refused before anything is paid
+for; `write_dataset.publish` refuses the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+from textmint.pipelines.graph.up_to_date import NO_MATTER
+from textmint.pipelines.options.errors import OptionError
+from textmint.pipelines.options.parse import Config
+from textmint.transforms.core.errors import RunFailed
+from textmint.transforms.dataset.published_files import UNREADABLE, open_published
+from textmint.transforms.dataset.write_dataset import published_examples, published_files
+
+_AMOUNTS: Final = frozenset(("task_requests", "max_tasks", "examples_per_task"))
+
+
+def refuse_fewer(config: Config, entry: Mapping[str, Any] | None) -> None:
+    """Refuses a run that cannot but have fewer examples than its label.
+
+    Args:
+      config: of the run.
+      entry: what the manifest says of the label.
+
+    Raises:
+      OptionError: it is such a run, and --replace was not given.
+      RunFailed: the dataset folder cannot be read.
+    """
+    if config.replace:
+        return
+    try:
+        there = published_examples(config.output, config.refresh)
+        most = most_examples(config, entry) if there else None
+    except OSError as error:
+        raise RunFailed(f"{config.output}: {error}; mend that, then run the same command again") from None
+    if most is not None and most < there:
+        raise OptionError(
+            f"--refresh={config.refresh}: it has {there:,} examples, and this run would have {most:,} at most, so "
+            f"{there - most:,} or more would go; ask for as many as before, choose another label or folder, or say "
+            "--replace. Nothing was paid for"
+        )
+
+
+def most_examples(config: Config, entry: Mapping[str, Any] | None) -> int | None:
+    """Says how many examples a run can have.
+
+    The user's own tasks can be counted. How many a model brainstorms is known of rounds that the label has had before
+    with the same options.
+
+    Args:
+      config: of the run.
+      entry: what the manifest says of the label.
+
+    Returns:
+      the most that can come; None: that is not known.
+    """
+    if config.tasks:
+        # of tasks that say themselves how many they want, it is not known which --max_tasks takes
+        return (dataclasses.replace(config, max_tasks=None) if config.own_tasks else config).expected_examples
+    tasks = _tasks_of_rounds(config) if _is_same_but_for_amounts(config, entry) else None
+    if config.max_tasks is not None:
+        tasks = config.max_tasks if tasks is None else min(tasks, config.max_tasks)
+    return None if tasks is None else tasks * config.examples_per_task
+
+
+def _is_same_but_for_amounts(config: Config, entry: Mapping[str, Any] | None) -> bool:
+    """Would the rounds bring the tasks that they brought? They would where the options are the same, no round was
+    refused, and as many rounds at most are asked for as there were."""
+    try:
+        assert entry is not None
+        options, line = entry["options"], entry["steps"]["TaskGenerate"]
+        return (
+            options["max_tasks"] is None
+            and config.task_requests <= options["task_requests"]
+            and not line["rejected"]
+            and all(
+                options.get(name) == value
+                for name, value in config.typed.items()
+                if name not in NO_MATTER and name not in _AMOUNTS
+            )
+        )
+    except (AssertionError, KeyError, TypeError, AttributeError):
+        return False  # of another version, or mended by hand
+
+
+def _tasks_of_rounds(config: Config) -> int | None:
+    """-> how many of the label's tasks are of the rounds that the run asks for; None where a file cannot be read."""
+    found = 0
+    for path, label, _ in published_files(config.output, "tasks"):
+        if label == config.refresh:
+            try:
+                rounds = open_published(path).read(columns=["round"])["round"].to_pylist()
+            except UNREADABLE:
+                return None
+            found += sum(1 for round_ in rounds if type(round_) is int and round_ < config.task_requests)
+    return found

@@ -1,0 +1,142 @@
+"""Is there anything to do? A run whose result stands already, complete and unchanged, need not be computed again.
+
+Whatever decides a row enters the key of a run: options, templates, the model and its parameters, the content of task
+files, what other labels hold, Textmint's own code and the libraries that it computes with. So a change of any of them,
+a new version among them, is a run; and what it needs was paid for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from textmint.pipelines.graph.previous_run import Earlier
+from textmint.pipelines.options.parse import Config
+from textmint.transforms.core.identity import stable_hash
+from textmint.transforms.dataset.dataset_card import CARD
+from textmint.transforms.dataset.schema import KINDS, DatasetKind, content_digest
+from textmint.transforms.llm.base import fingerprint_of
+from textmint.transforms.storage import files
+
+KEY: Final = "key"
+"""Under what name the manifest's entry of a label holds the key of its run."""
+
+NO_MATTER: Final = frozenset(
+    [
+        "output",
+        "push_to_hub",
+        "recompute",
+        "rebuy",
+        "replace",
+        "retry_rejects",
+        "max_concurrency",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "request_timeout",
+        "max_attempts",
+        "max_reject_rate",
+        "base_url",
+        "api_key_secret",
+        "vertex_project",
+        "vertex_location",
+        "service_tier",
+    ]
+)
+"""Options that decide how a run goes, and nothing in a row."""
+_BLOCK: Final = 1 << 20
+
+
+def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str:
+    """A checked Config, what earlier runs left, and the versions of what makes the rows -> the run's key.
+
+    Raises:
+      OSError: a file of tasks or of excluded texts cannot be read.
+    """
+    return stable_hash(
+        "run",
+        {name: repr(value) for name, value in config.typed.items() if name not in NO_MATTER},
+        [
+            template.name
+            for template in (
+                config.brainstorm_template,
+                config.example_template,
+                config.label_set_template,
+                config.verify_template,
+            )
+        ],
+        list(config.topics),
+        [fingerprint_of(backend) if backend else "" for backend in (config.backend, config.verify_backend)],
+        [_digest_of_files(pattern) for pattern in (config.tasks, config.exclude)],
+        [
+            (label, path.rpartition("/")[2])
+            for path, label, *_ in (*earlier.tasks, *earlier.examples)
+            if label != config.refresh  # whose own come out again
+        ],
+        _digest_of_code(),
+        dict(versions),
+    )
+
+
+def is_up_to_date(config: Config, earlier: Earlier, key: str, entry: Mapping[str, Any] | None) -> bool:
+    """A run's key, and what the manifest says of the last run of its label -> whether that run's result would come out
+    again.
+
+    It would not where something was unusual: a request that failed for want of a reply, a file of the data or of the
+    ledger that is gone or changed, replies of a run that was cut short.
+    """
+    if entry is None or config.recompute or config.retry_rejects or earlier.was_mended:
+        return False
+    try:
+        if entry[KEY] != key:
+            return False
+        steps = entry["steps"]
+        asked = [step["requests"] for step in steps.values() if "requests" in step]
+        replies = sum(int(told["from_ledger"]) + int(told["sent"]) - int(told["retries"]) for told in asked)
+        failed = sum(int(step["rejected"].get("request_failed", 0)) for step in steps.values())
+        if failed or not entry["counts"]["examples"] or replies > earlier.ledger_replies:
+            return False
+        if not files.exists(files.join(config.output, CARD)):
+            return False
+        told = {"label_sets": [], **entry["files"]}  # of a run with planned labels only
+        return all(_is_as_written(config.output, kind, config.refresh, told[kind]) for kind in KINDS)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError):
+        return False  # of another version, or mended by hand
+
+
+def _is_as_written(output: str, kind: DatasetKind, label: str, told: list[dict[str, Any]]) -> bool:
+    """Are the files of a label and dataset just those that the manifest tells of? On a local disk their content is
+    held against the digest in their names; elsewhere that would be a download, so their sizes must do."""
+    found = files.list_files(files.join(output, kind, f"refresh={label}"), "*.parquet")
+    found = [file for file in found if not file.name.startswith(("_", "."))]  # which readers skip
+    if {file.name: file.bytes for file in found} != {
+        str(file["path"]).rpartition("/")[2]: int(file["bytes"]) for file in told
+    }:
+        return False
+    return not files.is_local(output) or all(
+        file.name.endswith(f"-{content_digest(files.read_file(file.path))}.parquet") for file in found
+    )
+
+
+def _digest_of_files(pattern: str | None) -> str:
+    if pattern is None:
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    for found in files.match_files(pattern):
+        digest.update(f"{found.path}\0".encode("utf-8", "surrogateescape"))
+        with files.open_file(found.path) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest_of_code() -> str:
+    """-> a digest of every module of ours, so that a change of one is a change of the key."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.blake2b(digest_size=16)
+    for package in ("pipelines", "transforms"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode())
+            digest.update(hashlib.blake2b(path.read_bytes()).digest())
+    return digest.hexdigest()

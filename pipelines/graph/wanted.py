@@ -1,0 +1,50 @@
+"""Is a reply worth a row? `--retry_rejects` asks again where it is not, and `--max_reject_rate` counts it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from textmint.transforms.core.elements import Prompt, Reject, Reply, Usage
+from textmint.transforms.llm.base import Answer
+from textmint.transforms.llm.reject_rate import Fault
+from textmint.transforms.parse_json import read_example
+from textmint.transforms.quality.check_quality import fault_in
+from textmint.transforms.quality.checks import Checks
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked and answered -> whether its example would pass the checks.
+
+    Args:
+      checks: of one example by itself.
+    """
+
+    checks: Checks
+
+    def __call__(self, prompt: Prompt, answer: Answer) -> bool:
+        """-> False too where there is no example in the answer."""
+        return self.fault_of(prompt, answer) is None
+
+    def fault_of(self, prompt: Prompt, answer: Answer) -> Fault | None:
+        """Says why no example comes of an answer.
+
+        Args:
+          prompt: what was asked.
+          answer: what was answered.
+
+        Returns:
+          what keeps it from being read, or the first check that it fails; None where it is good.
+        """
+        reply = Reply(
+            prompt=prompt,
+            request_id="",
+            text=answer.text,
+            finish_reason=answer.finish_reason,
+            model=answer.model,
+            prompt_tokens=answer.prompt_tokens,
+            output_tokens=answer.output_tokens,
+            usage=Usage(),
+        )
+        example = read_example(reply, keep_raw=False)
+        return example if isinstance(example, Reject) else fault_in(example, self.checks)

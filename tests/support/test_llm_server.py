@@ -1,0 +1,877 @@
+"""The endpoint for tests, over real sockets: what it says in each protocol, what it plays, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import email.utils
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import llm_server
+from tests.support.llm_server import LIST_LENGTH, LlmServer, Options, draw, prompt_digest, reply_text
+
+EXAMPLE = 'Write one example as a JSON object with the keys "input_text", "label", "misleading_label". Round '
+BRAINSTORM = "Brainstorm tasks. Your output must always be a python list of strings only. Round "
+KEY = "sk-abcdefghijklmnop1234"
+PLACE = "/v1/projects/p/locations/l"
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "gemini": "/v1beta/models/m:generateContent",
+    "vertex": f"{PLACE}/publishers/google/models/m:generateContent",
+    "chat": f"{PLACE}/endpoints/7/chat/completions",
+    "predict": f"{PLACE}/endpoints/7:predict",
+    "raw": f"{PLACE}/endpoints/7:rawPredict",
+}
+NO_REPLY = (
+    aiohttp.ClientError,
+    asyncio.TimeoutError,
+    ConnectionError,
+)  # Python 3.10 has two errors for time that is up
+GOOGLE = ("gemini", "vertex", "chat", "predict")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LlmServer]:
+    with LlmServer() as running:
+        yield running
+
+
+@dataclasses.dataclass(frozen=True)
+class Got:
+    """What came back: the name of the exception where no reply did."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+    error: str = ""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def body_of(protocol: str, prompt: str, schema: object = None) -> dict[str, Any]:
+    if protocol in ("gemini", "vertex"):
+        body: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
+        if schema:
+            body["generationConfig"] = {"responseMimeType": "application/json", "responseSchema": schema}
+        return body
+    if protocol == "predict":
+        return {"instances": [{"prompt": prompt, "max_tokens": 100}]}
+    body = {"model": "m", "messages": [{"role": "user", "content": prompt}]}
+    if schema:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "x", "strict": True, "schema": schema},
+        }
+    return body
+
+
+def text_of(protocol: str, value: Any) -> str:
+    if protocol in ("gemini", "vertex"):
+        found = value["candidates"][0]["content"]["parts"][0]["text"]
+    elif protocol == "predict":
+        found = value["predictions"][0]
+    else:
+        found = value["choices"][0]["message"]["content"]
+    assert isinstance(found, str)
+    return found
+
+
+async def one(session: aiohttp.ClientSession, url: str, body: Any, headers: dict[str, str], timeout: float) -> Got:
+    try:
+        limit = aiohttp.ClientTimeout(total=timeout)
+        async with session.post(url, json=body, headers=headers, timeout=limit) as reply:
+            return Got(reply.status, {name.lower(): value for name, value in reply.headers.items()}, await reply.text())
+    except NO_REPLY as error:
+        return Got(0, {}, "", type(error).__name__)
+
+
+def ask_all(
+    server: LlmServer,
+    protocol: str,
+    prompts: Sequence[str],
+    *,
+    at_once: int = 1,
+    schema: object = None,
+    headers: dict[str, str] | None = None,
+    timeout: float = 10,
+    query: str = "",
+) -> list[Got]:
+    async def run() -> list[Got]:
+        window = asyncio.Semaphore(at_once)
+        async with aiohttp.ClientSession() as session:
+
+            async def through(prompt: str) -> Got:
+                async with window:
+                    url = server.base_url + PATHS[protocol] + query
+                    return await one(session, url, body_of(protocol, prompt, schema), headers or {}, timeout)
+
+            return await asyncio.gather(*map(through, prompts))
+
+    return asyncio.run(run())
+
+
+def ask(server: LlmServer, protocol: str, prompt: str = EXAMPLE, **more: Any) -> Got:
+    return ask_all(server, protocol, [prompt], **more)[0]
+
+
+def post(server: LlmServer, path: str, body: object) -> Got:
+    async def run() -> Got:
+        async with aiohttp.ClientSession() as session:
+            return await one(session, server.base_url + path, body, {}, 10)
+
+    return asyncio.run(run())
+
+
+def get(server: LlmServer, path: str, **headers: str) -> tuple[int, Any]:
+    async def run() -> tuple[int, Any]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(server.base_url + path, headers=headers) as reply,
+        ):
+            return reply.status, await reply.json(content_type=None)
+
+    return asyncio.run(run())
+
+
+# ------------------------------------------------------------------------------------------------------- good replies
+
+
+@pytest.mark.parametrize("protocol", PATHS)
+def test_an_example_in_each_protocol(server: LlmServer, protocol: str) -> None:
+    server.reset()
+    got = ask(server, protocol)
+    assert got.status == 200, got
+    text = text_of(protocol, got.json)
+    example = json.loads(text)
+    assert list(example) == ["input_text", "label", "misleading_label"]
+    assert all(isinstance(value, str) and value for value in example.values())
+    assert example["label"] != example["misleading_label"]
+    assert text == reply_text(Options(), EXAMPLE, prompt_digest(EXAMPLE))
+    assert server.stats()["by_protocol"] == {protocol: 1}
+
+
+def test_openai_reply_and_models(server: LlmServer) -> None:
+    server.reset(served_model="m-2026-01-01", model_known="m")
+    value = ask(server, "openai").json
+    assert value["object"] == "chat.completion"
+    assert value["model"] == "m-2026-01-01"
+    assert value["choices"][0]["finish_reason"] == "stop"
+    usage = value["usage"]
+    assert usage["prompt_tokens"] == llm_server.count_tokens(EXAMPLE)
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    status, models = get(server, "/v1/models")
+    assert status == 200
+    assert [model["id"] for model in models["data"]] == ["m"]
+    assert get(server, "/v1beta/models/m")[1]["name"] == "models/m"
+    assert get(server, "/v1beta/models/other")[0] == 404
+    assert server.stats()["listings"] == 3
+    assert server.stats()["requests"] == 1
+
+
+@pytest.mark.parametrize("path", [PATHS["gemini"], PATHS["vertex"], PATHS["vertex"].replace("/v1/", "/v1beta1/")])
+def test_gemini_reply(server: LlmServer, path: str) -> None:
+    server.reset(served_model="m-001")
+    body = body_of("gemini", EXAMPLE) | {"systemInstruction": {"parts": [{"text": "Be brief."}]}}
+    value = post(server, path, body).json
+    candidate = value["candidates"][0]
+    assert candidate["finishReason"] == "STOP"
+    assert candidate["content"]["role"] == "model"
+    usage = value["usageMetadata"]
+    assert usage["promptTokenCount"] == llm_server.count_tokens("Be brief.\n" + EXAMPLE)
+    assert usage["totalTokenCount"] == usage["promptTokenCount"] + usage["candidatesTokenCount"]
+    assert value["modelVersion"] == "m-001"
+    assert ("trafficType" in usage) is ("projects" in path)
+
+
+def test_endpoint_forms(server: LlmServer) -> None:
+    server.reset()
+    prompts = [EXAMPLE + "1", EXAMPLE + "2"]
+    value = post(server, PATHS["predict"], {"instances": [{"prompt": each} for each in prompts]}).json
+    assert value["predictions"] == [reply_text(Options(), each, prompt_digest(each)) for each in prompts]
+    assert value["deployedModelId"] == "1"
+    assert value["model"] == "projects/p/locations/l/models/1"
+    chat = {"@requestFormat": "chatCompletions", "messages": [{"role": "user", "content": prompts[0]}]}
+    value = post(server, PATHS["predict"], {"instances": [chat]}).json
+    assert text_of("openai", value["predictions"]) == reply_text(Options(), prompts[0], prompt_digest(prompts[0]))
+    value = post(server, PATHS["raw"], {"prompt": prompts[0], "max_tokens": 9}).json
+    assert value["choices"][0]["text"] == reply_text(Options(), prompts[0], prompt_digest(prompts[0]))
+    value = post(server, PATHS["raw"], {"instances": [prompts[1]]}).json
+    assert value["predictions"] == [reply_text(Options(), prompts[1], prompt_digest(prompts[1]))]
+    beta = PATHS["chat"].replace("/v1/", "/v1beta1/")
+    assert post(server, beta, body_of("chat", EXAMPLE)).status == 200
+    server.reset(predict_echo=True)
+    assert text_of("predict", ask(server, "predict").json).startswith(f"Prompt:\n{EXAMPLE}\nOutput:\n{{")
+
+
+def test_endpoint_without_a_chat_route(server: LlmServer) -> None:
+    server.reset(chat_route="404")
+    assert (ask(server, "chat").status, ask(server, "predict").status) == (404, 200)
+    assert server.stats()["by_outcome"] == {"chat_route": 1, "ok": 1}
+    server.reset(chat_route="400")
+    got = ask(server, "chat")
+    assert got.status == 400
+    assert got.json[0]["error"]["status"] == "FAILED_PRECONDITION"
+    assert "does not support ChatCompletions" in got.json[0]["error"]["message"]
+
+
+def test_lists_of_tasks(server: LlmServer) -> None:
+    server.reset()
+    array = {"type": "ARRAY", "items": {"type": "STRING"}}
+    wrapped = {"type": "object", "properties": {"tasks": {"type": "array"}}, "required": ["tasks"]}
+    bare = json.loads(text_of("openai", ask(server, "openai", BRAINSTORM).json))
+    assert len(set(bare)) == LIST_LENGTH
+    assert json.loads(text_of("gemini", ask(server, "gemini", BRAINSTORM, schema=array).json)) == bare
+    for protocol in ("openai", "gemini"):
+        got = ask(server, protocol, BRAINSTORM, schema=wrapped)
+        assert json.loads(text_of(protocol, got.json)) == {"tasks": bare}
+    assert server.stats()["structured"] == 3
+    lists = [json.loads(reply_text(Options(), BRAINSTORM, prompt_digest(str(at)))) for at in range(200)]
+    assert all(len(set(tasks)) == LIST_LENGTH for tasks in lists)
+    assert len({task for tasks in lists for task in tasks}) > 0.99 * 200 * LIST_LENGTH
+
+
+@given(st.text(st.characters(), max_size=40))
+def test_examples_differ_as_prompts_do(end: str) -> None:
+    first, second = EXAMPLE + end, EXAMPLE + end + "."
+    one_text, other = (json.loads(reply_text(Options(), each, prompt_digest(each))) for each in (first, second))
+    assert one_text["input_text"] != other["input_text"]
+    for example in (one_text, other):
+        assert example["label"] not in example["input_text"]
+        assert example["misleading_label"] != example["label"]
+
+
+def test_no_text_gives_its_label_away() -> None:
+    parts = (llm_server._SUBJECTS, llm_server._VERBS, llm_server._PLACES, llm_server._FEELINGS, (llm_server._PAD,))
+    assert not [(label, part) for label in llm_server._LABELS for table in parts for part in table if label in part]
+    assert len(set(llm_server._LABELS)) == 16
+
+
+def test_reply_bytes(server: LlmServer) -> None:
+    for wanted in (0, 100, 2_000, 50_000):
+        server.reset(reply_bytes=wanted)
+        text = text_of("openai", ask(server, "openai").json)
+        assert wanted <= len(text) <= wanted + 600
+        assert len(json.loads(text)["input_text"]) >= wanted - 500
+    server.reset(reply_bytes=9_000)
+    assert len(json.loads(text_of("openai", ask(server, "openai", BRAINSTORM).json))) == LIST_LENGTH
+
+
+# ---------------------------------------------------------------------------------------------------------- refusals
+
+
+def google_error(protocol: str, got: Got) -> Any:
+    value = got.json[0] if protocol == "chat" else got.json
+    assert value["error"]["code"] == got.status
+    return value["error"]
+
+
+def details(error: Any) -> dict[str, Any]:
+    return {each["@type"].rpartition(".")[2]: each for each in error.get("details", [])}
+
+
+def test_keys(server: LlmServer) -> None:
+    server.reset(require_key=KEY)
+    right = {"Authorization": f"Bearer {KEY}"}
+    wrong = {"Authorization": "Bearer sk-wrong-wrong-wrong-9876"}
+    got = ask(server, "openai", headers=wrong)
+    assert (got.status, got.json["error"]["code"]) == (401, "invalid_api_key")
+    assert "9876" in got.json["error"]["message"]
+    assert "wrong-9876" not in got.text
+    got = ask(server, "openai")
+    assert (got.status, got.json["error"]["type"]) == (401, "invalid_request_error")
+    assert "didn't provide an API key" in got.json["error"]["message"]
+
+    got = ask(server, "gemini", headers={"x-goog-api-key": "wrong"})
+    assert (got.status, google_error("gemini", got)["status"]) == (400, "INVALID_ARGUMENT")
+    assert details(got.json["error"])["ErrorInfo"]["reason"] == "API_KEY_INVALID"
+    assert google_error("gemini", ask(server, "gemini"))["status"] == "PERMISSION_DENIED"
+    for protocol in ("vertex", "chat", "predict"):
+        got = ask(server, protocol, headers=wrong)
+        assert google_error(protocol, got)["status"] == "UNAUTHENTICATED"
+        assert ask(server, protocol, headers=right).status == 200
+    assert ask(server, "openai", headers=right).status == 200
+    assert ask(server, "gemini", headers={"x-goog-api-key": KEY}).status == 200
+    assert get(server, "/v1/models")[0] == 401
+    assert get(server, "/v1/models", Authorization=f"Bearer {KEY}")[0] == 200
+    stats = server.stats()
+    assert (stats["keys_wrong"], stats["key_in_url"], stats["answered"]) == (7, False, 5)
+
+    server.reset(require_key=KEY, echo_key=True)
+    for protocol, header in (("openai", wrong), ("vertex", wrong), ("gemini", {"x-goog-api-key": "sk-wrong-9876"})):
+        assert next(iter(header.values())).removeprefix("Bearer ") in ask(server, protocol, headers=header).text
+
+
+def test_a_key_in_the_url_is_seen(server: LlmServer) -> None:
+    server.reset(require_key=KEY)
+    assert ask(server, "gemini", query=f"?key={KEY}").status == 200
+    assert server.stats()["key_in_url"] is True
+    server.reset()
+    ask(server, "openai", query=f"?x={KEY}", headers={"Authorization": f"Bearer {KEY}"})
+    assert server.stats()["key_in_url"] is True
+    server.reset()
+    ask(server, "gemini", query="?alt=json", headers={"x-goog-api-key": KEY})
+    assert server.stats()["key_in_url"] is False
+
+
+def test_unknown_model(server: LlmServer) -> None:
+    server.reset(model_known="other")
+    got = ask(server, "openai")
+    assert (got.status, got.json["error"]["code"]) == (404, "model_not_found")
+    assert "`m`" in got.json["error"]["message"]
+    error = google_error("gemini", ask(server, "gemini"))
+    assert (error["code"], error["status"]) == (404, "NOT_FOUND")
+    assert error["message"].startswith("models/m is not found for API version v1beta")
+    error = google_error("vertex", ask(server, "vertex"))
+    assert error["message"].startswith("Publisher Model `projects/p/locations/l/publishers/google/models/m` was not")
+    assert server.stats()["by_model"] == {"m": 3}
+    for dialect, place in (("vllm", "error"), ("vllm_old", None)):
+        server.reset(model_known="other", dialect=dialect)
+        value = ask(server, "openai").json
+        error = value[place] if place else value
+        assert (error["message"], error["type"]) == ("The model `m` does not exist.", "NotFoundError")
+        assert error["code"] == 404
+
+
+def test_refused_structure(server: LlmServer) -> None:
+    schema = {"type": "object", "properties": {"input_text": {"type": "string"}}}
+    for dialect, words in (("openai", "Invalid parameter: 'response_format'"), ("vllm", "'response_format'")):
+        server.reset(refuse_structured=True, dialect=dialect)
+        got = ask(server, "openai", schema=schema)
+        assert got.status == 400
+        assert words in got.json["error"]["message"]
+        assert ask(server, "openai").status == 200
+        assert ask(server, "chat", schema=schema).json["error"]["message"] == got.json["error"]["message"]
+    server.reset(refuse_structured=True, dialect="plain")
+    assert ask(server, "openai", schema=schema).json == {"error": "'response_format.type' must be 'text'"}
+    assert google_error("gemini", ask(server, "gemini", schema=schema))["message"].startswith(
+        "JSON mode is not enabled"
+    )
+    assert ask(server, "gemini").status == 200
+    assert server.stats()["by_outcome"] == {"structured": 2, "ok": 1}
+
+
+def test_quota_of_zero(server: LlmServer) -> None:
+    server.reset(quota_zero=True)
+    got = ask(server, "openai")
+    assert (got.status, got.json["error"]["code"]) == (429, "insufficient_quota")
+    error = google_error("gemini", ask(server, "gemini"))
+    assert (error["code"], error["status"]) == (429, "RESOURCE_EXHAUSTED")
+    assert "limit: 0, model: m" in error["message"]
+    assert details(error)["RetryInfo"]["retryDelay"] == "25s"
+    violation = details(error)["QuotaFailure"]["violations"][0]
+    assert violation["quotaDimensions"] == {"location": "global", "model": "m"}
+    error = google_error("vertex", ask(server, "vertex"))
+    assert details(error)["ErrorInfo"]["metadata"]["quota_limit_value"] == "0"
+    assert details(error)["ErrorInfo"]["metadata"]["consumer"] == "projects/p"
+
+
+@pytest.mark.parametrize("status", [403, 408, 418, 429, 500, 503, 504])
+def test_one_status_for_all(server: LlmServer, status: int) -> None:
+    server.reset(status_always=status)
+    for protocol in PATHS:
+        got = ask(server, protocol)
+        assert got.status == status
+        assert got.headers["content-type"].startswith("application/json")
+        if protocol in GOOGLE:
+            assert isinstance(google_error(protocol, got)["message"], str)
+        elif protocol == "openai":
+            assert set(got.json["error"]) == {"message", "type", "param", "code"}
+    assert server.stats()["by_status"] == {str(status): len(PATHS)}
+    assert server.stats()["answered"] == 0
+
+
+def test_prompts_that_always_fail(server: LlmServer) -> None:
+    server.reset(fail_always="poison|venom", fail_always_status=503)
+    prompts = ["a poison", "b", "venom", "poison"]
+    assert [got.status for got in ask_all(server, "openai", prompts * 2)] == [503, 200, 503, 503] * 2
+    assert server.stats()["by_outcome"] == {"fail_always": 6, "ok": 2}
+
+
+@pytest.mark.parametrize("body", [[], {}, {"messages": 3}, {"messages": [{"role": "user"}]}, "text"])
+def test_bodies_that_are_none(server: LlmServer, body: object) -> None:
+    server.reset()
+    got = post(server, PATHS["openai"], body)
+    assert (got.status, got.json["error"]["type"]) == (400, "invalid_request_error")
+    got = post(server, PATHS["gemini"], body)
+    assert google_error("gemini", got)["status"] == "INVALID_ARGUMENT"
+    assert server.stats()["by_outcome"] == {"body": 2}
+
+
+def test_wrong_urls_and_streams(server: LlmServer) -> None:
+    server.reset()
+    got = post(server, "/chat/completions", body_of("openai", EXAMPLE))
+    assert got.status == 404
+    assert got.json["error"]["message"] == "Invalid URL (POST /chat/completions)"
+    got = post(server, PATHS["openai"], body_of("openai", EXAMPLE) | {"stream": True})
+    assert (got.status, got.json["error"]["param"]) == (400, "stream")
+
+
+# ------------------------------------------------------------------------------------------------------------ faults
+
+
+@pytest.mark.parametrize("protocol", ["openai", "gemini", "vertex", "chat", "predict"])
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_played_statuses(server: LlmServer, protocol: str, status: int) -> None:
+    server.reset(**{f"rate_{status}": 1.0})
+    got = ask(server, protocol)
+    assert got.status == status
+    if protocol in GOOGLE:
+        wanted = {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}
+        error = google_error(protocol, got)
+        assert error["status"] == wanted[status]
+        assert "RetryInfo" not in details(error)
+        assert ("QuotaFailure" in details(error)) is (protocol == "gemini" and status == 429)
+    else:
+        assert got.json["error"]["message"]
+    assert "retry-after" not in got.headers
+    assert server.stats()["by_outcome"] == {str(status): 1}
+
+
+def test_how_long_to_wait(server: LlmServer) -> None:
+    server.reset(rate_429=1, retry_after=3)
+    got = {protocol: ask(server, protocol) for protocol in ("openai", "gemini", "vertex", "chat", "predict")}
+    assert {name for name, each in got.items() if each.headers.get("retry-after") == "3"} == {
+        "openai",
+        "chat",
+        "predict",
+    }
+    assert all("retry-after" not in got[protocol].headers for protocol in ("gemini", "vertex"))
+    for protocol in GOOGLE:
+        assert details(google_error(protocol, got[protocol]))["RetryInfo"]["retryDelay"] == "3s"
+    server.reset(rate_429=1, retry_after=0.25)
+    assert details(google_error("vertex", ask(server, "vertex")))["RetryInfo"]["retryDelay"] == "0.25s"
+    assert ask(server, "openai").headers["retry-after"] == "0.25"
+    server.reset(rate_429=1, retry_after=60, retry_after_form="date")
+    moment = email.utils.parsedate_to_datetime(ask(server, "openai").headers["retry-after"])
+    assert 50 < moment.timestamp() - time.time() < 61
+
+
+@pytest.mark.parametrize("protocol", ["openai", "gemini"])
+def test_bodies_that_are_broken(server: LlmServer, protocol: str) -> None:
+    server.reset(rate_html=1)
+    got = ask(server, protocol)
+    assert (got.status, got.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert got.text.startswith("<!DOCTYPE html>")
+    server.reset(rate_malformed=1)
+    got = ask(server, protocol)
+    assert got.status == 200
+    with pytest.raises(ValueError, match="Unterminated string"):
+        json.loads(got.text)
+    server.reset(rate_half=1)
+    assert ask(server, protocol).error == "ClientPayloadError"
+    stats = server.stats()
+    assert (stats["by_outcome"], stats["by_status"], stats["answered"]) == ({"half": 1}, {}, 0)
+    assert stats["in_flight"] == 0
+
+
+def test_resets(server: LlmServer) -> None:
+    server.reset(rate_reset=1)
+    errors = {got.error for got in ask_all(server, "openai", [EXAMPLE + str(at) for at in range(20)])}
+    # before the first byte, and in the middle of the body
+    assert "" not in errors
+    assert "ClientPayloadError" in errors or "ClientOSError" in errors
+    assert server.stats()["by_outcome"] == {"reset": 20}
+    variants = {draw(Options(rate_reset=1), prompt_digest(EXAMPLE + str(at)), 0).variant % 2 for at in range(20)}
+    assert variants == {0, 1}
+    with socket.create_connection(("127.0.0.1", server.port)) as raw, pytest.raises(ConnectionResetError):
+        body = json.dumps(body_of("openai", EXAMPLE)).encode()
+        raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        while raw.recv(4096):
+            pass
+        raise AssertionError("FIN where RST was due")
+
+
+def test_hangs(server: LlmServer) -> None:
+    server.reset(rate_hang=1)
+    assert ask(server, "openai", timeout=0.15).error.endswith("TimeoutError")
+    stats = wait_for(server, "gave_up", 1)
+    assert (stats["by_outcome"], stats["in_flight"], stats["answered"]) == ({"hang": 1}, 0, 0)
+    # a reset lets go of what still hangs
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        body = json.dumps(body_of("openai", EXAMPLE)).encode()
+        raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert wait_for(server, "in_flight", 1)["max_in_flight"] == 1
+        server.reset()
+        assert raw.recv(10) == b""
+    assert server.stats()["in_flight"] == 0
+
+
+def wait_for(server: LlmServer, name: str, value: int) -> dict[str, Any]:
+    for _ in range(200):
+        stats = server.stats()
+        if stats[name] == value:
+            return stats
+        time.sleep(0.01)
+    raise AssertionError(f"{name} is {stats[name]}, not {value}")
+
+
+def test_blocked(server: LlmServer) -> None:
+    server.reset(rate_blocked=1, blocked_as="safety")
+    choice = ask(server, "openai").json["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("content_filter", "")
+    candidate = ask(server, "gemini").json["candidates"][0]
+    assert (candidate["finishReason"], "content" in candidate) == ("SAFETY", False)
+    server.reset(rate_blocked=1, blocked_as="recitation")
+    assert ask(server, "openai").json["choices"][0]["message"]["refusal"].startswith("I'm sorry")
+    assert ask(server, "vertex").json["candidates"][0]["finishReason"] == "RECITATION"
+    server.reset(rate_blocked=1, blocked_as="prompt")
+    got = ask(server, "openai")
+    assert (got.status, got.json["error"]["code"]) == (400, "content_filter")
+    value = ask(server, "gemini").json
+    assert value["promptFeedback"]["blockReason"] in ("PROHIBITED_CONTENT", "SAFETY", "OTHER")
+    assert "candidates" not in value
+    assert value["usageMetadata"]["totalTokenCount"] == llm_server.count_tokens(EXAMPLE)
+    server.reset(rate_blocked=1)
+    got_all = ask_all(server, "gemini", [EXAMPLE + str(at) for at in range(30)])
+    kinds = {each.json["candidates"][0]["finishReason"] if "candidates" in each.json else "prompt" for each in got_all}
+    assert kinds == {"SAFETY", "RECITATION", "prompt"}
+
+
+def test_truncated(server: LlmServer) -> None:
+    server.reset(rate_truncated=1)
+    value = ask(server, "openai").json
+    assert value["choices"][0]["finish_reason"] == "length"
+    whole = reply_text(Options(), EXAMPLE, prompt_digest(EXAMPLE))
+    assert whole.startswith(text_of("openai", value))
+    assert len(text_of("openai", value)) == len(whole) // 2
+    candidates = [got.json for got in ask_all(server, "gemini", [EXAMPLE + str(at) for at in range(20)])]
+    assert {value["candidates"][0]["finishReason"] for value in candidates} == {"MAX_TOKENS"}
+    thought_only = [value for value in candidates if "parts" not in value["candidates"][0]["content"]]
+    assert 0 < len(thought_only) < 20
+    assert all(value["usageMetadata"]["thoughtsTokenCount"] > 0 for value in thought_only)
+
+
+@pytest.mark.parametrize("protocol", ["openai", "gemini", "predict"])
+def test_bad_replies(server: LlmServer, protocol: str) -> None:
+    server.reset(rate_bad_reply=1)
+    texts = {text_of(protocol, got.json) for got in ask_all(server, protocol, [EXAMPLE + str(at) for at in range(20)])}
+    assert len(texts) == 3
+    for text in texts:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            continue
+        assert not isinstance(found, dict) or set(found) != {"input_text", "label", "misleading_label"}
+    stats = server.stats()
+    assert (stats["by_status"], stats["answered"], stats["good_prompts"]) == ({"200": 20}, 20, 0)
+
+
+MIXED: dict[str, Any] = {
+    "rate_429": 0.1,
+    "rate_500": 0.1,
+    "rate_503": 0.1,
+    "rate_reset": 0.05,
+    "rate_half": 0.05,
+    "rate_html": 0.1,
+    "rate_malformed": 0.1,
+    "rate_blocked": 0.05,
+    "rate_truncated": 0.05,
+    "rate_bad_reply": 0.05,
+}
+
+
+def test_what_happens_repeats_in_any_order(server: LlmServer) -> None:
+    prompts = [EXAMPLE + str(at) for at in range(150)]
+    runs = []
+    for order, at_once in ((prompts, 1), (prompts[::-1], 20)):
+        server.reset(**MIXED)
+        found: dict[str, list[tuple[int, str, bool]]] = {}
+        for _ in range(2):
+            for prompt, got in zip(order, ask_all(server, "gemini", order, at_once=at_once), strict=True):
+                found.setdefault(prompt, []).append((got.status, got.text, bool(got.error)))
+        runs.append((found, server.stats()["by_outcome"]))
+    assert runs[0] == runs[1]
+    drawn = [
+        draw(Options(**MIXED), prompt_digest(prompt), visit).fault or "ok" for visit in (0, 1) for prompt in prompts
+    ]
+    assert runs[0][1] == {fault: drawn.count(fault) for fault in set(drawn)}
+    assert any(found[0] != found[1] for found in runs[0][0].values())
+    other = Options(**MIXED, seed=1)
+    assert drawn[:150] != [draw(other, prompt_digest(prompt), 0).fault or "ok" for prompt in prompts]
+
+
+def test_rates_are_kept() -> None:
+    options = Options(**MIXED, latency_median_ms=200, latency_sigma=0.6)
+    drawn = [draw(options, prompt_digest(str(at)), 0) for at in range(8_000)]
+    for fault in llm_server.FAULTS:
+        share = sum(each.fault == fault for each in drawn) / len(drawn)
+        assert abs(share - getattr(options, f"rate_{fault}")) < 0.015
+    assert statistics.median(each.latency_s for each in drawn) == pytest.approx(0.2, rel=0.03)
+    assert statistics.fmean(each.latency_s for each in drawn) == pytest.approx(
+        0.2 * 2.718281828 ** (0.36 / 2), rel=0.03
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ limits
+
+
+def test_a_limit_of_requests_a_second(server: LlmServer) -> None:
+    server.reset(limit_rps=20, limit_burst=3, retry_after=1)
+    began = time.monotonic()
+    got = ask_all(server, "openai", [EXAMPLE + str(at) for at in range(60)], at_once=10)
+    spent = time.monotonic() - began
+    let_in = sum(each.status == 200 for each in got)
+    assert 3 <= let_in <= 3 + 20 * spent + 1
+    assert {each.headers["retry-after"] for each in got if each.status == 429} == {"1"}
+    time.sleep(0.1)
+    assert ask(server, "openai").status == 200
+    assert server.stats()["by_outcome"] == {"ok": let_in + 1, "limit_rps": 60 - let_in}
+
+
+def test_a_limit_of_requests_in_flight(server: LlmServer) -> None:
+    server.reset(max_in_flight_limit=4, latency_median_ms=100)
+    got = ask_all(server, "gemini", [EXAMPLE + str(at) for at in range(10)], at_once=10)
+    assert sorted(each.status for each in got) == [200] * 4 + [429] * 6
+    stats = server.stats()
+    assert stats["max_in_flight"] == 4
+    assert stats["by_outcome"] == {"limit_in_flight": 6, "ok": 4}
+
+
+def test_latency_is_played_and_reported(server: LlmServer) -> None:
+    options: dict[str, Any] = {"latency_median_ms": 40, "latency_sigma": 0.5, "rate_500": 0.2}
+    server.reset(**options)
+    prompts = [EXAMPLE + str(at) for at in range(40)]
+    ask_all(server, "openai", prompts, at_once=40)
+    drawn = [draw(Options(**options), prompt_digest(prompt), 0) for prompt in prompts]
+    good = [each.latency_s for each in drawn if not each.fault]
+    assert 0 < len(good) < 40
+    stats = server.stats()
+    assert stats["latency_sum_s"] == pytest.approx(sum(good))
+    assert stats["latency_mean_s"] == pytest.approx(statistics.fmean(good))
+    assert stats["drawn_latency_mean_s"] == pytest.approx(statistics.fmean(each.latency_s for each in drawn))
+    slowest = max(each.latency_s for each in drawn)
+    assert slowest <= stats["last_reply_monotonic"] - stats["first_request_monotonic"] < slowest + 1
+    assert time.monotonic() - 30 < stats["first_request_monotonic"] < time.monotonic()
+
+
+# ------------------------------------------------------------------------------------------------------------- stats
+
+
+def test_what_is_counted(server: LlmServer) -> None:
+    server.reset(latency_median_ms=60)
+    ask(server, "openai", "alone")
+    ask_all(server, "openai", ["a", "b", "c", "c"], at_once=4)
+    stats = server.stats()
+    assert stats["requests"] == 5
+    assert stats["by_status"] == {"200": 5}
+    assert stats["distinct_prompts"] == 4
+    assert stats["paid_twice"] == stats["good_twice"] == 1
+    assert stats["answered"] == 5
+    assert stats["max_in_flight"] == 4
+    # the first request was alone, the second found nobody either, the third found the second
+    assert stats["first_three_in_flight"] == [0, 0, 1]
+    assert stats["arrived_while_waiting"] == 3
+    assert stats["by_model"] == {"m": 5}
+    assert sum(second["requests"] for second in stats["by_second"].values()) == 5
+    assert sum(second.get("200", 0) for second in stats["by_second"].values()) == 5
+    assert stats["cpu_s"] > 0
+    server.reset()
+    stats = server.stats()
+    assert (stats["requests"], stats["distinct_prompts"], stats["by_outcome"]) == (0, 0, {})
+
+
+def test_recent_requests_are_shown(server: LlmServer) -> None:
+    server.reset()
+    for at in range(60):
+        ask(server, "openai", str(at), headers={"X-Test": str(at)})
+    recent = server.recent()
+    assert [each["headers"]["x-test"] for each in recent] == [str(at) for at in range(10, 60)]
+    assert recent[-1]["body"] == body_of("openai", "59")
+    assert recent[-1]["line"] == "POST /v1/chat/completions HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rate_429": 1.5},
+        {"rate_429": 0.6, "rate_500": 0.6},
+        {"no_such": 1},
+        {"dialect": "french"},
+        {"fail_always": "("},
+        {"rate_500": "x"},
+        {"status_always": 200},
+        {"latency_median_ms": -1},
+    ],
+)
+def test_options_that_are_none(server: LlmServer, options: dict[str, Any]) -> None:
+    server.reset(seed=5)
+    with pytest.raises(ValueError, match=r"."):
+        server.reset(**options)
+    with pytest.raises((TypeError, ValueError, re.error)):
+        LlmServer(**options)
+    assert ask(server, "openai").status == 200
+
+
+# ------------------------------------------------------------------------------------------------- HTTP and processes
+
+
+def test_bytes_may_come_in_any_pieces(server: LlmServer) -> None:
+    server.reset()
+    body = json.dumps(body_of("openai", EXAMPLE)).encode()
+    plain = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\ncontent-LENGTH:%d\r\n\r\n%b" % (len(body), body)
+    chunks = b"%x\r\n%b\r\n%x;note=1\r\n%b\r\n0\r\n\r\n" % (10, body[:10], len(body) - 10, body[10:])
+    chunked = b"POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+    last = plain.replace(b"Host: x", b"Connection: close")
+    wanted = None
+    for sizes in (1_000_000, 700, 1):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sent = plain + chunked + plain + last
+            for at in range(0, len(sent), sizes):
+                raw.sendall(sent[at : at + sizes])
+            received = b""
+            while piece := raw.recv(65536):
+                received += piece
+        replies = received.split(b"HTTP/1.1 200 OK\r\n")
+        assert len(replies) == 5
+        assert len(set(replies[1:])) == 1
+        wanted = wanted or received
+        assert received == wanted
+    assert server.stats()["by_status"] == {"200": 12}
+
+
+def test_requests_sent_ahead_wait_their_turn(server: LlmServer) -> None:
+    server.reset(latency_median_ms=20)
+    body = json.dumps(body_of("openai", EXAMPLE)).encode()
+    plain = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        raw.sendall(plain * 3)
+        wait_for(server, "answered", 3)
+    assert server.stats()["max_in_flight"] == 1
+
+
+def test_it_waits_for_a_body_it_was_asked_to_expect(server: LlmServer) -> None:
+    server.reset()
+    body = json.dumps(body_of("openai", EXAMPLE)).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        raw.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        assert raw.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        raw.sendall(body)
+        assert raw.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def gone(pid: int) -> bool:
+    for _ in range(300):
+        try:
+            os.kill(pid, 0)
+            with open(f"/proc/{pid}/stat") as file:
+                # a process that nobody has waited for yet is over, too
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_it_ends_on_sigterm_and_with_its_parent() -> None:
+    path = os.path.abspath(llm_server.__file__)
+    process = subprocess.Popen([sys.executable, path, "--rate_500=1", "--quota_zero"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        assert list(json.loads(process.stdout.readline())) == ["port"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(5) == 0
+    code = f"import subprocess, sys; p = subprocess.Popen([sys.executable, {path!r}], stdout=subprocess.PIPE); "
+    code += "p.stdout.readline(); print(p.pid)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=20)
+    assert gone(int(found.stdout))
+    failed = subprocess.run([sys.executable, path, "--rate_500=2"], capture_output=True, check=False, timeout=20)
+    assert failed.returncode == 2
+    assert b"each rate lies in [0, 1]" in failed.stderr
+    with LlmServer() as running:
+        pid = running.process.pid
+    assert gone(pid)
+    running.stop()
+
+
+# ------------------------------------------------------------------------------------------------------- real clients
+
+
+def test_the_real_clients_understand_it(server: LlmServer) -> None:
+    import openai
+    from google import genai
+    from google.auth.credentials import AnonymousCredentials
+    from google.genai import errors, types
+
+    wanted = reply_text(Options(), EXAMPLE, prompt_digest(EXAMPLE))
+
+    async def through_openai() -> None:
+        client = openai.AsyncOpenAI(
+            api_key=KEY, base_url=server.base_url + "/v1", max_retries=0, http_client=openai.DefaultAioHttpClient()
+        )
+        async with client:
+            server.reset(require_key=KEY)
+            messages: Any = [{"role": "user", "content": EXAMPLE}]
+            reply = await client.chat.completions.create(model="m", messages=messages)
+            assert reply.choices[0].message.content == wanted
+            assert reply.usage is not None
+            assert reply.usage.prompt_tokens == llm_server.count_tokens(EXAMPLE)
+            assert [model.id async for model in client.models.list()] == ["default"]
+            for options, kind in (
+                ({"require_key": "another"}, openai.AuthenticationError),
+                ({"model_known": "another"}, openai.NotFoundError),
+                ({"rate_429": 1, "retry_after": 2}, openai.RateLimitError),
+                ({"rate_500": 1}, openai.InternalServerError),
+                ({"rate_reset": 1}, openai.APIConnectionError),
+            ):
+                server.reset(**options)
+                with pytest.raises(kind):
+                    await client.chat.completions.create(model="m", messages=messages)
+
+    async def through_gemini(client: genai.Client) -> None:
+        server.reset()
+        config = types.GenerateContentConfig(
+            response_mime_type="application/json", response_schema={"type": "OBJECT", "properties": {}}
+        )
+        reply = await client.aio.models.generate_content(model="m", contents=EXAMPLE, config=config)
+        assert reply.text == wanted
+        assert reply.model_version == "m"
+        assert reply.usage_metadata is not None
+        assert reply.usage_metadata.prompt_token_count == llm_server.count_tokens(EXAMPLE)
+        assert server.stats()["structured"] == 1
+        assert server.stats()["key_in_url"] is False
+        server.reset(rate_blocked=1, blocked_as="safety")
+        reply = await client.aio.models.generate_content(model="m", contents=EXAMPLE)
+        assert reply.candidates is not None
+        assert reply.candidates[0].finish_reason == types.FinishReason.SAFETY
+        server.reset(rate_blocked=1, blocked_as="prompt")
+        reply = await client.aio.models.generate_content(model="m", contents=EXAMPLE)
+        assert reply.prompt_feedback is not None
+        assert reply.prompt_feedback.block_reason is not None
+        server.reset(rate_429=1, retry_after=3)
+        with pytest.raises(errors.ClientError) as raised:
+            await client.aio.models.generate_content(model="m", contents=EXAMPLE)
+        assert (raised.value.code, raised.value.status) == (429, "RESOURCE_EXHAUSTED")
+        assert details(raised.value.details["error"])["RetryInfo"]["retryDelay"] == "3s"
+        await client.aio.aclose()
+
+    asyncio.run(through_openai())
+    http = types.HttpOptions(base_url=server.base_url)
+    asyncio.run(through_gemini(genai.Client(api_key=KEY, http_options=http)))
+    assert server.stats()["by_protocol"] == {"gemini": 1}
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    credentials.token = "stand-in"
+    vertex = genai.Client(vertexai=True, project="p", location="l", credentials=credentials, http_options=http)
+    asyncio.run(through_gemini(vertex))
+    assert server.stats()["by_protocol"] == {"vertex": 1}
+    assert server.recent()[-1]["headers"]["authorization"] == "Bearer stand-in"

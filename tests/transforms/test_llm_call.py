@@ -1,0 +1,496 @@
+"""LLMCall: each prompt gets exactly one reply or reject, and no more requests are in flight than allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from textmint.transforms import llm_call
+from textmint.transforms.core.elements import FinishReason, PaidReply, Prompt, Reject, Reply, Usage, with_paid
+from textmint.transforms.core.identity import Part
+from textmint.transforms.ledger.files import fold_journals, ledger_files
+from textmint.transforms.ledger.table import paid_replies, read_for_join
+from textmint.transforms.ledger.writer import Ledger
+from textmint.transforms.llm.base import Answer, Refused, Request
+from textmint.transforms.llm.engine import Settings, close_engines
+from textmint.transforms.llm.limiter import Limits
+from textmint.transforms.llm_call import LLMCall, NextStep, fingerprint_of, next_step, request_for, request_id_of
+
+from tests.support.helpers import Ran, make_brainstorm_prompt, make_draft, make_prompt, make_reject, run_step, shuffled
+
+THREADS = ("--direct_num_workers=4", "--direct_running_mode=multi_threading")
+PROMPTS = [make_prompt("Sort bees", n) for n in range(60)]
+
+
+@dataclasses.dataclass
+class Seen:
+    """What a back end has seen, under its name; back ends themselves are pickled on their way to the bundles."""
+
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    requests: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    in_flight: int = 0
+    most: int = 0
+
+
+_seen: dict[str, Seen] = collections.defaultdict(Seen)
+
+
+@dataclasses.dataclass(frozen=True)
+class Echo:
+    """Answers with the prompt's text, later ones sooner, and fails on what a text names."""
+
+    name: str
+    wait: float = 0.0  # seconds
+    temperature: float = 1.0
+
+    def fingerprint(self) -> Mapping[str, Part]:
+        return {"backend": "echo", "temperature": self.temperature}
+
+    async def generate(self, request: Request) -> Answer:
+        seen = _seen[self.name]
+        with seen.lock:
+            seen.requests[request.request_id] += 1
+            seen.in_flight += 1
+            seen.most = max(seen.most, seen.in_flight)
+        try:
+            await asyncio.sleep(self.wait * (1 + request.seed % 3))
+            if "refuse" in request.text:
+                raise Refused("connection reset")
+            if "confuse" in request.text:
+                raise KeyError("choices\nof many")
+        finally:
+            with seen.lock:
+                seen.in_flight -= 1
+        return Answer(
+            text=f"echo: {request.text}",
+            finish_reason="length" if "cut" in request.text else "stop",
+            model="echo-1",
+            prompt_tokens=len(request.text),
+            output_tokens=3,
+        )
+
+    async def open(self) -> Echo:
+        return self
+
+    async def aclose(self) -> None:
+        pass
+
+
+def call(prompts: list[Prompt | Reject], name: str, *flags: str, limit: int = 8, wait: float = 0.0) -> Ran:
+    return run_step(
+        LLMCall(Echo(name, wait), settings=Settings(limits=Limits(max_concurrency=limit), max_attempts=1)),
+        prompts,
+        Prompt,
+        *flags,
+    )
+
+
+def test_every_prompt_gets_its_own_reply_once() -> None:
+    ran = call([*PROMPTS], "once")
+    assert {reply.prompt.prompt_id: reply.text for reply in ran.of(Reply)} == {
+        prompt.prompt_id: f"echo: {prompt.text}" for prompt in PROMPTS
+    }
+    assert len(ran.elements) == len(PROMPTS)
+    assert set(_seen["once"].requests.values()) == {1}
+    assert len(_seen["once"].requests) == len(PROMPTS)
+
+
+def test_a_reply_says_how_it_came_about() -> None:
+    (reply,) = call([make_prompt("cut bees")], "about").elements
+    assert isinstance(reply, Reply)
+    assert (reply.finish_reason, reply.model, reply.usage.requests) == ("length", "echo-1", 1)
+    assert (reply.prompt_tokens, reply.output_tokens) == (len(reply.prompt.text), 3)
+    assert reply.request_id == request_for(reply.prompt, fingerprint_of(Echo("about"))).request_id
+
+
+def test_rejects_pass_through_unasked() -> None:
+    rejects = [make_reject("Other", n) for n in range(5)]
+    ran = call([*rejects, PROMPTS[0]], "pass")
+    assert sorted(map(repr, ran.of(Reject))) == sorted(map(repr, rejects))
+    assert len(_seen["pass"].requests) == 1
+    assert call([*rejects], "unasked").counters == {}
+    assert not _seen["unasked"].requests
+
+
+def test_whatever_a_back_end_raises_becomes_a_reject_and_harms_no_neighbour() -> None:
+    bad = [make_prompt("refuse bees"), make_prompt("confuse bees")]
+    ran = call([*PROMPTS[:9], *bad], "raise", limit=3)
+    rejects = {reject.id: reject for reject in ran.of(Reject)}
+    assert len(ran.of(Reply)) == 9
+    assert set(rejects) == {prompt.prompt_id for prompt in bad}
+    for prompt in bad:
+        reject = rejects[prompt.prompt_id]
+        assert (reject.stage, reject.reason) == ("LLMCall", "request_failed")
+        assert reject.attempts == 1
+        assert (reject.raw_reply, reject.prompt, reject.model) == ("", prompt.text, None)
+    assert rejects[bad[0].prompt_id].detail == "connection reset"
+    assert not rejects[bad[0].prompt_id].can_retry  # the endpoint will never answer it
+    assert rejects[bad[1].prompt_id].can_retry
+    assert "KeyError" in rejects[bad[1].prompt_id].detail
+
+
+def test_the_detail_is_one_line() -> None:
+    (reject,) = call([*PROMPTS[:3], make_prompt("confuse bees")], "line").of(Reject)
+    assert "KeyError" in reject.detail
+    assert "\n" not in reject.detail
+
+
+def test_counters() -> None:
+    ran = call([*PROMPTS[:7], make_prompt("refuse bees"), make_reject("Other")], "count")
+    assert {
+        name: ran.counters[f"LLMCall/{name}"] for name in ("in", "kept", "rejected.request_failed", "tokens.output")
+    } == {"in": 8, "kept": 7, "rejected.request_failed": 1, "tokens.output": 21}
+    assert ran.counters["LLMCall/tokens.prompt"] == sum(len(prompt.text) for prompt in PROMPTS[:7])
+
+
+def test_the_stage_names_rejects_and_counters() -> None:
+    step = LLMCall(Echo("stage"), stage="Elsewhere")
+    ran = run_step(step, [make_prompt("refuse bees"), make_prompt("Sort bees")], Prompt)
+    assert [reject.stage for reject in ran.of(Reject)] == ["Elsewhere"]
+    assert ran.counters["Elsewhere/tokens.prompt"] == len(make_prompt("Sort bees").text)
+    assert "Elsewhere/in" not in ran.counters  # the step around it counts what went in and came out
+    assert not any(name.startswith("LLMCall/") for name in ran.counters)
+
+
+def test_the_window_is_filled_and_never_exceeded() -> None:
+    ran = call([*PROMPTS], "window", limit=8, wait=0.003)
+    assert len(ran.of(Reply)) == len(PROMPTS)
+    assert _seen["window"].most == 8
+
+
+def test_all_threads_of_a_process_share_the_window() -> None:
+    ran = call([*PROMPTS, make_prompt("refuse bees"), make_reject("Other")], "threads", *THREADS, limit=5, wait=0.003)
+    assert len(ran.of(Reply)) == len(PROMPTS)
+    assert len(ran.of(Reject)) == 2
+    assert ran.counters["LLMCall/in"] == len(PROMPTS) + 1
+    assert ran.counters["LLMCall/kept"] == len(PROMPTS)
+    assert 2 <= _seen["threads"].most <= 5
+    assert set(_seen["threads"].requests.values()) == {1}
+
+
+def test_order_changes_no_reply() -> None:
+    first = call([*PROMPTS, make_prompt("refuse bees")], "order").elements
+    again = call(shuffled([make_prompt("refuse bees"), *PROMPTS]), "order", limit=3).elements
+
+    def without_usage(element: Reply | Reject) -> str:
+        return repr(dataclasses.replace(element, usage=Usage()))  # latencies differ
+
+    assert sorted(map(without_usage, first)) == sorted(map(without_usage, again))
+
+
+def test_a_reply_that_cannot_be_read_is_asked_for_again_and_all_of_it_is_counted() -> None:
+    step = LLMCall(Echo("again"), is_readable=says_bees, parse_attempts=3)
+    ran = run_step(step, [make_prompt("Sort bees"), make_prompt("Sort ants")], Prompt)
+    usage = {reply.prompt.text: reply.usage for reply in ran.of(Reply)}
+    assert (usage["Do: Sort bees #0"].requests, usage["Do: Sort bees #0"].asked_again) == (1, 0)
+    ants = usage["Do: Sort ants #0"]
+    assert (ants.requests, ants.asked_again, ants.output_tokens, len(ants.latencies_ms)) == (3, 2, 9, 3)
+    assert set(_seen["again"].requests.values()) == {1}, "each attempt has an identity of its own"
+
+
+def says_bees(prompt: Prompt, answer: Answer) -> bool:
+    return "bees" in answer.text
+
+
+def test_no_prompts_no_requests() -> None:
+    assert call([], "none") == Ran([], {})
+    assert not _seen["none"].requests
+
+
+def test_the_identity_of_a_request_holds_all_that_changes_the_answer() -> None:
+    backend = fingerprint_of(Echo("id"))
+    prompt = PROMPTS[0]
+    requests = [
+        request_for(prompt, backend),
+        request_for(prompt, backend, attempt=1),
+        request_for(PROMPTS[1], backend),
+        request_for(dataclasses.replace(prompt, text="Other words"), backend),
+        request_for(prompt, fingerprint_of(Echo("id", temperature=0.5))),
+    ]
+    assert len({request.request_id for request in requests}) == 5
+    assert len({request.seed for request in requests}) == 5
+    assert all(0 <= request.seed < 2**31 for request in requests)
+    assert request_for(prompt, fingerprint_of(Echo("another name", wait=9.0))) == requests[0]
+
+
+def test_what_a_request_shows_the_back_end() -> None:
+    request = request_for(make_prompt("Sort bees"), fingerprint_of(Echo("shows")))
+    assert (request.kind, request.text) == ("example", "Do: Sort bees #0")
+    assert request.variables == {
+        "task": "Sort bees",
+        "language": "English",
+        "difficulty": "college",
+        "clarity": "clear",
+        "num_words": "at least 10",
+    }
+    assert make_draft("Sort bees").task == request.variables["task"]
+    listed = request_for(make_brainstorm_prompt(), fingerprint_of(Echo("shows")))
+    assert (listed.kind, dict(listed.variables)) == ("task_list", {"topic": "bees"})
+
+
+# --- what the ledger has is not asked for again
+
+
+PRINT = fingerprint_of(Echo("any"))
+GOOD, BAD = "bees", "ants"  # to `says_bees`
+
+
+FINISHES: dict[str, FinishReason] = {"filtered": "content_filter", "stopped": "reply_filter"}
+
+
+def with_replies(prompt: Prompt, replies: Mapping[int, str], fingerprint: str = PRINT) -> Prompt:
+    """A prompt, and by attempt what was replied to it, "filtered" where a filter refused the prompt, "stopped" where it
+    stopped the reply -> the same with it."""
+    paid = []
+    for attempt, text in replies.items():
+        finish = FINISHES.get(text, "stop")
+        paid.append(
+            PaidReply(
+                request_id=request_id_of(prompt, fingerprint, attempt),
+                text=text,
+                finish_reason=finish,
+                model="echo-0",
+                prompt_tokens=1,
+                output_tokens=2,
+                time=attempt,
+            )
+        )
+    return dataclasses.replace(prompt, subject=with_paid(prompt.subject, tuple(paid)))
+
+
+ASK, TAKE = "ask", "take"
+
+
+@pytest.mark.parametrize(
+    ("paid", "parse_attempts", "retry_rejects", "what", "attempt", "attempts"),
+    [
+        # nothing is paid for
+        ({}, 2, False, ASK, 0, 2),
+        ({}, 2, True, ASK, 0, 2),
+        # the first can be read
+        ({0: GOOD}, 2, False, TAKE, 0, 1),
+        ({0: GOOD}, 2, True, TAKE, 0, 1),
+        ({0: GOOD, 1: GOOD}, 2, False, TAKE, 0, 2),
+        ({0: GOOD, 1: BAD}, 2, True, TAKE, 0, 2),
+        # the first cannot, and the second is missing
+        ({0: BAD}, 2, False, ASK, 1, 2),
+        ({0: BAD}, 2, True, ASK, 1, 2),
+        # the second can be read
+        ({0: BAD, 1: GOOD}, 2, False, TAKE, 1, 2),
+        ({0: BAD, 1: GOOD}, 2, True, TAKE, 1, 2),
+        # neither can: the last one is for the reject, unless rejects are to be retried
+        ({0: BAD, 1: BAD}, 2, False, TAKE, 1, 2),
+        ({0: BAD, 1: BAD}, 2, True, ASK, 2, 4),
+        ({0: BAD, 1: BAD, 2: BAD}, 2, True, ASK, 3, 5),
+        ({0: BAD, 1: BAD, 2: BAD, 3: BAD}, 2, True, ASK, 4, 6),
+        # what a retry brought counts afterwards without the flag
+        ({0: BAD, 1: BAD, 2: BAD}, 2, False, TAKE, 2, 3),
+        ({0: BAD, 1: BAD, 2: BAD, 3: GOOD}, 2, False, TAKE, 3, 4),
+        ({0: BAD, 1: BAD, 2: BAD, 3: GOOD}, 2, True, TAKE, 3, 4),
+        # a reply that a filter stopped is one that cannot be read
+        ({0: "stopped"}, 2, False, ASK, 1, 2),
+        ({0: "stopped", 1: GOOD}, 2, False, TAKE, 1, 2),
+        ({0: "stopped", 1: "stopped"}, 2, False, TAKE, 1, 2),
+        ({0: "stopped", 1: "stopped"}, 2, True, ASK, 2, 4),
+        ({0: "stopped", 1: "filtered"}, 2, True, TAKE, 1, 2),
+        # a prompt that a filter refuses is never asked again
+        ({0: "filtered"}, 2, False, TAKE, 0, 1),
+        ({0: "filtered"}, 2, True, TAKE, 0, 1),
+        ({0: BAD, 1: "filtered"}, 2, True, TAKE, 1, 2),
+        ({0: BAD, 1: "filtered", 2: GOOD}, 2, True, TAKE, 1, 3),
+        # another number of attempts: more pays for the difference, fewer takes what there is
+        ({0: BAD, 1: BAD}, 3, False, ASK, 2, 3),
+        ({0: BAD, 1: BAD}, 3, True, ASK, 2, 3),
+        ({0: BAD, 1: BAD}, 1, False, TAKE, 1, 2),
+        ({0: BAD, 1: GOOD}, 1, False, TAKE, 1, 2),
+        ({0: BAD, 1: BAD}, 1, True, ASK, 2, 3),
+        ({0: BAD}, 1, False, TAKE, 0, 1),
+        # one before is missing: it comes first, as it would have without a ledger
+        ({1: GOOD}, 2, False, ASK, 0, 2),
+        ({0: BAD, 2: GOOD}, 2, False, ASK, 1, 2),
+    ],
+)
+def test_what_becomes_of_a_prompt_by_what_was_paid_for_it(
+    paid: dict[int, str], parse_attempts: int, retry_rejects: bool, what: str, attempt: int, attempts: int
+) -> None:
+    prompt = with_replies(PROMPTS[0], paid)
+    step = next_step(prompt, PRINT, says_bees, parse_attempts, retry_rejects)
+    assert (step.attempt, step.attempts) == (attempt, attempts)
+    if what == ASK:
+        assert (step.answer, step.request_id, step.from_ledger) == (None, "", attempt)
+    else:
+        assert step.answer is not None
+        assert (step.answer.text, step.answer.model) == (paid[attempt], "echo-0")
+        assert step.request_id == request_id_of(prompt, PRINT, attempt)
+        assert step.from_ledger == len(paid)
+
+
+def says_so_twice(prompt: Prompt, answer: Answer) -> bool:
+    return answer.text.count("bees") > 1
+
+
+BEST = "bees, bees"
+
+
+@pytest.mark.parametrize(
+    ("paid", "retry_rejects", "what", "attempt", "attempts"),
+    [
+        # what can be read is enough, unless what is not wanted is to be retried
+        ({0: GOOD}, False, TAKE, 0, 1),
+        ({0: GOOD}, True, ASK, 1, 2),
+        ({0: BAD, 1: GOOD}, False, TAKE, 1, 2),
+        ({0: BAD, 1: GOOD}, True, ASK, 2, 4),
+        ({0: BEST}, True, TAKE, 0, 1),
+        ({0: "filtered"}, True, TAKE, 0, 1),
+        # what a retry brought counts afterwards, and what it did not bring changes nothing
+        ({0: GOOD, 1: BEST}, False, TAKE, 1, 2),
+        ({0: GOOD, 1: BEST}, True, TAKE, 1, 2),
+        ({0: GOOD, 1: BAD}, False, TAKE, 0, 2),
+        ({0: GOOD, 1: GOOD, 2: BAD}, False, TAKE, 0, 3),
+    ],
+)
+def test_what_is_wanted_is_more_than_what_can_be_read(
+    paid: dict[int, str], retry_rejects: bool, what: str, attempt: int, attempts: int
+) -> None:
+    prompt = with_replies(PROMPTS[0], paid)
+    step = next_step(prompt, PRINT, says_bees, 2, retry_rejects, says_so_twice)
+    assert (step.attempt, step.attempts, step.answer is None) == (attempt, attempts, what == ASK)
+    if step.answer is not None:
+        assert step.answer.text == paid[attempt]
+
+
+def test_a_retry_that_brings_nothing_better_gives_what_a_run_without_it_gives() -> None:
+    """Else its rejects would change back with the next run."""
+    backend, bees = Echo("nothing better"), make_prompt("Sort ants")
+    paid = with_replies(bees, {0: GOOD})
+    (retried,) = run_step(LLMCall(backend, says_bees, retry_rejects=True, is_wanted=says_so_twice), [paid], Prompt).of(
+        Reply
+    )
+    assert list(_seen["nothing better"].requests) == [request_id_of(bees, PRINT, 1)]
+    plain = with_replies(bees, {0: GOOD, 1: "echo: Do: Sort ants #0"})
+    (again,) = run_step(LLMCall(backend, says_bees, is_wanted=says_so_twice), [plain], Prompt).of(Reply)
+    assert (retried.text, retried.attempts, retried.request_id) == (again.text, again.attempts, again.request_id)
+
+
+def test_another_model_prompt_or_draft_pays_anew() -> None:
+    nothing = NextStep(None, "", 0, 2, 0)
+    paid = with_replies(PROMPTS[0], {0: GOOD, 1: GOOD})
+    assert next_step(paid, PRINT, says_bees, 2) != nothing
+    assert next_step(paid, fingerprint_of(Echo("any", temperature=0.5)), says_bees, 2, True) == nothing
+    assert next_step(dataclasses.replace(paid, text="Other words"), PRINT, says_bees, 2) == nothing
+    other = dataclasses.replace(PROMPTS[1], subject=with_paid(PROMPTS[1].subject, paid.subject.paid))
+    assert next_step(other, PRINT, says_bees, 2) == nothing
+
+
+def test_the_order_of_what_was_paid_decides_nothing() -> None:
+    prompt = with_replies(PROMPTS[0], {0: BAD, 1: BAD, 2: GOOD})
+    steps = set()
+    for paid in (prompt.subject.paid, prompt.subject.paid[::-1]):
+        again = dataclasses.replace(prompt, subject=with_paid(prompt.subject, paid))
+        steps.add(next_step(again, PRINT, says_bees, 2))
+    assert len(steps) == 1
+
+
+def call_again(name: str, *prompts: Prompt, retry_rejects: bool = False, parse_attempts: int = 2) -> Ran:
+    step = LLMCall(Echo(name), says_bees, parse_attempts=parse_attempts, retry_rejects=retry_rejects)
+    return run_step(step, prompts, Prompt)
+
+
+def test_a_paid_prompt_makes_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one, a run that has nothing to ask would open a client, and fail where there is no key any more."""
+
+    def no_engine(*_: object) -> None:
+        raise AssertionError("an engine was made")
+
+    monkeypatch.setattr(llm_call, "engine_for", no_engine)
+    paid = [with_replies(PROMPTS[0], {0: GOOD}), with_replies(PROMPTS[1], {0: BAD, 1: BAD})]
+    ran = call_again("no engine", *paid)
+    assert sorted((reply.text, reply.attempts, reply.usage) for reply in ran.of(Reply)) == [
+        (BAD, 2, Usage(from_ledger=2)),
+        (GOOD, 1, Usage(from_ledger=1)),
+    ]
+    assert ran.counters == {"LLMCall/in": 2, "LLMCall/kept": 2, "LLMCall/requests.from_ledger": 3}
+    assert not _seen["no engine"].requests
+
+
+def test_a_paid_reply_is_as_it_was_the_first_time(tmp_path: Path) -> None:
+    """All but what it took. So a run that asks nothing gives the rows of the one that paid."""
+    ledger = Ledger(folder=str(tmp_path / "ledger"), refresh="base", run_id="r")
+    prompts = [*PROMPTS[:5], make_prompt("cut bees"), make_prompt("Sort ants"), make_brainstorm_prompt()]
+    settings = Settings(max_attempts=1)
+    first = run_step(LLMCall(Echo("kept"), says_bees, settings=settings, ledger=ledger), prompts, Prompt)
+    close_engines()
+    fold_journals(ledger.folder)
+    contents = [Path(file.path).read_bytes() for file in ledger_files(ledger.folder)]
+    paid: dict[str, tuple[PaidReply, ...]] = {}
+    for kind in ("example", "task_list"):
+        tables: list[pa.Table] = [read_for_join(content, kind=kind, fingerprint=PRINT) for content in contents]
+        paid.update(paid_replies(tables, {prompt.prompt_id for prompt in prompts}))
+    again = call_again(
+        "asks nothing",
+        *(dataclasses.replace(prompt, subject=with_paid(prompt.subject, paid[prompt.prompt_id])) for prompt in prompts),
+    )
+    assert not _seen["asks nothing"].requests
+    assert again.counters["LLMCall/requests.from_ledger"] == sum(_seen["kept"].requests.values()) == 10
+
+    def without_usage(ran: Ran) -> list[str]:
+        return sorted(repr(dataclasses.replace(element, usage=Usage())) for element in ran.elements)
+
+    assert without_usage(again) == without_usage(first)
+
+
+def test_what_is_missing_is_asked_for_and_counted_apart() -> None:
+    ants = make_prompt("Sort ants")
+    ran = call_again("partly", with_replies(ants, {0: BAD}), PROMPTS[0])
+    replies = {reply.prompt.text: reply for reply in ran.of(Reply)}
+    reply = replies[ants.text]
+    assert (reply.attempts, reply.request_id) == (2, request_id_of(ants, PRINT, 1))
+    assert (reply.usage.from_ledger, reply.usage.requests, reply.usage.asked_again) == (1, 1, 0)
+    assert reply.usage.output_tokens == 3  # of the reply that this run paid for
+    assert replies[PROMPTS[0].text].usage.from_ledger == 0
+    assert ran.counters["LLMCall/requests.from_ledger"] == 1
+    assert set(_seen["partly"].requests) == {request_id_of(ants, PRINT, 1), request_id_of(PROMPTS[0], PRINT, 0)}
+
+
+def test_rejects_that_are_retried_are_asked_as_often_again() -> None:
+    ants = make_prompt("Sort ants")
+    (reply,) = call_again("retried", with_replies(ants, {0: BAD, 1: BAD}), retry_rejects=True).of(Reply)
+    assert (reply.attempts, reply.usage.from_ledger, reply.usage.requests) == (4, 2, 2)
+    assert set(_seen["retried"].requests) == {request_id_of(ants, PRINT, attempt) for attempt in (2, 3)}
+    bees = with_replies(PROMPTS[0], {0: BAD, 1: BAD})
+    (reply,) = call_again("retried well", bees, retry_rejects=True).of(Reply)
+    assert (reply.attempts, reply.usage.requests) == (3, 1)
+    (reply,) = call_again("not retried", bees).of(Reply)
+    assert (reply.text, reply.attempts, reply.usage.requests) == (BAD, 2, 0)
+    assert not _seen["not retried"].requests
+
+
+@pytest.mark.parametrize(
+    ("paid", "text", "attempts", "asked"),
+    [
+        ({1: GOOD}, GOOD, 2, [0]),
+        ({1: BAD}, BAD, 2, [0]),
+        ({1: "filtered", 2: GOOD}, "filtered", 2, [0]),
+        ({1: BAD, 2: GOOD}, GOOD, 3, [0]),
+        ({0: BAD, 2: GOOD}, GOOD, 3, [1]),
+        ({2: GOOD}, GOOD, 3, [0, 1]),
+    ],
+)
+def test_a_reply_whose_forerunner_was_lost_is_not_paid_for_twice(
+    paid: dict[int, str], text: str, attempts: int, asked: list[int]
+) -> None:
+    """Files of the ledger can be damaged and set aside; then a first reply is gone and the second is still there."""
+    ants = make_prompt("Sort ants")
+    name = f"forerunner {paid}"
+    (reply,) = call_again(name, with_replies(ants, paid)).of(Reply)
+    assert sorted(_seen[name].requests) == sorted(request_id_of(ants, PRINT, attempt) for attempt in asked)
+    assert (reply.text, reply.attempts) == (text, attempts)
+    assert reply.request_id == request_id_of(ants, PRINT, attempts - 1)
+    assert reply.usage.requests == len(asked)
+    assert reply.usage.from_ledger == len(paid)

@@ -1,0 +1,544 @@
+"""Elements: what flows between the steps. Plain frozen dataclasses, so that they keep their class between worker
+processes (registered as Beam rows they would arrive as anonymous named tuples).
+
+    TaskSeed -> TaskList -> Task -> Draft -> Prompt -> Reply -> Example
+                          any step may answer with a Reject instead
+
+With planned labels, Task -> LabelSetSeed -> Prompt -> Reply -> LabelSet -> Draft; with verification,
+Example -> Choice -> Prompt -> Reply -> Example.
+
+Everything that a row needs to be explained rides along. No field holds a clock's time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeVar
+
+from textmint.transforms.core.labels import label_id
+
+FinishReason = Literal["stop", "length", "content_filter", "reply_filter"]
+"""Why the model stopped: at its own end, at the token limit (both in the words of the OpenAI chat API), not at all
+because a filter of the provider refuses the prompt, or by a filter that disliked what this reply began to say; another
+reply may pass it. Ledgers of before the last word have the third for both."""
+
+FILTERED: Final[Mapping[str, str]] = {
+    "content_filter": "the provider's filter withholds the answer to this prompt",
+    "reply_filter": "the provider's filter stopped this reply",
+}
+"""The two of them that are a filter's, and what each says to a person."""
+
+Kind = Literal["task_list", "label_set", "example", "planned_example", "choice"]
+"""What a prompt asks for. It tells a back end which structure to ask of the model."""
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def _pickled_fast(cls: Class) -> Class:
+    """A frozen, slotted dataclass -> the same, pickled as a plain tuple of its values. What dataclasses bring along for
+    it looks up all fields anew for every object, which cost a third of a row's CPU."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    values = operator.attrgetter(*names)
+    setters = [getattr(cls, name).__set__ for name in names]  # of the slots; frozen classes refuse setattr
+
+    def __getstate__(self: Any) -> tuple[Any, ...]:
+        return values(self)
+
+    def __setstate__(self: Any, state: tuple[Any, ...]) -> None:
+        for setter, value in zip(setters, state, strict=True):
+            setter(self, value)
+
+    cls.__getstate__ = __getstate__  # type: ignore[attr-defined]
+    cls.__setstate__ = __setstate__  # type: ignore[attr-defined]
+    return cls
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PaidReply:
+    """A reply that the ledger holds: paid for by an earlier run."""
+
+    request_id: str
+    text: str
+    finish_reason: FinishReason
+    model: str  # as served
+    prompt_tokens: int
+    output_tokens: int
+    time: int  # milliseconds since 1970; it decides nothing but which of two replies to one request came first
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSeed:
+    """One round of brainstorming that is to be asked for."""
+
+    seed_id: str  # hash(refresh label, round, seed)
+    round: int  # from 0
+    topic: str | None  # the field of life this round is steered to; None: the paper's bare prompt
+    seed: int
+    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What it took to get a reply, or to fail. It is counted, and stands in no row."""
+
+    requests: int = 0  # sent, whatever came of them
+    retries: int = 0  # of these, sent again because the time before failed
+    asked_again: int = 0  # replies that were paid for and could not be read
+    from_ledger: int = 0  # replies that had been paid for before; what follows does not count them
+    prompt_tokens: int = 0  # of all replies
+    output_tokens: int = 0
+    latencies_ms: tuple[int, ...] = ()  # of each reply
+    throttled_ms: int = 0  # the process was held back, since it said so the last time
+    left_out: tuple[str, ...] = ()  # options that the endpoint refused, each once for each reply that lacked it
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            requests=self.requests + other.requests,
+            retries=self.retries + other.retries,
+            asked_again=self.asked_again + other.asked_again,
+            from_ledger=self.from_ledger + other.from_ledger,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            latencies_ms=self.latencies_ms + other.latencies_ms,
+            throttled_ms=self.throttled_ms + other.throttled_ms,
+            left_out=self.left_out + other.left_out,
+        )
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSettings:
+    """What the user wants of one task, beside its text; it goes before what the options say of all tasks."""
+
+    labels: tuple[str, ...] = ()  # its label set, 2 or more of different normal forms; (): not given
+    language: str | None = None  # of all its examples; None: as for all tasks
+    examples: int | None = None  # how many are asked for; None: as for all tasks
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskList:
+    """Tasks as they came, not yet looked at: the items of one brainstormed reply, or of one file."""
+
+    source: str = "file"  # or "brainstorm"
+    round: int = 0  # the brainstorm round; 0 for a file
+    topic: str | None = None
+    items: tuple[str, ...]
+    settings: tuple[TaskSettings | None, ...] = ()  # of each item; (): of none
+    refused: tuple[tuple[str, str, str], ...] = ()  # items that are no tasks: (reason, detail, the item as it came)
+    model: str | None = None  # as served; None for a file
+    template: str | None = None
+    usage: Usage | None = None
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One classification task, a sentence. `tasks.task_of` makes one of a text."""
+
+    task_id: str  # hash(normalised text)
+    task: str
+    source: str = "file"  # or "brainstorm"
+    round: int = 0
+    topic: str | None = None
+    model: str | None = None
+    template: str | None = None
+    settings: TaskSettings | None = None
+    first_replica: int = 0  # above 0 where other refreshes had the task before, see `flatten.Numbering`
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """One example that is to be written: a task and the attributes chosen for it."""
+
+    draft_id: str  # see `sample_attributes.draft_id_of`; becomes the id of the example
+    task_id: str
+    task: str
+    replica: int  # first_replica of the task, and on
+    seed: int
+    language: str
+    difficulty: str
+    clarity: str
+    num_words: str
+    label: str | None = None  # the label that its text is to have; None: the model chooses both
+    misleading_label: str | None = None
+    labels: tuple[str, ...] = ()  # all of the task's, where they are planned, or the user's
+    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSetSeed:
+    """The label set of one task, that is to be asked for."""
+
+    label_set_id: str  # hash(task_id, seed)
+    task_id: str
+    task: str
+    topic: str | None
+    seed: int
+    settings: TaskSettings | None = None
+    first_replica: int = 0  # of the task
+    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An example whose label is to be verified: a choice between its two labels, in an order that tells nothing."""
+
+    choice_id: str  # hash(id of the example)
+    example: Example
+    first: str
+    second: str
+    seed: int
+    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+
+
+Subject = TaskSeed | LabelSetSeed | Draft | Choice
+"""What a prompt can be sent for."""
+
+_SUBJECT_IDS: Final[Mapping[type, Any]] = {
+    TaskSeed: operator.attrgetter("seed_id"),
+    LabelSetSeed: operator.attrgetter("label_set_id"),
+    Draft: operator.attrgetter("draft_id"),
+    Choice: operator.attrgetter("choice_id"),
+}
+
+
+def subject_id(subject: Subject) -> str:
+    """What a prompt is sent for -> its id, by which the ledger knows what was paid for it."""
+    return _SUBJECT_IDS[type(subject)](subject)  # type: ignore[no-any-return]
+
+
+def with_paid(subject: Subject, paid: tuple[PaidReply, ...]) -> Subject:
+    """A subject, and what the ledger has for it -> the same with it. It does what `dataclasses.replace` would, in
+    a fifth of the time."""
+    cls = type(subject)
+    changed = object.__new__(cls)
+    changed.__setstate__((*subject.__getstate__()[:-1], paid))  # type: ignore[union-attr]
+    return changed
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """The exact text that is sent, and what it is sent for."""
+
+    kind: Kind
+    subject: Subject
+    text: str
+    template: str  # name@digest
+
+    @property
+    def prompt_id(self) -> str:
+        """The id of what the prompt asks for: a draft's, a brainstorm round's, ..."""
+        return subject_id(self.subject)
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the model answered to a prompt."""
+
+    prompt: Prompt
+    request_id: str
+    text: str
+    finish_reason: FinishReason
+    model: str  # as served
+    prompt_tokens: int
+    output_tokens: int
+    usage: Usage
+    attempts: int = 1  # which reply to its prompt it is
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row of the dataset. The columns are described in `schema.EXAMPLES`."""
+
+    id: str
+    task_id: str
+    task: str
+    input_text: str
+    label: str
+    misleading_label: str
+    language: str
+    difficulty: str
+    clarity: str
+    num_words: str
+    replica: int
+    prompt: str
+    template: str
+    model: str
+    finish_reason: str
+    prompt_tokens: int
+    output_tokens: int
+    raw_reply: str
+    seed: int
+    repairs: tuple[str, ...] = ()  # what the parser had to mend; counted, not written
+    # what it took to verify its label; counted, not written
+    verified: Usage | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def label_id(self) -> str:
+        """The id of its label within the task, whatever the spelling."""
+        return label_id(self.task_id, self.label)
+
+    @property
+    def misleading_label_id(self) -> str:
+        """The same of its misleading label."""
+        return label_id(self.task_id, self.misleading_label)
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSet:
+    """The labels of one task. The columns are described in `schema.LABEL_SETS`."""
+
+    task_id: str
+    task: str
+    labels: tuple[str, ...]  # 2 or more, no two of the same normal form, in the order of the reply or of the user
+    label_ids: tuple[str, ...]  # of each label, see `labels.label_id`
+    model: str  # "" of the user's own
+    template: str  # the same
+    prompt_tokens: int
+    output_tokens: int
+    seed: int
+    settings: TaskSettings | None = None
+    first_replica: int = 0  # of the task; it stands among the tasks
+    usage: Usage | None = dataclasses.field(default=None, compare=False, repr=False)  # counted, not written
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a step that compares examples with each other says of one: it is to be refused."""
+
+    id: str
+    stage: str  # the step
+    reason: str  # one of REASONS
+    detail: str  # one short line for a person
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Relabel:
+    """What a step that compares the labels of a task says of one example: it is to have these spellings of them."""
+
+    id: str
+    label: str
+    misleading_label: str
+
+
+@_pickled_fast
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """An element that a step refused: which, where, why, what it held, and whether asking again can help.
+
+    The fields that are None were not known at the stage that refused.
+    """
+
+    id: str
+    stage: str  # the step that refused
+    reason: str  # one of REASONS
+    detail: str  # one short line for a person
+    can_retry: bool  # would the same request, sent again, have a chance?
+    raw_reply: str  # what was refused, as it came
+    task_id: str | None = None
+    task: str | None = None
+    topic: str | None = None
+    language: str | None = None
+    difficulty: str | None = None
+    clarity: str | None = None
+    num_words: str | None = None
+    replica: int | None = None
+    prompt: str | None = None
+    template: str | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    seed: int | None = None
+    attempts: int | None = None  # replies that came for it, and the tries of the request that got none
+    usage: Usage | None = None
+
+    @classmethod
+    def of_task(cls, task: Task, *, id: str, stage: str, reason: str, detail: str, raw: str) -> Reject:
+        """A task, or what was to become one, that cannot be used."""
+        return cls(
+            id=id,
+            stage=stage,
+            reason=reason,
+            detail=detail,
+            can_retry=False,
+            raw_reply=raw,
+            task_id=task.task_id or None,
+            task=task.task or None,
+            topic=task.topic,
+            template=task.template,
+            model=task.model,
+        )
+
+    @classmethod
+    def of_prompt(
+        cls,
+        prompt: Prompt,
+        *,
+        stage: str,
+        reason: str,
+        detail: str,
+        can_retry: bool,
+        raw: str,
+        attempts: int,
+        usage: Usage,
+    ) -> Reject:
+        """A prompt that was not answered. Of a label set it is the task that is refused, of a choice the example."""
+        subject = prompt.subject
+        known: dict[str, Any]
+        if isinstance(subject, TaskSeed):
+            id_, known = subject.seed_id, {"topic": subject.topic}
+        elif isinstance(subject, LabelSetSeed):
+            id_, known = subject.task_id, {name: getattr(subject, name) for name in ("task_id", "task", "topic")}
+        else:
+            id_ = subject.draft_id if isinstance(subject, Draft) else subject.example.id
+            source = subject if isinstance(subject, Draft) else subject.example
+            known = {
+                name: getattr(source, name)
+                for name in ("task_id", "task", "language", "difficulty", "clarity", "num_words", "replica")
+            }
+        return cls(
+            id=id_,
+            stage=stage,
+            reason=reason,
+            detail=detail,
+            can_retry=can_retry,
+            raw_reply=raw,
+            prompt=prompt.text,
+            template=prompt.template,
+            seed=subject.seed,
+            attempts=attempts,
+            usage=usage,
+            **known,
+        )
+
+    @classmethod
+    def of_template(
+        cls, subject: TaskSeed | LabelSetSeed | Draft | Choice, *, stage: str, template: str, detail: str
+    ) -> Reject:
+        """Makes the reject of what no prompt could be made for.
+
+        Args:
+          subject: what was to be asked for.
+          stage: the step.
+          template: the name of the one that could not be filled.
+          detail: why, and where in the template.
+
+        Returns:
+          The reject; to ask again is no use.
+        """
+        reject = cls.of_prompt(
+            Prompt(kind="example", subject=subject, text="", template=template),  # its kind does not matter here
+            stage=stage,
+            reason="template_failed",
+            detail=f"{template}: {detail}",
+            can_retry=False,
+            raw="",
+            attempts=0,
+            usage=Usage(),
+        )
+        return dataclasses.replace(reject, prompt=None)
+
+    @classmethod
+    def of_reply(cls, reply: Reply, *, stage: str, reason: str, detail: str) -> Reject:
+        """A reply that cannot be read. Asked again, a model may well do better, unless a filter refuses the prompt."""
+        return dataclasses.replace(
+            cls.of_prompt(
+                reply.prompt,
+                stage=stage,
+                reason=reason,
+                detail=detail,
+                can_retry=reason != "blocked" or reply.finish_reason == "reply_filter",
+                raw=reply.text,
+                attempts=reply.attempts,
+                usage=reply.usage,
+            ),
+            model=reply.model,
+            finish_reason=reply.finish_reason,
+            prompt_tokens=reply.prompt_tokens,
+            output_tokens=reply.output_tokens,
+        )
+
+    @classmethod
+    def of_example(cls, example: Example, *, stage: str, reason: str, detail: str, can_retry: bool) -> Reject:
+        """An example that could be read, but is not wanted. Where the reply was not kept, `raw_reply` holds the three
+        fields that were read from it, as JSON."""
+        fields = ("input_text", "label", "misleading_label")
+        read = json.dumps({name: getattr(example, name) for name in fields}, ensure_ascii=False)
+        return cls(
+            id=example.id,
+            stage=stage,
+            reason=reason,
+            detail=detail,
+            can_retry=can_retry,
+            raw_reply=example.raw_reply or read,
+            task_id=example.task_id,
+            task=example.task,
+            language=example.language,
+            difficulty=example.difficulty,
+            clarity=example.clarity,
+            num_words=example.num_words,
+            replica=example.replica,
+            prompt=example.prompt,
+            template=example.template,
+            model=example.model,
+            finish_reason=example.finish_reason,
+            prompt_tokens=example.prompt_tokens,
+            output_tokens=example.output_tokens,
+            seed=example.seed,
+        )
+
+
+REASONS: Final[Mapping[str, str]] = {
+    # ParseJSON, and the list parser of TaskGenerate
+    "empty": "the reply holds no text",
+    "blocked": "the provider's filter withheld the reply",
+    "truncated": "the reply ends before its structure does",
+    "not_json": "no JSON can be found in the reply, even after repair",
+    "wrong_shape": "JSON, but not the structure asked for",
+    "missing_field": "a field that was asked for is absent",
+    "wrong_type": "a field, or an item of a list, is not a string",
+    "empty_field": "a field, or an item of a list, is blank",
+    "unknown_label": "the label, or the misleading label, is none of those that the user gives the task",
+    # Flatten
+    "too_long": "the task is longer than a task may be",
+    "duplicate": "the task or the text was there already, in this or another spelling",
+    "over_max_tasks": "the task lies beyond --max_tasks",
+    # FindNearDuplicates
+    "near_duplicate": "the text, or the task, is a near copy of another",
+    "contaminated": "the text is a text of --exclude, or a near copy of one",
+    # PlanLabels
+    "too_few_labels": "the reply names less than two labels that differ and are no longer than a label may be",
+    # whatever builds a prompt
+    "template_failed": "the template cannot be filled for it",
+    # LLMCall
+    "request_failed": "the endpoint gave no reply, whatever was tried",
+    # CheckQuality: each is also the name of the check that found it
+    "placeholder": "the text is empty, or stands in the place of one: [input_text], N/A, lorem ipsum",
+    "echo": "the text repeats the task, or a part of the prompt",
+    "labels_equal": "the label and the misleading label differ in case, spacing or punctuation at most",
+    "label_too_long": "a label is too long to be one",
+    "label_in_text": "the label or the misleading label stands in the text",
+    "wrong_length": "the text is far shorter or longer than asked for",
+    "wrong_language": "the text is in another language than asked for",
+    # VerifyLabels
+    "label_disputed": "asked which of the two labels fits the text better, a model did not name the label",
+}
+"""The closed set of reasons, each with its meaning. A Reject with another reason fails the run."""

@@ -1,0 +1,49 @@
+"""CountElements: all streams of the graph -> how many of what went through each step."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+from textmint.transforms.dataset.accounting import increments
+
+
+class _Count(beam.DoFn):
+    """Counts a whole bundle in memory and emits the sums at its end: an addition an element, no element emitted."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._counts: collections.Counter[str]
+
+    def start_bundle(self) -> None:
+        self._counts = collections.Counter()
+
+    def process(self, element: Any) -> None:
+        for name, amount in increments(self._stream, element):
+            self._counts[name] += amount
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for name, amount in self._counts.items():
+            yield WindowedValue((name, amount), MIN_TIMESTAMP, (GlobalWindow(),))
+
+
+@dataclasses.dataclass(eq=False)
+class CountElements(beam.PTransform):
+    """{stream: PCollection} -> (name, count) pairs, each name once; see `accounting.increments` for the names.
+
+    The counts are part of the graph, not metrics, so they are exact when an engine retries a bundle, and a step of
+    the graph can refuse to publish what does not add up.
+    """
+
+    def expand(self, streams: Mapping[str, Any]) -> Any:
+        counted = [
+            stream | f"Count{name.title()}" >> beam.ParDo(_Count(name)).with_output_types(tuple[str, int])
+            for name, stream in sorted(streams.items())
+        ]
+        return counted | beam.Flatten() | "Sum" >> beam.CombinePerKey(sum)

@@ -1,0 +1,127 @@
+"""Exclusions: the files in which users keep texts that no example may share, such as the test splits of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from textmint.transforms.core.text_files import decoded_lines, json_lines
+from textmint.transforms.core.texts import clean_text
+from textmint.transforms.dedup.near_duplicates import Text
+
+EXCLUSION_SUFFIXES: Final = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
+TEXT_COLUMN: Final = "text"
+_UNPRINTABLE: Final = {0: "\ufffd"}
+
+
+class ExclusionFileError(ValueError):
+    """A file of excluded texts that cannot be used; the message says where in it and why."""
+
+
+def read_exclusions(file: IO[bytes], path: str) -> Iterator[Text]:
+    """An open file -> its texts in order, one at a time, each with the line or row (and column) as its id and the path
+    as its source: the lines of `.txt`, or what stands in each line of `.jsonl` or row of `.parquet`. Text is UTF-8.
+
+    Of an object or row, `text` is taken where there is one, and nothing else; otherwise every string and every list of
+    strings, whatever its name, since benchmarks name theirs in many ways (`sentence1`, `query`, `sent2`): rather a
+    label too many, which is like no text but itself, than a sentence too few. Blank texts and nulls are skipped.
+
+    Args:
+      file: opened in binary, already decompressed.
+      path: tells the format by its ending.
+
+    Raises:
+      ExclusionFileError: another ending, text that is not UTF-8, a line that is no JSON object, an object or a file of
+        columns without any text, a `text` that is no text. The message begins with the line or row.
+    """
+    name = path.lower().removesuffix(".gz")
+    found: Iterator[tuple[str, str]]
+    if name.endswith(".txt"):
+        found = decoded_lines(file, ExclusionFileError)
+    elif name.endswith(".jsonl"):
+        found = _read_jsonl(file)
+    elif name.endswith(".parquet"):
+        found = _read_parquet(file)
+    else:
+        raise ExclusionFileError(f"is not one of {', '.join(EXCLUSION_SUFFIXES)}")
+    source = _name(path)
+    for where, text in found:
+        if text.strip():
+            yield Text(id=_name(where), text=text, source=source)
+
+
+def _name(text: str) -> str:
+    return clean_text(text).translate(_UNPRINTABLE)
+
+
+def _texts_of(value: object) -> list[str] | None:
+    """A value -> the texts in it; [] for null; None where it is something else."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and all(isinstance(item, str) or item is None for item in value):
+        return [item for item in value if item is not None]
+    return None
+
+
+def _labelled(where: str, texts: list[str]) -> Iterator[tuple[str, str]]:
+    for number, text in enumerate(texts, start=1):
+        yield where if len(texts) == 1 else f"{where}, item {number}", text
+
+
+def _read_jsonl(file: IO[bytes]) -> Iterator[tuple[str, str]]:
+    for where, row in json_lines(file, ExclusionFileError):
+        if not isinstance(row, dict):
+            raise ExclusionFileError(f"{where}: no JSON object")
+        if TEXT_COLUMN in row:
+            texts = _texts_of(row[TEXT_COLUMN])
+            if texts is None:
+                raise ExclusionFileError(f"{where}: the text is {type(row[TEXT_COLUMN]).__name__}, not a string")
+            yield from _labelled(where, texts)
+            continue
+        columns = {name: texts for name, value in row.items() if (texts := _texts_of(value)) is not None}
+        if not any(isinstance(row[name], (str, list)) for name in columns):
+            raise ExclusionFileError(f"{where}: no key 'text', nor any other that holds a string")
+        for name, texts in columns.items():
+            yield from _labelled(f"{where}, {name}", texts)
+
+
+def _is_text(kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _holds_text(kind: Any) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return _is_text(kind.value_type) if is_list else _is_text(kind)
+
+
+def _read_parquet(file: IO[bytes]) -> Iterator[tuple[str, str]]:
+    try:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        schema = parquet.schema_arrow
+        names = [field.name for field in schema if _holds_text(field.type)]
+        if TEXT_COLUMN in schema.names:
+            if TEXT_COLUMN not in names:
+                raise ExclusionFileError(f"its column 'text' holds {schema.field(TEXT_COLUMN).type}, not strings")
+            names = [TEXT_COLUMN]
+        if not names:
+            columns = ", ".join(schema.names) or "none"
+            raise ExclusionFileError(f"has no column 'text', nor any other of strings; its columns are {columns}")
+        number = 0
+        for batch in parquet.iter_batches(columns=names):
+            for place in range(batch.num_rows):
+                number += 1
+                for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                    try:
+                        value = column[place].as_py()
+                    except UnicodeDecodeError:
+                        raise ExclusionFileError(f"row {number}: not UTF-8") from None
+                    where = f"row {number}" if name == TEXT_COLUMN else f"row {number}, {name}"
+                    yield from _labelled(where, _texts_of(value) or [])
+    except (pa.ArrowException, OSError) as error:
+        raise ExclusionFileError(f"is no readable Parquet file ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,39 @@
+"""ReadExclusions: files of texts that no example may share -> these texts."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+from textmint.transforms.dedup.exclusions import read_exclusions
+from textmint.transforms.dedup.near_duplicates import Text
+from textmint.transforms.storage import files
+
+
+class _ReadFile(beam.DoFn):
+    def process(self, path: str) -> Iterator[Text]:
+        with files.open_text(path) as file:
+            yield from read_exclusions(file, path)
+
+
+@dataclasses.dataclass(eq=False)
+class ReadExclusions(beam.PTransform):
+    """Pipeline -> Text, each with its file's path as source, to stand beside the texts of the run before
+    `FindNearDuplicates`.
+
+    Args:
+      pattern: a path or pattern that Beam's FileSystems open; see `exclusions.read_exclusions` for the formats.
+
+    Raises:
+      ExclusionFileError: while it runs, when a file cannot be used.
+    """
+
+    pattern: str
+
+    def expand(self, pipeline: beam.pvalue.PBegin) -> beam.PCollection[Text]:
+        return (
+            pipeline
+            | "Pattern" >> beam.Create([self.pattern])
+            | "Match" >> beam.FlatMap(files.match_paths).with_output_types(str)
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> beam.ParDo(_ReadFile())
+        )

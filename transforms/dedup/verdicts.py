@@ -1,0 +1,62 @@
+"""Judging: texts that are compared with each other -> what becomes of the examples and tasks that have them.
+
+Beside the texts of a run stand those of other refreshes and of files of excluded texts; `Text.source` tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from textmint.transforms.core.elements import Example, Reject, Task, Verdict
+from textmint.transforms.dedup.near_duplicates import Text, Twin
+
+NEAR_DUPLICATE: Final = "near_duplicate"
+CONTAMINATED: Final = "contaminated"
+DUPLICATE_CHECKS: Final = (NEAR_DUPLICATE, CONTAMINATED)
+"""The checks of examples that compare them with others, by the names of their reasons."""
+
+STAGE: Final = "FindNearDuplicates"
+_REFRESH: Final = "~refresh="  # after every path: of two twins from elsewhere, an excluded text is the one named
+
+
+def source_of(label: str) -> str:
+    """The label of another refresh -> the source of its texts."""
+    return f"{_REFRESH}{label}"
+
+
+def texts_of(row: Example | Reject) -> Iterator[Text]:
+    """An example -> its text, to be compared; nothing of a reject."""
+    if isinstance(row, Example):
+        yield Text(id=row.id, text=row.input_text)
+
+
+def verdicts_of(found: tuple[str, Twin], checks: tuple[str, ...]) -> Iterator[Verdict]:
+    """The id of an example and its twin -> the verdict on it, if one of the checks is concerned.
+
+    Args:
+      checks: of DUPLICATE_CHECKS, those that are made.
+    """
+    id_, twin = found
+    is_excluded = bool(twin.source) and not twin.source.startswith(_REFRESH)
+    reason = CONTAMINATED if is_excluded else NEAR_DUPLICATE
+    if reason in checks:
+        yield Verdict(id=id_, stage=STAGE, reason=reason, detail=describe(twin))
+
+
+def describe(twin: Twin) -> str:
+    """A twin -> one line for a person: how alike, whose it is and where from."""
+    likeness = "the same text as" if twin.similarity >= 1 else f"{twin.similarity:.2f} like"
+    where = twin.source.removeprefix("~")
+    return f"{likeness} {twin.id}" + (f" of {where}" if where else "")
+
+
+def text_of_task(task: Task) -> Text:
+    """A task -> its text, to be compared. Its id puts the earliest round first, so that more rounds never change a task
+    that is already there."""
+    return Text(id=f"{task.round:08d}-{task.task_id}", text=task.task)
+
+
+def task_id_of(id_: str) -> str:
+    """The id of a task's text -> the task's; an id of another kind as it is."""
+    return id_.rpartition("-")[2]

@@ -1,0 +1,90 @@
+"""Label choice: what a model said when it was asked which of two labels is more appropriate.
+
+It is asked for `{"label": "..."}` with one of the two, as it stands in the prompt. Models also answer with the bare
+label, or with its place ("A", "2", "the second"), and those are read too. A label that is itself such a word wins by
+its text: of the labels "B" and "A", the answer "A" names the second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Final
+
+from textmint.transforms.core.elements import FinishReason
+from textmint.transforms.core.labels import normal_form
+from textmint.transforms.parsing.replies import Parsed, Refusal, answer_text, parse_object
+
+_FIELDS: Final = ("label",)
+_NUMBER: Final = re.compile(r"""((?:["']label["']|\blabel)\s*:\s*)([12])(?=\s*[,}\]]|\s*$)""")
+_PLACES: Final = (frozenset(("first", "a", "1", "1st", "one")), frozenset(("second", "b", "2", "2nd", "two")))
+_AROUND: Final = " \t\r\n\"'`*.:()[]\u201c\u201d\u2018\u2019"
+_FILLING: Final = re.compile(r"^(?:the\s+)?(?:label|option|choice|answer)?\s*|\s+(?:label|one|option|choice)$")
+_LEAD: Final = re.compile(r"^\(?(first|second|[ab12])\s*[).:\-\u2013]+\s*(.+)$", re.IGNORECASE | re.DOTALL)
+_ANNOUNCED: Final = re.compile(
+    r"(?:the\s+)?(?:(?:correct|best|chosen|more appropriate)\s+)?(?:label|answer)\s*(?::|\bis\b)\s*(.+)$", re.IGNORECASE
+)
+_MAX_BARE: Final = 400  # characters of a reply that is no more than a label: the widest one, quoted and announced
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Named:
+    """What a reply names.
+
+    Args:
+      text: as it stands in the reply.
+      label: which of the two labels is meant; None: neither of them.
+    """
+
+    text: str
+    label: str | None
+
+
+def read_choice(text: str, finish_reason: FinishReason, first: str, second: str) -> Named | Refusal:
+    """A reply, and the two labels in the order in which they were shown -> what it names, or why it cannot be read.
+
+    A reply that is not JSON is taken where it is nothing but one of the labels or its place, and the model stopped by
+    itself.
+    """
+    found = parse_object(_NUMBER.sub(r'\1"\2"', text), finish_reason, _FIELDS)
+    if isinstance(found, Parsed):
+        named = found.value["label"]
+        return Named(named, which_label(named, first, second))
+    bare = answer_text(text, finish_reason) if finish_reason == "stop" else None
+    if bare is not None and len(bare) <= _MAX_BARE:
+        label = which_label(bare, first, second)
+        if label is not None:
+            return Named(bare.strip(), label)
+    return found
+
+
+def which_label(named: str, first: str, second: str) -> str | None:
+    """A word for a label, and the two labels in the order in which they were shown -> the one that is meant; None where
+    it is neither. The label's own text is tried first, then its normal form, then its place."""
+    labels = (first, second)
+    stripped = named.strip(_AROUND)
+    announced = _ANNOUNCED.match(stripped)
+    spellings = [named, stripped, *([announced[1].strip(_AROUND)] if announced else [])]
+    for same in (lambda spelling, label: spelling == label, lambda spelling, label: _form(spelling) == _form(label)):
+        for spelling in spellings:
+            for label in labels:
+                if same(spelling, label):
+                    return label
+    for spelling in spellings:
+        by_place = _by_place(_FILLING.sub("", spelling.casefold()), labels)
+        if by_place is not None:
+            return by_place
+    lead = _LEAD.match(stripped)
+    if lead:  # "A: positive"; the letter and the label must agree
+        by_place = _by_place(lead[1], labels)
+        return by_place if by_place is not None and _form(lead[2]) == _form(by_place) else None
+    return None
+
+
+def _form(text: str) -> str:
+    return normal_form(text) or text
+
+
+def _by_place(word: str, labels: tuple[str, str]) -> str | None:
+    folded = word.casefold().strip(_AROUND)
+    return next((label for label, words in zip(labels, _PLACES, strict=True) if folded in words), None)

@@ -1,0 +1,153 @@
+"""VerifyLabels: examples whose label a model would not choose again -> rejects."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+from textmint.transforms.core.elements import Choice, Example, Prompt, Reject, Reply
+from textmint.transforms.core.identity import UNIT, fraction, stable_hash
+from textmint.transforms.core.metrics import StepCounters
+from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
+from textmint.transforms.labels.label_choice import Named, read_choice
+from textmint.transforms.llm.base import Answer
+from textmint.transforms.parsing.replies import Refusal
+
+_STEP = "VerifyLabels"
+_DETAIL_CHARS = 60  # of each label and of the answer
+
+
+def choice_of(example: Example) -> Choice:
+    """An example -> the choice between its labels, in an order that its id decides."""
+    labels = (example.label, example.misleading_label)
+    first, second = labels if fraction("label_order", example.id) < UNIT // 2 else labels[::-1]
+    return Choice(
+        choice_id=stable_hash("choice", example.id), example=example, first=first, second=second, seed=example.seed
+    )
+
+
+def choice_prompt(choice: Choice, template: PromptTemplate) -> Prompt:
+    """A choice -> the prompt that asks for it."""
+    variables = {
+        "task": choice.example.task,
+        "input_text": choice.example.input_text,
+        "first": choice.first,
+        "second": choice.second,
+    }
+    return Prompt(kind="choice", subject=choice, text=template.render(variables), template=template.name)
+
+
+def judge(reply: Reply) -> Example | Reject:
+    """A reply to a choice -> the example as it was, or why it is not kept. A reject holds what the choice was: the
+    prompt with the text and both labels, the template, the model that answered, and its reply."""
+    choice = _choice(reply.prompt)
+    named = read_choice(reply.text, reply.finish_reason, choice.first, choice.second)
+    if isinstance(named, Refusal):
+        return Reject.of_reply(reply, stage=_STEP, reason=named.reason, detail=named.detail)
+    example = choice.example
+    dispute = _dispute(example, named)
+    if dispute is None:
+        return dataclasses.replace(example, verified=reply.usage)
+    reject = Reject.of_reply(reply, stage=_STEP, reason=dispute.reason, detail=dispute.detail)
+    return dataclasses.replace(reject, can_retry=False)
+
+
+def _dispute(example: Example, named: Named) -> Refusal | None:
+    if named.label == example.label:
+        return None
+    label, answer = (_shown(text) for text in (example.label, named.text))
+    return Refusal(reason="label_disputed", detail=f"the label is {label}, the answer {answer}")
+
+
+def choice_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
+    """Says why no row comes of an answer: it cannot be read, or it names another label than the row has.
+
+    Args:
+      prompt: what was asked.
+      answer: what was answered.
+
+    Returns:
+      what is wrong; None where the row stays.
+    """
+    choice = _choice(prompt)
+    named = read_choice(answer.text, answer.finish_reason, choice.first, choice.second)
+    return named if isinstance(named, Refusal) else _dispute(choice.example, named)
+
+
+def is_choice(prompt: Prompt, answer: Answer) -> bool:
+    """What was asked and answered -> whether `judge` could read it. An answer that names neither label can be read."""
+    choice = _choice(prompt)
+    return not isinstance(read_choice(answer.text, answer.finish_reason, choice.first, choice.second), Refusal)
+
+
+def _choice(prompt: Prompt) -> Choice:
+    if not isinstance(prompt.subject, Choice):
+        raise TypeError(f"a choice was asked for by a {type(prompt.subject).__name__}")
+    return prompt.subject
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _DETAIL_CHARS else text[: _DETAIL_CHARS - 1] + "…")
+
+
+class _Ask(beam.DoFn):
+    def __init__(self) -> None:
+        self._counters = StepCounters(_STEP)
+
+    def process(self, example: Example | Reject) -> Iterator[Choice | Reject]:
+        if isinstance(example, Reject):
+            yield example
+            return
+        self._counters.add("in")
+        yield choice_of(example)
+
+
+class _Prompt(beam.DoFn):
+    def __init__(self, template: PromptTemplate) -> None:
+        self._template = template
+
+    def process(self, choice: Choice | Reject) -> Iterator[Prompt | Reject]:
+        if isinstance(choice, Reject):
+            yield choice
+            return
+        try:
+            yield choice_prompt(choice, self._template)
+        except TemplateError as error:
+            yield Reject.of_template(choice, stage=_STEP, template=self._template.name, detail=str(error))
+
+
+class _Judge(beam.DoFn):
+    def __init__(self) -> None:
+        self._counters = StepCounters(_STEP)
+
+    def process(self, reply: Reply | Reject) -> Iterator[Example | Reject]:
+        result = reply if isinstance(reply, Reject) else judge(reply)
+        if not isinstance(result, Reject) or result.stage == _STEP:  # else it only passes through
+            self._counters.outcome(result)
+        yield result
+
+
+@dataclasses.dataclass(eq=False)
+class VerifyLabels(beam.PTransform):
+    """Example -> the same Example, or a Reject where a model that is shown both labels does not choose the label.
+    Rejects pass through. One request an example.
+
+    Args:
+      template: the prompt; its variables are `prompt_template.VERIFY_VARIABLES`.
+      join: what regroups Choices and brings to each what was paid for it, a `PTransform` such as `JoinLedger`.
+      llm: what answers prompts, a `PTransform` from Prompt to Reply or Reject; its rejects name the stage
+        `VerifyLabels`. It may be another model than the one that wrote the examples.
+    """
+
+    template: PromptTemplate
+    join: beam.PTransform
+    llm: beam.PTransform
+
+    def expand(self, examples: beam.PCollection[Example | Reject]) -> beam.PCollection[Example | Reject]:
+        return (
+            examples
+            | "Ask" >> beam.ParDo(_Ask())
+            | self.join
+            | "Prompt" >> beam.ParDo(_Prompt(self.template))
+            | self.llm
+            | "Judge" >> beam.ParDo(_Judge())
+        )

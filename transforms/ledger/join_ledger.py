@@ -1,0 +1,98 @@
+"""JoinLedger: elements spread over workers, in groups that do not depend on the engine, each element with what the
+ledger holds for it.
+
+Engines choose how many elements they hand over at once, and it can be as few as one; a step that keeps requests in
+flight would then wait for each of them. So elements are grouped by their id, and a group is handed over whole. The
+ledger comes by the same way, so each group meets the replies that were paid for it, and nobody holds all of them.
+It stands before the prompt is built, where elements are small: engines hold several copies of what they shuffle.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from textmint.transforms.core.elements import Subject, subject_id, with_paid
+from textmint.transforms.core.packing import pack, unpack
+from textmint.transforms.ledger.table import pack_table, paid_replies, shard_of, split_by_shard, unpack_table
+
+_ELEMENT = b"E"
+_REPLIES = b"R"
+
+
+def shards_for(elements: int) -> int:
+    """A guess at the number of elements -> in how many groups they are handed to workers: of about a thousand, so that
+    a group that an engine starts anew is not much work, and enough of them for a few hundred workers."""
+    return max(64, min(65_536, elements // 1_000))
+
+
+def id_of(element: Any) -> str:
+    """An element -> its id; of a subject of a prompt, the one that the ledger knows it by."""
+    return subject_id(element) if isinstance(element, Subject) else str(element.id)
+
+
+def join(values: Iterable[bytes]) -> Iterator[Any]:
+    """What was grouped -> its elements, each with the replies that were paid for it."""
+    elements, tables = [], []
+    for value in values:
+        if value.startswith(_ELEMENT):
+            elements.append(unpack(value[1:]))
+        else:
+            tables.append(unpack_table(value[1:]))
+    if not tables:
+        yield from elements
+        return
+    paid = paid_replies(tables, {subject_id(element) for element in elements if isinstance(element, Subject)})
+    for element in elements:
+        replies = paid.get(subject_id(element)) if isinstance(element, Subject) else None
+        yield with_paid(element, replies) if replies else element
+
+
+class _KeyElement(beam.DoFn):
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def process(self, element: Any) -> Iterator[tuple[str, bytes]]:
+        yield f"{shard_of(id_of(element), self._shards):04x}", _ELEMENT + pack(element)
+
+
+class _KeyReplies(beam.DoFn):
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def process(self, table: Any) -> Iterator[tuple[str, bytes]]:
+        for shard, part in split_by_shard(table, self._shards):
+            yield f"{shard:04x}", _REPLIES + pack_table(part)
+
+
+class _Join(beam.DoFn):
+    def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
+        yield from join(group[1])
+
+
+@dataclasses.dataclass(eq=False)
+class JoinLedger(beam.PTransform):
+    """Subjects of prompts (TaskSeed, LabelSetSeed, Draft, Choice) or Reject -> the same, regrouped; `paid` of subjects
+    is what the ledger holds for them.
+
+    Args:
+      ledger: a `PTransform` from the pipeline to Arrow tables of paid replies; None: there is no ledger.
+      shards: how many groups; the number of workers that can take part is at most that. See `shards_for`.
+    """
+
+    ledger: beam.PTransform | None = None
+    shards: int = 64  # as many as `shards_for` gives at least
+
+    def expand(self, elements: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        pair = tuple[str, bytes]
+        keyed = elements | "KeyElements" >> beam.ParDo(_KeyElement(self.shards)).with_output_types(pair)
+        if self.ledger is not None:
+            replies = (
+                elements.pipeline
+                | "Ledger" >> self.ledger
+                | "KeyReplies" >> beam.ParDo(_KeyReplies(self.shards)).with_output_types(pair)
+            )
+            keyed = (keyed, replies) | "Together" >> beam.Flatten()
+        joined = keyed | "GroupByShard" >> beam.GroupByKey() | "Join" >> beam.ParDo(_Join())
+        joined.element_type = elements.element_type
+        return joined
