@@ -226,7 +226,7 @@ def test_the_summary_says_what_a_user_wants_to_know(plain: tuple[Path, Done, Pat
     assert f"output: {counts['examples']:,} examples of {counts['tasks']:,} tasks, 0 rejects" in done.out
     for name in ("task", "input_text", "label", "misleading_label"):
         assert len(re.findall(rf"^  {name} +\S", done.out, re.MULTILINE)) == 3
-    assert re.search(r"^Next: +\S+ generate --task_requests=", done.out, re.MULTILINE)
+    assert re.search(r"^Next: +.+ generate --task_requests=", done.out, re.MULTILINE)
     assert max(len(line) for line in done.out.splitlines() if not line.startswith("Look at it")) <= 130
 
 

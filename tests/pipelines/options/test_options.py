@@ -633,7 +633,7 @@ def test_a_store_that_cannot_be_written_is_told_before_anything_is_paid_for(
 def test_what_stands_in_the_way_of_the_output_is_told(name: str) -> None:
     Path("../in/data").mkdir()
     Path("../in/data", name).touch()
-    assert problem("--output=../in/data").startswith("--output ../in/data: cannot be written: _staging is no folder")
+    assert problem("--output=../in/data").startswith(f"--output ../in/data: cannot be written: {name} is no folder")
 
 
 def test_an_unknown_runner_is_told() -> None:
