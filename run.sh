@@ -223,7 +223,7 @@ run_tests() {
     "$py" -m ruff check . || status=1
     "$py" -m ruff format --check . || status=1
     "$py" -m mypy --strict pipelines transforms || status=1
-    # A process a core. Each begins with its half, in order, for the tests of a file share their set-up; who is done
+    # A process a core, and one more. Each begins with its half, in order, for the tests of a file share their set-up; who is done
     # takes over some of what is left.
     "$py" -m pytest -n auto --dist worksteal || status=$?
     exit "$status"
