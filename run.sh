@@ -226,8 +226,8 @@ run_tests() {
     mkdir -p -- "$venv/src"
     ln -sfn ../.. "$venv/src/textmint"
     "$py" -m mypy --strict -p textmint.pipelines -p textmint.transforms || status=1
-    # A process a core. Each begins with its half, in order, for the tests of a file share their set-up; who is done
-    # takes over some of what is left.
+    # A process a core, and one more. Each begins with its share, in order, for the tests of a file share their set-up;
+    # who is done takes over some of what is left.
     "$py" -m pytest -n auto --dist worksteal || status=$?
     exit "$status"
 }
@@ -244,8 +244,8 @@ shift
 case " $jobs " in
     *" $command "*)
         set_up run
-        # Not `python -m textmint.pipelines`, which would look for our packages in the caller's folder first. Beam starts its
-        # worker processes with -m, hence the variable (Python 3.11 and later).
+        # Not `python -m`, which would look for our packages in the caller's folder first. Beam starts its worker
+        # processes with -m, hence the variable (Python 3.11 and later).
         export PYTHONSAFEPATH=1 TEXTMINT_PROG="$0"
         # On Python 3.10 each Google client warns at every start that 3.10 is past its time.
         quiet=ignore::FutureWarning:google.api_core._python_version_support

@@ -521,7 +521,7 @@ def command_of(prog: str) -> str:
     if "TEXTMINT_PROG" in os.environ:
         return shlex.quote(prog)
     if os.path.basename(called) == "__main__.py":
-        return f"{_python()} -m pipelines"
+        return f"{_python()} -m textmint.pipelines"
     return prog if shutil.which(prog) or not os.path.exists(called) else shlex.quote(called)
 
 

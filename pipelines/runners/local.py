@@ -372,9 +372,9 @@ class LocalRunner(FnApiRunner):
         """Runs a graph. Worker processes are ours in place of Beam's, see `local_worker`."""
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK and environment.payload.endswith(_BEAMS_WORKER):
-                environment.payload = (
-                    f"{shlex.quote(sys.executable)} -m textmint.pipelines.runners.local_worker".encode()
-                )
+                # `exec`, so that its parent is this process and no shell
+                module = "textmint.pipelines.runners.local_worker"
+                environment.payload = f"exec {shlex.quote(sys.executable)} -m {module}".encode()
         return super().run_via_runner_api(pipeline_proto, options)
 
     def run_stages(self, stage_context: Any, stages: Any) -> Any:

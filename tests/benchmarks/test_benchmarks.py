@@ -95,7 +95,7 @@ def programs_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert list(command[:2]) == [sys.executable, "-m"]
         module, arguments = command[2], list(command[3:])
         ran.append(module.removeprefix("benchmarks."))
-        name = f"{module}.__main__" if module == "pipelines" else module
+        name = f"{module}.__main__" if module == "textmint.pipelines" else module
         said = io.StringIO()
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(said), watching(watch):
             code = importlib.import_module(name).main(arguments)
@@ -386,14 +386,14 @@ def test_bare_loop_and_pipeline_take_turns_under_the_same_conditions() -> None:
 
 
 OF_THE_BENCH: dict[str, tuple[set[str], str]] = {
-    "efficiency": ({"bare", "pipelines"}, r"gemini +20 +8 .* 20\n"),
-    "cpu,memory": ({"bare", "naive_beam", "pipelines"}, r"naive Beam, openai +20 +100 +40 "),
+    "efficiency": ({"bare", "textmint.pipelines"}, r"gemini +20 +8 .* 20\n"),
+    "cpu,memory": ({"bare", "naive_beam", "textmint.pipelines"}, r"naive Beam, openai +20 +100 +40 "),
     "ledger": (
-        {"pipelines", "read_ledger", "without_ledger"},
+        {"textmint.pipelines", "read_ledger", "without_ledger"},
         r"keeping nothing +20 .*\n  first run +20 .*\n  the same again +0 .*\n  the same, recomputed +0 .*\n"
         r"(.*\n)* +1,000 +1,000 +1,000 ",
     ),
-    "faults": ({"bare", "pipelines"}, r"(20 of 20(.|\n)*){6}"),
+    "faults": ({"bare", "textmint.pipelines"}, r"(20 of 20(.|\n)*){6}"),
 }
 """Sections of `./run.sh bench`, the programs that each runs beside `prompts`, and what it says in the end."""
 
@@ -439,4 +439,4 @@ def test_no_benchmark_is_left_out() -> None:
     programs = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__name__ ==" in path.read_text("utf-8")}
     assert ",".join(OF_THE_BENCH).split(",") == list(bench_command.SECTIONS)
     of_the_bench = set().union(*(programs for programs, _ in OF_THE_BENCH.values()))
-    assert programs == {"__main__", "prompts", *(of_the_bench - {"pipelines"}), *ALONE}
+    assert programs == {"__main__", "prompts", *(of_the_bench - {"textmint.pipelines"}), *ALONE}
