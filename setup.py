@@ -31,7 +31,7 @@ RUN = [
 ]
 # What --push_to_hub needs.
 HUB = ["huggingface_hub>=2,<3"]
-# What Beam YAML needs, to run pipelines/beam_yaml.py and the listing beside it. Beam keeps pandas below 2.4 for it.
+# What Beam YAML needs, to run pipelines/beam_yaml. Beam keeps pandas below 2.4 for it.
 YAML = ["apache-beam[yaml]>=2.77,<3"]
 # What examples/train_embeddings.py needs. It is in no lock file: torch is several GB where it comes with CUDA,
 # and which build suits depends on the machine.

@@ -66,10 +66,10 @@ def test_names_and_errors_of_endpoints_are_cleaned_where_they_come_in() -> None:
 
 
 ALLOWED = {
-    ("pipelines/terminal.py", "*"),
-    ("pipelines/progress_line.py", "sys.stderr"),  # tqdm draws a line of our own words and numbers
-    ("pipelines/worker_output.py", "sys.stderr"),  # which it exchanges
-    ("pipelines/worker_output.py", "logging.StreamHandler"),  # of somebody else, exchanged too
+    ("pipelines/cli/terminal.py", "*"),
+    ("pipelines/cli/progress_line.py", "sys.stderr"),  # tqdm draws a line of our own words and numbers
+    ("pipelines/runners/worker_output.py", "sys.stderr"),  # which it exchanges
+    ("pipelines/runners/worker_output.py", "logging.StreamHandler"),  # of somebody else, exchanged too
     ("deploy/capacity.py", "sys.stdout"),  # compared, not written to
 }
 PRINTS = {

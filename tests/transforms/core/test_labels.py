@@ -89,7 +89,7 @@ def test_the_form_is_pinned(label: str, form: str) -> None:
 
 
 def test_ids_are_pinned() -> None:
-    # made with BLAKE2b over the encoding of transforms/identity.py; a change is a breaking one
+    # made with BLAKE2b over the encoding of transforms/core/identity.py; a change is a breaking one
     assert label_id("t1", "Customer Service") == "4de3a662e6fee59a436014ac65a30117"
     assert label_id("t1", "C++") == "669417c7585445eea5cee462df64540e"
     assert label_id("t1", "customer-service.") == label_id("t1", "Customer Service")
