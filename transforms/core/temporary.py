@@ -23,6 +23,21 @@ _FILE: Final = re.compile(r"_part-(?P<pid>[0-9]+)-[0-9]+(?:-(?P<host>.*))?")
 _OLD_SECONDS: Final = 86_400.0  # of one whose process cannot be asked for
 
 
+def is_alive(process: int) -> bool:
+    """Says whether there is a process on this machine, be it somebody else's.
+
+    Args:
+      process: its id.
+    """
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def part_name() -> str:
     """Names a file that is not yet whole.
 
@@ -88,10 +103,4 @@ def _in(folder: str) -> list[Path]:
 def _is_left(process: str | None, told: os.stat_result) -> bool:
     if process is None:  # of another machine, or of another version
         return time.time() - told.st_mtime > _OLD_SECONDS
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False
+    return not is_alive(int(process))

@@ -25,6 +25,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from textmint.transforms.core.elements import Kind, PaidReply
 from textmint.transforms.core.identity import UNIT, fraction
+from textmint.transforms.core.temporary import is_alive
 from textmint.transforms.core.texts import clean_name, clean_text
 from textmint.transforms.ledger.writer import Ledger, LedgerWriter, now_ms, open_writer, row_of
 from textmint.transforms.llm import descriptors
@@ -43,7 +44,6 @@ from textmint.transforms.llm.base import (
 from textmint.transforms.llm.http import masked
 from textmint.transforms.llm.limiter import LONGEST_HOLD, Limiter, Limits, Outcome
 from textmint.transforms.llm.reject_rate import MOST, Fault, RejectRate
-from textmint.transforms.storage.lease import is_alive
 
 Token = TypeVar("Token")
 _LOG = logging.getLogger("textmint")

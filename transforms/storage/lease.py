@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from textmint.transforms.core.errors import FileChangedError
+from textmint.transforms.core.temporary import is_alive
 from textmint.transforms.storage import files, gcs
 
 FOLDER: Final = "_leases"
@@ -282,17 +283,6 @@ def _write_version(path: str, content: bytes, generation: int | None) -> None:
         gcs.write(path, content, generation=generation, patience=_PATIENCE_SECONDS)
     else:
         files.write_file(path, content)
-
-
-def is_alive(process: int) -> bool:
-    """A process id of this machine -> whether there is such a process, be it somebody else's."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _host() -> str:
