@@ -11,7 +11,8 @@ from setuptools import find_packages, setup
 # extra `gcp` also brings them, with some forty clients of other services and a package that has no wheel; whoever
 # wants those (BigQuery, Spanner, Pub/Sub) can install `apache-beam[gcp]` beside Textmint.
 RUN = [
-    "apache-beam>=2.77,<3",
+    # The minor versions that were tried: the local runner uses what Beam keeps to itself.
+    "apache-beam>=2.77,<2.78",
     "pyarrow>=18,<26",
     "aiohttp>=3.14,<4",  # the HTTP client of all back ends; google-genai is several times slower over its default one
     "google-apitools>=0.5.31,<0.6",
@@ -28,11 +29,12 @@ RUN = [
     "py3langid>=0.4,<0.5",  # its model travels in its wheel; another model may judge texts differently
     "pyyaml>=6,<7",
     "tqdm>=4.66,<5",
+    "wcwidth>=0.9,<1",  # columns of a text on a terminal
 ]
 # What --push_to_hub needs.
 HUB = ["huggingface_hub>=2,<3"]
 # What Beam YAML needs, to run pipelines/beam_yaml. Beam keeps pandas below 2.4 for it.
-YAML = ["apache-beam[yaml]>=2.77,<3"]
+YAML = ["apache-beam[yaml]>=2.77,<2.78"]
 # What examples/train_embeddings.py needs. It is in no lock file: torch is several GB where it comes with CUDA,
 # and which build suits depends on the machine.
 TRAIN = [
@@ -49,7 +51,10 @@ TEST = [
     *YAML,
     "datasets>=5,<6",  # reads the dataset folder as its users do
     "hypothesis>=6.100,<7",
+    "import-linter>=2.13,<3",  # the layers, in pyproject.toml
+    "ipykernel>=7,<8",  # runs the notebooks of examples/
     "mypy>=2,<3",
+    "nbclient>=0.10,<1",
     "openai[aiohttp]>=3,<4",  # a real client, to hold the local endpoint of the tests against
     "packaging>=24",
     "pytest>=9,<10",

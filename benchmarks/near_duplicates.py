@@ -125,7 +125,7 @@ class Quality:
 
 def quality(kinds: Sequence[Planted], threshold: float, found: dict[str, tuple[str, float]]) -> list[Quality]:
     """Planted pairs and what was found ({later id: (earlier id, similarity)}) -> how that compares, of each kind."""
-    from textmint.transforms.dedup.near_duplicates import jaccard, normal_form, shingles_of
+    from textmint.transforms.dedup.minhash import jaccard, normal_form, shingles_of
 
     shingles = {
         id_: shingles_of(normal_form(text))
@@ -162,7 +162,7 @@ def find(texts: Sequence[tuple[str, str]], threshold: float) -> dict[str, tuple[
     """(id, text) pairs -> {id of each that is dropped: (id of its twin, similarity)}, by a whole run of the step."""
     import apache_beam as beam
     from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
-    from textmint.transforms.dedup.near_duplicates import Text
+    from textmint.transforms.dedup.minhash import Text
 
     with tempfile.TemporaryDirectory() as folder:
         with beam.Pipeline(runner="FnApiRunner") as pipeline:
@@ -182,7 +182,7 @@ def run_once(rows: int, kind: str) -> dict[str, Any]:
     import apache_beam as beam
     from apache_beam.metrics.metric import Metrics
     from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
-    from textmint.transforms.dedup.near_duplicates import Text
+    from textmint.transforms.dedup.minhash import Text
 
     def count_one(element: object) -> None:
         Metrics.counter("Benchmark", "found").inc()

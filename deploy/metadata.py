@@ -34,8 +34,8 @@ from textmint.pipelines.options.parse import LABEL_PLANS, REFRESH
 from textmint.pipelines.options.table import LABEL_PLAN, LABELS, is_switch, own_actions
 from textmint.transforms.core.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
 from textmint.transforms.core.languages import XLM_R
-from textmint.transforms.dataset.dataset_card import LICENSE
-from textmint.transforms.dedup.near_duplicates import LEAST_THRESHOLD
+from textmint.transforms.dataset.card import LICENSE
+from textmint.transforms.dedup.minhash import LEAST_THRESHOLD
 from textmint.transforms.dedup.verdicts import DUPLICATE_CHECKS
 from textmint.transforms.llm.secrets import SECRET_VERSION
 from textmint.transforms.quality.checks import CHECKS

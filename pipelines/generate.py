@@ -7,8 +7,8 @@ from typing import Any
 
 import apache_beam as beam
 from textmint.pipelines.graph.comparisons import near_tasks, published, verdicts_on
-from textmint.pipelines.graph.previous_run import NOTHING, Earlier
-from textmint.pipelines.graph.wanted import Wanted
+from textmint.pipelines.graph.passes_checks import PassesChecks
+from textmint.pipelines.graph.previous_run import NOTHING, PreviousRun
 from textmint.pipelines.options.parse import Config
 from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.core.elements import Kind, TaskSeed
@@ -35,29 +35,31 @@ from textmint.transforms.task_generate import (
 )
 
 
-def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earlier = NOTHING) -> beam.PCollection[Any]:
+def build(
+    pipeline: beam.Pipeline, config: Config, target: Target, previous: PreviousRun = NOTHING
+) -> beam.PCollection[Any]:
     """An empty pipeline, and what earlier runs left -> the graph on it; its one element is the run's entry in the
     manifest.
 
     Rejects ride along: what a step refuses passes all later steps untouched, and is written at the end.
     """
-    lists = pipeline | ReadTasks(config.tasks) if config.tasks else brainstorm(pipeline, config, target, earlier)
-    numbering = Numbering(config.refresh, config.examples_per_task, earlier.is_alone)
-    near = near_tasks(config, earlier)
-    tasks = lists | Flatten(config.max_tasks, config.seed, published(config, earlier, "tasks"), near, numbering)
-    planned = tasks | plan_labels(config, target, earlier) if config.plans_labels else tasks
+    lists = pipeline | ReadTasks(config.tasks) if config.tasks else brainstorm(pipeline, config, target, previous)
+    numbering = Numbering(config.refresh, config.examples_per_task, previous.is_alone)
+    near = near_tasks(config, previous)
+    tasks = lists | Flatten(config.max_tasks, config.seed, published(config, previous, "tasks"), near, numbering)
+    planned = tasks | plan_labels(config, target, previous) if config.plans_labels else tasks
     prompts = (
         planned
         | SampleAttributes(config.examples_per_task, config.attributes, config.seed, config.refresh)
-        | JoinLedger(paid_for(config, earlier, config.example_kind), shards_for(largest(config, earlier)))
+        | JoinLedger(paid_for(config, previous, config.example_kind), shards_for(largest(config, previous)))
         | BuildPrompt(config.example_template, config.labelled_template)
     )
-    wanted = Wanted(config.checks)
+    wanted = PassesChecks(config.checks)
     replies = prompts | llm_call(config, target, is_example, wanted.fault_of, is_wanted=wanted)
     parsed = replies | ParseJSON(config.keep_raw)
     checked = parsed | CheckQuality(config.checks)
-    examples = checked | verify_labels(config, target, earlier) if config.verify_backend else checked
-    verdicts = verdicts_on(examples, config, earlier)
+    examples = checked | verify_labels(config, target, previous) if config.verify_backend else checked
+    verdicts = verdicts_on(examples, config, previous)
 
     streams = {"lists": lists, "tasks": tasks, "prompts": prompts, "replies": replies, "parsed": parsed}
     rows = {"examples": examples, **({"label_sets": planned} if config.plans_labels else {})}
@@ -67,54 +69,54 @@ def build(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earl
     )
 
 
-def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, earlier: Earlier) -> beam.PCollection[Any]:
+def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, previous: PreviousRun) -> beam.PCollection[Any]:
     """An empty pipeline -> lists of tasks from the model, a round for each of `--task_requests`."""
     seeds = beam.FlatMap(SeedsOf(config.topics, config.refresh, config.seed))
     return (
         pipeline
         | "Rounds" >> beam.Create(spans_of(config.task_requests))
         | "Seeds" >> seeds.with_output_types(TaskSeed)
-        | "JoinSeeds" >> JoinLedger(paid_for(config, earlier, "task_list"))
+        | "JoinSeeds" >> JoinLedger(paid_for(config, previous, "task_list"))
         | TaskGenerate(
             config.brainstorm_template, llm_call(config, target, is_task_list, task_list_fault, "TaskGenerate")
         )
     )
 
 
-def plan_labels(config: Config, target: Target, earlier: Earlier) -> PlanLabels:
+def plan_labels(config: Config, target: Target, previous: PreviousRun) -> PlanLabels:
     """-> the step that asks for the labels of each task."""
     widest = config.checks.max_label_columns  # a row with a wider label would be refused
     is_readable = partial(is_label_set, max_label_columns=widest)
     fault_of = partial(label_set_fault, max_label_columns=widest)
     return PlanLabels(
         config.label_set_template,
-        JoinLedger(paid_for(config, earlier, "label_set"), shards_for(config.expected_tasks)),
+        JoinLedger(paid_for(config, previous, "label_set"), shards_for(config.expected_tasks)),
         llm_call(config, target, is_readable, fault_of, "PlanLabels"),
         config.seed,
         widest,
     )
 
 
-def verify_labels(config: Config, target: Target, earlier: Earlier) -> VerifyLabels:
+def verify_labels(config: Config, target: Target, previous: PreviousRun) -> VerifyLabels:
     """-> the step that asks which of its labels fits an example."""
     backend = config.verify_backend
     return VerifyLabels(
         config.verify_template,
-        JoinLedger(paid_for(config, earlier, "choice", backend), shards_for(largest(config, earlier))),
+        JoinLedger(paid_for(config, previous, "choice", backend), shards_for(largest(config, previous))),
         llm_call(config, target, is_choice, choice_fault, "VerifyLabels", backend=backend),
     )
 
 
-def largest(config: Config, earlier: Earlier) -> int:
+def largest(config: Config, previous: PreviousRun) -> int:
     """-> a guess at how many there are of what there is most of: examples, or replies that they are joined to."""
-    return max(config.expected_examples, earlier.ledger_replies)
+    return max(config.expected_examples, previous.ledger_replies)
 
 
-def paid_for(config: Config, earlier: Earlier, kind: Kind, backend: Backend | None = None) -> ReadLedger | None:
+def paid_for(config: Config, previous: PreviousRun, kind: Kind, backend: Backend | None = None) -> ReadLedger | None:
     """-> what reads the replies that this run can use, to prompts of one kind, if there is a ledger."""
-    if not earlier.ledger:
+    if not previous.ledger:
         return None
-    return ReadLedger(earlier.named("ledger"), kind, fingerprint_of(backend or config.backend))
+    return ReadLedger(previous.named("ledger"), kind, fingerprint_of(backend or config.backend))
 
 
 def llm_call(

@@ -19,7 +19,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.core.temporary import temporary_folder
-from textmint.transforms.dataset.dataset_card import CARD, public_manifest
+from textmint.transforms.dataset.card import CARD, public_manifest
 from textmint.transforms.dataset.write_dataset import MANIFEST, read_manifest
 
 TOKEN_VARIABLE: Final = "HF_TOKEN"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from textmint.transforms.dataset.write_dataset import Target, WriteDataset
     from textmint.transforms.dedup.find_duplicates import FindDuplicates
     from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
-    from textmint.transforms.dedup.near_duplicates import Text, Twin
+    from textmint.transforms.dedup.minhash import NearDuplicate, Text
     from textmint.transforms.dedup.read_exclusions import ReadExclusions
     from textmint.transforms.dedup.read_published import ReadPublished
     from textmint.transforms.dedup.verdicts import DUPLICATE_CHECKS, texts_of, verdicts_of
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from textmint.transforms.llm.base import (
         Answer,
         Backend,
-        Doomed,
+        FatalError,
         Refused,
         Request,
         RequestError,
@@ -90,7 +90,7 @@ _HOMES = {  # the same for the interpreter; a test holds that they agree
     "ledger.join_ledger": "JoinLedger shards_for",
     "dedup.verdicts": "DUPLICATE_CHECKS texts_of verdicts_of",
     "ledger.writer": "Ledger",
-    "llm.base": "Answer Backend Doomed Refused Request RequestError Session Throttled Transient",
+    "llm.base": "Answer Backend FatalError Refused Request RequestError Session Throttled Transient",
     "llm.engine": "Settings",
     "llm.gemini": "GeminiBackend",
     "llm.limiter": "Limits",
@@ -98,7 +98,7 @@ _HOMES = {  # the same for the interpreter; a test holds that they agree
     "llm.openai": "OpenAIBackend",
     "llm.vertex_endpoint": "VertexEndpointBackend",
     "llm_call": "LLMCall any_answer",
-    "dedup.near_duplicates": "Text Twin",
+    "dedup.near_duplicates": "Text NearDuplicate",
     "parse_json": "ParseJSON is_example",
     "labels.plan_labels": "PlanLabels is_label_set",
     "core.prompt_template": "PromptTemplate TemplateError shipped_template",

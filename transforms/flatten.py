@@ -11,7 +11,7 @@ from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.tasks import MAX_TASK_CHARS, normalise_task, task_id, tidy_task
 from textmint.transforms.core.texts import clean_text
-from textmint.transforms.dedup.near_duplicates import Twin
+from textmint.transforms.dedup.minhash import NearDuplicate
 from textmint.transforms.dedup.verdicts import describe, task_id_of, text_of_task
 
 _STEP = "Flatten"
@@ -255,7 +255,7 @@ def _by_task_id(task: Task) -> tuple[str, Any]:
     return task.task_id, task
 
 
-def _twin_by_task_id(found: tuple[str, Twin]) -> tuple[str, Any]:
+def _near_duplicate_by_task_id(found: tuple[str, NearDuplicate]) -> tuple[str, Any]:
     id_, twin = found
     return task_id_of(id_), describe(dataclasses.replace(twin, id=task_id_of(twin.id)))
 
@@ -324,7 +324,7 @@ class Flatten(beam.PTransform):
     ) -> tuple[beam.PCollection[Any], ...]:
         tasks.element_type = Task
         twins = tasks | "TextsOfTasks" >> beam.Map(text_of_task) | "NearCopies" >> near_copies
-        keyed_twins = twins | "KeyTwins" >> beam.Map(_twin_by_task_id)
+        keyed_twins = twins | "KeyTwins" >> beam.Map(_near_duplicate_by_task_id)
         keyed_tasks = tasks | "KeyTasks" >> beam.Map(_by_task_id)
         drop = beam.ParDo(_DropNearCopies(self.max_tasks is None)).with_outputs(_DropNearCopies.KEPT, main="dropped")
         found = (

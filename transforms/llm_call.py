@@ -25,7 +25,7 @@ from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.texts import clean_name
 from textmint.transforms.ledger.writer import Ledger
-from textmint.transforms.llm.base import Answer, Backend, Doomed, Refused, Request, fingerprint_of
+from textmint.transforms.llm.base import Answer, Backend, FatalError, Refused, Request, fingerprint_of
 from textmint.transforms.llm.engine import Done, Engine, Settings, engine_for
 from textmint.transforms.llm.reject_rate import Fault
 from textmint.transforms.storage.lease import keep
@@ -241,7 +241,7 @@ class _Call(beam.DoFn):
         if self._engine is not None:
             try:
                 self._engine.flush_ledger()  # what an engine takes for done is never computed, so never paid for, again
-            except Doomed as error:
+            except FatalError as error:
                 raise _run_failed(error) from None
 
     def _ask(
@@ -258,7 +258,7 @@ class _Call(beam.DoFn):
         """Waits for one request to end -> its result, or nothing when the prompt is asked again."""
         done = self._done.get()
         self._out -= 1
-        if isinstance(done.error, Doomed):
+        if isinstance(done.error, FatalError):
             raise _run_failed(done.error)
         asked = done.token
         usage = asked.usage + self._usage(done)
@@ -291,7 +291,7 @@ class _Call(beam.DoFn):
           RunFailed: too many are worth nothing.
         """
         if self._fault_of is not None and self._engine is not None:
-            doom = self._engine.judge(asked.request, answer, self._fault_of(asked.prompt, answer))
+            doom = self._engine.count_reply(asked.request, answer, self._fault_of(asked.prompt, answer))
             if doom is not None:
                 raise _run_failed(doom)
 
@@ -390,7 +390,7 @@ def _answer_in(reply: Reply) -> Answer:
     )
 
 
-def _run_failed(error: Doomed) -> RunFailed:
+def _run_failed(error: FatalError) -> RunFailed:
     return RunFailed(f"{error.detail}; {error.remedy}")
 
 

@@ -9,7 +9,7 @@ from textmint.transforms.core.attributes import Attributes, parse_attributes
 from textmint.transforms.core.elements import Draft, LabelSet, Reject, Task, TaskSettings
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.metrics import StepCounters
-from textmint.transforms.labels.label_sets import pair_of
+from textmint.transforms.labels.sets import pair_of
 
 _STEP = "SampleAttributes"
 _NO_SETTINGS = TaskSettings()
@@ -43,7 +43,7 @@ def drafts_of(
 
     A draft depends on its task with its settings, its place among them and the seed only, of a task with a label set on
     that too, and where another refresh had the task first on the label; so more examples a task leave the first ones as
-    they were. The labels of a set are spread over the drafts as `label_sets.pair_of` says, whatever their attributes.
+    they were. The labels of a set are spread over the drafts as `sets.pair_of` says, whatever their attributes.
 
     Args:
       task: with its labels or without; its settings go before the other arguments.

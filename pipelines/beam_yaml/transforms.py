@@ -32,9 +32,9 @@ from textmint.pipelines.cli.run import (
     told_to_workers,
 )
 from textmint.pipelines.generate import build
-from textmint.pipelines.graph.previous_run import look, settled
+from textmint.pipelines.graph.passes_checks import PassesChecks
+from textmint.pipelines.graph.previous_run import inspect_output, settled
 from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, key_of
-from textmint.pipelines.graph.wanted import Wanted
 from textmint.pipelines.options.parse import Config, parse
 from textmint.pipelines.options.table import own_actions
 from textmint.pipelines.runners.choose import is_local
@@ -259,7 +259,7 @@ class TextmintLLMCall(_Step):
             is_example,
             settings=config.settings,
             parse_attempts=config.parse_attempts,
-            fault_of=Wanted(Checks(names=())).fault_of,  # the checks are another step's
+            fault_of=PassesChecks(Checks(names=())).fault_of,  # the checks are another step's
         )
 
 
@@ -368,16 +368,16 @@ class TextmintGenerate(beam.PTransform):
         config = config_of(self._options.typed, pipeline.options)
         target = target_of(config)
         _hold_until_exit(config, target, is_local(pipeline.options))
-        earlier = look(config)
-        key = key_of(config, earlier, target.description["versions"])
+        previous = inspect_output(config)
+        key = key_of(config, previous, target.description["versions"])
         entry = published_entry(config)
-        if is_up_to_date(config, earlier, key, entry):
+        if is_up_to_date(config, previous, key, entry):
             entries = begin | "Entry" >> beam.Create([entry])
         else:
             described = {**target.description, KEY: key}
-            target = dataclasses.replace(target, description=described, paid=earlier.paid_by(config.refresh))
+            target = dataclasses.replace(target, description=described, paid=previous.paid_by(config.refresh))
             before_paying(config, entry)
-            entries = build(pipeline, config, target, settled(config, earlier, target.staging))
+            entries = build(pipeline, config, target, settled(config, previous, target.staging))
         columns = rows_of.example_columns(config.keep_raw)
         rows = entries | "Examples" >> _ReadRows("examples", config.output, config.keep_raw)
         rejects = None

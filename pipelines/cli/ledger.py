@@ -15,7 +15,7 @@ from textmint.pipelines.options.output_folder import check_input
 from textmint.pipelines.options.parse import OptionParser
 from textmint.transforms.core.texts import clean_name
 from textmint.transforms.dataset.write_dataset import lower_replies_told
-from textmint.transforms.ledger.files import Contents, check_files, compact, contents, fold_journals
+from textmint.transforms.ledger.files import Contents, check_files, compact, contents, merge_journals
 from textmint.transforms.ledger.table import FOLDER
 from textmint.transforms.storage import files, lease
 
@@ -97,7 +97,7 @@ def _compact(output: str, folder: str) -> list[str]:
             for name, holder in others.items():
                 raise OptionError(f"--compact: a run of {name} is under way ({holder}); wait for its end")
             if files.is_local(folder):
-                folded = fold_journals(folder)
+                folded = merge_journals(folder)
                 if folded.journals:
                     told.append(f"{_replies(folded.replies)} from {_count(folded.journals, 'journal')}: now in files")
                 if folded.damaged:

@@ -31,7 +31,7 @@ from textmint.pipelines.cli.signals import ending_on_signals
 from textmint.pipelines.generate import build
 from textmint.pipelines.graph.asked_anew import told_beforehand
 from textmint.pipelines.graph.fewer import refuse_fewer
-from textmint.pipelines.graph.previous_run import Earlier, look, missing_afterwards, settled
+from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output, missing_afterwards, settled
 from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, key_of
 from textmint.pipelines.hub import PushFailed, push
 from textmint.pipelines.options.errors import OptionError, reason_of
@@ -45,7 +45,7 @@ from textmint.transforms.core.temporary import remove_left_parts
 from textmint.transforms.core.texts import printable_line
 from textmint.transforms.dataset.accounting import STEPS
 from textmint.transforms.dataset.write_dataset import Target, read_manifest
-from textmint.transforms.ledger.files import SET_ASIDE, fold_journals
+from textmint.transforms.ledger.files import SET_ASIDE, merge_journals
 from textmint.transforms.llm.engine import LAUNCHER, close_engines
 from textmint.transforms.storage import files, lease
 
@@ -98,10 +98,10 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
                 if files.is_local(config.output):
                     for folder in (config.output, config.ledger, files.join(config.ledger, SET_ASIDE)):
                         remove_left_parts(folder)
-                earlier = look(config)
-                key = key_of(config, earlier, target.description["versions"])
+                previous = inspect_output(config)
+                key = key_of(config, previous, target.description["versions"])
                 entry = published_entry(config)
-                if is_up_to_date(config, earlier, key, entry):
+                if is_up_to_date(config, previous, key, entry):
                     _LOG.info(_NOTHING_NEW, config.refresh)
                     if is_template(options):
                         from textmint.pipelines.runners import dataflow
@@ -113,11 +113,11 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
                         target,
                         description={**target.description, KEY: key},
                         held_by_job=is_dataflow(options),
-                        paid=earlier.paid_by(config.refresh),
+                        paid=previous.paid_by(config.refresh),
                     )
                     try:
                         with told_to_workers(local), ProgressLine(shown=local):
-                            is_complete = run(config, options, target, earlier, label)
+                            is_complete = run(config, options, target, previous, label)
                     finally:
                         close_engines()
                         fold_when_ended(config.ledger, target.run_id)
@@ -262,7 +262,7 @@ def fold_when_ended(folder: str, run_id: str) -> None:
         return
     try:
         for _ in range(_FOLD_TRIES):
-            if not any(name.startswith(run_id) for name in fold_journals(folder, mend=False).busy):
+            if not any(name.startswith(run_id) for name in merge_journals(folder, mend=False).busy):
                 return
             time.sleep(_FOLD_SECONDS)
     except OSError as error:
@@ -278,7 +278,7 @@ def tell_missing(config: Config) -> None:
         _LOG.warning("the ledger was not looked at once more: %s", error)
 
 
-def run(config: Config, options: PipelineOptions, target: Target, earlier: Earlier, label: lease.Held) -> bool:
+def run(config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, label: lease.Held) -> bool:
     """A checked Config, and what earlier runs left -> the dataset folder, when it returns True; False where a job goes
     on by itself.
 
@@ -288,18 +288,18 @@ def run(config: Config, options: PipelineOptions, target: Target, earlier: Earli
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
     """
-    earlier = settled(config, earlier, target.staging)
+    previous = settled(config, previous, target.staging)
     if is_dataflow(options):
         from textmint.pipelines.runners import dataflow  # only now: its client takes a moment to import
 
-        return dataflow.launch(config, options, target, earlier, label)
+        return dataflow.launch(config, options, target, previous, label)
     is_ours = options.view_as(StandardOptions).runner == LOCAL_RUNNER
     pipeline = beam.Pipeline(runner=local_runner(config) if is_ours else None, options=options)
     # A row makes hundreds of short-lived objects and no cycles; looking for cycles every 700 took 7 % of its CPU.
     before = gc.get_threshold()
     gc.set_threshold(20_000, 20, 50)
     try:
-        build(pipeline, config, target, earlier)
+        build(pipeline, config, target, previous)
         result = pipeline.run()
         if result is not None:
             result.wait_until_finish()

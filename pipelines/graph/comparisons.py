@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import apache_beam as beam
-from textmint.pipelines.graph.previous_run import Earlier
+from textmint.pipelines.graph.previous_run import PreviousRun
 from textmint.pipelines.options.parse import Config
 from textmint.transforms.dataset.schema import DatasetKind
 from textmint.transforms.dedup.find_duplicates import FindDuplicates
 from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
-from textmint.transforms.dedup.near_duplicates import Text
+from textmint.transforms.dedup.minhash import Text
 from textmint.transforms.dedup.read_exclusions import ReadExclusions
 from textmint.transforms.dedup.read_published import ReadPublished
 from textmint.transforms.dedup.verdicts import CONTAMINATED, NEAR_DUPLICATE, source_of, texts_of, verdicts_of
@@ -20,11 +20,11 @@ from textmint.transforms.labels.agree_labels import AgreeLabels
 from textmint.transforms.storage.listing import Row
 
 
-def verdicts_on(examples: beam.PCollection[Any], config: Config, earlier: Earlier) -> beam.PCollection[Any]:
+def verdicts_on(examples: beam.PCollection[Any], config: Config, previous: PreviousRun) -> beam.PCollection[Any]:
     """Examples that passed their checks -> what comparing them says of some: Verdict and Relabel, by id."""
-    texts = config.expected_examples + earlier.published_examples
+    texts = config.expected_examples + previous.published_examples
     found = [
-        examples | FindDuplicates(published(config, earlier, "examples"), texts, config.refresh),
+        examples | FindDuplicates(published(config, previous, "examples"), texts, config.refresh),
         examples | AgreeLabels(),
     ]
     checks = config.duplicate_checks
@@ -32,8 +32,8 @@ def verdicts_on(examples: beam.PCollection[Any], config: Config, earlier: Earlie
         others = {}
         if CONTAMINATED in checks and config.exclude:
             others["ExcludedTexts"] = ReadExclusions(config.exclude)
-        if NEAR_DUPLICATE in checks and earlier.examples:
-            others["PublishedTexts"] = ReadPublished("examples", earlier.named("examples"), True, config.refresh)
+        if NEAR_DUPLICATE in checks and previous.examples:
+            others["PublishedTexts"] = ReadPublished("examples", previous.named("examples"), True, config.refresh)
         found.append(
             examples
             | "TextsOfExamples" >> beam.FlatMap(texts_of).with_output_types(Text)
@@ -43,25 +43,25 @@ def verdicts_on(examples: beam.PCollection[Any], config: Config, earlier: Earlie
     return found | "Verdicts" >> beam.Flatten()
 
 
-def near_tasks(config: Config, earlier: Earlier) -> NearCopies | None:
+def near_tasks(config: Config, previous: PreviousRun) -> NearCopies | None:
     """-> what finds tasks that are near copies of others, if that is asked for. Tasks of the user's own are wanted in
     every refresh, so they are compared with each other only."""
     if NEAR_DUPLICATE not in config.duplicate_checks:
         return None
     others = {}
-    if not config.tasks and _has_others(config, earlier.tasks):
-        others["PublishedTasks"] = ReadPublished("tasks", earlier.named("tasks"), True, config.refresh)
+    if not config.tasks and _has_others(config, previous.tasks):
+        others["PublishedTasks"] = ReadPublished("tasks", previous.named("tasks"), True, config.refresh)
     return NearCopies(config.task_near_duplicate_threshold, others, source_of(config.refresh))
 
 
-def published(config: Config, earlier: Earlier, kind: DatasetKind) -> ReadPublished | None:
+def published(config: Config, previous: PreviousRun, kind: DatasetKind) -> ReadPublished | None:
     """-> what reads the tasks or the examples that refreshes have published, if there are any."""
     which: Literal["tasks", "examples"] = "tasks" if kind == "tasks" else "examples"
-    found = getattr(earlier, which)
+    found = getattr(previous, which)
     # Of the run's own label only the numbers of the user's tasks matter by themselves.
     if not found or (not config.tasks and not _has_others(config, found)):
         return None
-    return ReadPublished(kind, earlier.named(which), refresh=config.refresh)
+    return ReadPublished(kind, previous.named(which), refresh=config.refresh)
 
 
 def _has_others(config: Config, found: Iterable[Row]) -> bool:
@@ -70,7 +70,7 @@ def _has_others(config: Config, found: Iterable[Row]) -> bool:
 
 @dataclasses.dataclass(eq=False)
 class NearCopies(beam.PTransform):
-    """Text -> (id, Twin), as `FindNearDuplicates`, with other texts beside those of the run.
+    """Text -> (id, NearDuplicate), as `FindNearDuplicates`, with other texts beside those of the run.
 
     Args:
       threshold: two texts this alike, or more, are near copies.

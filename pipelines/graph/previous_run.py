@@ -20,7 +20,7 @@ from textmint.transforms.dataset.write_dataset import (
     published_files,
     replies_told,
 )
-from textmint.transforms.ledger.files import Checked, Damaged, Folded, check_files, fold_journals, paid_in_journals
+from textmint.transforms.ledger.files import Checked, Damaged, Folded, check_files, merge_journals, paid_in_journals
 from textmint.transforms.ledger.read_ledger import groups_of
 from textmint.transforms.ledger.table import Paid
 from textmint.transforms.ledger.writer import JOURNAL
@@ -46,7 +46,7 @@ NAMED_FILES: Final = 1_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
+class PreviousRun:
     """What a run builds on.
 
     Args:
@@ -81,11 +81,11 @@ class Earlier:
         return {kind: count for (refresh, kind), count in self.paid.items() if refresh == label}
 
 
-NOTHING: Final = Earlier()
+NOTHING: Final = PreviousRun()
 """What a folder holds that no run has written to."""
 
 
-def look(config: Config) -> Earlier:
+def inspect_output(config: Config) -> PreviousRun:
     """A checked Config, whose label no other run writes to -> what its run builds on. On a local disk, what a run that
     was killed left half done is completed: its publication, and its journals of replies.
 
@@ -104,7 +104,7 @@ def _failed(where: str, error: OSError) -> RunFailed:
     return RunFailed(f"{where}: {reason}; mend that, then run the same command again. Nothing was paid for")
 
 
-def _look(config: Config) -> Earlier:
+def _look(config: Config) -> PreviousRun:
     finish_publishing(config.output, held=config.refresh)
     try:
         told = replies_told(config.output)  # before what is there is counted, for other labels may be under way
@@ -138,7 +138,7 @@ def _look(config: Config) -> Earlier:
         _LOG.warning(_FILES_GONE, label)
     if not any(label > config.refresh for _, label, _ in examples):
         examples = [found for found in examples if found[1] != config.refresh]
-    return Earlier(
+    return PreviousRun(
         ledger=checked.found,
         ledger_replies=checked.replies,
         paid=paid,
@@ -184,12 +184,12 @@ def missing_afterwards(config: Config) -> str:
     return _missing(config.ledger, told - paid, checked.damaged, {})
 
 
-def settled(config: Config, earlier: Earlier, folder: str) -> Earlier:
+def settled(config: Config, previous: PreviousRun, folder: str) -> PreviousRun:
     """Makes what earlier runs left ready for a run that is going to ask.
 
     Args:
       config: of the run.
-      earlier: as `look` found it.
+      previous: as `look` found it.
       folder: the run's staging folder.
 
     Returns:
@@ -198,13 +198,13 @@ def settled(config: Config, earlier: Earlier, folder: str) -> Earlier:
     Raises:
       RunFailed: the folder cannot be read or written.
     """
-    if not earlier.is_alone:
+    if not previous.is_alone:
         told = _not_alone(config.output, config.refresh)
         try:
             files.write_file(told, b"")
         except OSError as error:
             raise _failed(error.filename or told, error) from None
-    return with_listings(earlier, folder)
+    return with_listings(previous, folder)
 
 
 def is_alone(config: Config) -> bool:
@@ -239,7 +239,7 @@ def _not_alone(output: str, label: str) -> str:
     return files.join(output, STAGING, f"{_LEASE}{label}", _NOT_ALONE)
 
 
-def with_listings(earlier: Earlier, folder: str, *, most: int = NAMED_FILES) -> Earlier:
+def with_listings(previous: PreviousRun, folder: str, *, most: int = NAMED_FILES) -> PreviousRun:
     """What earlier runs left, and the run's staging folder -> the same, with lists of files that are too long for a
     graph in files of that folder.
 
@@ -250,12 +250,12 @@ def with_listings(earlier: Earlier, folder: str, *, most: int = NAMED_FILES) -> 
       RunFailed: a file cannot be written.
     """
     rows: dict[str, Sequence[Row]] = {}
-    if len(earlier.ledger) > most:
-        rows["ledger"] = groups_of(earlier.ledger)
-    if len(earlier.tasks) > most:
-        rows["tasks"] = earlier.tasks
-    if len(earlier.examples) > most:
-        rows["examples"] = earlier.examples
+    if len(previous.ledger) > most:
+        rows["ledger"] = groups_of(previous.ledger)
+    if len(previous.tasks) > most:
+        rows["tasks"] = previous.tasks
+    if len(previous.examples) > most:
+        rows["examples"] = previous.examples
     try:
         listings = {
             which: write_listing(files.join(folder, "listings", f"{which}.jsonl"), found)
@@ -263,7 +263,7 @@ def with_listings(earlier: Earlier, folder: str, *, most: int = NAMED_FILES) -> 
         }
     except OSError as error:
         raise _failed(folder, error) from None
-    return dataclasses.replace(earlier, listings=listings)
+    return dataclasses.replace(previous, listings=listings)
 
 
 def _fold(config: Config) -> Folded:
@@ -271,7 +271,7 @@ def _fold(config: Config) -> Folded:
     they are waited for; the journals of other labels' runs, which are under way, are not."""
     total = Folded()
     for _ in range(_FOLD_TRIES):
-        folded = fold_journals(config.ledger, mend=config.rebuy)
+        folded = merge_journals(config.ledger, mend=config.rebuy)
         total = Folded(
             journals=total.journals + folded.journals,
             replies=total.replies + folded.replies,

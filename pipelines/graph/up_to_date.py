@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from textmint.pipelines.graph.previous_run import Earlier
+from textmint.pipelines.graph.previous_run import PreviousRun
 from textmint.pipelines.options.parse import Config
 from textmint.transforms.core.identity import stable_hash
-from textmint.transforms.dataset.dataset_card import CARD
+from textmint.transforms.dataset.card import CARD
 from textmint.transforms.dataset.schema import KINDS, DatasetKind, content_digest
 from textmint.transforms.llm.base import fingerprint_of
 from textmint.transforms.storage import files
@@ -48,7 +48,7 @@ NO_MATTER: Final = frozenset(
 _BLOCK: Final = 1 << 20
 
 
-def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str:
+def key_of(config: Config, previous: PreviousRun, versions: Mapping[str, str]) -> str:
     """A checked Config, what earlier runs left, and the versions of what makes the rows -> the run's key.
 
     Raises:
@@ -71,7 +71,7 @@ def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str
         [_digest_of_files(pattern) for pattern in (config.tasks, config.exclude)],
         [
             (label, path.rpartition("/")[2])
-            for path, label, *_ in (*earlier.tasks, *earlier.examples)
+            for path, label, *_ in (*previous.tasks, *previous.examples)
             if label != config.refresh  # whose own come out again
         ],
         _digest_of_code(),
@@ -79,14 +79,14 @@ def key_of(config: Config, earlier: Earlier, versions: Mapping[str, str]) -> str
     )
 
 
-def is_up_to_date(config: Config, earlier: Earlier, key: str, entry: Mapping[str, Any] | None) -> bool:
+def is_up_to_date(config: Config, previous: PreviousRun, key: str, entry: Mapping[str, Any] | None) -> bool:
     """A run's key, and what the manifest says of the last run of its label -> whether that run's result would come out
     again.
 
     It would not where something was unusual: a request that failed for want of a reply, a file of the data or of the
     ledger that is gone or changed, replies of a run that was cut short.
     """
-    if entry is None or config.recompute or config.retry_rejects or earlier.was_mended:
+    if entry is None or config.recompute or config.retry_rejects or previous.was_mended:
         return False
     try:
         if entry[KEY] != key:
@@ -95,7 +95,7 @@ def is_up_to_date(config: Config, earlier: Earlier, key: str, entry: Mapping[str
         asked = [step["requests"] for step in steps.values() if "requests" in step]
         replies = sum(int(told["from_ledger"]) + int(told["sent"]) - int(told["retries"]) for told in asked)
         failed = sum(int(step["rejected"].get("request_failed", 0)) for step in steps.values())
-        if failed or not entry["counts"]["examples"] or replies > earlier.ledger_replies:
+        if failed or not entry["counts"]["examples"] or replies > previous.ledger_replies:
             return False
         if not files.exists(files.join(config.output, CARD)):
             return False

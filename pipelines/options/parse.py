@@ -27,7 +27,7 @@ from apache_beam.options.pipeline_options import (
 )
 from textmint.pipelines.hub import check_push
 from textmint.pipelines.options.backends import Workers, backend_of, check_secret
-from textmint.pipelines.options.config_file import ConfigFileError, read_config
+from textmint.pipelines.options.config import ConfigFileError, read_config
 from textmint.pipelines.options.errors import OptionError, reason_of
 from textmint.pipelines.options.nearest import hint, nearest
 from textmint.pipelines.options.output_folder import check_input, check_name, check_scheme, checked_output, read_input
@@ -48,9 +48,9 @@ from textmint.transforms.core.prompt_template import (
     shipped_template,
 )
 from textmint.transforms.core.tasks import SETTINGS, TASK_SUFFIXES, TaskFileError, TaskSurvey, read_topics
-from textmint.transforms.dataset.dataset_card import LICENSE
+from textmint.transforms.dataset.card import LICENSE
 from textmint.transforms.dedup.exclusions import EXCLUSION_SUFFIXES, ExclusionFileError, read_exclusions
-from textmint.transforms.dedup.near_duplicates import LEAST_THRESHOLD
+from textmint.transforms.dedup.minhash import LEAST_THRESHOLD
 from textmint.transforms.dedup.verdicts import CONTAMINATED, DUPLICATE_CHECKS
 from textmint.transforms.ledger import table as ledger
 from textmint.transforms.llm.base import Backend

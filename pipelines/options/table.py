@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from textmint.pipelines.options.backends import SAFETY_THRESHOLDS, SERVICE_TIERS
 from textmint.transforms.core.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
 from textmint.transforms.core.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES
-from textmint.transforms.dedup.near_duplicates import TASK_THRESHOLD, THRESHOLD
+from textmint.transforms.dedup.minhash import TASK_THRESHOLD, THRESHOLD
 from textmint.transforms.dedup.verdicts import DUPLICATE_CHECKS
 from textmint.transforms.llm.reject_rate import MOST
 from textmint.transforms.llm.sampling import MAX_REPLY_BYTES

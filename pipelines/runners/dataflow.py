@@ -32,7 +32,7 @@ from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyEx
 from google.api_core import exceptions as refusals
 from google.auth.exceptions import GoogleAuthError
 from textmint.pipelines.generate import build
-from textmint.pipelines.graph.previous_run import NOTHING, Earlier
+from textmint.pipelines.graph.previous_run import NOTHING, PreviousRun
 from textmint.pipelines.options.errors import OptionError, reason_of
 from textmint.pipelines.options.parse import Config
 from textmint.pipelines.runners.dataflow_options import LaunchFailed
@@ -105,7 +105,7 @@ def with_inputs(config: Config, target: Target, *, copy: bool) -> Config:
     return dataclasses.replace(config, **moved)
 
 
-def launch(config: Config, options: PipelineOptions, target: Target, earlier: Earlier, label: Held) -> bool:
+def launch(config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, label: Held) -> bool:
     """A checked Config, and what earlier runs left -> whether the run is complete: True where it was watched to its
     good end, False where it goes on by itself: after a template's launcher, or with --no_wait_until_finish.
 
@@ -125,7 +125,7 @@ def launch(config: Config, options: PipelineOptions, target: Target, earlier: Ea
     config = with_inputs(config, target, copy=True)
     with _code_for_workers(options):
         pipeline = beam.Pipeline(options=options)
-        build(pipeline, config, target, earlier)
+        build(pipeline, config, target, previous)
         _check_size(pipeline.to_runner_api().ByteSize())
         # Before the job can begin: its workers renew what they find.
         label.hand_over(f"Dataflow job {name}", _START_SECONDS + (_FLEXRS_SECONDS if cloud.flexrs_goal else 0))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from textmint.transforms.core.identity import fraction, stable_hash
-from textmint.transforms.dataset.dataset_card import CARD, dataset_card
+from textmint.transforms.dataset.card import CARD, dataset_card
 from textmint.transforms.dataset.schema import to_parquet
 from textmint.transforms.dataset.triplets import TRIPLETS, Triplet, anchor_of
 

@@ -20,7 +20,7 @@ import google.oauth2.credentials
 import pytest
 from textmint.pipelines.cli.run import target_of
 from textmint.pipelines.generate import build, llm_call
-from textmint.pipelines.graph.wanted import Wanted
+from textmint.pipelines.graph.passes_checks import PassesChecks
 from textmint.pipelines.options.parse import parse
 from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.flatten import Flatten
@@ -73,7 +73,7 @@ def _up_to_the_model(pipeline: beam.Pipeline, config: Any, target: Any, _: Any) 
         | SampleAttributes(config.examples_per_task, config.attributes, config.seed)
         | JoinLedger()
         | BuildPrompt(config.example_template)
-        | llm_call(config, target, is_example, Wanted(config.checks).fault_of)
+        | llm_call(config, target, is_example, PassesChecks(config.checks).fault_of)
     )
 
 

@@ -15,7 +15,7 @@ from textmint.transforms.core.elements import Example, Kind, LabelSet, Prompt, R
 from textmint.transforms.core.labels import normal_form
 from textmint.transforms.labels.plan_labels import PlanLabels, is_label_set
 from textmint.transforms.labels.verify_labels import VerifyLabels, is_choice
-from textmint.transforms.ledger.files import fold_journals, ledger_files
+from textmint.transforms.ledger.files import ledger_files, merge_journals
 from textmint.transforms.ledger.join_ledger import JoinLedger
 from textmint.transforms.ledger.read_ledger import ReadLedger
 from textmint.transforms.ledger.writer import Ledger
@@ -67,7 +67,7 @@ def run(folder: Path, fault_rate: float = 0.0) -> Ran:
     folder.mkdir(exist_ok=True)
     ran = run_graph(lambda pipeline: graph(pipeline, folder, fault_rate))
     close_engines()
-    fold_journals(str(folder))
+    merge_journals(str(folder))
     return ran
 
 

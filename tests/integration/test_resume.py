@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from textmint.pipelines.graph.previous_run import look, settled
+from textmint.pipelines.graph.previous_run import inspect_output, settled
 from textmint.pipelines.options.parse import parse
 from textmint.transforms.core.texts import normalise_text
 from textmint.transforms.dataset.write_dataset import read_manifest
@@ -309,12 +309,12 @@ def test_a_refresh_beside_another_takes_no_numbers_that_this_one_may_take(
     server.reset()
     out, tasks = tmp_path / "out", write_tasks(tmp_path / "tasks.txt", 2)
     of_a, of_b = (parse(flags(server, out, f"--tasks={tasks}", f"--refresh={label}")[1:])[0] for label in "ab")
-    assert look(of_b).is_alone
+    assert inspect_output(of_b).is_alone
     with lease.hold(str(out), "refresh=a", "somebody"), lease.hold(str(out), "refresh=b", "a run that is killed"):
-        assert not settled(of_b, look(of_b), str(out / "_staging" / "refresh=b" / "run")).is_alone
-        assert look(of_a).is_alone  # which was killed too, and is started again: the other one makes way
-        assert not look(of_b).is_alone
-    assert not look(of_b).is_alone
+        assert not settled(of_b, inspect_output(of_b), str(out / "_staging" / "refresh=b" / "run")).is_alone
+        assert inspect_output(of_a).is_alone  # which was killed too, and is started again: the other one makes way
+        assert not inspect_output(of_b).is_alone
+    assert not inspect_output(of_b).is_alone
     generate(server, out, f"--tasks={tasks}", "--refresh=b")
     assert {row["replica"] for row in rows_of(out, "examples", "b")} == {1}
     assert not (out / "_staging").exists()
@@ -328,7 +328,7 @@ def test_a_refresh_beside_another_takes_no_numbers_that_this_one_may_take(
         patch.setattr(
             "textmint.pipelines.graph.previous_run.published_files", lambda output, kind: seen.append(kind) or []
         )
-        look(of_a)
+        inspect_output(of_a)
         assert seen == ["leases", "tasks", "examples"]
 
 

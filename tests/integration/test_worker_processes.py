@@ -70,7 +70,7 @@ def check_imports(here: Path, installed: Path, processes: int) -> None:
         "textmint.transforms.llm_call",
         "textmint.transforms.parse_json",
         "textmint.transforms.dataset.write_dataset",
-        "textmint.pipelines.graph.wanted",
+        "textmint.pipelines.graph.passes_checks",
     } <= every
 
 

@@ -14,7 +14,7 @@ import pytest
 from textmint.transforms import llm_call
 from textmint.transforms.core.elements import FinishReason, PaidReply, Prompt, Reject, Reply, Usage, with_paid
 from textmint.transforms.core.identity import Part
-from textmint.transforms.ledger.files import fold_journals, ledger_files
+from textmint.transforms.ledger.files import ledger_files, merge_journals
 from textmint.transforms.ledger.table import paid_replies, read_for_join
 from textmint.transforms.ledger.writer import Ledger
 from textmint.transforms.llm.base import Answer, Refused, Request
@@ -426,7 +426,7 @@ def test_a_paid_reply_is_as_it_was_the_first_time(tmp_path: Path) -> None:
     settings = Settings(max_attempts=1)
     first = run_step(LLMCall(Echo("kept"), says_bees, settings=settings, ledger=ledger), prompts, Prompt)
     close_engines()
-    fold_journals(ledger.folder)
+    merge_journals(ledger.folder)
     contents = [Path(file.path).read_bytes() for file in ledger_files(ledger.folder)]
     paid: dict[str, tuple[PaidReply, ...]] = {}
     for kind in ("example", "task_list"):

@@ -15,7 +15,7 @@ from textmint.transforms.core.labels import normal_form
 from textmint.transforms.core.languages import find_language
 from textmint.transforms.core.text_files import decoded_lines, json_lines
 from textmint.transforms.core.texts import clean_text, columns_of, normalise_text
-from textmint.transforms.labels.label_sets import own_labels
+from textmint.transforms.labels.sets import own_labels
 
 MAX_TASK_CHARS: Final = 2_000
 MAX_EXAMPLES: Final = 1_000_000

@@ -48,7 +48,7 @@ from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.packing import pack, unpack
 from textmint.transforms.core.texts import clean_text
 from textmint.transforms.dataset.accounting import JUDGES, STEPS, as_sent, discrepancies, named, step_table
-from textmint.transforms.dataset.dataset_card import CARD, COUNTED, DIGEST, Statistics, dataset_card, is_ours
+from textmint.transforms.dataset.card import CARD, COUNTED, DIGEST, Statistics, dataset_card, is_ours
 from textmint.transforms.dataset.published_files import UNREADABLE, open_published
 from textmint.transforms.dataset.schema import (
     KINDS,
@@ -192,7 +192,7 @@ def _bucket_of(row_id: str, buckets: int) -> str:
     return f"{shard_of(row_id, buckets):05d}"
 
 
-def judge(elements: Iterable[Row | Verdict | Relabel]) -> tuple[list[Row], list[Reject]]:
+def apply_verdicts(elements: Iterable[Row | Verdict | Relabel]) -> tuple[list[Row], list[Reject]]:
     """Rows, and what steps that compare them say of some -> the rows that are kept, their labels in the spelling that
     their task agrees on, and a reject for each other; both sorted.
 
@@ -251,7 +251,7 @@ class _Pack(_OfRun):
         self._counters = {stage: StepCounters(stage) for stage in JUDGES}  # their verdicts take effect here
 
     def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
-        rows, refused = judge(map(unpack, bucket[1]))
+        rows, refused = apply_verdicts(map(unpack, bucket[1]))
         yield from self._chunks(bucket[0], rows, self._schema)
         if self._kind == "examples":
             examples = [row for row in rows if isinstance(row, Example)]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from textmint.transforms.core.text_files import decoded_lines, json_lines
 from textmint.transforms.core.texts import clean_text
-from textmint.transforms.dedup.near_duplicates import Text
+from textmint.transforms.dedup.minhash import Text
 
 EXCLUSION_SUFFIXES: Final = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
 TEXT_COLUMN: Final = "text"

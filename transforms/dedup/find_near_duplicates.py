@@ -27,24 +27,24 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints import Tuple
 from textmint.transforms.core.metrics import StepCounters
-from textmint.transforms.dedup.near_duplicates import (
+from textmint.transforms.dedup.minhash import (
     BAND_BYTES,
     HASHES,
     MANY,
     THRESHOLD,
     Banding,
+    NearDuplicate,
     Text,
-    Twin,
     banding_for,
     digest_of,
     first_near_copy,
     is_own,
+    near_duplicate_of,
     node_of,
     normal_form,
     pairs_of,
     shingles_of,
     sketch_of,
-    twin_of,
 )
 
 _STEP = "FindNearDuplicates"
@@ -84,7 +84,7 @@ class _Sketch(beam.DoFn):
 
 def _source_of(node: str) -> str:
     """The name of a text -> where it is from; "" for one of this run."""
-    return "" if is_own(node) else twin_of(node, 1.0).source
+    return "" if is_own(node) else near_duplicate_of(node, 1.0).source
 
 
 def _node_in(record: bytes) -> str:
@@ -117,9 +117,9 @@ class _CollapseCopies(beam.DoFn):
             if other == node or not is_own(other):
                 continue
             if is_own(node):
-                yield TaggedOutput("copies", (node, _COPY + twin_of(other, 1.0).id.encode()))
+                yield TaggedOutput("copies", (node, _COPY + near_duplicate_of(other, 1.0).id.encode()))
             else:
-                yield TaggedOutput("found", (twin_of(other, 1.0).id, twin_of(node, 1.0)))
+                yield TaggedOutput("found", (near_duplicate_of(other, 1.0).id, near_duplicate_of(node, 1.0)))
 
     def _without_published(self, records: Iterable[bytes]) -> tuple[list[bytes], list[str]]:
         """-> the records but for those of the run's own refresh and, where there are such, those that yield to them;
@@ -185,7 +185,7 @@ class _Verify(beam.DoFn):
         self._refresh = refresh
         self._counters = StepCounters(_STEP)
 
-    def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, Twin]]:
+    def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, NearDuplicate]]:
         node, records = group
         texts: dict[str, bytes] = {}
         stands = False
@@ -203,9 +203,9 @@ class _Verify(beam.DoFn):
             twin, compared = first_near_copy(_unsqueeze(own), earlier, self._threshold)
             self._counters.add("compared.texts", compared)
         if twin:
-            yield twin_of(node, 1.0).id, twin
+            yield near_duplicate_of(node, 1.0).id, twin
         # Copies of a text that is like one from elsewhere are like it too; of another they are copies of that text.
-        of_copies = twin if twin and twin.source else twin_of(node, 1.0)
+        of_copies = twin if twin and twin.source else near_duplicate_of(node, 1.0)
         for record in records:
             if record[:1] == _COPY:
                 yield record[1:].decode(), of_copies
@@ -219,7 +219,7 @@ def _keyed(records: beam.PCollection[Any]) -> beam.PCollection[tuple[str, bytes]
 
 @dataclasses.dataclass(eq=False)
 class FindNearDuplicates(beam.PTransform):
-    """Text -> (id, Twin), for each text of this run that is to be dropped, once; see the head of this file.
+    """Text -> (id, NearDuplicate), for each text of this run that is to be dropped, once; see the head of this file.
 
     Texts from elsewhere (`source` is not empty) are never dropped, and win over those of this run. The twin of a near
     copy is the first that was found in the order of (source, id), texts from elsewhere before those of this run; a twin
@@ -240,7 +240,7 @@ class FindNearDuplicates(beam.PTransform):
     def __post_init__(self) -> None:
         banding_for(self.threshold)
 
-    def expand(self, texts: beam.PCollection[Text]) -> beam.PCollection[tuple[str, Twin]]:
+    def expand(self, texts: beam.PCollection[Text]) -> beam.PCollection[tuple[str, NearDuplicate]]:
         sketched = texts | "Sketch" >> beam.ParDo(_Sketch(banding_for(self.threshold), self.refresh)).with_outputs(
             "texts", main="sketches"
         )
@@ -265,8 +265,8 @@ class FindNearDuplicates(beam.PTransform):
             (sent, _keyed(distinct.copies))
             | "SentAndCopies" >> beam.Flatten()
             | "GroupByReceiver" >> beam.GroupByKey()
-            | "Verify" >> beam.ParDo(_Verify(self.threshold, self.refresh)).with_output_types(tuple[str, Twin])
+            | "Verify" >> beam.ParDo(_Verify(self.threshold, self.refresh)).with_output_types(tuple[str, NearDuplicate])
         )
         found = distinct.found
-        found.element_type = Tuple[str, Twin]
+        found.element_type = Tuple[str, NearDuplicate]
         return (verified, found) | "Together" >> beam.Flatten()

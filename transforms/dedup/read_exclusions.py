@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 from textmint.transforms.dedup.exclusions import read_exclusions
-from textmint.transforms.dedup.near_duplicates import Text
+from textmint.transforms.dedup.minhash import Text
 from textmint.transforms.storage import files
 
 

@@ -13,7 +13,7 @@ from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.texts import text_id
 from textmint.transforms.dataset.published_files import check_digest
 from textmint.transforms.dataset.schema import DatasetKind
-from textmint.transforms.dedup.near_duplicates import Text
+from textmint.transforms.dedup.minhash import Text
 from textmint.transforms.dedup.verdicts import source_of
 from textmint.transforms.storage import files, listing
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from textmint.transforms.core.elements import Example, Reject, Task, Verdict
-from textmint.transforms.dedup.near_duplicates import Text, Twin
+from textmint.transforms.dedup.minhash import NearDuplicate, Text
 
 NEAR_DUPLICATE: Final = "near_duplicate"
 CONTAMINATED: Final = "contaminated"
@@ -31,7 +31,7 @@ def texts_of(row: Example | Reject) -> Iterator[Text]:
         yield Text(id=row.id, text=row.input_text)
 
 
-def verdicts_of(found: tuple[str, Twin], checks: tuple[str, ...]) -> Iterator[Verdict]:
+def verdicts_of(found: tuple[str, NearDuplicate], checks: tuple[str, ...]) -> Iterator[Verdict]:
     """The id of an example and its twin -> the verdict on it, if one of the checks is concerned.
 
     Args:
@@ -44,7 +44,7 @@ def verdicts_of(found: tuple[str, Twin], checks: tuple[str, ...]) -> Iterator[Ve
         yield Verdict(id=id_, stage=STAGE, reason=reason, detail=describe(twin))
 
 
-def describe(twin: Twin) -> str:
+def describe(twin: NearDuplicate) -> str:
     """A twin -> one line for a person: how alike, whose it is and where from."""
     likeness = "the same text as" if twin.similarity >= 1 else f"{twin.similarity:.2f} like"
     where = twin.source.removeprefix("~")

@@ -11,7 +11,7 @@ from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.labels import label_id
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
-from textmint.transforms.labels.label_sets import MAX_LABEL_COLUMNS, MIN_LABELS, clean_labels
+from textmint.transforms.labels.sets import MAX_LABEL_COLUMNS, MIN_LABELS, clean_labels
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.parsing.replies import Refusal, parse_string_list
 

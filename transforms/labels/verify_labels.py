@@ -8,7 +8,7 @@ from textmint.transforms.core.elements import Choice, Example, Prompt, Reject, R
 from textmint.transforms.core.identity import UNIT, fraction, stable_hash
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
-from textmint.transforms.labels.label_choice import Named, read_choice
+from textmint.transforms.labels.choice import Named, read_choice
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.parsing.replies import Refusal
 
@@ -36,7 +36,7 @@ def choice_prompt(choice: Choice, template: PromptTemplate) -> Prompt:
     return Prompt(kind="choice", subject=choice, text=template.render(variables), template=template.name)
 
 
-def judge(reply: Reply) -> Example | Reject:
+def verify_choice(reply: Reply) -> Example | Reject:
     """A reply to a choice -> the example as it was, or why it is not kept. A reject holds what the choice was: the
     prompt with the text and both labels, the template, the model that answered, and its reply."""
     choice = _choice(reply.prompt)
@@ -74,7 +74,7 @@ def choice_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
 
 
 def is_choice(prompt: Prompt, answer: Answer) -> bool:
-    """What was asked and answered -> whether `judge` could read it. An answer that names neither label can be read."""
+    """Tells whether `verify_choice` can read an answer. One that names neither label can be read."""
     choice = _choice(prompt)
     return not isinstance(read_choice(answer.text, answer.finish_reason, choice.first, choice.second), Refusal)
 
@@ -115,12 +115,12 @@ class _Prompt(beam.DoFn):
             yield Reject.of_template(choice, stage=_STEP, template=self._template.name, detail=str(error))
 
 
-class _Judge(beam.DoFn):
+class _Verify(beam.DoFn):
     def __init__(self) -> None:
         self._counters = StepCounters(_STEP)
 
     def process(self, reply: Reply | Reject) -> Iterator[Example | Reject]:
-        result = reply if isinstance(reply, Reject) else judge(reply)
+        result = reply if isinstance(reply, Reject) else verify_choice(reply)
         if not isinstance(result, Reject) or result.stage == _STEP:  # else it only passes through
             self._counters.outcome(result)
         yield result
@@ -149,5 +149,5 @@ class VerifyLabels(beam.PTransform):
             | self.join
             | "Prompt" >> beam.ParDo(_Prompt(self.template))
             | self.llm
-            | "Judge" >> beam.ParDo(_Judge())
+            | "Judge" >> beam.ParDo(_Verify())
         )

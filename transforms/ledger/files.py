@@ -285,7 +285,7 @@ class Folded:
     left: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def fold_journals(folder: str, *, mend: bool = True) -> Folded:
+def merge_journals(folder: str, *, mend: bool = True) -> Folded:
     """Turns the journals of a ledger on a local disk into Parquet files. A process that is killed while it does so
     leaves some rows twice, which is harmless, and none lost.
 

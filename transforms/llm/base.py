@@ -84,7 +84,7 @@ class Refused(RequestError):
     """The endpoint will never answer this request (400, 413, 422), but others perhaps."""
 
 
-class Doomed(RequestError):
+class FatalError(RequestError):
     """No request of this run can be answered: a wrong key, model, project or URL, a quota of zero.
 
     Args:
@@ -132,7 +132,7 @@ class Backend(Protocol):
         """-> a session on the running event loop.
 
         Raises:
-          Doomed: a key or credential is missing.
+          FatalError: a key or credential is missing.
           Transient: where keys are kept does not answer; it may be called again.
         """
 

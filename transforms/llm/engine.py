@@ -32,7 +32,7 @@ from textmint.transforms.llm import descriptors
 from textmint.transforms.llm.base import (
     Answer,
     Backend,
-    Doomed,
+    FatalError,
     Refused,
     Request,
     RequestError,
@@ -173,7 +173,7 @@ class Engine:
         self._denied = 0  # in a row, with no answer between
         self._wait_told = -math.inf
         self._session: Session | None = None
-        self._doom: Doomed | None = None
+        self._doom: FatalError | None = None
         self._wake_is_due = False
         self._is_closed = False
         self._is_over = False  # the loop has ended, by `close` or by a fault: nothing would answer any more
@@ -189,7 +189,7 @@ class Engine:
         self._connections = settings.limits.max_concurrency if hasattr(backend, "base_url") else 0
         if self._connections and not descriptors.claim(self._connections):
             self._connections = 0
-            self._doom = Doomed(
+            self._doom = FatalError(
                 f"--max_concurrency={settings.limits.max_concurrency} needs more open files than a process may have",
                 f"choose {descriptors.most_connections()} or less, or raise the hard limit (ulimit -Hn)",
             )
@@ -215,7 +215,7 @@ class Engine:
         """Has it given up for good, so that another engine of the run would but pay for more of the same?"""
         return self._brings_too_little and self._ledger is not None
 
-    def judge(self, request: Request, answer: Answer, fault: Fault | None) -> Doomed | None:
+    def count_reply(self, request: Request, answer: Answer, fault: Fault | None) -> FatalError | None:
         """Takes note of what an answer is worth, and gives up where too many are worth nothing.
 
         Args:
@@ -237,7 +237,7 @@ class Engine:
         if self._ledger is not None:
             remedy = f"what was paid for is kept; {remedy}"
         with self._closing:
-            self._doom = self._doom or Doomed(detail, remedy)
+            self._doom = self._doom or FatalError(detail, remedy)
             if not self._is_closed:
                 self._loop.call_soon_threadsafe(self._pump)
         return self._doom
@@ -267,7 +267,7 @@ class Engine:
         """Waits until every reply that was handed out is in the ledger.
 
         Raises:
-          Doomed: it cannot be written.
+          FatalError: it cannot be written.
         """
         if self._writer is not None and self._ledger is not None:
             try:
@@ -283,7 +283,7 @@ class Engine:
                 return
             self._is_closed = True
             if self._doom is None:
-                self._doom = Doomed("the run has ended", "run the same command again")
+                self._doom = FatalError("the run has ended", "run the same command again")
         if not self._is_over:
             with contextlib.suppress(Exception):  # a connection that cannot be closed must not keep the rest open
                 closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
@@ -309,7 +309,7 @@ class Engine:
         finally:
             with self._closing:
                 self._is_over = True
-                self._doom = self._doom or Doomed("the engine has ended", "run the same command again")
+                self._doom = self._doom or FatalError("the engine has ended", "run the same command again")
                 self._end_all()
             if not self._is_closed:
                 with contextlib.suppress(BaseException):  # what was in flight; nobody waits for it
@@ -345,7 +345,7 @@ class Engine:
         if self._launcher is not None and now - self._launcher_seen > _LAUNCHER_SECONDS:
             self._launcher_seen = now
             if not is_alive(self._launcher):
-                self._doom = self._doom or Doomed("the process that started the run is gone", "start it again")
+                self._doom = self._doom or FatalError("the process that started the run is gone", "start it again")
         if self._doom is not None:
             self._give_up_all()
             return
@@ -526,21 +526,21 @@ class Engine:
             timer.cancel()
 
     def _handle(self, job: _Job, error: RequestError, now: float) -> None:
-        if isinstance(error, Doomed) and error.may_be_prompt:
+        if isinstance(error, FatalError) and error.may_be_prompt:
             self._forbid(job, error, now)
-        elif isinstance(error, Doomed) and error.may_pass and self._is_open:
+        elif isinstance(error, FatalError) and error.may_pass and self._is_open:
             self._deny(job, error, now)
-        elif isinstance(error, Doomed):
+        elif isinstance(error, FatalError):
             self._give_up(error, job)
         elif isinstance(error, Refused):
             remedy = "the endpoint refuses the first prompts: check the model's options"
-            self._lose(job, error, Doomed(error.detail, remedy))
+            self._lose(job, error, FatalError(error.detail, remedy))
         elif isinstance(error, Transient) and error.dooms_probe and not self._is_open:
-            self._give_up(Doomed(error.detail, error.remedy or "check --base_url, --model and the network"), job)
+            self._give_up(FatalError(error.detail, error.remedy or "check --base_url, --model and the network"), job)
         else:
             self._again(job, error, now)
 
-    def _forbid(self, job: _Job, error: Doomed, now: float) -> None:
+    def _forbid(self, job: _Job, error: FatalError, now: float) -> None:
         """What is said of a key, but may be meant of a prompt, is of the key where nobody is answered with it."""
         if self._is_open:
             if not self._is_denied_for_good(job, error, _DENIED_IN_A_ROW):
@@ -552,23 +552,23 @@ class Engine:
         else:  # others may be about to come: the first prompt is often sent before the second one is queued
             self._park_probe(job, error, now, backoff_ceiling(job.sent, False))
 
-    def _deny(self, job: _Job, error: Doomed, now: float) -> None:
+    def _deny(self, job: _Job, error: FatalError, now: float) -> None:
         """What would end a run at its start is tried again where others were answered, unless nobody is any more."""
         is_spent = job.failures + 1 >= self._settings.max_attempts
         most = max(self._settings.max_attempts, _PROBES) if is_spent else _DENIED_IN_A_ROW
         if not self._is_denied_for_good(job, error, most):
             self._again(job, Transient(error.detail), now)
 
-    def _is_denied_for_good(self, job: _Job, error: Doomed, most: int) -> bool:
+    def _is_denied_for_good(self, job: _Job, error: FatalError, most: int) -> bool:
         """Counts a denial after answers, and ends the run at so many in a row."""
         self._denied += 1
         if self._denied < most:
             return False
         detail = f"{self._denied} requests in a row were refused, after others were answered; the last one with"
-        self._give_up(Doomed(f"{detail}: {error.detail}", error.remedy), job)
+        self._give_up(FatalError(f"{detail}: {error.detail}", error.remedy), job)
         return True
 
-    def _lose(self, job: _Job, error: RequestError, doom: Doomed) -> None:
+    def _lose(self, job: _Job, error: RequestError, doom: FatalError) -> None:
         """Ends a request that is not answered; at the start of a run, one of too many that are not ends the run."""
         self._probes_lost += not self._is_open
         if not self._is_open and self._probes_lost >= _PROBES:
@@ -608,7 +608,7 @@ class Engine:
         if not self._is_open:
             if named is not None and named > _PATIENCE_OF_PROBE:
                 remedy = f"the endpoint asks to wait {named:.0f} s: run the same command again then"
-                self._give_up(Doomed(error.detail, remedy), job)
+                self._give_up(FatalError(error.detail, remedy), job)
                 return
             self._park_probe(job, error, now, wait)
             return
@@ -635,13 +635,13 @@ class Engine:
             return True
         return is_spent and not self._incoming and not self._parked
 
-    def _nobody_answered(self, job: _Job, error: RequestError) -> Doomed:
+    def _nobody_answered(self, job: _Job, error: RequestError) -> FatalError:
         if self._probes > 1:
             tries = max(self._probes_failed, self._probes)
             detail = f"none of the first {self._probes} prompts was answered in {tries} tries; the last: {error.detail}"
         else:
             detail = f"the first request failed {job.sent} times, at last with: {error.detail}"
-        return Doomed(detail, "see whether the endpoint is up, then run the same command again")
+        return FatalError(detail, "see whether the endpoint is up, then run the same command again")
 
     def _break(self, error: BaseException) -> None:
         """Ends the run for a fault of this program, or of what it was handed (a back end, a ledger): all requests end
@@ -650,7 +650,7 @@ class Engine:
         if self._doom is None:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             remedy = "this is a fault of the program; what was paid for before is kept"
-            self._doom = Doomed(f"the engine that sends requests broke: {reason}", remedy)
+            self._doom = FatalError(f"the engine that sends requests broke: {reason}", remedy)
         self._end_all()
 
     def _finish(self, job: _Job, done: Done[Any]) -> None:
@@ -660,9 +660,9 @@ class Engine:
             detail = f"more than half of the last {_RECENT} requests failed for good"
             if done.error is not None:
                 detail += f", the last one with: {done.error.detail}"
-            self._give_up(Doomed(detail, "see whether the endpoint is well, then run the same command again"))
+            self._give_up(FatalError(detail, "see whether the endpoint is well, then run the same command again"))
 
-    def _give_up(self, doom: Doomed, job: _Job | None = None) -> None:
+    def _give_up(self, doom: FatalError, job: _Job | None = None) -> None:
         if self._doom is None:
             self._doom = doom
         if job is not None:
@@ -706,9 +706,9 @@ def _storable(answer: Answer, secrets: Sequence[str] = ()) -> Answer:
     return dataclasses.replace(answer, text=text, model=model, prompt_tokens=prompt, output_tokens=output)
 
 
-def _unwritable(ledger: Ledger, error: Exception) -> Doomed:
+def _unwritable(ledger: Ledger, error: Exception) -> FatalError:
     reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return Doomed(
+    return FatalError(
         f"the ledger {ledger.folder} cannot be written: {reason}",
         "what was paid for before is kept; make room or mend the folder, then run the same command again",
     )

@@ -33,7 +33,7 @@ from google.genai.client import DebugConfig
 from textmint.transforms.core.elements import FinishReason, Kind
 from textmint.transforms.core.identity import Part
 from textmint.transforms.llm import http
-from textmint.transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
+from textmint.transforms.llm.base import Answer, FatalError, Request, RequestError, Transient
 from textmint.transforms.llm.reply_text import content_text, said
 from textmint.transforms.llm.sampling import Concessions, Sampling, refused_option
 from textmint.transforms.llm.schemas import LISTS, json_schema
@@ -167,7 +167,7 @@ class GeminiBackend(Sampling):
         """-> a session on the running event loop.
 
         Raises:
-          Doomed: no key, or no application default credentials.
+          FatalError: no key, or no application default credentials.
           Transient: Secret Manager cannot be reached.
         """
         # It warns of variables that do not count here, such as the second of two keys.
@@ -183,7 +183,7 @@ class GeminiBackend(Sampling):
             # its text may quote the file that holds the key
             problem = type(error).__name__
         if problem:
-            raise Doomed(
+            raise FatalError(
                 f"no application default credentials for Vertex AI ({problem})",
                 "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file; "
                 "or leave --vertex_project out and set GEMINI_API_KEY",
@@ -275,8 +275,8 @@ def _key_from_environment() -> str:
         if key and re.fullmatch(r"[!-~]+", key):
             return key
         if key:
-            raise Doomed(f"the key in {name} holds characters that no key has", f"set {name} to the key alone")
-    raise Doomed(
+            raise FatalError(f"the key in {name} holds characters that no key has", f"set {name} to the key alone")
+    raise FatalError(
         "no key for the Gemini Developer API, and no project for Vertex AI",
         "set GEMINI_API_KEY (https://aistudio.google.com/apikey), or give --vertex_project",
     )
@@ -450,7 +450,7 @@ class GeminiSession:
         if isinstance(error, google.auth.exceptions.GoogleAuthError):
             if getattr(error, "retryable", False):
                 return Transient(f"credentials could not be renewed: {say}", dooms_probe=True)
-            return Doomed(f"credentials are refused: {say}", "run `gcloud auth application-default login` again")
+            return FatalError(f"credentials are refused: {say}", "run `gcloud auth application-default login` again")
         if isinstance(error, aiohttp.ClientSSLError):
             return Transient(f"TLS failed: {say}", dooms_probe=True)
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, unquote
 
 from textmint.transforms.core.elements import FinishReason
-from textmint.transforms.llm.base import Doomed, Refused, RequestError, Throttled, Transient
+from textmint.transforms.llm.base import FatalError, Refused, RequestError, Throttled, Transient
 
 if TYPE_CHECKING:
     import aiohttp
@@ -596,7 +596,7 @@ def error_of(fault: Fault, detail: str, remedy: Remedy, model: str = "") -> Requ
         return Refused(detail)
     may_be_prompt = fault.status == 403 and meaning in ("key", "forbidden")
     may_pass = not may_be_prompt and meaning not in ("unpaid", "quota")  # which others of the run would meet as well
-    return Doomed(detail, remedy(meaning, fault), may_be_prompt=may_be_prompt, may_pass=may_pass)
+    return FatalError(detail, remedy(meaning, fault), may_be_prompt=may_be_prompt, may_pass=may_pass)
 
 
 # ---------------------------------------------------------------------------------------------------- how long to wait

@@ -27,7 +27,7 @@ import yarl
 from textmint.transforms.core.elements import FinishReason, Kind
 from textmint.transforms.core.identity import Part
 from textmint.transforms.llm import http
-from textmint.transforms.llm.base import Answer, Doomed, Request, RequestError, Transient
+from textmint.transforms.llm.base import Answer, FatalError, Request, RequestError, Transient
 from textmint.transforms.llm.reply_text import choice_text
 from textmint.transforms.llm.sampling import Concessions, Sampling, refused_option
 from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
@@ -85,7 +85,7 @@ class OpenAIBackend(Sampling):
         nothing; or fetches the key from Secret Manager.
 
         Raises:
-          Doomed: the key is missing where one is needed, or cannot be one; a proxy of a kind that is not supported.
+          FatalError: the key is missing where one is needed, or cannot be one; a proxy of a kind that is not supported.
           Transient: Secret Manager cannot be reached.
         """
         if self.api_key_secret is None:
@@ -119,13 +119,13 @@ class OpenAISession:
         if key is None:
             key = os.environ.get(KEY_VARIABLE, "").strip()
         if key and not (key.isascii() and key.isprintable() and " " not in key):
-            raise Doomed(
+            raise FatalError(
                 f"{KEY_VARIABLE} holds characters that cannot be part of a key",
                 f"set {KEY_VARIABLE} to the key alone, without quotation marks or comments",
             )
         host = url.host or ""
         if not key and (host == "api.openai.com" or host.endswith(".api.openai.com")):
-            raise Doomed(
+            raise FatalError(
                 f"{host} wants a key, and {KEY_VARIABLE} is not set",
                 f"set {KEY_VARIABLE} in the environment, or --base_url to another endpoint",
             )
@@ -159,7 +159,7 @@ class OpenAISession:
         reasoning count as output: they are paid for.
 
         Raises:
-          Throttled, Transient, Refused, Doomed: see `textmint.transforms.llm.base`.
+          Throttled, Transient, Refused, FatalError: see `textmint.transforms.llm.base`.
         """
         left_out = self._concessions.left_out
         refusals: dict[str, str] = {}

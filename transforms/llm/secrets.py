@@ -15,7 +15,7 @@ import os
 import re
 from typing import Any, Final
 
-from textmint.transforms.llm.base import Doomed, Transient
+from textmint.transforms.llm.base import FatalError, Transient
 
 SECRET_VERSION: Final = (
     "projects/([a-z][a-z0-9.-]{0,61}[a-z0-9]:)?[a-z0-9][a-z0-9-]{0,61}[a-z0-9]"
@@ -35,12 +35,12 @@ _SECONDS: Final = 30.0  # for all tries
 _LONGEST_DETAIL: Final = 200
 
 
-class SecretUnreadable(Doomed):
+class SecretUnreadable(FatalError):
     """The key cannot be had.
 
     Args:
       detail: as of RequestError.
-      remedy: as of Doomed.
+      remedy: as of FatalError.
       is_forbidden: whether it is there, perhaps, but not for whoever asked.
     """
 
@@ -71,7 +71,7 @@ def fetch_key(name: str) -> str:
     """
     check_secret_version(name)
     # The exceptions of the client hold the request; what is raised for them is raised outside of `except`.
-    problem: Doomed | Transient
+    problem: FatalError | Transient
     try:
         key = _access(name).decode("utf-8").strip()
         problem = _no_key(name)
@@ -117,7 +117,7 @@ def _keep_quiet() -> None:
         logging.getLogger(module.__name__).disabled = True
 
 
-def _problem(error: Exception) -> Doomed | Transient:
+def _problem(error: Exception) -> FatalError | Transient:
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError, TransportError
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from textmint.transforms.llm.base import Doomed
+from textmint.transforms.llm.base import FatalError
 from textmint.transforms.llm.http import secret_pattern
 
 PROXY_REMEDY: Final = "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the endpoint's host in NO_PROXY"
@@ -74,7 +74,7 @@ def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> str | N
       environment: None: that of this process, and the system's settings on macOS and Windows.
 
     Raises:
-      Doomed: the proxy is not of a kind that is supported. The message does not quote it.
+      FatalError: the proxy is not of a kind that is supported. The message does not quote it.
     """
     named = urllib.request.getproxies() if environment is None else _proxies_in(environment)
     parts = urlsplit(url)
@@ -94,7 +94,7 @@ def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> str | N
         is_one = False
     if not is_one:
         variable = f"{kind.upper()}_PROXY"
-        raise Doomed(f"{variable} names no http proxy", f"set {variable} to http://HOST:PORT, or unset it")
+        raise FatalError(f"{variable} names no http proxy", f"set {variable} to http://HOST:PORT, or unset it")
     return proxy
 
 

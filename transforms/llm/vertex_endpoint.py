@@ -40,7 +40,7 @@ import yarl
 from textmint.transforms.core.elements import FinishReason, Kind
 from textmint.transforms.core.identity import Part
 from textmint.transforms.llm import http
-from textmint.transforms.llm.base import Answer, Doomed, Refused, Request, RequestError, Transient
+from textmint.transforms.llm.base import Answer, FatalError, Refused, Request, RequestError, Transient
 from textmint.transforms.llm.reply_text import choice_text, content_text
 from textmint.transforms.llm.sampling import Concessions, Sampling, refused_option
 from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
@@ -149,7 +149,7 @@ class VertexEndpointBackend(Sampling):
         """-> a session on the running event loop, with credentials and the endpoint's address found out.
 
         Raises:
-          Doomed: no credentials, no such endpoint, nothing deployed to it, no permission.
+          FatalError: no credentials, no such endpoint, nothing deployed to it, no permission.
           Throttled, Transient: the look-up went wrong, and may go right the next time.
         """
         tokens = _Tokens(await _credentials())
@@ -180,7 +180,7 @@ async def _credentials() -> google.auth.credentials.Credentials:
         raise Transient(f"no credentials yet: {type(error).__name__}", dooms_probe=True) from None
     except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
         # Not the error's words: those of a broken key file may quote it.
-        raise Doomed(f"no application default credentials ({type(error).__name__})", _LOG_IN) from None
+        raise FatalError(f"no application default credentials ({type(error).__name__})", _LOG_IN) from None
     return found
 
 
@@ -203,7 +203,7 @@ class _Tokens:
         """-> the headers of a request.
 
         Raises:
-          Doomed: the credentials are not valid any more.
+          FatalError: the credentials are not valid any more.
           Transient: the token server cannot be reached.
         """
         state = self.credentials.token_state
@@ -253,7 +253,7 @@ class _Tokens:
         except google.auth.exceptions.GoogleAuthError as error:
             if getattr(error, "retryable", False):
                 raise Transient(f"the token server failed: {type(error).__name__}") from None
-            raise Doomed(f"the credentials give no token ({type(error).__name__})", _LOG_IN) from None
+            raise FatalError(f"the credentials give no token ({type(error).__name__})", _LOG_IN) from None
         except Exception as error:
             raise Transient(f"no token: {type(error).__name__}") from None
 
@@ -284,7 +284,7 @@ async def _look_up(backend: VertexEndpointBackend, credentials: google.auth.cred
         raise
     except google.auth.exceptions.RefreshError:
         # What google-auth makes of a 401: it renews the token, and asks once more, before it gives up.
-        raise Doomed(f"{root} does not accept the credentials", _LOG_IN) from None
+        raise FatalError(f"{root} does not accept the credentials", _LOG_IN) from None
     except google.auth.exceptions.GoogleAuthError as error:
         raise Transient(f"no token for the look-up: {type(error).__name__}", dooms_probe=True) from None
     except Exception as error:
@@ -298,7 +298,7 @@ async def _look_up(backend: VertexEndpointBackend, credentials: google.auth.cred
         detail = f"{root} did not answer the look-up of the endpoint: {type(error).__name__}"
         raise Transient(detail, dooms_probe=True) from None
     if not found.deployed_models:
-        raise Doomed(f"nothing is deployed to {backend.resource}", _deploy(backend))
+        raise FatalError(f"nothing is deployed to {backend.resource}", _deploy(backend))
     split = dict(found.traffic_split)
     # the one that answers most; among equals the first by ID, the same in every process
     models = sorted(found.deployed_models, key=lambda each: (-split.get(each.id, 0), each.id))
@@ -307,7 +307,7 @@ async def _look_up(backend: VertexEndpointBackend, credentials: google.auth.cred
         domain = found.dedicated_endpoint_dns
         return _Place(root=domain.rstrip("/") if "://" in domain else f"https://{domain}", model=name)
     if found.network or found.private_service_connect_config.enable_private_service_connect:
-        raise Doomed(
+        raise FatalError(
             f"{backend.resource} is a private endpoint, without a public address",
             "set --base_url to its address inside your network",
         )
@@ -330,7 +330,7 @@ def _look_up_failure(fault: http.Fault, backend: VertexEndpointBackend) -> Reque
         return _no_endpoint(fault, backend)
     error = _failure(fault, backend)
     if isinstance(error, Refused):
-        return Doomed(error.detail, _check(backend))
+        return FatalError(error.detail, _check(backend))
     return error
 
 
@@ -395,8 +395,8 @@ def _detail(fault: http.Fault) -> str:
     return f"HTTP {fault.status}" + (f": {fault.message}" if fault.message else "")
 
 
-def _no_endpoint(fault: http.Fault, backend: VertexEndpointBackend) -> Doomed:
-    return Doomed(f"no endpoint {backend.resource} answers ({_detail(fault)})", _check(backend))
+def _no_endpoint(fault: http.Fault, backend: VertexEndpointBackend) -> FatalError:
+    return FatalError(f"no endpoint {backend.resource} answers ({_detail(fault)})", _check(backend))
 
 
 def _failure(fault: http.Fault, backend: VertexEndpointBackend) -> RequestError:
@@ -406,11 +406,11 @@ def _failure(fault: http.Fault, backend: VertexEndpointBackend) -> RequestError:
         return Transient(f"{detail}: a redirection, not an answer", dooms_probe=True)
     own = _OWN_DOMAIN.search(fault.message)
     if status < 500 and own and "dedicated" in fault.message.lower():
-        return Doomed(detail, f"leave --base_url out, or set it to https://{own[1]}")
+        return FatalError(detail, f"leave --base_url out, or set it to https://{own[1]}")
     if status < 500 and status != 403 and _NOT_DEPLOYED.search(fault.message):
-        return Doomed(detail, _deploy(backend))
+        return FatalError(detail, _deploy(backend))
     if status in (400, 404) and _OTHER_PLACE.search(fault.message):
-        return Doomed(detail, _check(backend))
+        return FatalError(detail, _check(backend))
     if http.meaning_of(fault) == "quota":
         detail = f"the quota is zero: {detail}"
     return http.error_of(fault, detail, functools.partial(_remedy, backend))
@@ -447,7 +447,7 @@ def _safe_text(text: str, tokens: Sequence[str]) -> str:
 def _safe(error: RequestError, tokens: Sequence[str]) -> RequestError:
     error.detail = _safe_text(error.detail, tokens)
     error.args = (error.detail,)
-    if isinstance(error, Doomed):
+    if isinstance(error, FatalError):
         error.remedy = _safe_text(error.remedy, tokens)
     return error
 
@@ -786,7 +786,7 @@ class VertexEndpointSession:
         if way <= _Way.CHAT:
             asked = bool(self._proven & {_Way.CHAT, _Way.CHAT_BY_SCHEMA})
             if status == 404 and http.meaning_of(fault) == "model":
-                raise Doomed(_detail(fault), _remedy(self._backend, "model", fault))
+                raise FatalError(_detail(fault), _remedy(self._backend, "model", fault))
             if not asked and (status in (404, 405, 501) or (bad_request and _NO_CHAT.search(fault.message))):
                 raise _NotServed(_Gap.CHAT)
             if option in ("temperature", "top_p"):

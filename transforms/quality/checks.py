@@ -20,7 +20,7 @@ from textmint.transforms.core.languages import NAMES, UnknownLanguage
 from textmint.transforms.core.texts import columns_of
 from textmint.transforms.core.words import count_words, fold, holds, is_telling, is_unspaced, spaced
 from textmint.transforms.quality.common_words import common_words
-from textmint.transforms.quality.language_identification import MIN_BYTES, MIN_CONFIDENCE, judge
+from textmint.transforms.quality.language_id import MIN_BYTES, MIN_CONFIDENCE, check_language
 
 CHECKS: Final = (
     "placeholder",
@@ -47,7 +47,7 @@ class Checks:
       max_label_columns: of a label, East Asian wide characters counting two. 100 is some 16 English words: labels that
         name an outcome in a clause ("complaint about a late delivery that was answered with a refund") fit, an
         explanation or a second text does not.
-      language_min_bytes, language_min_confidence: see `language_identification`.
+      language_min_bytes, language_min_confidence: see `language_id`.
 
     Raises:
       ValueError: a name that there is not, or a threshold that makes no sense.
@@ -366,7 +366,7 @@ translation, to classify reviews of a French film."""
 
 def _wrong_language(row: _Row, checks: Checks) -> str | None:
     try:
-        judgement = judge(
+        checked = check_language(
             row.example.input_text,
             row.example.language,
             min_bytes=checks.language_min_bytes,
@@ -374,9 +374,9 @@ def _wrong_language(row: _Row, checks: Checks) -> str | None:
         )
     except UnknownLanguage:  # one that a caller named in their own words; nothing is known of it
         return None
-    if judgement.verdict != "wrong" or _ABOUT_LANGUAGES.search(fold(row.example.task)):
+    if checked.verdict != "wrong" or _ABOUT_LANGUAGES.search(fold(row.example.task)):
         return None
-    return f"{judgement.found} ({judgement.confidence:.2f}) where {row.example.language} was asked for"
+    return f"{checked.found} ({checked.confidence:.2f}) where {row.example.language} was asked for"
 
 
 _CHECKS: Final[Mapping[str, Callable[[_Row, Checks], str | None]]] = {

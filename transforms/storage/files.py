@@ -123,7 +123,7 @@ def match_files(pattern: str) -> list[FoundFile]:
     """A path, URL or pattern that a user gave -> the files that it stands for, by path."""
     if gcs.is_gcs(pattern):
         gcs.settle_credentials()
-    with gcs.told(pattern, "read") if gcs.is_gcs(pattern) else contextlib.nullcontext():
+    with gcs.translate_errors(pattern, "read") if gcs.is_gcs(pattern) else contextlib.nullcontext():
         matches = FileSystems.match([pattern])[0].metadata_list
     return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
 

@@ -142,7 +142,7 @@ def _patiently(patience: float | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def told(path: str, what: str) -> Iterator[None]:
+def translate_errors(path: str, what: str) -> Iterator[None]:
     """While its `with` block runs, errors of Google's client, also those that Beam has wrapped, become our own.
 
     Args:
@@ -216,7 +216,7 @@ def read(path: str, most: int | None = None, *, patience: float | None = None) -
     Raises:
       as `told`, here and below.
     """
-    with told(path, "read"):
+    with translate_errors(path, "read"):
         try:
             content: bytes = _blob(path).download_as_bytes(
                 end=None if most is None else most - 1, raw_download=True, **_patiently(patience)
@@ -228,7 +228,7 @@ def read(path: str, most: int | None = None, *, patience: float | None = None) -
 
 def read_version(path: str, *, patience: float | None = None) -> tuple[bytes, int | None]:
     """An object -> its content and its generation; None of an emulator that has none, where no condition can be set."""
-    with told(path, "read"):
+    with translate_errors(path, "read"):
         blob = _blob(path)
         content: bytes = blob.download_as_bytes(raw_download=True, **_patiently(patience))
         return content, None if blob.generation is None else int(blob.generation)
@@ -238,7 +238,7 @@ def read_end(path: str, count: int) -> bytes:
     """An object -> its last bytes, so many of them or all that there are."""
     if count < 1:
         return b""
-    with told(path, "read"):
+    with translate_errors(path, "read"):
         try:
             content: bytes = _blob(path).download_as_bytes(start=-count, raw_download=True, **_patiently(None))
         except RequestRangeNotSatisfiable:  # it is empty
@@ -252,14 +252,14 @@ class _Reader(BlobReader):
     mode = "rb"  # which Beam looks at where it decompresses
 
     def read(self, size: int = -1) -> bytes:
-        with told(f"{_SCHEME}{self._blob.bucket.name}/{self._blob.name}", "read"):
+        with translate_errors(f"{_SCHEME}{self._blob.bucket.name}/{self._blob.name}", "read"):
             content: bytes = super().read(size)
             return content
 
 
 def open_object(path: str) -> IO[bytes]:
     """An object -> a file to read it from, bit by bit."""
-    with told(path, "read"):
+    with translate_errors(path, "read"):
         blob = _blob(path)
         blob.reload(**_patiently(None))
         reader: IO[bytes] = _Reader(blob, _CHUNK_BYTES, raw_download=True, **_patiently(None))
@@ -268,7 +268,7 @@ def open_object(path: str) -> IO[bytes]:
 
 def exists(path: str) -> bool:
     """A path -> whether there is such an object."""
-    with told(path, "read"):
+    with translate_errors(path, "read"):
         return bool(_blob(path).exists(**_patiently(None)))
 
 
@@ -278,7 +278,7 @@ def write(path: str, content: bytes, *, generation: int | None = None, patience:
     Args:
       generation: that is demanded of the object that is replaced.
     """
-    with told(path, "written"):
+    with translate_errors(path, "written"):
         _blob(path).upload_from_string(
             content,
             content_type="application/octet-stream",
@@ -289,7 +289,7 @@ def write(path: str, content: bytes, *, generation: int | None = None, patience:
 
 def delete(path: str, *, generation: int | None = None, patience: float | None = None) -> None:
     """A path -> no object is there; that there was none is no error."""
-    with told(path, "deleted"), contextlib.suppress(NotFound):
+    with translate_errors(path, "deleted"), contextlib.suppress(NotFound):
         _blob(path).delete(if_generation_match=generation, **_patiently(patience))
 
 
@@ -306,7 +306,7 @@ def move_all(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def _copy(source: str, destination: str) -> None:
-    with told(source, f"copied to {destination}"):
+    with translate_errors(source, f"copied to {destination}"):
         blob = _blob(source)
         blob.bucket.copy_blob(blob, blob.bucket, _parts(destination)[1], **_patiently(None))
 
@@ -350,7 +350,7 @@ def _listed(
     path: str, *, delimiter: str | None, patience: float | None = None, most: int | None = None
 ) -> tuple[list[tuple[str, int]], list[str]]:
     bucket, prefix = _parts(path)
-    with told(path, "listed"):
+    with translate_errors(path, "listed"):
         found = _client().list_blobs(
             bucket,
             prefix=prefix,

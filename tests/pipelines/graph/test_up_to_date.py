@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from textmint.pipelines.cli.run import published_entry, versions
 from textmint.pipelines.graph import up_to_date
-from textmint.pipelines.graph.previous_run import Earlier, look
+from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output
 from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, key_of
 from textmint.pipelines.options.parse import Config, parse
 from textmint.transforms.core.elements import PaidReply
@@ -59,8 +59,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return config_of(folder / "out", f"--tasks={folder / 'tasks.txt'}")
 
 
-def key(config: Config, earlier: Earlier | None = None, versions: Mapping[str, str] = VERSIONS) -> str:
-    return key_of(config, earlier or Earlier(), versions)
+def key(config: Config, previous: PreviousRun | None = None, versions: Mapping[str, str] = VERSIONS) -> str:
+    return key_of(config, previous or PreviousRun(), versions)
 
 
 # --- what is in the key
@@ -133,14 +133,22 @@ def test_the_content_of_task_files_is_in_it(tmp_path: Path) -> None:
 
 def test_what_other_labels_hold_is_in_it(config: Config) -> None:
     one, two = ("/d/tasks/refresh=one/part-1.parquet", "one"), ("/d/examples/refresh=two/part-2.parquet", "two")
-    several = [Earlier(), Earlier(tasks=(one,)), Earlier(examples=(two,)), Earlier(tasks=(one,), examples=(two,))]
-    several += [Earlier(tasks=((one[0], "uno"),)), Earlier(tasks=(("/d/tasks/refresh=one/part-2.parquet", "one"),))]
-    assert len({key(config, earlier) for earlier in several}) == len(several)
+    several = [
+        PreviousRun(),
+        PreviousRun(tasks=(one,)),
+        PreviousRun(examples=(two,)),
+        PreviousRun(tasks=(one,), examples=(two,)),
+    ]
+    several += [
+        PreviousRun(tasks=((one[0], "uno"),)),
+        PreviousRun(tasks=(("/d/tasks/refresh=one/part-2.parquet", "one"),)),
+    ]
+    assert len({key(config, previous) for previous in several}) == len(several)
     own = ("/d/tasks/refresh=base/part-1.parquet", "base", "3")  # which come out again
-    assert key(config, Earlier(tasks=(one, own))) == key(config, Earlier(tasks=(one,)))
-    moved = Earlier(tasks=(("gs://elsewhere/tasks/refresh=one/part-1.parquet", "one"),))
-    assert key(config, moved) == key(config, Earlier(tasks=(one,)))  # names hold a digest of the content
-    assert key(config, Earlier(ledger_replies=7, published_examples=9, was_mended=True)) == key(config)
+    assert key(config, PreviousRun(tasks=(one, own))) == key(config, PreviousRun(tasks=(one,)))
+    moved = PreviousRun(tasks=(("gs://elsewhere/tasks/refresh=one/part-1.parquet", "one"),))
+    assert key(config, moved) == key(config, PreviousRun(tasks=(one,)))  # names hold a digest of the content
+    assert key(config, PreviousRun(ledger_replies=7, published_examples=9, was_mended=True)) == key(config)
 
 
 def test_our_code_is_in_it(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,8 +205,8 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 def nothing_to_do(folder: Path | str, *flags: str) -> bool:
     """What the run would decide, without the run."""
     config = config_of(folder, *FLAGS, *flags)
-    earlier = look(config)
-    return is_up_to_date(config, earlier, key_of(config, earlier, versions()), published_entry(config))
+    previous = inspect_output(config)
+    return is_up_to_date(config, previous, key_of(config, previous, versions()), published_entry(config))
 
 
 def data_files(folder: Path, kind: str = "examples") -> list[Path]:
@@ -307,14 +315,14 @@ def test_replies_that_are_missing_stop_the_run_until_it_may_pay_again(loss: str,
         with pytest.raises(
             RunFailed, match=r"replies that were paid for are missing in .*ledger \(refresh=base: "
         ) as said:
-            look(config_of(folder, *FLAGS))
+            inspect_output(config_of(folder, *FLAGS))
         assert "--rebuy" in str(said.value)
         assert "a bit" in loss or f"{paid} replies" in str(said.value)
         with pytest.raises(RunFailed, match="--rebuy"):  # another label may need them too
-            look(config_of(folder, *FLAGS, "--refresh=other"))
+            inspect_output(config_of(folder, *FLAGS, "--refresh=other"))
     assert tree_of(folder) == before
     assert not nothing_to_do(folder, "--rebuy")
-    look(config_of(folder, *FLAGS))  # the loss is known now
+    inspect_output(config_of(folder, *FLAGS))  # the loss is known now
 
 
 @pytest.mark.parametrize(
@@ -340,7 +348,7 @@ def test_an_entry_of_the_manifest_that_is_not_what_its_run_wrote_stops_the_run(f
     assert "manifest.json: its entry of refresh=base is damaged, or was edited; " in done.err
     assert 'if it is right as it is, delete its "digest"' in done.err
     told(folder, lambda entry: entry)
-    look(config_of(folder, *FLAGS, "--refresh=other"))
+    inspect_output(config_of(folder, *FLAGS, "--refresh=other"))
 
 
 @pytest.mark.parametrize(
@@ -354,7 +362,7 @@ def test_an_entry_of_the_manifest_that_is_not_what_its_run_wrote_stops_the_run(f
 def test_what_another_label_lacks_is_told(gone: str, said: str, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = folder / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    look(config_of(folder, *FLAGS, "--refresh=other"))
+    inspect_output(config_of(folder, *FLAGS, "--refresh=other"))
     (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert said in told
 
@@ -451,8 +459,8 @@ def test_what_users_do_with_a_ledger_is_no_loss(change: str, folder: Path) -> No
     before = len({row["request_id"] for row in rows_of_ledger(folder / "ledger")})
     HARMLESS[change](folder)
     for label in ("base", "other"):
-        earlier = look(config_of(folder, *FLAGS, f"--refresh={label}"))
-        assert earlier.ledger_replies >= before
+        previous = inspect_output(config_of(folder, *FLAGS, f"--refresh={label}"))
+        assert previous.ledger_replies >= before
 
 
 def test_compacting_does_not_hide_a_loss(folder: Path) -> None:
@@ -462,7 +470,7 @@ def test_compacting_does_not_hide_a_loss(folder: Path) -> None:
         add_file(folder / "ledger", part)
     assert run_main("ledger", f"--output={folder}", "--compact").code == 0
     with pytest.raises(RunFailed, match=r"^\d+ replies that were paid for are missing"):
-        look(config_of(folder, *FLAGS))
+        inspect_output(config_of(folder, *FLAGS))
 
 
 @pytest.mark.parametrize("entry", ["x", 3, [], None, ["key"]])

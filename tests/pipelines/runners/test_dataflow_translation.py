@@ -21,7 +21,7 @@ from apache_beam.runners.dataflow.internal import apiclient
 from google.protobuf.wrappers_pb2 import BytesValue
 from textmint.pipelines.cli.run import target_of
 from textmint.pipelines.generate import build
-from textmint.pipelines.graph.previous_run import NOTHING, Earlier, with_listings
+from textmint.pipelines.graph.previous_run import NOTHING, PreviousRun, with_listings
 from textmint.pipelines.options.parse import parse
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.storage.files import FoundFile
@@ -142,7 +142,7 @@ def own(tmp_path: Path, store: dict[str, bytes]) -> dict[str, str]:
     return {"tasks": "mem://bucket/in/tasks.txt", "texts": "mem://bucket/in/texts.txt", "ideas": str(template)}
 
 
-def left(ledger: int, published: int) -> Earlier:
+def left(ledger: int, published: int) -> PreviousRun:
     """What earlier runs left, so many files of it."""
     examples, tasks = (
         tuple(
@@ -152,7 +152,7 @@ def left(ledger: int, published: int) -> Earlier:
         for kind in ("examples", "tasks")
     )
     found = (FoundFile(f"{OUTPUT}/ledger/replies-{stable_hash(n)[:20]}.parquet", 50_000 + n) for n in range(ledger))
-    return Earlier(
+    return PreviousRun(
         ledger=tuple(found),
         ledger_replies=200 * ledger,
         tasks=tasks,
@@ -197,11 +197,11 @@ class Translated:
         return f"{name}({inner})" if inner else name
 
 
-def translate(flags: list[str], earlier: Earlier) -> Translated:
+def translate(flags: list[str], previous: PreviousRun) -> Translated:
     config, options = parse([*DATAFLOW, f"--output={OUTPUT}", *flags])
     pipeline = beam.Pipeline(options=options)
     target = target_of(config)
-    build(pipeline, config, target, with_listings(earlier, target.staging))
+    build(pipeline, config, target, with_listings(previous, target.staging))
     return Translated(pipeline.run().job, options, target)
 
 
@@ -437,7 +437,7 @@ def test_all_that_is_pickled_is_read_with_the_wheel_alone(
     assert {
         "textmint.transforms.llm.openai",
         "textmint.transforms.llm_call",
-        "textmint.pipelines.graph.wanted",
+        "textmint.pipelines.graph.passes_checks",
     } <= ours.keys()
     assert all(Path(place).is_relative_to(installed_wheel) for place in ours.values())
     assert "tests" not in modules

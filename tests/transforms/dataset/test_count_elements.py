@@ -17,7 +17,7 @@ from textmint.pipelines.options.parse import parse
 from textmint.transforms.dataset.accounting import STEPS
 from textmint.transforms.dataset.count_elements import CountElements
 from textmint.transforms.dataset.schema import KINDS
-from textmint.transforms.ledger.files import fold_journals
+from textmint.transforms.ledger.files import merge_journals
 from textmint.transforms.llm.engine import close_engines
 
 from tests.support.helpers import (
@@ -156,5 +156,5 @@ ASKS = {
 
 def ledger_of(folder: Path) -> list[dict[str, Any]]:
     close_engines()  # with them their journals
-    fold_journals(str(folder / "ledger"))
+    merge_journals(str(folder / "ledger"))
     return [row for path in (folder / "ledger").glob("*.parquet") for row in pq.read_table(path).to_pylist()]

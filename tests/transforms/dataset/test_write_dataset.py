@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Example, Reject, Task, Verdict
 from textmint.transforms.dataset import write_dataset
-from textmint.transforms.dataset.dataset_card import DIGEST
+from textmint.transforms.dataset.card import DIGEST
 from textmint.transforms.dataset.published_files import open_published
 from textmint.transforms.dataset.schema import EVERY_RUN, Row, schema_of, to_parquet
 from textmint.transforms.dataset.triplets import to_triplet
@@ -37,8 +37,8 @@ from textmint.transforms.dataset.write_dataset import (
     WriteDataset,
     _no_examples,
     _remedy,
+    apply_verdicts,
     finish_publishing,
-    judge,
     publish,
     published_examples,
     published_files,
@@ -364,7 +364,7 @@ JUDGED = st.lists(
 def test_the_smallest_of_several_verdicts_speaks_in_any_order(verdicts: list[Verdict], chance: Any) -> None:
     elements = [*OLD.examples[:6], *verdicts]
     chance.shuffle(elements)
-    kept, refused = judge(elements)
+    kept, refused = apply_verdicts(elements)
     assert sorted([row.id for row in (*kept, *refused)]) == sorted(row.id for row in OLD.examples[:6])  # type: ignore[union-attr]
     assert [row.id for row in kept] == sorted(row.id for row in kept)  # type: ignore[union-attr]
     assert [row.id for row in refused] == sorted(row.id for row in refused)
@@ -376,7 +376,7 @@ def test_the_smallest_of_several_verdicts_speaks_in_any_order(verdicts: list[Ver
 
 def test_a_verdict_is_on_examples_only() -> None:
     reject = dataclasses.replace(OLD.rejects[0], id=OLD.examples[0].id)
-    kept, refused = judge([verdict(OLD.examples[0]), reject, OLD.tasks[0]])
+    kept, refused = apply_verdicts([verdict(OLD.examples[0]), reject, OLD.tasks[0]])
     assert sorted(map(repr, kept)) == sorted(map(repr, [reject, OLD.tasks[0]]))
     assert refused == []
 

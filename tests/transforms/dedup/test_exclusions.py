@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.dedup.exclusions import ExclusionFileError, read_exclusions
 from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
-from textmint.transforms.dedup.near_duplicates import Text, Twin
+from textmint.transforms.dedup.minhash import NearDuplicate, Text
 from textmint.transforms.dedup.read_exclusions import ReadExclusions
 
 
@@ -134,9 +134,9 @@ def test_files_stand_beside_a_run(tmp_path: Path) -> None:
         texts = pipeline | beam.Create([Text(id=id_, text=text) for id_, text in own.items()])
         found = (texts, pipeline | ReadExclusions(f"{tmp_path}/*")) | beam.Flatten() | FindNearDuplicates()
         expected = [
-            ("a", Twin(id="line 2", source=one, similarity=1.0)),
-            ("b", Twin(id="line 1, sentence2", source=two, similarity=1.0)),
-            ("c", Twin(id="line 3", source=one, similarity=28 / 29)),
-            ("e", Twin(id="line 3", source=one, similarity=28 / 30)),
+            ("a", NearDuplicate(id="line 2", source=one, similarity=1.0)),
+            ("b", NearDuplicate(id="line 1, sentence2", source=two, similarity=1.0)),
+            ("c", NearDuplicate(id="line 3", source=one, similarity=28 / 29)),
+            ("e", NearDuplicate(id="line 3", source=one, similarity=28 / 30)),
         ]
         assert_that(found, equal_to(expected))

@@ -14,7 +14,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
-from textmint.transforms.dedup.near_duplicates import Text, Twin, jaccard, normal_form, shingles_of, similarity
+from textmint.transforms.dedup.minhash import NearDuplicate, Text, jaccard, normal_form, shingles_of, similarity
 
 from benchmarks.near_duplicates import changed, planted, words_of
 from tests.support.helpers import Ran, run_step, shuffled
@@ -36,7 +36,7 @@ def find(texts: Iterable[Text], threshold: float = 0.8) -> Ran:
     return run_step(FindNearDuplicates(threshold), texts, Text)
 
 
-def verdicts(texts: Iterable[Text], threshold: float = 0.8) -> dict[str, Twin]:
+def verdicts(texts: Iterable[Text], threshold: float = 0.8) -> dict[str, NearDuplicate]:
     ran = find(texts, threshold)
     found = dict(ran.elements)
     assert len(found) == len(ran.elements)  # once each
@@ -61,14 +61,18 @@ def test_near_copies_of_the_smallest_id_go() -> None:
     texts = [own("b", " ".join(BASE)), own("c", like(1)), own("a", like(2)), own("d", " ".join(words_of(2)))]
     found = verdicts(texts)
     assert set(found) == {"b", "c"}
-    assert found["b"] == Twin(id="a", source="", similarity=similarity(normal_form(like(2)), " ".join(BASE)))
+    assert found["b"] == NearDuplicate(id="a", source="", similarity=similarity(normal_form(like(2)), " ".join(BASE)))
     assert found["c"].id == "a"
 
 
 def test_exact_copies_go_however_short() -> None:
     texts = [own("3", "Yes!"), own("1", "yes"), own("2", " YES "), own("4", "no"), own("6", ""), own("5", " ")]
     one = {"source": "", "similarity": 1.0}
-    assert verdicts(texts) == {"2": Twin(id="1", **one), "3": Twin(id="1", **one), "6": Twin(id="5", **one)}  # type: ignore[arg-type]
+    assert verdicts(texts) == {
+        "2": NearDuplicate(id="1", **one),
+        "3": NearDuplicate(id="1", **one),
+        "6": NearDuplicate(id="5", **one),
+    }  # type: ignore[arg-type]
 
 
 def test_those_from_elsewhere_win_and_are_never_dropped() -> None:
@@ -81,19 +85,19 @@ def test_those_from_elsewhere_win_and_are_never_dropped() -> None:
         Text(id="9", text="short", source="refresh 1"),
     ]
     assert verdicts(texts) == {
-        "0": Twin(id="line 3", source="bench.txt", similarity=similarity(like(1), " ".join(BASE))),
-        "1": Twin(id="9", source="refresh 1", similarity=1.0),
+        "0": NearDuplicate(id="line 3", source="bench.txt", similarity=similarity(like(1), " ".join(BASE))),
+        "1": NearDuplicate(id="9", source="refresh 1", similarity=1.0),
     }
 
 
 def test_copies_of_a_text_that_is_like_one_from_elsewhere_are_like_it_too() -> None:
     elsewhere = Text(id="line 1", text=" ".join(BASE), source="bench.txt")
-    twin = Twin(id="line 1", source="bench.txt", similarity=similarity(like(1), " ".join(BASE)))
+    twin = NearDuplicate(id="line 1", source="bench.txt", similarity=similarity(like(1), " ".join(BASE)))
     texts = [own("a", like(1)), own("b", like(1).upper()), own("c", like(1))]
     assert verdicts([*texts, elsewhere]) == {"a": twin, "b": twin, "c": twin}
-    of_run = Twin(id="a", source="", similarity=1.0)
+    of_run = NearDuplicate(id="a", source="", similarity=1.0)
     assert verdicts(texts) == {"b": of_run, "c": of_run}
-    twin_of_run = {"a": Twin(id="0", source="", similarity=twin.similarity), "b": of_run, "c": of_run}
+    twin_of_run = {"a": NearDuplicate(id="0", source="", similarity=twin.similarity), "b": of_run, "c": of_run}
     assert verdicts([*texts, own("0", " ".join(BASE))]) == twin_of_run
 
 
@@ -133,7 +137,7 @@ def test_a_chain_is_cut_at_its_first_link() -> None:
 def test_scripts_without_spaces() -> None:
     text = "今天天气很好我们一起去公园散步然后吃了一顿很好的午饭回家睡觉"
     found = verdicts([own("a", text), own("b", text + "了\u3002"), own("c", text[::-1])])
-    assert found == {"b": Twin(id="a", source="", similarity=26 / 27)}  # 30 characters, and one more
+    assert found == {"b": NearDuplicate(id="a", source="", similarity=26 / 27)}  # 30 characters, and one more
 
 
 def test_nothing_in_nothing_out() -> None:
@@ -226,7 +230,7 @@ CROWD = [
 ]
 
 
-def in_order(elements: Iterable[tuple[str, Twin]]) -> list[tuple[str, Twin]]:
+def in_order(elements: Iterable[tuple[str, NearDuplicate]]) -> list[tuple[str, NearDuplicate]]:
     return sorted(elements, key=repr)
 
 

@@ -8,7 +8,7 @@ import pytest
 from textmint.transforms.core.elements import REASONS, Choice, Example, FinishReason, Prompt, Reject, Usage
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.prompt_template import VERIFY_VARIABLES, PromptTemplate
-from textmint.transforms.labels.verify_labels import VerifyLabels, choice_of, choice_prompt, is_choice, judge
+from textmint.transforms.labels.verify_labels import VerifyLabels, choice_of, choice_prompt, is_choice, verify_choice
 from textmint.transforms.ledger.join_ledger import JoinLedger
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.llm_call import request_for
@@ -135,14 +135,14 @@ def test_labels_that_are_places_are_told_apart_by_their_text() -> None:
         for replica in range(8):  # both orders
             example = make_example("Grade", replica, label=label, misleading_label=misleading)
             prompt = choice_prompt(choice_of(example), TEMPLATE)
-            assert judge(make_reply(prompt, json.dumps({"label": label}))) == example
-            assert isinstance(judge(make_reply(prompt, json.dumps({"label": misleading}))), Reject)
+            assert verify_choice(make_reply(prompt, json.dumps({"label": label}))) == example
+            assert isinstance(verify_choice(make_reply(prompt, json.dumps({"label": misleading}))), Reject)
 
 
 def test_long_and_hostile_labels_stay_one_line_of_detail() -> None:
     example = make_example(label="x\n" * 500, misleading_label="\u202e" * 500)
     prompt = choice_prompt(choice_of(example), TEMPLATE)
-    reject = judge(make_reply(prompt, json.dumps({"label": "\u202e" * 500})))
+    reject = verify_choice(make_reply(prompt, json.dumps({"label": "\u202e" * 500})))
     assert isinstance(reject, Reject)
     assert reject.reason == "label_disputed"
     assert reject.detail.isprintable() and len(reject.detail) < 1_000
@@ -150,4 +150,4 @@ def test_long_and_hostile_labels_stay_one_line_of_detail() -> None:
 
 def test_a_reply_to_another_question_is_an_error() -> None:
     with pytest.raises(TypeError, match="Draft"):
-        judge(make_reply(make_prompt(), '{"label": "right"}'))
+        verify_choice(make_reply(make_prompt(), '{"label": "right"}'))

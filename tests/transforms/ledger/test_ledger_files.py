@@ -27,7 +27,7 @@ from textmint.transforms.ledger.files import (
     contents,
     files_set_aside,
     first_of_each,
-    fold_journals,
+    merge_journals,
     paid_in_journals,
     set_aside,
 )
@@ -251,20 +251,20 @@ def test_journals_become_a_file(tmp_path: Path) -> None:
     add_journal(tmp_path, numbered(3), "a-1-0")
     add_journal(tmp_path, numbered(4, 3), "b-2-0")
     add_journal(tmp_path, [], "c-3-0")
-    assert fold_journals(str(tmp_path)) == Folded(journals=3, replies=7)
+    assert merge_journals(str(tmp_path)) == Folded(journals=3, replies=7)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(numbered(7))
     (name,) = tree(tmp_path)
     assert name.startswith("replies-")
     assert not (tmp_path / "_journal").exists()
-    assert fold_journals(str(tmp_path)) == Folded()
+    assert merge_journals(str(tmp_path)) == Folded()
     assert tree(tmp_path) == [name]
 
 
 def test_there_may_be_nothing_to_fold(tmp_path: Path) -> None:
-    assert fold_journals(str(tmp_path / "none")) == Folded()
+    assert merge_journals(str(tmp_path / "none")) == Folded()
     assert not (tmp_path / "none").exists()
     add_journal(tmp_path, [])
-    assert fold_journals(str(tmp_path)) == Folded(journals=1)
+    assert merge_journals(str(tmp_path)) == Folded(journals=1)
     assert tree(tmp_path) == []
 
 
@@ -283,22 +283,22 @@ def test_the_journal_of_a_process_that_lives_is_left_alone(tmp_path: Path) -> No
     add_journal(tmp_path, numbered(2, 100), "dead-1-0")
     with child(hold_journal, str(tmp_path), 3) as process:
         name = f"live-{process.told()}-0.jsonl"
-        assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=2, busy=(name,))
-        assert fold_journals(str(tmp_path)) == Folded(busy=(name,))
+        assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=2, busy=(name,))
+        assert merge_journals(str(tmp_path)) == Folded(busy=(name,))
         process.pipe.send("go on")
         assert process.told() == "appended"  # to the same file
         process.kill()
-    assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=4)
+    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=4)
     assert in_order(rows_of_ledger(tmp_path)) == in_order([*numbered(4), *numbered(2, 100)])
 
 
 def test_a_journal_of_this_process_is_left_alone_too(tmp_path: Path) -> None:
     writer = open_writer(Ledger(folder=str(tmp_path), refresh="base", run_id="me"))
     writer.append(paid(1))
-    assert len(fold_journals(str(tmp_path)).busy) == 1
+    assert len(merge_journals(str(tmp_path)).busy) == 1
     writer.append(paid(2))
     writer.close()
-    assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=2)
+    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=2)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(rows(1, 2))
 
 
@@ -312,7 +312,7 @@ def test_who_comes_second_finds_nothing_to_do(tmp_path: Path, monkeypatch: pytes
         real(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    assert fold_journals(str(tmp_path)) == Folded()
+    assert merge_journals(str(tmp_path)) == Folded()
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1_000, 1 << 20])
@@ -321,7 +321,7 @@ def test_lines_may_straddle_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ledger_files, "_BLOCK_BYTES", block)
     written = [paid(n, text=text) for n, text in enumerate(["", "ü" * 300, "😀\n" * 50, "x", "y" * 2_000])]
     add_journal(tmp_path, written, end=end)
-    assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=5, damaged=1 if end else 0)
+    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=5, damaged=1 if end else 0)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(written)
 
 
@@ -330,7 +330,7 @@ def test_many_replies_become_several_files(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ledger_files, "_FILE_BYTES", 10_000)
     for number in range(3):
         add_journal(tmp_path, numbered(60, 60 * number), f"run-{number}-0")
-    assert fold_journals(str(tmp_path)) == Folded(journals=3, replies=180)
+    assert merge_journals(str(tmp_path)) == Folded(journals=3, replies=180)
     assert 3 < len(tree(tmp_path)) < 30
     assert in_order(rows_of_ledger(tmp_path)) == in_order(numbered(180))  # each once
 
@@ -338,7 +338,7 @@ def test_many_replies_become_several_files(tmp_path: Path, monkeypatch: pytest.M
 def test_half_a_line_at_the_end_is_counted_and_gone(tmp_path: Path) -> None:
     """Nobody can use it."""
     add_journal(tmp_path, rows(1), end=journal_line(paid(2))[:-9])
-    assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=1, damaged=1)
+    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=1, damaged=1)
     assert rows_of_ledger(tmp_path) == rows(1)
     assert len(tree(tmp_path)) == 1
 
@@ -348,31 +348,31 @@ def test_lines_that_another_version_wrote_are_kept(tmp_path: Path) -> None:
     other = b'{"request_id":"r","text":"of a version to come"}\n'
     content = add_journal(tmp_path, rows(1, 2), "run-1-0", end=other * 3).read_bytes()
     add_journal(tmp_path, rows(3), "run-2-0")
-    assert fold_journals(str(tmp_path)) == Folded(journals=2, replies=3, damaged=3)
+    assert merge_journals(str(tmp_path)) == Folded(journals=2, replies=3, damaged=3)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(rows(1, 2, 3))
     assert (tmp_path / "_set_aside" / "run-1-0.jsonl").read_bytes() == content
     assert files_set_aside(str(tmp_path)) == {
         "run-1-0.jsonl": "3 of its lines cannot be read; the others are in the ledger"
     }
     assert not (tmp_path / "_journal").exists()
-    assert fold_journals(str(tmp_path)) == Folded()
+    assert merge_journals(str(tmp_path)) == Folded()
 
 
 def test_a_journal_with_lines_that_cannot_be_read_stays_until_it_is_to_be_mended(tmp_path: Path) -> None:
     changed = journal_line(paid(2)).replace(b"reply 2", b"reply 3")
     add_journal(tmp_path, rows(1), "run-1-0", end=changed)
     add_journal(tmp_path, rows(4), "run-2-0")
-    assert fold_journals(str(tmp_path), mend=False) == Folded(journals=1, replies=1, left={"run-1-0.jsonl": 1})
+    assert merge_journals(str(tmp_path), mend=False) == Folded(journals=1, replies=1, left={"run-1-0.jsonl": 1})
     assert rows_of_ledger(tmp_path) == rows(4)
     assert paid_in_journals(str(tmp_path)) == {("base", "example"): 1}
-    assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=1, damaged=1)
+    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=1, damaged=1)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(rows(1, 4))
 
 
 def test_one_bad_byte_does_not_spoil_the_file(tmp_path: Path) -> None:
     good = b"".join(map(journal_line, numbered(20)))
     add_journal(tmp_path, [], end=good + journal_line(paid(99, text="QQ")).replace(b"QQ", b"\xff\xff") + good)
-    assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=40, damaged=1)
+    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=40, damaged=1)
     assert check_files(str(tmp_path)).set_aside == {}
     assert len(rows_of_ledger(tmp_path)) == 40
 
@@ -402,10 +402,10 @@ def test_who_is_killed_between_writing_and_taking_away_leaves_harmless_duplicate
     with monkeypatch.context() as patch:
         patch.setattr(files, "delete_files", once)
         with pytest.raises(Killed):
-            fold_journals(str(tmp_path))
+            merge_journals(str(tmp_path))
     assert open_under(tmp_path) == []
     assert len(rows_of_ledger(tmp_path)) == 6
-    assert fold_journals(str(tmp_path)) == Folded(journals=2, replies=4)
+    assert merge_journals(str(tmp_path)) == Folded(journals=2, replies=4)
     found = rows_of_ledger(tmp_path)
     assert len(found) == 10
     assert in_order({row["request_id"]: row for row in found}.values()) == in_order(numbered(6))
@@ -421,8 +421,8 @@ def test_who_is_killed_again_and_again_writes_the_same_file_again(
         with monkeypatch.context() as patch:
             patch.setattr(files, "delete_files", killed)
             with pytest.raises(Killed):
-                fold_journals(str(tmp_path))
-    assert fold_journals(str(tmp_path)) == Folded(journals=1, replies=5)
+                merge_journals(str(tmp_path))
+    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=5)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(numbered(5))
 
 
@@ -439,9 +439,9 @@ def test_a_file_that_cannot_be_written_leaves_the_journals(
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_file", fail)
         with pytest.raises(type(fault)):
-            fold_journals(str(tmp_path))
+            merge_journals(str(tmp_path))
     assert tree(tmp_path) == ["_journal/run-0-0.jsonl", "_journal/run-1-0.jsonl"]
-    assert fold_journals(str(tmp_path)) == Folded(journals=2, replies=2)  # they are not locked any more
+    assert merge_journals(str(tmp_path)) == Folded(journals=2, replies=2)  # they are not locked any more
 
 
 @pytest.mark.parametrize("bad", [0, 1])
@@ -460,9 +460,9 @@ def test_a_journal_that_cannot_be_read_keeps_no_lock(tmp_path: Path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(ledger_files, "_tables_of", fail)
         with pytest.raises(OSError, match="Input/output"):
-            fold_journals(str(tmp_path))
+            merge_journals(str(tmp_path))
     assert open_under(tmp_path) == []
-    assert fold_journals(str(tmp_path)) == Folded(journals=2, replies=2)
+    assert merge_journals(str(tmp_path)) == Folded(journals=2, replies=2)
 
 
 def test_a_journal_that_cannot_be_taken_away_closes_each_descriptor_once(
@@ -485,7 +485,7 @@ def test_a_journal_that_cannot_be_taken_away_closes_each_descriptor_once(
         patch.setattr(files, "delete_files", once)
         patch.setattr(os, "close", lambda fd: (closed.append(fd), real_close(fd))[1])
         with pytest.raises(PermissionError):
-            fold_journals(str(tmp_path))
+            merge_journals(str(tmp_path))
     held = [fd for fd in closed if closed.count(fd) > 1]
     assert held == [], "no descriptor is opened between these, so none may be closed twice"
 
@@ -743,7 +743,7 @@ def test_a_file_that_goes_away_is_not_counted(folder: str, monkeypatch: pytest.M
 
 def test_columns_of_the_folder_are_those_of_the_schema(tmp_path: Path) -> None:
     add_journal(tmp_path, rows(1))
-    fold_journals(str(tmp_path))
+    merge_journals(str(tmp_path))
     (name,) = tree(tmp_path)
     assert pq.read_schema(tmp_path / name).equals(SCHEMA, check_metadata=False)
     assert all(not field.nullable for field in pq.read_schema(tmp_path / name))

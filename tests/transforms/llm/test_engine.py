@@ -25,7 +25,7 @@ from textmint.transforms.llm import limiter as limiter_module
 from textmint.transforms.llm.base import (
     Answer,
     Backend,
-    Doomed,
+    FatalError,
     Refused,
     Request,
     RequestError,
@@ -242,16 +242,16 @@ def test_a_probe_that_waits_for_its_retry_is_not_overtaken() -> None:
     assert run.seen.calls[1][1] - run.seen.calls[0][1] >= 0.1
 
 
-def all_doomed(found: Mapping[str, Done[str]]) -> Doomed:
+def all_doomed(found: Mapping[str, Done[str]]) -> FatalError:
     errors = {id(done.error): done.error for done in found.values()}
     assert all(done.answer is None for done in found.values())
     (error,) = errors.values()
-    assert isinstance(error, Doomed)
+    assert isinstance(error, FatalError)
     return error
 
 
 def test_a_doomed_probe_ends_all_after_one_request() -> None:
-    with running(lambda request, visit: Doomed("no such key", "set the key"), max_concurrency=8) as run:
+    with running(lambda request, visit: FatalError("no such key", "set the key"), max_concurrency=8) as run:
         error = all_doomed(run.ask(texts(30)).take(30))
         assert run.engine.is_doomed
         later = run.ask(["later"]).take(1)
@@ -262,7 +262,7 @@ def test_a_doomed_probe_ends_all_after_one_request() -> None:
 
 def test_a_back_end_that_cannot_open_is_doomed_without_a_request() -> None:
     with running() as run:
-        run.seen.open_fault = Doomed("no key", "set it")
+        run.seen.open_fault = FatalError("no key", "set it")
         assert all_doomed(run.ask(texts(5)).take(5)).detail == "no key"
     assert (run.seen.visits.total(), run.seen.opened) == (0, 1)
 
@@ -294,7 +294,7 @@ def test_what_dooms_a_probe_is_a_passing_fault_later() -> None:
 def test_three_prompts_refused_at_the_start_doom() -> None:
     with running(lambda request, visit: Refused("400: no such parameter")) as run:
         found = run.ask(texts(20)).take(20)
-    assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Refused, Refused, Doomed, Doomed]
+    assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Refused, Refused, FatalError, FatalError]
     assert found["prompt 2"].error.detail == "400: no such parameter"  # type: ignore[union-attr]
     assert run.seen.visits.total() == 3
 
@@ -317,7 +317,7 @@ def test_a_probe_that_fails_for_good_says_how_often_and_why() -> None:
     assert "3 times" in error.detail and "500: oh" in error.detail
     with running(lambda request, visit: Transient("500: oh"), max_attempts=1) as run:
         found = run.ask(texts(4)).take(4)
-    assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Transient, Transient, Doomed, Doomed]
+    assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Transient, Transient, FatalError, FatalError]
 
 
 @pytest.mark.parametrize("bad", [{"prompt 0"}, {"prompt 0", "prompt 1"}])
@@ -326,7 +326,7 @@ def test_a_probe_that_fails_for_good_says_how_often_and_why() -> None:
     [
         Transient("answered without a choice"),
         Refused("400"),
-        Doomed("403: nobody knows why", "check the key", may_be_prompt=True),
+        FatalError("403: nobody knows why", "check the key", may_be_prompt=True),
     ],
 )
 @pytest.mark.parametrize("max_attempts", [1, 2, 5])
@@ -340,7 +340,7 @@ def test_another_prompt_becomes_the_probe_where_the_first_is_never_answered(
         assert not run.engine.is_doomed
     assert {token for token, done in found.items() if done.answer is None} == bad
     for token in bad:
-        assert not isinstance(found[token].error, Doomed), "the run would end"
+        assert not isinstance(found[token].error, FatalError), "the run would end"
         assert run.seen.visits[token] == (max_attempts if isinstance(fault, Transient) else 1)
     in_order = [text for text, _ in run.seen.calls[: len(bad) + 1]]
     assert in_order == [f"prompt {number}" for number in range(len(bad) + 1)]
@@ -349,15 +349,15 @@ def test_another_prompt_becomes_the_probe_where_the_first_is_never_answered(
 # --- what may be said of a key and be meant of a prompt
 
 
-FORBIDDEN: Final = Doomed("403: no", "check the key", may_be_prompt=True)
+FORBIDDEN: Final = FatalError("403: no", "check the key", may_be_prompt=True)
 
 
 def test_three_prompts_forbidden_at_the_start_blame_the_key() -> None:
     with running(lambda request, visit: FORBIDDEN) as run:
         found = run.ask(texts(9)).take(9)
-    assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Refused, Refused, Doomed, Doomed]
+    assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Refused, Refused, FatalError, FatalError]
     error = found["prompt 2"].error
-    assert isinstance(error, Doomed) and (error.detail, error.remedy) == ("403: no", "check the key")
+    assert isinstance(error, FatalError) and (error.detail, error.remedy) == ("403: no", "check the key")
     with running(lambda request, visit: FORBIDDEN) as run:
         assert all_doomed(run.ask(texts(1)).take(1)).remedy == "check the key"
     assert run.seen.visits == {"prompt 0": 3}, "others might have come"
@@ -393,14 +393,14 @@ def test_many_forbidden_in_a_row_end_the_run_and_say_that_others_were_answered()
 
     with running(play, max_concurrency=1) as run:
         found = run.ask(texts(60)).take(60)
-    ended = [done.error for done in found.values() if isinstance(done.error, Doomed)]
+    ended = [done.error for done in found.values() if isinstance(done.error, FatalError)]
     assert ended and ended[0].remedy == "check the key"
     assert ended[0].detail.startswith("25 requests in a row were refused, after others were answered")
     assert run.seen.visits.total() == 35
     assert sum(done.answer is not None for done in found.values()) == 10
 
 
-DENIED: Final = Doomed("401: no", "check the key", may_pass=True)
+DENIED: Final = FatalError("401: no", "check the key", may_pass=True)
 
 
 def test_what_would_end_a_run_at_its_start_is_tried_again_where_others_were_answered() -> None:
@@ -426,7 +426,7 @@ def test_a_key_that_is_revoked_in_mid_run_ends_it(prompts: int, denials: int) ->
 
     with running(play, max_concurrency=1) as run:
         found = run.ask(texts(prompts)).take(prompts)
-    doom = next(done.error for done in found.values() if isinstance(done.error, Doomed))
+    doom = next(done.error for done in found.values() if isinstance(done.error, FatalError))
     assert doom.remedy == "check the key"
     assert doom.detail.startswith(f"{denials} requests in a row were refused, after others were answered")
     assert run.seen.visits.total() == 10 + denials
@@ -631,9 +631,9 @@ def test_when_more_than_half_of_the_last_200_fail_the_run_stops() -> None:
     errors = collections.Counter(type(done.error).__name__ for done in found.values())
     assert errors["NoneType"] == 100
     assert 100 <= errors["Refused"] <= 105  # and those in flight
-    assert errors["Doomed"] == 300 - errors["Refused"]
+    assert errors["FatalError"] == 300 - errors["Refused"]
     assert run.seen.visits.total() <= 205
-    doom = next(done.error for done in found.values() if isinstance(done.error, Doomed))
+    doom = next(done.error for done in found.values() if isinstance(done.error, FatalError))
     assert "more than half of the last 200" in doom.detail
     assert "no" in doom.detail
     assert doom.remedy
@@ -654,13 +654,13 @@ def test_a_doom_in_the_middle_keeps_what_is_paid_for() -> None:
 
     def play(request: Request, visit: int) -> Any:
         if request.text == "prompt 5":
-            return Doomed("quota is zero", "raise it")
+            return FatalError("quota is zero", "raise it")
         return 0.03 if request.text != "prompt 0" else None
 
     with running(play, wait=0.01, max_concurrency=8) as run:
         found = run.ask(texts(50)).take(50)
     assert sum(done.answer is not None for done in found.values()) == 8
-    assert sum(isinstance(done.error, Doomed) for done in found.values()) == 42
+    assert sum(isinstance(done.error, FatalError) for done in found.values()) == 42
     assert run.seen.visits.total() == 9
 
 
@@ -678,7 +678,7 @@ FAULTS: list[Callable[[], Any]] = [
     lambda: asyncio.CancelledError(),
     lambda: SystemExit(1),
     lambda: "hang",
-    lambda: Doomed("401", "set the key"),
+    lambda: FatalError("401", "set the key"),
 ]
 
 
@@ -707,7 +707,7 @@ def test_every_request_ends_exactly_once_whatever_happens(
         assert done.answer is None or done.answer.text == token
     assert run.seen.most <= most
     if doomed is not None and doomed < len(scripts) and run.seen.visits[f"prompt {doomed}"]:
-        assert isinstance(found[f"prompt {doomed}"].error, Doomed)
+        assert isinstance(found[f"prompt {doomed}"].error, FatalError)
 
 
 # --- what breaks on the engine's own thread
@@ -754,11 +754,11 @@ def test_an_engine_that_breaks_ends_all_with_the_reason(
         damage(run.engine, monkeypatch)
         run.ask(["new", "newer"])
         found = run.take(4)  # what was in flight and what came later
-        assert {type(done.error) for done in found.values()} == {Doomed}
+        assert {type(done.error) for done in found.values()} == {FatalError}
         (detail,) = {done.error.detail for done in found.values() if done.error}
         assert detail.startswith(f"the engine that sends requests broke: {reason}")
         assert run.engine.is_doomed
-        assert isinstance(run.ask(["late"]).take(1)["late"].error, Doomed)
+        assert isinstance(run.ask(["late"]).take(1)["late"].error, FatalError)
 
 
 def test_a_loop_that_somebody_stops_ends_all() -> None:
@@ -767,9 +767,9 @@ def test_a_loop_that_somebody_stops_ends_all() -> None:
         return "hang"
 
     with running(stop) as run:
-        assert isinstance(run.ask(["a"]).take(1)["a"].error, Doomed)
+        assert isinstance(run.ask(["a"]).take(1)["a"].error, FatalError)
         run.engine._thread.join(5)
-        assert isinstance(run.ask(["late"]).take(1)["late"].error, Doomed)
+        assert isinstance(run.ask(["late"]).take(1)["late"].error, FatalError)
     assert run.seen.closed == 1
 
 
@@ -786,11 +786,11 @@ def test_closing_ends_what_is_in_flight_and_what_waits() -> None:
             time.sleep(0.001)
         run.engine.close()
         found = run.take(19)
-        assert all(isinstance(done.error, Doomed) for done in found.values())
+        assert all(isinstance(done.error, FatalError) for done in found.values())
         assert run.seen.in_flight == 0
         assert run.seen.closed == 1
         run.engine.close()
-        assert isinstance(run.ask(["late"]).take(1)["late"].error, Doomed)
+        assert isinstance(run.ask(["late"]).take(1)["late"].error, FatalError)
     assert run.seen.visits.total() == 5
     assert set(threading.enumerate()) <= before
 
@@ -802,7 +802,7 @@ def test_closing_ends_what_waits_for_a_retry() -> None:
         while run.seen.visits["prompt 1"] < 1:
             time.sleep(0.001)
         run.engine.close()
-        assert isinstance(run.take(1)["prompt 1"].error, Doomed)
+        assert isinstance(run.take(1)["prompt 1"].error, FatalError)
 
 
 def test_closing_an_engine_that_never_did_anything() -> None:
@@ -867,9 +867,9 @@ def test_threads_that_ask_at_once_get_the_same_engine() -> None:
 def test_after_a_doom_there_is_a_new_engine_and_no_thread_is_left() -> None:
     before = threading.active_count()
     seen = _seen["after doom"]
-    seen.play = first_fails_with(Doomed("no key", "set it"))
+    seen.play = first_fails_with(FatalError("no key", "set it"))
     engine = engine_for(Scripted("after doom"), Settings())
-    assert isinstance(Running(engine, seen).ask(["a"]).take(1)["a"].error, Doomed)
+    assert isinstance(Running(engine, seen).ask(["a"]).take(1)["a"].error, FatalError)
     another = engine_for(Scripted("after doom"), Settings())
     assert another is not engine
     assert Running(another, seen).ask(["a"]).take(1)["a"].answer is not None
@@ -1029,7 +1029,7 @@ def test_usage_adds_up() -> None:
 
 def test_a_doomed_run_fails_with_the_remedy_in_one_line() -> None:
     with pytest.raises(RunFailed, match=r"^no key; set the key( \[while running|$)"):
-        asked(lambda r, visit: Doomed("no key", "set the key"), make_prompt())
+        asked(lambda r, visit: FatalError("no key", "set the key"), make_prompt())
 
 
 def test_throttled_time_is_counted_under_the_name_that_the_autoscaler_reads(monkeypatch: pytest.MonkeyPatch) -> None:

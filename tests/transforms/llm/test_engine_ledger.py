@@ -20,7 +20,7 @@ from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.ledger import writer as ledger_writer
 from textmint.transforms.ledger.table import read_journal
 from textmint.transforms.ledger.writer import Journal, Ledger
-from textmint.transforms.llm.base import Answer, Doomed, Request, Transient, fingerprint_of
+from textmint.transforms.llm.base import Answer, FatalError, Request, Transient, fingerprint_of
 from textmint.transforms.llm.engine import Done, Engine, Settings, close_engines, engine_for
 from textmint.transforms.llm.limiter import Limits
 from textmint.transforms.llm_call import LLMCall, request_for
@@ -182,9 +182,9 @@ def test_an_answer_that_is_none_is_a_failure_of_its_own_request(tmp_path: Path, 
 # --- a ledger that cannot be written
 
 
-def all_doomed(found: dict[str, Done[str]]) -> Doomed:
+def all_doomed(found: dict[str, Done[str]]) -> FatalError:
     (error,) = {id(done.error): done.error for done in found.values()}.values()
-    assert isinstance(error, Doomed)
+    assert isinstance(error, FatalError)
     return error
 
 
@@ -280,7 +280,7 @@ def test_a_store_that_fails_later_is_told_at_the_flush(
 
         monkeypatch.setattr(files, "write_file", fail)
         run.ask("b").take(1)
-        with pytest.raises(Doomed, match="RuntimeError: 503"):
+        with pytest.raises(FatalError, match="RuntimeError: 503"):
             run.engine.flush_ledger()
         assert all_doomed(run.ask("c").take(1))  # and is not paid for
         assert run.engine.is_doomed

@@ -20,7 +20,7 @@ from textmint.transforms.llm import gemini
 from textmint.transforms.llm.base import (
     Answer,
     Backend,
-    Doomed,
+    FatalError,
     Refused,
     Request,
     RequestError,
@@ -326,7 +326,7 @@ def test_no_key_is_doomed_with_a_remedy(server: LlmServer, monkeypatch: pytest.M
     monkeypatch.delenv("GEMINI_API_KEY")
     if value is not None:
         monkeypatch.setenv("GEMINI_API_KEY", value)
-    with pytest.raises(Doomed) as caught:
+    with pytest.raises(FatalError) as caught:
         ask(backend_of(server))
     assert "GEMINI_API_KEY" in caught.value.remedy
     assert not value or value not in caught.value.detail
@@ -337,7 +337,7 @@ def test_no_credentials_are_doomed_wherever_vertex_is(server: LlmServer, monkeyp
         raise google.auth.exceptions.DefaultCredentialsError("in /home/me/key.json: " + KEY)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(google.auth, "default", none)
-    with pytest.raises(Doomed) as caught:
+    with pytest.raises(FatalError) as caught:
         ask(backend_of(server, project="p"))
     assert "gcloud auth application-default login" in caught.value.remedy and KEY not in str(caught.value)
     assert caught.value.__context__ is None
@@ -355,7 +355,7 @@ def test_credentials_that_cannot_be_renewed(
 
     monkeypatch.setattr(google.auth, "default", lambda **_: (Expired(), None))  # type: ignore[no-untyped-call]
     error = refused(backend_of(server, project="p"))
-    assert isinstance(error, Transient if retryable else Doomed) and "invalid_grant" in error.detail
+    assert isinstance(error, Transient if retryable else FatalError) and "invalid_grant" in error.detail
 
 
 @pytest.mark.parametrize(
@@ -410,10 +410,10 @@ def test_the_fingerprint_holds_what_changes_answers() -> None:
     ("options", "kind", "word"),
     [
         ({"status_always": 400}, Refused, "INVALID_ARGUMENT"),
-        ({"status_always": 401}, Doomed, "UNAUTHENTICATED"),
-        ({"status_always": 402}, Doomed, "402"),
-        ({"status_always": 403}, Doomed, "PERMISSION_DENIED"),
-        ({"status_always": 404}, Doomed, "NOT_FOUND"),
+        ({"status_always": 401}, FatalError, "UNAUTHENTICATED"),
+        ({"status_always": 402}, FatalError, "402"),
+        ({"status_always": 403}, FatalError, "PERMISSION_DENIED"),
+        ({"status_always": 404}, FatalError, "NOT_FOUND"),
         ({"status_always": 408}, Transient, "408"),
         ({"status_always": 409}, Transient, "409"),
         ({"status_always": 413}, Refused, "413"),
@@ -425,9 +425,9 @@ def test_the_fingerprint_holds_what_changes_answers() -> None:
         ({"status_always": 503}, Throttled, "overloaded"),
         ({"status_always": 504}, Transient, "504"),
         ({"status_always": 529}, Throttled, "529"),
-        ({"model_known": "other"}, Doomed, "404"),
-        ({"quota_zero": True}, Doomed, "429"),
-        ({"require_key": "other", "echo_key": True}, Doomed, "[key]"),
+        ({"model_known": "other"}, FatalError, "404"),
+        ({"quota_zero": True}, FatalError, "429"),
+        ({"require_key": "other", "echo_key": True}, FatalError, "[key]"),
         ({"rate_html": 1}, Transient, "HTML, not JSON"),
         ({"rate_malformed": 1}, Transient, "malformed JSON"),
         ({"rate_half": 1}, Transient, "broke off"),
@@ -447,7 +447,7 @@ def test_refusals(
     assert type(error) is kind and word in error.detail
     assert KEY not in repr(error) and TOKEN not in repr(error)
     assert server.stats()["requests"] == 1, "one call, one request: the engine retries"
-    if isinstance(error, Doomed):
+    if isinstance(error, FatalError):
         assert error.remedy and KEY not in error.remedy
     if isinstance(error, Transient):
         assert error.dooms_probe is ("rate_html" in options)
@@ -457,7 +457,7 @@ def test_remedies_name_the_option(server: LlmServer, stand_in: google.auth.crede
     def remedy(project: str | None = None, **options: Any) -> str:
         server.reset(**options)
         error = refused(backend_of(server, project=project))
-        assert isinstance(error, Doomed)
+        assert isinstance(error, FatalError)
         return error.remedy
 
     assert "GEMINI_API_KEY" in remedy(require_key="other")
@@ -492,13 +492,13 @@ def test_retry_after_of_retry_info(server: LlmServer) -> None:
         (http("302 Found", b"", "Location: http://127.0.0.1:1/steal"), Transient, True, "302"),
         (http("307 Moved", b"", "Location: http://127.0.0.1:1/steal"), Transient, True, "307"),
         (http("502 Bad Gateway", b"<html>nginx</html>", kind="text/html"), Transient, False, "HTML"),
-        (http("404 Not Found", b"<!DOCTYPE html><p>", kind="text/html"), Doomed, False, "HTML"),
+        (http("404 Not Found", b"<!DOCTYPE html><p>", kind="text/html"), FatalError, False, "HTML"),
         (http("500 Oops", b"{", kind="application/json"), Transient, False, "500: {"),
         (http("500 Oops", [1, 2, 3]), Transient, False, "500"),
         (http("500 Oops", "text"), Transient, False, "500"),
         (http("503 Busy", {"error": {"message": "This model is experiencing high demand"}}), Throttled, False, "high"),
         (http("503 Down", {"error": {"message": "gone fishing"}}), Transient, False, "fishing"),
-        (http("400 Bad", {"error": "User location is not supported for the API use."}), Doomed, False, "location"),
+        (http("400 Bad", {"error": "User location is not supported for the API use."}), FatalError, False, "location"),
     ],
 )
 def test_what_a_strange_endpoint_answers(

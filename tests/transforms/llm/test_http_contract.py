@@ -26,7 +26,16 @@ import google.oauth2.credentials
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from textmint.transforms.llm.base import Answer, Backend, Doomed, Refused, Request, RequestError, Throttled, Transient
+from textmint.transforms.llm.base import (
+    Answer,
+    Backend,
+    FatalError,
+    Refused,
+    Request,
+    RequestError,
+    Throttled,
+    Transient,
+)
 from textmint.transforms.llm.engine import Done, Engine, Settings
 from textmint.transforms.llm.gemini import GeminiBackend
 from textmint.transforms.llm.http import (
@@ -115,7 +124,7 @@ def named(found: Any) -> str:
         return found.finish_reason
     if isinstance(found, Transient) and found.dooms_probe:
         return "foreign"
-    if isinstance(found, Doomed):
+    if isinstance(found, FatalError):
         return "forbidden" if found.may_be_prompt else "doomed"
     return type(found).__name__.lower()
 
@@ -314,7 +323,7 @@ def test_a_fault_means_the_same_to_every_back_end(
     found = endpoint.ask(name, status, body)
     shown = body if isinstance(body, bytes) else json.dumps(body)
     assert named(found) == ITS_OWN.get((name, status, shown), means), found
-    if isinstance(found, Doomed):
+    if isinstance(found, FatalError):
         assert found.remedy and "\n" not in found.remedy
     if isinstance(body, dict) and means in ("transient", "throttled", "doomed") and isinstance(body.get("error"), dict):
         assert body["error"]["message"] in found.detail, "the provider's words are lost"
@@ -336,7 +345,7 @@ def test_structured_output_that_the_provider_behind_refuses_is_left_out(
         pytest.skip("nothing stands behind a container")
     body = raw(error("'response_format' of type 'json_schema' is not supported with this model"), 400)
     found = endpoint.ask(name, status, body)
-    assert isinstance(found, Refused | Transient | Doomed)
+    assert isinstance(found, Refused | Transient | FatalError)
     sent = [json.loads(seen[3]) for seen in endpoint.script.seen]
     held = ["response_format" in each or "responseSchema" in each.get("generationConfig", {}) for each in sent]
     assert held[0] and not held[1], "it was not tried without"
@@ -365,7 +374,7 @@ def test_a_base_url_without_its_version_is_told_at_once(
 ) -> None:
     monkeypatch.setitem(globals(), "_backend", lambda _, url: OpenAIBackend(model="m", base_url=url + path))
     found = endpoint.ask("openai", status, body)
-    assert isinstance(found, Doomed) or (isinstance(found, Transient) and found.dooms_probe)
+    assert isinstance(found, FatalError) or (isinstance(found, Transient) and found.dooms_probe)
     assert "--base_url (most end in /v1)" in found.remedy
     assert found.remedy.endswith(f"try {endpoint.script.url}{remedy}") is (remedy is not None)
 

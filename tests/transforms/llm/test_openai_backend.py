@@ -25,7 +25,7 @@ from textmint.transforms.llm import openai as ours
 from textmint.transforms.llm.base import (
     Answer,
     Backend,
-    Doomed,
+    FatalError,
     Refused,
     Request,
     RequestError,
@@ -486,10 +486,10 @@ def test_no_body_whatever_breaks_the_reader(body: object, status: int) -> None:
     ("status", "kind"),
     [
         (400, Refused),
-        (401, Doomed),
-        (403, Doomed),
-        (404, Doomed),
-        (405, Doomed),
+        (401, FatalError),
+        (403, FatalError),
+        (404, FatalError),
+        (405, FatalError),
         (408, Transient),
         (409, Transient),
         (413, Refused),
@@ -510,7 +510,7 @@ def test_statuses(server: LlmServer, status: int, kind: type[RequestError], dial
     assert server.stats()["requests"] == 1, "it tried again by itself"
     if isinstance(found, Transient):
         assert found.dooms_probe is (status == 501)
-    if isinstance(found, Doomed):
+    if isinstance(found, FatalError):
         assert "OPENAI_API_KEY" in found.remedy or "--base_url" in found.remedy
         assert "\n" not in found.remedy
 
@@ -518,7 +518,7 @@ def test_statuses(server: LlmServer, status: int, kind: type[RequestError], dial
 def test_remedies(server: LlmServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def remedy(base: str) -> str:
         found = fail(base)
-        assert isinstance(found, Doomed)
+        assert isinstance(found, FatalError)
         return found.remedy
 
     for dialect in ("openai", "vllm"):
@@ -821,7 +821,7 @@ def test_what_did_not_help_is_not_given_up(caplog: pytest.LogCaptureFixture) -> 
 
 def test_openai_itself_wants_a_key() -> None:
     for base in (None, "https://api.openai.com/v1", "https://eu.api.openai.com/v1"):
-        with pytest.raises(Doomed) as caught:
+        with pytest.raises(FatalError) as caught:
             asyncio.run(OpenAIBackend(model="m", base_url=base).open())
         assert caught.value.remedy.startswith("set OPENAI_API_KEY")
 
@@ -829,7 +829,7 @@ def test_openai_itself_wants_a_key() -> None:
 @pytest.mark.parametrize("key", ["sk-a b", "sk-a\nb", "sk-ключ", "sk-\x00"])
 def test_what_cannot_be_a_key(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": key})
-    with pytest.raises(Doomed) as caught:
+    with pytest.raises(FatalError) as caught:
         asyncio.run(OpenAIBackend(model="m", base_url="http://h/v1").open())
     assert key not in str(caught.value) + caught.value.remedy
 
@@ -842,7 +842,7 @@ def test_an_endpoint_that_echoes_the_key(
     key = "wrong-key-with-no-usual-form"
     monkeypatch.setenv("OPENAI_API_KEY", key)
     server.reset(require_key=KEY, echo_key=True, dialect=dialect)
-    with pytest.raises(Doomed) as caught:
+    with pytest.raises(FatalError) as caught:
         ask(v1(server))
     assert "[key]" in caught.value.detail
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caught.value.remedy + caplog.text
@@ -925,7 +925,7 @@ def test_proxies_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
     refusing.run(work)
     monkeypatch.setenv("https_proxy", "socks5://user:pass-word@h:1")
-    with pytest.raises(Doomed, match="HTTPS_PROXY") as caught:
+    with pytest.raises(FatalError, match="HTTPS_PROXY") as caught:
         asyncio.run(OpenAIBackend(model="m", base_url="https://model.example/v1").open())
     assert "pass-word" not in str(caught.value) + caught.value.remedy
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from textmint.pipelines.cli.run import warnings_of
-from textmint.pipelines.graph.wanted import Wanted
+from textmint.pipelines.graph.passes_checks import PassesChecks
 from textmint.transforms.core.elements import Kind, LabelSetSeed, Prompt
 from textmint.transforms.core.prompt_template import shipped_template
 from textmint.transforms.labels.plan_labels import label_set_fault
 from textmint.transforms.labels.verify_labels import choice_fault, choice_of, choice_prompt
 from textmint.transforms.ledger.writer import Ledger
-from textmint.transforms.llm.base import Answer, Doomed
+from textmint.transforms.llm.base import Answer, FatalError
 from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
 from textmint.transforms.llm.offline.backend import OfflineBackend
 from textmint.transforms.llm.reject_rate import FEWEST, RECENT, RejectRate
@@ -102,9 +102,9 @@ CHOICE_PROMPT = choice_prompt(CHOICE, shipped_template("verify"))
 @pytest.mark.parametrize(
     ("fault_of", "prompt", "text", "reason"),
     [
-        (Wanted(Checks()).fault_of, make_prompt(), REPLY, "wrong_length"),
-        (Wanted(Checks(names=())).fault_of, make_prompt(), REPLY, None),
-        (Wanted(Checks()).fault_of, make_prompt(), "no", "not_json"),
+        (PassesChecks(Checks()).fault_of, make_prompt(), REPLY, "wrong_length"),
+        (PassesChecks(Checks(names=())).fault_of, make_prompt(), REPLY, None),
+        (PassesChecks(Checks()).fault_of, make_prompt(), "no", "not_json"),
         (task_list_fault, make_brainstorm_prompt(), '["Sort mail", "Sort parcels"]', None),
         (task_list_fault, make_brainstorm_prompt(), "I cannot.", "not_json"),
         (label_set_fault, label_set_prompt(), '["good", "bad"]', None),
@@ -122,9 +122,9 @@ def test_the_whole_kind(fault_of: Any, prompt: Prompt, text: str, reason: str | 
 # --- the engine
 
 
-def judged(engine: Engine, count: int, kind: Kind = "example") -> list[Doomed]:
+def judged(engine: Engine, count: int, kind: Kind = "example") -> list[FatalError]:
     request = dataclasses.replace(request_for(make_prompt(), "f"), kind=kind)
-    told = (engine.judge(request, answer("rubbish"), BAD) for _ in range(count))
+    told = (engine.count_reply(request, answer("rubbish"), BAD) for _ in range(count))
     return [doom for doom in told if doom is not None]
 
 

@@ -8,7 +8,7 @@ import traceback
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from textmint.transforms.llm.base import Doomed
+from textmint.transforms.llm.base import FatalError
 from textmint.transforms.llm.gemini import GeminiBackend
 from textmint.transforms.llm.openai import OpenAIBackend
 from textmint.transforms.llm.urls import holds_secret, is_exempt, proxy_for, shown_url
@@ -173,6 +173,6 @@ def test_any_list_of_exemptions(no_proxy: str) -> None:
 @pytest.mark.parametrize("proxy", ["socks5://me:pw-word@h:1", "http://", "http://me:pw-word@h:x", "ftp://h"])
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
 def test_a_proxy_that_is_none_is_named_and_not_quoted(proxy: str, variable: str) -> None:
-    with pytest.raises(Doomed, match=variable) as caught:
+    with pytest.raises(FatalError, match=variable) as caught:
         proxy_for("https://model.example", {variable: proxy})
     assert "pw-word" not in str(caught.value) + caught.value.remedy and json.dumps(caught.value.detail)

@@ -27,7 +27,7 @@ from textmint.transforms.llm import vertex_endpoint
 from textmint.transforms.llm.base import (
     Answer,
     Backend,
-    Doomed,
+    FatalError,
     Refused,
     Request,
     RequestError,
@@ -479,9 +479,9 @@ def test_an_echo_of_a_prompt_that_was_rewritten() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"status_always": 401}, Doomed, "401"),
-        ({"status_always": 403}, Doomed, "403"),
-        ({"status_always": 404}, Doomed, "no endpoint projects/p"),
+        ({"status_always": 401}, FatalError, "401"),
+        ({"status_always": 403}, FatalError, "403"),
+        ({"status_always": 404}, FatalError, "no endpoint projects/p"),
         ({"status_always": 400}, Refused, "400"),
         ({"status_always": 413}, Refused, "413"),
         ({"status_always": 408}, Transient, "408"),
@@ -491,8 +491,8 @@ def test_an_echo_of_a_prompt_that_was_rewritten() -> None:
         ({"status_always": 503}, Throttled, "overloaded"),
         ({"status_always": 529}, Throttled, "529"),
         ({"status_always": 504}, Transient, "504"),
-        ({"quota_zero": True}, Doomed, "quota is zero"),
-        ({"require_key": "another"}, Doomed, "401"),
+        ({"quota_zero": True}, FatalError, "quota is zero"),
+        ({"require_key": "another"}, FatalError, "401"),
         ({"rate_reset": 1.0}, Transient, "connection broke"),
         ({"rate_half": 1.0}, Transient, "connection broke"),
         ({"rate_malformed": 1.0}, Transient, "not JSON"),
@@ -523,7 +523,7 @@ def test_errors_of_either_route(
     error = found[0]
     assert type(error) is kind, error
     assert words in error.detail
-    if isinstance(error, Doomed):
+    if isinstance(error, FatalError):
         assert error.remedy
         assert "\n" not in error.remedy
     if isinstance(error, Transient):
@@ -536,7 +536,7 @@ def test_both_routes_404() -> None:
     ) as script:
         error = one(backend(script.url))
         assert [each[1].rpartition("/")[2] for each in script.seen] == ["completions", "7:predict"]
-    assert isinstance(error, Doomed)
+    assert isinstance(error, FatalError)
     assert f"Endpoint `{NAME}` not found." in error.detail
     assert "--vertex_endpoint" in error.remedy
     assert "gcloud ai endpoints list --project=p --region=us-central1" in error.remedy
@@ -545,7 +545,7 @@ def test_both_routes_404() -> None:
 def test_the_model_is_wrong(server: LlmServer) -> None:
     server.reset(model_known="gemma")
     error = one(backend(server.base_url, model="gema"))
-    assert isinstance(error, Doomed)
+    assert isinstance(error, FatalError)
     assert "--model" in error.remedy
     assert server.stats()["requests"] == 1
     assert isinstance(one(backend(server.base_url, model="gemma")), Answer)
@@ -594,7 +594,7 @@ def test_remedies(status: int, error: dict[str, Any], remedy: str) -> None:
     with saying(status, [{"error": {"code": status, **error}}]) as script:
         found = one(backend(script.url))
         assert len(script.seen) == 1
-    assert isinstance(found, Doomed), found
+    assert isinstance(found, FatalError), found
     assert remedy in found.remedy
 
 
@@ -792,13 +792,13 @@ def test_a_token_that_runs_out_early_is_renewed(server: LlmServer, monkeypatch: 
                 found.append(error)
 
     run(backend(server.base_url), main)
-    assert [type(each) for each in found] == [Transient, Answer, Transient, Doomed]
+    assert [type(each) for each in found] == [Transient, Answer, Transient, FatalError]
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (google.auth.exceptions.RefreshError(f"invalid_grant {TOKEN}"), Doomed),
+        (google.auth.exceptions.RefreshError(f"invalid_grant {TOKEN}"), FatalError),
         (google.auth.exceptions.RefreshError("internal_failure", retryable=True), Transient),
         (google.auth.exceptions.TransportError("no route"), Transient),
         (OSError("odd"), Transient),
@@ -854,7 +854,7 @@ def test_no_application_default_credentials(monkeypatch: pytest.MonkeyPatch, tmp
     for content in (None, "{", json.dumps({"type": "service_account", "private_key": "hush"})):
         if content is not None:
             path.write_text(content)
-        with pytest.raises(Doomed) as caught:
+        with pytest.raises(FatalError) as caught:
             asyncio.run(backend("http://127.0.0.1:9").open())
         assert "gcloud auth application-default login" in caught.value.remedy
         assert "hush" not in caught.value.detail
@@ -866,7 +866,7 @@ def test_tokens_stay_out_of_everything(server: LlmServer, caplog: pytest.LogCapt
 
     async def main(session: Session) -> None:
         sessions.append(session)
-        with pytest.raises(Doomed) as caught:
+        with pytest.raises(FatalError) as caught:
             await session.generate(request())
         said = repr(caught.value) + str(caught.value.args) + caught.value.detail + caught.value.remedy
         assert "[key]" in caught.value.detail
@@ -962,27 +962,27 @@ def test_a_shared_endpoint_is_asked_at_the_region(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("status", "value", "kind", "words"),
     [
-        (200, an_endpoint(deployedModels=[]), Doomed, "deploy a model"),
-        (200, an_endpoint(network="projects/1/global/networks/n"), Doomed, "--base_url"),
+        (200, an_endpoint(deployedModels=[]), FatalError, "deploy a model"),
+        (200, an_endpoint(network="projects/1/global/networks/n"), FatalError, "--base_url"),
         (
             200,
             an_endpoint(privateServiceConnectConfig={"enablePrivateServiceConnect": True}),
-            Doomed,
+            FatalError,
             "--base_url",
         ),
-        (404, {"error": {"code": 404, "message": "The Endpoint does not exist."}}, Doomed, "--vertex_endpoint"),
-        (403, {"error": {"code": 403, "message": "Permission denied"}}, Doomed, "roles/aiplatform.user"),
+        (404, {"error": {"code": 404, "message": "The Endpoint does not exist."}}, FatalError, "--vertex_endpoint"),
+        (403, {"error": {"code": 403, "message": "Permission denied"}}, FatalError, "roles/aiplatform.user"),
         (
             403,
             {"error": {"code": 403, "message": "Vertex AI API has not been used in project p before"}},
-            Doomed,
+            FatalError,
             "gcloud services enable",
         ),
-        (401, {"error": {"code": 401, "message": f"Bad token {TOKEN}"}}, Doomed, "gcloud auth"),
+        (401, {"error": {"code": 401, "message": f"Bad token {TOKEN}"}}, FatalError, "gcloud auth"),
         (
             400,
             {"error": {"code": 400, "message": "Request contains an invalid argument."}},
-            Doomed,
+            FatalError,
             "--vertex_endpoint",
         ),
         (429, {"error": {"code": 429, "message": "Quota exceeded"}}, Throttled, ""),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import FinishReason
-from textmint.transforms.labels.label_choice import Named, read_choice
+from textmint.transforms.labels.choice import Named, read_choice
 from textmint.transforms.parsing.reasoning import drop_end_tokens
 from textmint.transforms.parsing.replies import READ_MAX_CHARS, Parsed, Refusal, parse_object, parse_string_list
 

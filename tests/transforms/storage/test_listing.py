@@ -12,7 +12,7 @@ import pytest
 import textmint.pipelines.graph.previous_run
 from hypothesis import given
 from hypothesis import strategies as st
-from textmint.pipelines.graph.previous_run import NAMED_FILES, NOTHING, Earlier, with_listings
+from textmint.pipelines.graph.previous_run import NAMED_FILES, NOTHING, PreviousRun, with_listings
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.ledger.read_ledger import groups_of
@@ -70,33 +70,33 @@ PUBLISHED = tuple((f"/d/examples/refresh={number}/part.parquet", f"{number}") fo
 
 
 def test_only_long_lists_become_listings(tmp_path: Path) -> None:
-    earlier = Earlier(ledger=LEDGER, tasks=PUBLISHED[:2], examples=PUBLISHED)
-    listed = with_listings(earlier, str(tmp_path), most=4)
+    previous = PreviousRun(ledger=LEDGER, tasks=PUBLISHED[:2], examples=PUBLISHED)
+    listed = with_listings(previous, str(tmp_path), most=4)
     assert listed.listings.keys() == {"ledger", "examples"}
-    assert listed.named("tasks") == earlier.tasks
+    assert listed.named("tasks") == previous.tasks
     assert list(read_listing(listed.named("examples").path)) == list(PUBLISHED)
     assert list(read_listing(listed.named("ledger").path)) == groups_of(LEDGER)
-    assert (listed.ledger, listed.examples) == (earlier.ledger, earlier.examples)
+    assert (listed.ledger, listed.examples) == (previous.ledger, previous.examples)
 
 
-@pytest.mark.parametrize("earlier", [NOTHING, Earlier(ledger=LEDGER[:NAMED_FILES], tasks=PUBLISHED)])
-def test_short_lists_write_nothing(earlier: Earlier, tmp_path: Path) -> None:
-    assert with_listings(earlier, str(tmp_path)) == earlier
+@pytest.mark.parametrize("previous", [NOTHING, PreviousRun(ledger=LEDGER[:NAMED_FILES], tasks=PUBLISHED)])
+def test_short_lists_write_nothing(previous: PreviousRun, tmp_path: Path) -> None:
+    assert with_listings(previous, str(tmp_path)) == previous
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "listings").touch()
     with pytest.raises(RunFailed, match=r"mend that.*Nothing was paid for"):
-        with_listings(Earlier(ledger=LEDGER), str(tmp_path), most=4)
+        with_listings(PreviousRun(ledger=LEDGER), str(tmp_path), most=4)
 
 
 def test_a_run_writes_the_same_with_listings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There are a ledger, and tasks and examples of another label, to read."""
-    seen: list[Earlier] = []
+    seen: list[PreviousRun] = []
 
-    def spied(earlier: Earlier, folder: str) -> Earlier:
-        seen.append(with_listings(earlier, folder, most=0))
+    def spied(previous: PreviousRun, folder: str) -> PreviousRun:
+        seen.append(with_listings(previous, folder, most=0))
         return seen[-1]
 
     for name, refresh in (("named", "base"), ("named", "next"), ("listed", "next")):
@@ -108,8 +108,8 @@ def test_a_run_writes_the_same_with_listings(tmp_path: Path, monkeypatch: pytest
             shutil.copytree(tmp_path / "named", tmp_path / "listed")
     named, listed = (files_of(tmp_path / name) for name in ("named", "listed"))
     assert named == listed and len(named) == 8
-    (earlier,) = seen
-    assert earlier.listings.keys() == {"ledger", "tasks", "examples"}
+    (previous,) = seen
+    assert previous.listings.keys() == {"ledger", "tasks", "examples"}
     assert not (tmp_path / "listed" / "_staging").exists()  # they go with the rest of what was staged
 
 

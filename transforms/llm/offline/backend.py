@@ -14,7 +14,7 @@ from typing import Final
 from textmint.transforms.core.elements import FinishReason, Kind
 from textmint.transforms.core.identity import UNIT, Part, fraction
 from textmint.transforms.core.languages import UnknownLanguage, find_language
-from textmint.transforms.llm.base import Answer, Doomed, Request
+from textmint.transforms.llm.base import Answer, FatalError, Request
 from textmint.transforms.llm.offline import author as offline_author
 
 MODEL: Final = "offline-1"
@@ -104,12 +104,12 @@ class OfflineSession:
           The answer.
 
         Raises:
-          Doomed: another language is asked for; its rows would say that they are written in it.
+          FatalError: another language is asked for; its rows would say that they are written in it.
         """
         language = request.variables.get("language", LANGUAGE)
         if language != LANGUAGE and not writes(language):
             remedy = f"ask for {LANGUAGE}, or choose a real model with --llm"
-            raise Doomed(f"the embedded model writes {LANGUAGE} only, and was asked for {language}", remedy)
+            raise FatalError(f"the embedded model writes {LANGUAGE} only, and was asked for {language}", remedy)
         return answer(request, self.fault_rate)
 
     async def aclose(self) -> None:

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.identity import choices, stable_hash
-from textmint.transforms.labels.label_choice import read_choice
-from textmint.transforms.labels.label_sets import clean_labels
-from textmint.transforms.llm.base import Answer, Backend, Doomed, Request
+from textmint.transforms.labels.choice import read_choice
+from textmint.transforms.labels.sets import clean_labels
+from textmint.transforms.llm.base import Answer, Backend, FatalError, Request
 from textmint.transforms.llm.offline import author as offline_author
 from textmint.transforms.llm.offline import backend as offline
 from textmint.transforms.llm.offline import domains as offline_domains
 from textmint.transforms.parsing.replies import Refusal, parse_object, parse_string_list
-from textmint.transforms.quality.language_identification import judge
+from textmint.transforms.quality.language_id import check_language
 
 DIFFICULTIES = ("high school", "college", "PhD")
 CLARITIES = ("clear", "understandable with some effort", "ambiguous")
@@ -63,7 +63,7 @@ def _example_request(key: str, task: str = "Classify a bank review by the sentim
 def test_it_answers_no_request_for_another_language(language: str) -> None:
     """Its rows would say that they are written in it: whoever makes drafts, options, a file of tasks or a program."""
     asked = _request("example", "k", task="Sort bees", language=language)
-    with pytest.raises(Doomed, match="writes English only, and was asked for") as raised:
+    with pytest.raises(FatalError, match="writes English only, and was asked for") as raised:
         asyncio.run(offline.OfflineSession(0.0).generate(asked))
     assert "--llm" in raised.value.remedy
 
@@ -80,7 +80,7 @@ def test_what_it_writes_is_taken_for_english() -> None:
     """So its rows are checked as all others are."""
     tasks = itertools.chain(*(offline_author.brainstorm("", f"round {round_}") for round_ in range(25)))
     rows = [offline_author.write_example(task, "PhD", "clear", "at least 10", "k") for task in tasks]
-    verdicts = [judge(row["input_text"], "English").verdict for row in rows]
+    verdicts = [check_language(row["input_text"], "English").verdict for row in rows]
     assert "wrong" not in verdicts and verdicts.count("right") > 400
 
 

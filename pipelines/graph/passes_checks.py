@@ -13,7 +13,7 @@ from textmint.transforms.quality.checks import Checks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
+class PassesChecks:
     """What was asked and answered -> whether its example would pass the checks.
 
     Args:

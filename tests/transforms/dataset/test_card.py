@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.parse import parse
 from textmint.transforms.core.elements import REASONS
-from textmint.transforms.dataset.dataset_card import (
+from textmint.transforms.dataset.card import (
     CARD,
     COUNTED,
     FREQUENT_LABELS,

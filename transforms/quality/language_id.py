@@ -102,7 +102,7 @@ _NAMES: Final = {language.code: language.name for language in XLM_R} | {"zh": "C
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Judgement:
+class LanguageCheck:
     """What is said of a text's language, and the identifier's reasons."""
 
     verdict: Verdict
@@ -110,7 +110,7 @@ class Judgement:
     confidence: float | None = None  # 0 to 1
 
 
-_UNASKED: Final = Judgement("unknown")
+_UNASKED: Final = LanguageCheck("unknown")
 
 
 @functools.cache
@@ -132,7 +132,9 @@ def identifier_code(language: str) -> str | None:
     return code if not known.romanized and code in _identifier().labels else None
 
 
-def judge(text: str, language: str, *, min_bytes: int = MIN_BYTES, min_confidence: float = MIN_CONFIDENCE) -> Judgement:
+def check_language(
+    text: str, language: str, *, min_bytes: int = MIN_BYTES, min_confidence: float = MIN_CONFIDENCE
+) -> LanguageCheck:
     """A text and the name of the language it should be in -> whether it is.
 
     Args:
@@ -155,4 +157,4 @@ def judge(text: str, language: str, *, min_bytes: int = MIN_BYTES, min_confidenc
             verdict = "right"
         elif (asked, found) not in RELATED:
             verdict = "wrong"
-    return Judgement(verdict, _NAMES.get(found, found), confidence)
+    return LanguageCheck(verdict, _NAMES.get(found, found), confidence)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.languages import NAMES, XLM_R, UnknownLanguage, find_language
-from textmint.transforms.quality.language_identification import MIN_BYTES, READ_CHARS, RELATED, identifier_code, judge
+from textmint.transforms.quality.language_id import MIN_BYTES, READ_CHARS, RELATED, check_language, identifier_code
 
 ENGLISH = "The parcel has been waiting at your warehouse for three weeks, and nobody answers the phone."
 GERMAN = "Das Paket wartet seit drei Wochen in Ihrem Lager, und niemand geht ans Telefon."
@@ -38,7 +38,7 @@ INDONESIAN = "Paketnya sudah tiga minggu menunggu di gudang Anda, dan tidak ada 
     ],
 )
 def test_right(text: str, language: str) -> None:
-    assert judge(text, language).verdict == "right"
+    assert check_language(text, language).verdict == "right"
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_right(text: str, language: str) -> None:
     ],
 )
 def test_wrong(text: str, language: str, found: str | None) -> None:
-    judgement = judge(text, language)
-    assert judgement.verdict == "wrong"
-    assert found in (None, judgement.found)
-    assert judgement.confidence is not None
-    assert judgement.confidence >= 0.99
+    checked = check_language(text, language)
+    assert checked.verdict == "wrong"
+    assert found in (None, checked.found)
+    assert checked.confidence is not None
+    assert checked.confidence >= 0.99
 
 
 @pytest.mark.parametrize(
@@ -80,25 +80,27 @@ def test_wrong(text: str, language: str, found: str | None) -> None:
     ],
 )
 def test_unknown(text: str, language: str) -> None:
-    assert judge(text, language).verdict == "unknown"
+    assert check_language(text, language).verdict == "unknown"
 
 
 def test_thresholds() -> None:
-    assert judge(GERMAN, "Spanish", min_bytes=len(GERMAN.encode()) + 1).verdict == "unknown"
-    assert judge(GERMAN, "Spanish", min_bytes=len(GERMAN.encode())).verdict == "wrong"
-    confidence = judge("Guten Morgen!", "Spanish", min_bytes=1, min_confidence=0.0).confidence
+    assert check_language(GERMAN, "Spanish", min_bytes=len(GERMAN.encode()) + 1).verdict == "unknown"
+    assert check_language(GERMAN, "Spanish", min_bytes=len(GERMAN.encode())).verdict == "wrong"
+    confidence = check_language("Guten Morgen!", "Spanish", min_bytes=1, min_confidence=0.0).confidence
     assert confidence is not None
-    assert judge("Guten Morgen!", "Spanish", min_bytes=1, min_confidence=confidence).verdict == "wrong"
-    assert judge("Guten Morgen!", "Spanish", min_bytes=1, min_confidence=confidence + 0.01).verdict == "unknown"
+    assert check_language("Guten Morgen!", "Spanish", min_bytes=1, min_confidence=confidence).verdict == "wrong"
+    assert (
+        check_language("Guten Morgen!", "Spanish", min_bytes=1, min_confidence=confidence + 0.01).verdict == "unknown"
+    )
 
 
 def test_only_the_beginning_of_a_huge_text_is_read() -> None:
-    assert judge(ENGLISH * 50_000, "German") == judge((ENGLISH * 50_000)[:READ_CHARS], "German")
+    assert check_language(ENGLISH * 50_000, "German") == check_language((ENGLISH * 50_000)[:READ_CHARS], "German")
 
 
 def test_an_unknown_language_is_an_error() -> None:
     with pytest.raises(UnknownLanguage):
-        judge(ENGLISH, "Klingon")
+        check_language(ENGLISH, "Klingon")
 
 
 def test_which_languages_can_be_judged() -> None:
@@ -128,6 +130,6 @@ def test_related_languages_are_pairs_of_codes_that_the_identifier_knows() -> Non
 @given(st.text(st.characters(codec=None, categories=None), max_size=300), st.sampled_from(NAMES))
 @settings(max_examples=150)
 def test_no_text_raises_and_the_verdict_stays(text: str, language: str) -> None:
-    judgement = judge(text, language)
-    assert judgement.verdict in ("right", "wrong", "unknown")
-    assert judge(text, language) == judgement
+    checked = check_language(text, language)
+    assert checked.verdict in ("right", "wrong", "unknown")
+    assert check_language(text, language) == checked

@@ -65,7 +65,7 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Twin:
+class NearDuplicate:
     """What a text is a near copy of."""
 
     id: str
@@ -332,13 +332,15 @@ def is_own(node: str) -> bool:
     return node.startswith("1")
 
 
-def twin_of(node: str, similarity: float) -> Twin:
+def near_duplicate_of(node: str, similarity: float) -> NearDuplicate:
     """A name that `node_of` made, and how alike it is -> the twin."""
     source, _, id_ = node[1:].rpartition("\0")
-    return Twin(id=id_, source=source, similarity=similarity)
+    return NearDuplicate(id=id_, source=source, similarity=similarity)
 
 
-def first_near_copy(normal: str, earlier: Iterable[tuple[str, str]], threshold: float) -> tuple[Twin | None, int]:
+def first_near_copy(
+    normal: str, earlier: Iterable[tuple[str, str]], threshold: float
+) -> tuple[NearDuplicate | None, int]:
     """A normal form, and (name, normal form) of others -> the first of them, by name, that it is a near copy of, with
     the exact similarity, or None; and how many were compared."""
     shingles = shingles_of(normal)
@@ -347,5 +349,5 @@ def first_near_copy(normal: str, earlier: Iterable[tuple[str, str]], threshold: 
         compared += 1
         alike = jaccard(shingles, shingles_of(other))
         if alike >= threshold:
-            return twin_of(node, alike), compared
+            return near_duplicate_of(node, alike), compared
     return None, compared

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.tasks import read_topics
-from textmint.transforms.dedup import near_duplicates
-from textmint.transforms.dedup.near_duplicates import (
+from textmint.transforms.dedup import minhash
+from textmint.transforms.dedup.minhash import (
     HASHES,
     MANY,
     MOST_PAIRS,
@@ -23,20 +23,20 @@ from textmint.transforms.dedup.near_duplicates import (
     TASK_THRESHOLD,
     THRESHOLD,
     Banding,
+    NearDuplicate,
     Text,
-    Twin,
     banding_for,
     digest_of,
     first_near_copy,
     is_own,
     jaccard,
+    near_duplicate_of,
     node_of,
     normal_form,
     pairs_of,
     shingles_of,
     similarity,
     sketch_of,
-    twin_of,
 )
 from textmint.transforms.llm.offline.author import brainstorm
 
@@ -199,14 +199,14 @@ def test_sketches_are_pinned() -> None:
 )
 def test_sketches_are_those_that_datasketch_made(count: int, digest: str, first: list[int]) -> None:
     """Version 2.0, scheme affine32, of which they were taken: pairs that it found are still found."""
-    values = near_duplicates._hash_values(stable_hash("shingle", number) for number in range(count))
+    values = minhash._hash_values(stable_hash("shingle", number) for number in range(count))
     assert hashlib.blake2b(values.astype("<u4").tobytes(), digest_size=8).hexdigest() == digest
     assert values[:3].tolist() == first
 
 
 def test_sketches_do_not_hang_on_the_salt_of_a_process() -> None:
     code = (
-        "from textmint.transforms.dedup.near_duplicates import *\n"
+        "from textmint.transforms.dedup.minhash import *\n"
         "s = sketch_of(shingles_of('the quick brown fox jumps over the lazy dog'), banding_for(0.8))\n"
         "print(s.marks.hex(), *[b.hex() for b in s.bands])"
     )
@@ -309,7 +309,7 @@ def test_those_from_elsewhere_come_first() -> None:
              Text(id="y", text="", source="file"), Text(id="x", text="", source="a file")]  # fmt: skip
     assert sorted(map(node_of, texts)) == ["0a file\0x", "0file\0y", "0file\0z", "1a", "1b"]
     for text in texts:
-        assert twin_of(node_of(text), 0.9) == Twin(id=text.id, source=text.source, similarity=0.9)
+        assert near_duplicate_of(node_of(text), 0.9) == NearDuplicate(id=text.id, source=text.source, similarity=0.9)
         assert is_own(node_of(text)) is (text.source == "")
 
 
@@ -322,7 +322,9 @@ def test_names_that_cannot_be_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "element", [Text(id="a", text="\ud800", source="s"), Twin(id="a", source="", similarity=0.5)], ids=["Text", "Twin"]
+    "element",
+    [Text(id="a", text="\ud800", source="s"), NearDuplicate(id="a", source="", similarity=0.5)],
+    ids=["Text", "NearDuplicate"],
 )
 def test_elements_survive_pickling(element: object) -> None:
     assert pickle.loads(pickle.dumps(element)) == element
@@ -333,8 +335,8 @@ def test_the_first_near_copy_is_named() -> None:
     near = f"{text} more"  # 28 of 29 shingles
     others = [("1b", text), ("1a", near), ("0f\0line 1", "something else altogether")]
     for order in itertools.permutations(others):
-        assert first_near_copy(near, order, 0.8) == (Twin(id="a", source="", similarity=1.0), 2)
-    assert first_near_copy(near, [("1b", text)], 28 / 29) == (Twin(id="b", source="", similarity=28 / 29), 1)
+        assert first_near_copy(near, order, 0.8) == (NearDuplicate(id="a", source="", similarity=1.0), 2)
+    assert first_near_copy(near, [("1b", text)], 28 / 29) == (NearDuplicate(id="b", source="", similarity=28 / 29), 1)
     assert first_near_copy(near, [("1b", text)], 0.97) == (None, 1)
     assert first_near_copy(near, [], 0.8) == (None, 0)
 

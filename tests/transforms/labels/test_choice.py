@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import REASONS, FinishReason
-from textmint.transforms.labels.label_choice import Named, read_choice, which_label
+from textmint.transforms.labels.choice import Named, read_choice, which_label
 from textmint.transforms.parsing.replies import Refusal
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.labels import normal_form
-from textmint.transforms.labels.label_sets import MAX_LABEL_COLUMNS, MAX_LABELS, clean_labels, pair_of
+from textmint.transforms.labels.sets import MAX_LABEL_COLUMNS, MAX_LABELS, clean_labels, pair_of
 
 SIZES = (2, 3, 4, 7, 20)
 
