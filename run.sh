@@ -222,6 +222,7 @@ run_tests() {
     if [ $# -gt 0 ]; then exec "$py" -m pytest "$@"; fi
     "$py" -m ruff check . || status=1
     "$py" -m ruff format --check . || status=1
+    "$py" "$venv/bin/lint-imports" --no-logo || status=1
     # mypy does not see through an editable install whose packages have other names than their folders.
     mkdir -p -- "$venv/src"
     ln -sfn ../.. "$venv/src/textmint"

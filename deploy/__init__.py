@@ -1,0 +1,1 @@
+"""Textmint on Google Cloud."""

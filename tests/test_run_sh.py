@@ -41,6 +41,9 @@ case "$*" in
     "-m "*)
         printf '%s\\n' "$*" >>"$CALLS"
         case "$2" in "${TOOL_FAILS:-none}") exit 1 ;; esac ;;
+    */lint-imports*)
+        printf 'lint-imports\\n' >>"$CALLS"
+        if [ "${TOOL_FAILS:-none}" = lint-imports ]; then exit 1; fi ;;
     *) exec REAL "$@" ;;
 esac
 """
@@ -233,6 +236,7 @@ def test_test_adds_to_the_environment_then_lints_and_tests(tree: Tree) -> None:
     checks = [
         "-m ruff check .",
         "-m ruff format --check .",
+        "lint-imports",
         "-m mypy --strict -p textmint.pipelines -p textmint.transforms",
         PYTEST,
     ]
@@ -249,7 +253,7 @@ def test_bench_needs_no_more_than_a_run_and_passes_its_options_on(tree: Tree) ->
     assert tree.calls() == [*tree.set_up(), "-m benchmarks --only=cpu --runs 2"]
 
 
-@pytest.mark.parametrize("tool", ["ruff", "mypy", "pytest"])
+@pytest.mark.parametrize("tool", ["ruff", "lint-imports", "mypy", "pytest"])
 def test_ci_installs_what_the_tests_need_and_fails_with_any_check(tree: Tree, tool: str) -> None:
     (tree.root / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tree.root / ".ci")

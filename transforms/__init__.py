@@ -98,7 +98,7 @@ _HOMES = {  # the same for the interpreter; a test holds that they agree
     "llm.openai": "OpenAIBackend",
     "llm.vertex_endpoint": "VertexEndpointBackend",
     "llm_call": "LLMCall any_answer",
-    "dedup.near_duplicates": "Text NearDuplicate",
+    "dedup.minhash": "NearDuplicate Text",
     "parse_json": "ParseJSON is_example",
     "labels.plan_labels": "PlanLabels is_label_set",
     "core.prompt_template": "PromptTemplate TemplateError shipped_template",

@@ -1,0 +1,1 @@
+"""Parts of the graph that options switch on."""

@@ -1,0 +1,1 @@
+"""Options: read, checked, completed."""

@@ -1,0 +1,1 @@
+"""Where a run takes place: on this machine or on Dataflow."""

@@ -1,0 +1,1 @@
+"""What all rooms share: elements, identities, texts, labels, tasks, templates."""

@@ -1,0 +1,1 @@
+"""The dataset folder: its columns, its files, its card, its accounts."""

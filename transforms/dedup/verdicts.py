@@ -32,9 +32,10 @@ def texts_of(row: Example | Reject) -> Iterator[Text]:
 
 
 def verdicts_of(found: tuple[str, NearDuplicate], checks: tuple[str, ...]) -> Iterator[Verdict]:
-    """The id of an example and its twin -> the verdict on it, if one of the checks is concerned.
+    """Yields the verdict on an example that has a near duplicate, if one of the checks is concerned.
 
     Args:
+      found: the id of the example, and what it is like.
       checks: of DUPLICATE_CHECKS, those that are made.
     """
     id_, twin = found

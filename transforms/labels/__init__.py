@@ -1,0 +1,1 @@
+"""The labels of a task: planned, verified, and spelled alike."""

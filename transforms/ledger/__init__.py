@@ -1,0 +1,1 @@
+"""What was paid for: every reply, kept as it arrives."""

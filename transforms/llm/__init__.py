@@ -1,0 +1,1 @@
+"""What answers prompts: back ends, and the engine that sends requests."""

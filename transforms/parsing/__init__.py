@@ -1,0 +1,1 @@
+"""Replies, read as the structures that were asked for."""
