@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 from textmint.transforms.core.elements import Draft, Example, FinishReason, Prompt, Reject, Reply
+from textmint.transforms.core.labels import spelled_as
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.texts import clean_text
-from textmint.transforms.labels.sets import spelled_as
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.parsing.replies import EXAMPLE_FIELDS, Parsed, Refusal, parse_object
 

@@ -9,7 +9,7 @@ from textmint.transforms.core.attributes import Attributes, parse_attributes
 from textmint.transforms.core.elements import Draft, LabelSet, Reject, Task, TaskSettings
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.metrics import StepCounters
-from textmint.transforms.labels.sets import pair_of
+from textmint.transforms.labels.pairs import pair_of
 
 _STEP = "SampleAttributes"
 _NO_SETTINGS = TaskSettings()

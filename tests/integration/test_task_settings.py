@@ -24,12 +24,12 @@ from textmint.transforms.core.elements import (
     TaskSettings,
     Usage,
 )
+from textmint.transforms.core.labels import MAX_OWN_LABELS, own_labels, spelled_as
 from textmint.transforms.core.prompt_template import LABELLED_VARIABLES, PromptTemplate
 from textmint.transforms.core.tasks import MAX_EXAMPLES, MAX_UNKNOWN, TaskFileError, TaskSurvey, read_tasks
 from textmint.transforms.dataset.accounting import discrepancies, increments, step_table
 from textmint.transforms.flatten import first_of
 from textmint.transforms.labels.plan_labels import PlanLabels
-from textmint.transforms.labels.sets import MAX_OWN_LABELS, own_labels, spelled_as
 from textmint.transforms.ledger.join_ledger import JoinLedger
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.llm_call import request_for

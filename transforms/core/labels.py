@@ -1,14 +1,15 @@
-"""Labels: their normal form, their identity within a task, and one spelling for what differs in spelling only."""
+"""Labels: their normal form, their identity within a task, one spelling for each, and the label sets of tasks."""
 
 from __future__ import annotations
 
 import functools
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from textmint.transforms.core.identity import stable_hash
+from textmint.transforms.core.texts import clean_text, columns_of
 from textmint.transforms.core.words import fold
 
 _MARKUP: Final = frozenset("<>|~=^`")  # symbols by Unicode's categories, but mostly used to set a label off
@@ -83,3 +84,93 @@ def agree(counts: Mapping[str, int]) -> dict[str, str]:
     for spelling in sorted(counts, key=lambda spelling: (-counts[spelling], spelling)):
         best.setdefault(normal_form(spelling), spelling)
     return {spelling: best[normal_form(spelling)] for spelling in counts}
+
+
+# --- label sets
+
+MIN_LABELS: Final = 2
+MAX_LABELS: Final = 20
+"""How many labels a task may have; the template `label_set` asks for as many."""
+
+MAX_OWN_LABELS: Final = 200
+"""How many labels a user may give a task. Sets of intents have 150; each prompt of the task holds them all."""
+
+MAX_LABEL_COLUMNS: Final = 100
+"""The widest label, East Asian wide characters counting two: what CheckQuality takes by default."""
+
+MAX_OWN_LABEL_COLUMNS: Final = 1_000
+"""The widest label that a user may give a task, where CheckQuality is told to take it; a longer one is a text."""
+
+
+def clean_labels(items: Iterable[str], max_columns: int = MAX_LABEL_COLUMNS) -> tuple[str, ...]:
+    """Takes the labels in what a model listed.
+
+    Of more than MAX_LABELS the first are kept: models name what is usual before what is rare, and a hash would prefer
+    neither.
+
+    Args:
+      items: what it listed.
+      max_columns: wider ones are left out; they would be refused in each row.
+
+    Returns:
+      The labels, in the same order, with their white space made single; none is blank, and of those with the same
+      `normal_form` there is the first.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        label = clean_text(" ".join(item.split()))
+        if label and columns_of(label) <= max_columns:
+            found.setdefault(normal_form(label), label)
+    return tuple(found.values())[:MAX_LABELS]
+
+
+def own_labels(items: Sequence[object]) -> tuple[str, ...]:
+    """Takes the label set that a user gives a task. Nothing is dropped or cut: what is wrong is said.
+
+    Args:
+      items: what the user listed.
+
+    Returns:
+      The labels, in the same order, with their white space made single.
+
+    Raises:
+      ValueError: one is no string, blank, or wider than MAX_OWN_LABEL_COLUMNS; two have the same normal form; they are
+        fewer than MIN_LABELS or more than MAX_OWN_LABELS.
+    """
+    if not MIN_LABELS <= len(items) <= MAX_OWN_LABELS:
+        raise ValueError(f"{len(items):,} given, but a task has {MIN_LABELS} to {MAX_OWN_LABELS}")
+    found: dict[str, str] = {}
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, str):
+            raise ValueError(f"item {number} is {type(item).__name__}, not a string")
+        label = clean_text(" ".join(item.split()))
+        if not label:
+            raise ValueError(f"item {number} is blank")
+        if "\0" in label:
+            raise ValueError(f"item {number} holds a NUL character")
+        if columns_of(label) > MAX_OWN_LABEL_COLUMNS:
+            raise ValueError(f"{label[:40]!r}... is wider than {MAX_OWN_LABEL_COLUMNS:,} columns")
+        known = found.setdefault(normal_form(label), label)
+        if known is not label:
+            raise ValueError(
+                f"{known!r} and {label!r} are one label: they differ in case, spacing or punctuation at most"
+            )
+    return tuple(found.values())
+
+
+def spelled_as(label: str, labels: tuple[str, ...]) -> str | None:
+    """Looks a label up in a label set.
+
+    Args:
+      label: in any spelling.
+      labels: of different normal forms.
+
+    Returns:
+      The label of the set that has the same normal form; None where there is none.
+    """
+    return _by_form(labels).get(normal_form(label))
+
+
+@functools.lru_cache(maxsize=64)  # the replies for a task come near each other
+def _by_form(labels: tuple[str, ...]) -> dict[str, str]:
+    return {normal_form(label): label for label in labels}

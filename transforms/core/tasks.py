@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from textmint.transforms.core.elements import Task, TaskSettings
 from textmint.transforms.core.identity import stable_hash
-from textmint.transforms.core.labels import normal_form
+from textmint.transforms.core.labels import normal_form, own_labels
 from textmint.transforms.core.languages import find_language
 from textmint.transforms.core.text_files import decoded_lines, json_lines
 from textmint.transforms.core.texts import clean_text, columns_of, normalise_text
-from textmint.transforms.labels.sets import own_labels
 
 MAX_TASK_CHARS: Final = 2_000
 MAX_EXAMPLES: Final = 1_000_000

@@ -8,10 +8,9 @@ import apache_beam as beam
 from apache_beam import typehints
 from textmint.transforms.core.elements import FinishReason, LabelSet, LabelSetSeed, Prompt, Reject, Reply, Task
 from textmint.transforms.core.identity import stable_hash
-from textmint.transforms.core.labels import label_id
+from textmint.transforms.core.labels import MAX_LABEL_COLUMNS, MIN_LABELS, clean_labels, label_id
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
-from textmint.transforms.labels.sets import MAX_LABEL_COLUMNS, MIN_LABELS, clean_labels
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.parsing.replies import Refusal, parse_string_list
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from textmint.transforms.core.labels import agree, label_id, normal_form
+from textmint.transforms.core.labels import MAX_LABEL_COLUMNS, MAX_LABELS, agree, clean_labels, label_id, normal_form
 
 from tests.support.helpers import shuffled
 
@@ -135,3 +135,37 @@ def test_a_huge_label_takes_no_more_than_its_length(part: str) -> None:
     started = time.process_time()
     normal_form(part * 100_000)
     assert time.process_time() - started < 10  # it takes 0.1 s; growing with the square it would take an hour
+
+
+@pytest.mark.parametrize(
+    ("items", "labels"),
+    [
+        (["positive", "negative"], ("positive", "negative")),
+        (["Positive", "positive.", " POSITIVE ", "negative"], ("Positive", "negative")),
+        (["non profit", "Non-Profit", "profit"], ("non profit", "profit")),
+        (["A+", "A-", "A"], ("A+", "A-", "A")),  # a sign says something here
+        ([" two\n words ", "\t", "", "x"], ("two words", "x")),
+        (["賛成", "反対", "賛成。"], ("賛成", "反対")),
+        (["\ud83d", "x"], ("\ufffd", "x")),  # a lone surrogate cannot be stored
+        (["a" * MAX_LABEL_COLUMNS, "b" * (MAX_LABEL_COLUMNS + 1)], ("a" * MAX_LABEL_COLUMNS,)),
+        (["字" * (MAX_LABEL_COLUMNS // 2), "句" * (MAX_LABEL_COLUMNS // 2 + 1)], ("字" * (MAX_LABEL_COLUMNS // 2),)),
+        ([], ()),
+    ],
+)
+def test_what_is_a_label(items: list[str], labels: tuple[str, ...]) -> None:
+    assert clean_labels(items) == labels
+
+
+def test_of_too_many_labels_the_first_are_kept() -> None:
+    numbered = tuple(f"label {number}" for number in range(30))
+    assert clean_labels(numbered) == numbered[:MAX_LABELS]
+    doubled = [spelling for label in numbered[:25] for spelling in (label, label.upper())]
+    assert clean_labels(doubled) == numbered[:MAX_LABELS]  # the same label twice takes no place
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=()), max_size=20), max_size=30))
+def test_labels_differ_and_can_be_stored(items: list[str]) -> None:
+    labels = clean_labels(items)
+    assert len({normal_form(label) for label in labels}) == len(labels) <= MAX_LABELS
+    assert all(label.strip() == label != "" and label.encode() for label in labels)
+    assert clean_labels(labels) == labels

@@ -8,8 +8,8 @@ from typing import Literal
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from textmint.transforms.core.labels import clean_labels
 from textmint.transforms.core.texts import columns_of, normalise_text, text_id
-from textmint.transforms.labels.sets import clean_labels
 from textmint.transforms.parsing.replies import clean_text
 from textmint.transforms.quality.checks import Checks, find_fault
 

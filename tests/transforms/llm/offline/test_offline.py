@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.identity import choices, stable_hash
+from textmint.transforms.core.labels import clean_labels
 from textmint.transforms.labels.choice import read_choice
-from textmint.transforms.labels.sets import clean_labels
 from textmint.transforms.llm.base import Answer, Backend, FatalError, Request
 from textmint.transforms.llm.offline import author as offline_author
 from textmint.transforms.llm.offline import backend as offline

@@ -1,14 +1,11 @@
-"""Label sets: what a model listed becomes labels, and examples share them evenly."""
+"""Label pairs: the examples of a task share its labels evenly."""
 
 from __future__ import annotations
 
 import collections
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from textmint.transforms.core.labels import normal_form
-from textmint.transforms.labels.sets import MAX_LABEL_COLUMNS, MAX_LABELS, clean_labels, pair_of
+from textmint.transforms.labels.pairs import pair_of
 
 SIZES = (2, 3, 4, 7, 20)
 
@@ -24,39 +21,6 @@ def pairs(labels: tuple[str, ...], replicas: int, task_id: str = "t", seed: int 
 def spread(counts: collections.Counter[str], labels: tuple[str, ...]) -> int:
     amounts = [counts[label] for label in labels]
     return max(amounts) - min(amounts)
-
-
-@pytest.mark.parametrize(
-    ("items", "labels"),
-    [
-        (["positive", "negative"], ("positive", "negative")),
-        (["Positive", "positive.", " POSITIVE ", "negative"], ("Positive", "negative")),
-        (["non profit", "Non-Profit", "profit"], ("non profit", "profit")),
-        (["A+", "A-", "A"], ("A+", "A-", "A")),  # a sign says something here
-        ([" two\n words ", "\t", "", "x"], ("two words", "x")),
-        (["賛成", "反対", "賛成。"], ("賛成", "反対")),
-        (["\ud83d", "x"], ("\ufffd", "x")),  # a lone surrogate cannot be stored
-        (["a" * MAX_LABEL_COLUMNS, "b" * (MAX_LABEL_COLUMNS + 1)], ("a" * MAX_LABEL_COLUMNS,)),
-        (["字" * (MAX_LABEL_COLUMNS // 2), "句" * (MAX_LABEL_COLUMNS // 2 + 1)], ("字" * (MAX_LABEL_COLUMNS // 2),)),
-        ([], ()),
-    ],
-)
-def test_what_is_a_label(items: list[str], labels: tuple[str, ...]) -> None:
-    assert clean_labels(items) == labels
-
-
-def test_of_too_many_labels_the_first_are_kept() -> None:
-    assert clean_labels(label_set(30)) == label_set(MAX_LABELS)
-    doubled = [spelling for label in label_set(25) for spelling in (label, label.upper())]
-    assert clean_labels(doubled) == label_set(MAX_LABELS)  # the same label twice takes no place
-
-
-@given(st.lists(st.text(st.characters(exclude_categories=()), max_size=20), max_size=30))
-def test_labels_differ_and_can_be_stored(items: list[str]) -> None:
-    labels = clean_labels(items)
-    assert len({normal_form(label) for label in labels}) == len(labels) <= MAX_LABELS
-    assert all(label.strip() == label != "" and label.encode() for label in labels)
-    assert clean_labels(labels) == labels
 
 
 @pytest.mark.parametrize("size", SIZES)
