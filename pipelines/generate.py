@@ -13,7 +13,8 @@ from textmint.pipelines.options.parse import Config
 from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.core.elements import Kind, TaskSeed
 from textmint.transforms.dataset.count_elements import CountElements
-from textmint.transforms.dataset.write_dataset import Target, WriteDataset
+from textmint.transforms.dataset.publish import Target
+from textmint.transforms.dataset.write_dataset import WriteDataset
 from textmint.transforms.flatten import Flatten, Numbering
 from textmint.transforms.labels.plan_labels import PlanLabels, is_label_set, label_set_fault
 from textmint.transforms.labels.verify_labels import VerifyLabels, choice_fault, is_choice

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError, shipped_template
     from textmint.transforms.core.tasks import TaskFileError, task_of
     from textmint.transforms.dataset.count_elements import CountElements
+    from textmint.transforms.dataset.publish import Target
     from textmint.transforms.dataset.schema import schema_of, to_record
-    from textmint.transforms.dataset.write_dataset import Target, WriteDataset
+    from textmint.transforms.dataset.write_dataset import WriteDataset
     from textmint.transforms.dedup.find_duplicates import FindDuplicates
     from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
     from textmint.transforms.dedup.minhash import NearDuplicate, Text
@@ -107,11 +108,12 @@ _HOMES = {  # the same for the interpreter; a test holds that they agree
     "ledger.read_ledger": "ReadLedger",
     "dedup.read_published": "ReadPublished",
     "sample_attributes": "SampleAttributes drafts_of",
+    "dataset.publish": "Target",
     "dataset.schema": "schema_of to_record",
     "task_generate": "ReadTasks TaskGenerate is_task_list task_seeds",
     "core.tasks": "TaskFileError task_of",
     "labels.verify_labels": "VerifyLabels is_choice",
-    "dataset.write_dataset": "Target WriteDataset",
+    "dataset.write_dataset": "WriteDataset",
 }
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names.split()}
 __all__ = sorted(_HOME_OF)

@@ -40,8 +40,8 @@ from textmint.pipelines.options.table import own_actions
 from textmint.pipelines.runners.choose import is_local
 from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.core.elements import Draft, Example, Prompt, Reject, Reply, Task, TaskList
+from textmint.transforms.dataset.publish import Target
 from textmint.transforms.dataset.schema import DatasetKind, schema_of
-from textmint.transforms.dataset.write_dataset import Target
 from textmint.transforms.flatten import Flatten, split_list
 from textmint.transforms.ledger.join_ledger import JoinLedger
 from textmint.transforms.llm.engine import close_engines
@@ -431,7 +431,7 @@ tells nobody when that has ended; so it lasts until the process ends, or builds 
 
 
 def _hold_until_exit(config: Config, target: Target, local: bool) -> None:
-    place = config.output, target.label
+    place = config.output, target.partition
     if place in _HELD:
         _HELD.pop(place).close()
     with contextlib.ExitStack() as stack:

@@ -14,7 +14,7 @@ from textmint.pipelines.options.errors import OptionError, reason_of
 from textmint.pipelines.options.output_folder import check_input
 from textmint.pipelines.options.parse import OptionParser
 from textmint.transforms.core.texts import clean_name
-from textmint.transforms.dataset.write_dataset import lower_replies_told
+from textmint.transforms.dataset.manifest import lower_recorded_replies
 from textmint.transforms.ledger.files import Contents, check_files, compact, contents, merge_journals
 from textmint.transforms.ledger.table import FOLDER
 from textmint.transforms.storage import files, lease
@@ -104,7 +104,7 @@ def _compact(output: str, folder: str) -> list[str]:
                     lines = _count(folded.damaged, "line")
                     told.append(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
             compacted = compact(folder)
-            lower_replies_told(output, check_files(folder, thorough=False).paid, compacted.left_out)
+            lower_recorded_replies(output, check_files(folder, thorough=False).paid, compacted.left_out)
     except lease.LeaseTakenError as error:
         raise OptionError(f"--compact: the ledger is being compacted already ({error})") from None
     left_out = f", {_count(compacted.duplicates, 'duplicate')} left out" if compacted.duplicates else ""

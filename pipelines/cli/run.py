@@ -44,7 +44,8 @@ from textmint.transforms.core.errors import RunFailed, StoreError
 from textmint.transforms.core.temporary import remove_left_parts
 from textmint.transforms.core.texts import printable_line
 from textmint.transforms.dataset.accounting import STEPS
-from textmint.transforms.dataset.write_dataset import Target, read_manifest
+from textmint.transforms.dataset.manifest import read_manifest
+from textmint.transforms.dataset.publish import Target
 from textmint.transforms.ledger.files import SET_ASIDE, merge_journals
 from textmint.transforms.llm.engine import LAUNCHER, close_engines
 from textmint.transforms.storage import files, lease
@@ -226,7 +227,7 @@ def held(target: Target) -> Iterator[lease.Held]:
       OptionError: somebody does, or the leases cannot be written.
     """
     try:
-        with lease.hold(target.output, target.label, target.run_id) as label:
+        with lease.hold(target.output, target.partition, target.run_id) as label:
             if COMPACTING in lease.holders(target.output):
                 raise OptionError(
                     f"--output={target.output}: its ledger is being compacted at this moment; run the same command "

@@ -1,5 +1,5 @@
 """Would a run have fewer examples than its label? Where its options alone tell, it is refused before anything is paid
-for; `write_dataset.publish` refuses the others."""
+for; `publish` refuses the others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from textmint.pipelines.graph.up_to_date import NO_MATTER
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.parse import Config
 from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.dataset.published_files import UNREADABLE, open_published
-from textmint.transforms.dataset.write_dataset import published_examples, published_files
+from textmint.transforms.dataset.published_files import (
+    UNREADABLE,
+    open_published,
+    published_examples,
+    published_files,
+)
 
 _AMOUNTS: Final = frozenset(("task_requests", "max_tasks", "examples_per_task"))
 

@@ -10,16 +10,9 @@ from typing import Any, Final, Literal
 
 from textmint.pipelines.options.parse import Config
 from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.dataset.write_dataset import (
-    MANIFEST,
-    STAGING,
-    examples_asked,
-    finish_publishing,
-    labels_lacking_files,
-    lower_replies_told,
-    published_files,
-    replies_told,
-)
+from textmint.transforms.dataset.manifest import MANIFEST, examples_asked, lower_recorded_replies, recorded_replies
+from textmint.transforms.dataset.publish import STAGING, finish_publishing
+from textmint.transforms.dataset.published_files import published_files, refreshes_lacking_files
 from textmint.transforms.ledger.files import Checked, Damaged, Folded, check_files, merge_journals, paid_in_journals
 from textmint.transforms.ledger.read_ledger import groups_of
 from textmint.transforms.ledger.table import Paid
@@ -105,9 +98,9 @@ def _failed(where: str, error: OSError) -> RunFailed:
 
 
 def _look(config: Config) -> PreviousRun:
-    finish_publishing(config.output, held=config.refresh)
+    finish_publishing(config.output, leased=config.refresh)
     try:
-        told = replies_told(config.output)  # before what is there is counted, for other labels may be under way
+        told = recorded_replies(config.output)  # before what is there is counted, for other labels may be under way
     except ValueError as error:
         raise RunFailed(f"{error}; then run the same command again. Nothing was paid for") from None
     folded = _fold(config) if files.is_local(config.ledger) else Folded()
@@ -127,14 +120,14 @@ def _look(config: Config) -> PreviousRun:
                 "again for those that are needed. Nothing was paid for"
             )
         _LOG.warning("%s; those that are needed are paid for again (--rebuy)", problem)
-        lower_replies_told(config.output, paid)
+        lower_recorded_replies(config.output, paid)
     alone = is_alone(config)
     tasks = published_files(config.output, "tasks")
     asked = examples_asked(config.output) if tasks else {}
     examples = published_files(config.output, "examples")
     if (tasks or examples) and not files.exists(files.join(config.output, MANIFEST)):
         _LOG.warning(_MANIFEST_GONE, files.join(config.output, MANIFEST))
-    for label in sorted(labels_lacking_files(config.output, (*tasks, *examples)) - {config.refresh}):
+    for label in sorted(refreshes_lacking_files(config.output, (*tasks, *examples)) - {config.refresh}):
         _LOG.warning(_FILES_GONE, label)
     if not any(label > config.refresh for _, label, _ in examples):
         examples = [found for found in examples if found[1] != config.refresh]
@@ -179,7 +172,7 @@ def missing_afterwards(config: Config) -> str:
     Raises:
       OSError: the folder cannot be read.
     """
-    told = replies_told(config.output)
+    told = recorded_replies(config.output)
     checked, paid = _count(config.ledger, mend=False, thorough=False)
     return _missing(config.ledger, told - paid, checked.damaged, {})
 

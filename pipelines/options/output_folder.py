@@ -19,8 +19,9 @@ from apache_beam.io.filesystems import FileSystems
 from textmint.pipelines.options.errors import OptionError, reason_of
 from textmint.transforms.core.errors import StoreError
 from textmint.transforms.core.texts import clean_text
+from textmint.transforms.dataset.manifest import MANIFEST
+from textmint.transforms.dataset.publish import STAGING
 from textmint.transforms.dataset.schema import KINDS
-from textmint.transforms.dataset.write_dataset import MANIFEST, STAGING
 from textmint.transforms.ledger import table as ledger
 from textmint.transforms.ledger.writer import JOURNAL
 from textmint.transforms.storage import files, gcs, lease

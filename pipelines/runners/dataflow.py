@@ -38,7 +38,7 @@ from textmint.pipelines.options.parse import Config
 from textmint.pipelines.runners.dataflow_options import LaunchFailed
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.tasks import TASK_SUFFIXES
-from textmint.transforms.dataset.write_dataset import Target
+from textmint.transforms.dataset.publish import Target
 from textmint.transforms.dedup.exclusions import EXCLUSION_SUFFIXES
 from textmint.transforms.storage import files
 from textmint.transforms.storage.lease import Held

@@ -30,7 +30,7 @@ from textmint.pipelines.options.parse import parse
 from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.core.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList, TaskSeed
 from textmint.transforms.core.languages import NAMES
-from textmint.transforms.dataset.schema import EVERY_RUN, schema_of
+from textmint.transforms.dataset.schema import schema_of
 from textmint.transforms.flatten import Flatten
 from textmint.transforms.llm.offline.backend import OfflineBackend
 from textmint.transforms.llm_call import LLMCall
@@ -56,6 +56,7 @@ from tests.support.helpers import (
 from tests.support.llm_server import LlmServer
 
 FOLDER = ["README.md", "examples", "ledger", "manifest.json", "rejects", "tasks", "triplets"]
+DATASETS = ("examples", "rejects", "tasks", "triplets")
 HOSTILE = [
     "Classify {{ 7*7 }} and {% raw %} by mood",
     "{# gone? #} {{ task.__class__.__mro__ }}",
@@ -480,7 +481,7 @@ def test_a_failing_refresh_leaves_the_earlier_data(own: tuple[Path, list[str]], 
     before, manifest = files_of(folder), (folder / "manifest.json").read_bytes()
     done = run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={folder}", "--offline_fault_rate=1")
     assert done.code == 1
-    assert "The label keeps the data it had" in done.err
+    assert "The refresh keeps the data it had" in done.err
     assert "Traceback" not in done.err
     assert files_of(folder) == before
     assert (folder / "manifest.json").read_bytes() == manifest
@@ -498,16 +499,16 @@ from textmint.transforms.dataset import write_dataset as Where
 name, nth = "write_file", 2
 """,
     "publishing": """
-from textmint.transforms.dataset import write_dataset as Where
+from textmint.transforms.dataset import publish as Where
 name, nth = "_publish_local", 1
 """,
     "exchanging": """
-from textmint.transforms.dataset import write_dataset as Where
-name, nth = "_exchange", 2
+from textmint.transforms.dataset import publish as Where
+name, nth = "exchange_folders", 2
 """,
     "telling": """
-from textmint.transforms.dataset import write_dataset as Where
-name, nth = "_manifest_with", 1
+from textmint.transforms.dataset import publish as Where
+name, nth = "with_entry", 1
 """,
 }
 RUN_UNTIL = """
@@ -560,7 +561,7 @@ def test_a_run_killed_while_it_exchanges_leaves_whole_datasets(
     old = files_of(own[0] / "out")
     now = files_of(killed["exchanging"])
     assert {name for name in old if name.startswith("examples")} <= set(now)
-    assert len(now) == len(EVERY_RUN)
+    assert len(now) == len(DATASETS)
     assert ds.dataset(killed["telling"] / "examples", partitioning="hive").to_table().num_rows > 58
 
 
@@ -572,7 +573,7 @@ def test_the_next_run_succeeds_and_cleans_up(moment: str, killed: dict[str, Path
     ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={folder}", *fewer))
     assert entry_of(folder)["counts"] == {"examples": 29, "triplets": 29, "tasks": 29, "rejects": 0}
     assert sorted(path.name for path in folder.iterdir()) == FOLDER
-    assert len(files_of(folder)) == len(EVERY_RUN)
+    assert len(files_of(folder)) == len(DATASETS)
 
 
 def test_a_run_killed_from_outside(own: tuple[Path, list[str]], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from textmint.pipelines.graph.previous_run import inspect_output, settled
 from textmint.pipelines.options.parse import parse
 from textmint.transforms.core.texts import normalise_text
-from textmint.transforms.dataset.write_dataset import read_manifest
+from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.storage import lease
 
 from tests.support.helpers import ROOT, Done, entry_of, files_of, rows_of, run_main, shipped_template, write_tasks

@@ -23,12 +23,12 @@ from textmint.transforms.core.elements import (
 Counts = Mapping[str, int]
 """`Step/name` -> how many, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
 
-JUDGES: Final = ("FindDuplicates", "FindNearDuplicates")
-"""The steps whose verdicts are carried out, and counted, where rows are written; in the order in which they count."""
+COMPARISONS: Final = ("FindDuplicates", "FindNearDuplicates")
+"""The steps whose verdicts are applied, and counted, where rows are written; in the order of the graph."""
 
 STEPS: Final = (
     *("TaskGenerate", "Flatten", "PlanLabels", "SampleAttributes", "BuildPrompt", "LLMCall", "ParseJSON"),
-    *("CheckQuality", "VerifyLabels", *JUDGES),
+    *("CheckQuality", "VerifyLabels", *COMPARISONS),
 )
 
 OPTIONAL: Final = ("PlanLabels", "VerifyLabels")
@@ -170,7 +170,7 @@ def step_table(
             own = named(counts, f"{before}/own.")
             others = kept[before] - own.get("tasks", 0)
             kept[step] = others * examples_per_task + own.get("examples", 0)
-        elif step in JUDGES:
+        elif step in COMPARISONS:
             # Counted where rows are written, and the rows written must be what is left; see `discrepancies`.
             kept[step] = kept[before] - sum(named(counts, f"{step}/rejected.").values())
     table: dict[str, dict[str, Any]] = {}

@@ -30,12 +30,11 @@ from textmint.transforms.core.elements import REASONS
 from textmint.transforms.core.languages import UnknownLanguage, find_language
 from textmint.transforms.core.texts import clean_text
 from textmint.transforms.dataset.accounting import REFUSED
+from textmint.transforms.dataset.manifest import DIGEST
 from textmint.transforms.dataset.schema import KINDS, schema_of
 from textmint.transforms.dataset.triplets import TRIPLETS
 
 CARD: Final = "README.md"
-DIGEST: Final = "digest"
-"""Under what name an entry of the manifest holds a digest of all else in it, see `write_dataset.replies_told`."""
 MARK: Final = "<!-- Written by textmint at the end of a run. Without this line, later runs leave the file alone. -->"
 TEXTS: Final = "sentence-transformers"
 """The config of the triplets' three texts alone: the losses of sentence-transformers train on every column they get."""

@@ -22,9 +22,6 @@ DatasetKind = Literal["examples", "triplets", "label_sets", "tasks", "rejects"]
 KINDS: Final[tuple[DatasetKind, ...]] = ("rejects", "tasks", "label_sets", "triplets", "examples")
 """The datasets of a folder, in the order in which they are published: the one that counts comes last."""
 
-EVERY_RUN: Final[tuple[DatasetKind, ...]] = tuple(kind for kind in KINDS if kind != "label_sets")
-"""Those that every run writes; label sets come with planned labels only."""
-
 _STRING: Final = pa.string()
 _INT: Final = pa.int64()
 ROW_GROUP_ROWS: Final = 32_768  # about 32 MB of text, so that a reader of one group stays small

@@ -16,7 +16,7 @@ import pytest
 from textmint.pipelines.cli.ledger import COMPACTING
 from textmint.pipelines.cli.run import held
 from textmint.pipelines.options.errors import OptionError
-from textmint.transforms.dataset.write_dataset import STAGING, Target, finish_publishing
+from textmint.transforms.dataset.publish import STAGING, Target, finish_publishing
 from textmint.transforms.storage import lease
 
 from tests.support.helpers import ROOT, entry_of, files_of, rows_of, run_main
@@ -123,14 +123,14 @@ def killed_while_publishing(folder: Path, exchanges: int, *flags: str) -> None:
     """A run that is killed after so many of the three folders were exchanged."""
     code = f"""
 import os, signal, sys
-from textmint.transforms.dataset import write_dataset
-exchange, done = write_dataset._exchange, []
+from textmint.transforms.dataset import publish
+exchange, done = publish.exchange_folders, []
 def counting(new, old):
     if len(done) == {exchanges}:
         os.kill(os.getpid(), signal.SIGKILL)
     exchange(new, old)
     done.append(old)
-write_dataset._exchange = counting
+publish.exchange_folders = counting
 from textmint.pipelines.__main__ import main
 sys.exit(main({["generate", f"--output={folder}", *flags]!r}))
 """

@@ -34,7 +34,7 @@ from textmint.pipelines.options.parse import parse
 from textmint.pipelines.runners import dataflow
 from textmint.pipelines.runners.dataflow import JOB_BYTES, refused
 from textmint.pipelines.runners.dataflow_options import LAUNCH_SCRIPT
-from textmint.transforms.dataset.write_dataset import read_manifest
+from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.storage import files, lease
 
 from tests.conftest import ROOT
@@ -483,7 +483,7 @@ def test_what_is_packed_from_a_checkout_holds_all_of_it(launch: Launch, monkeypa
             [*CLOUD, "--no_auth", f"--dataflow_endpoint={service.url}", f"--output={OUTPUT}", *SMALL]
         )
         target = dataclasses.replace(target_of(config), held_by_job=True)
-        with lease.hold(target.output, target.label, target.run_id) as label:
+        with lease.hold(target.output, target.partition, target.run_id) as label:
             assert dataflow.launch(config, options, target, dataflow.NOTHING, label)
         assert options.view_as(GoogleCloudOptions).job_name
     with tarfile.open(fileobj=io.BytesIO(service.staged("workflow.tar.gz"))) as archive:

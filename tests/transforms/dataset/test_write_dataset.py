@@ -25,26 +25,15 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Example, Reject, Task, Verdict
-from textmint.transforms.dataset import write_dataset
-from textmint.transforms.dataset.card import DIGEST
-from textmint.transforms.dataset.published_files import open_published
-from textmint.transforms.dataset.schema import EVERY_RUN, Row, schema_of, to_parquet
+from textmint.transforms.core.errors import RunFailed
+from textmint.transforms.dataset import publish as publishing
+from textmint.transforms.dataset.manifest import DIGEST, read_manifest, recorded_replies
+from textmint.transforms.dataset.publish import StagedFile, Target, finish_publishing, publish
+from textmint.transforms.dataset.publish_checks import _remedy, explain_no_examples
+from textmint.transforms.dataset.published_files import open_published, published_examples, published_files
+from textmint.transforms.dataset.schema import KINDS, DatasetKind, Row, schema_of, to_parquet
 from textmint.transforms.dataset.triplets import to_triplet
-from textmint.transforms.dataset.write_dataset import (
-    RunFailed,
-    StagedFile,
-    Target,
-    WriteDataset,
-    _no_examples,
-    _remedy,
-    apply_verdicts,
-    finish_publishing,
-    publish,
-    published_examples,
-    published_files,
-    read_manifest,
-    replies_told,
-)
+from textmint.transforms.dataset.write_dataset import WriteDataset, apply_verdicts
 from textmint.transforms.storage import lease
 
 from tests.support.helpers import (
@@ -90,6 +79,7 @@ class Data:
 
 
 PER_TASK = 3
+EVERY_RUN: tuple[DatasetKind, ...] = tuple(kind for kind in KINDS if kind != "label_sets")
 
 
 def make_data(tasks: int = 4, rejects: int = 2, name: str = "Sort", reason: str = "empty") -> Data:
@@ -485,9 +475,11 @@ def test_a_run_without_an_example_says_what_to_do(reasons: dict[str, int], remed
 
 def test_tasks_over_the_number_asked_for_are_no_reason_beside_others() -> None:
     table = {"Flatten": {"rejected": {"over_max_tasks": 240}}, "ParseJSON": {"rejected": {"not_json": 20}}}
-    assert _no_examples(table).startswith("not one example was kept (20 ParseJSON not_json): choose another --model")
+    assert explain_no_examples(table).startswith(
+        "not one example was kept (20 ParseJSON not_json): choose another --model"
+    )
     del table["ParseJSON"]
-    assert "(240 Flatten over_max_tasks)" in _no_examples(table)
+    assert "(240 Flatten over_max_tasks)" in explain_no_examples(table)
 
 
 def test_a_run_that_finds_nothing_new_fails(tmp_path: Path) -> None:
@@ -529,7 +521,7 @@ def test_a_publish_that_stopped_half_way_can_be_done_again(tmp_path: Path, monke
     publish_data(make_target(tmp_path), OLD, parts=2)
     target = make_target(tmp_path, run_id="run-2")
     staged = stage(target, NEW)
-    exchange, done = write_dataset._exchange, []
+    exchange, done = publishing.exchange_folders, []
 
     def stops(new: Path, old: Path) -> None:
         if done:
@@ -538,7 +530,7 @@ def test_a_publish_that_stopped_half_way_can_be_done_again(tmp_path: Path, monke
         exchange(new, old)
 
     with monkeypatch.context() as patched:
-        patched.setattr(write_dataset, "_exchange", stops)
+        patched.setattr(publishing, "exchange_folders", stops)
         with pytest.raises(OSError, match="the power went"):
             publish(target, staged, NEW.counts)
     assert sorted(row["id"] for row in rows_of(tmp_path, "examples")) == sorted(row.id for row in OLD.examples)
@@ -557,7 +549,7 @@ def begin_publishing(folder: Path, label: str, data: Data, monkeypatch: pytest.M
         raise OSError("the power went")
 
     with monkeypatch.context() as patched:
-        patched.setattr(write_dataset, "_exchange", stops)
+        patched.setattr(publishing, "exchange_folders", stops)
         with pytest.raises(OSError, match="the power went"):
             publish(target, staged, data.counts)
     return target
@@ -570,7 +562,7 @@ def test_what_a_run_began_to_publish_is_completed_whichever_label_it_has(
         publish_data(make_target(tmp_path, label), OLD)
         begin_publishing(tmp_path, label, NEW, monkeypatch)
     with lease.hold(str(tmp_path), "refresh=base", "we"):
-        finish_publishing(str(tmp_path), held="base")
+        finish_publishing(str(tmp_path), leased="base")
     for label in ("base", "other"):
         assert set(files_of(tmp_path, label)) == expected_files(entry_of(tmp_path, label))
         assert len(rows_of(tmp_path, "examples", label)) == len(NEW.examples)
@@ -582,10 +574,10 @@ def test_what_a_run_is_publishing_at_this_moment_is_left_to_it(tmp_path: Path, m
     publish_data(make_target(tmp_path, "other"), OLD)
     target = begin_publishing(tmp_path, "other", NEW, monkeypatch)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with lease.hold(str(tmp_path), target.label, target.run_id):
-        finish_publishing(str(tmp_path), held="base")
+    with lease.hold(str(tmp_path), target.partition, target.run_id):
+        finish_publishing(str(tmp_path), leased="base")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    finish_publishing(str(tmp_path), held="base")
+    finish_publishing(str(tmp_path), leased="base")
     assert len(rows_of(tmp_path, "examples", "other")) == len(NEW.examples)
 
 
@@ -602,7 +594,7 @@ def test_what_somebody_took_away_is_not_published(
         path.unlink()
     if whole:
         Path(target.staging, kind).rmdir()
-    finish_publishing(str(tmp_path), held="base")
+    finish_publishing(str(tmp_path), leased="base")
     assert files_of(tmp_path) == before
     assert (tmp_path / "manifest.json").read_bytes() == manifest
     entry = publish_data(make_target(tmp_path, run_id="run-3"), NEW)
@@ -630,7 +622,7 @@ def test_a_plan_whose_data_was_damaged_since_stops_no_run(tmp_path: Path, monkey
         publish(target, staged, OLD.counts)
     (path,) = (tmp_path / "examples" / "refresh=base").iterdir()
     path.write_bytes(b"damaged")
-    finish_publishing(str(tmp_path), held="base")
+    finish_publishing(str(tmp_path), leased="base")
     assert path.read_bytes() == b"damaged"  # there is nothing to mend it with
     publish_data(make_target(tmp_path, run_id="run-2"), OLD)
     assert len(rows_of(tmp_path, "examples")) == len(OLD.examples)
@@ -642,7 +634,7 @@ def test_a_plan_speaks_for_the_label_of_its_own_folder_only(tmp_path: Path, monk
     plan = Path(begin_publishing(tmp_path, "base", NEW, monkeypatch).staging, "publish.json")
     plan.write_text(json.dumps({**json.loads(plan.read_text()), "refresh": "other"}))
     before = files_of(tmp_path, "other")
-    finish_publishing(str(tmp_path), held="base")
+    finish_publishing(str(tmp_path), leased="base")
     assert files_of(tmp_path, "other") == before
     assert len(rows_of(tmp_path, "examples", "base")) == len(NEW.examples)
 
@@ -654,7 +646,7 @@ def test_what_cannot_be_completed_is_told_and_blocks_no_other_label(
     for label in ("a", "b", "c"):
         publish_data(make_target(tmp_path, label), OLD)
     plans = {label: Path(begin_publishing(tmp_path, label, NEW, monkeypatch).staging) for label in ("a", "b", "c")}
-    real = write_dataset._exchange_all
+    real = publishing._exchange_all
 
     def fails(target: Target, *rest: Any) -> None:
         if target.refresh in ("a", "b"):
@@ -662,8 +654,8 @@ def test_what_cannot_be_completed_is_told_and_blocks_no_other_label(
         real(target, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(write_dataset, "_exchange_all", fails)
-        finish_publishing(str(tmp_path), held="d")
+        patched.setattr(publishing, "_exchange_all", fails)
+        finish_publishing(str(tmp_path), leased="d")
     assert [len(rows_of(tmp_path, "examples", label)) for label in "abc"] == [
         len(OLD.examples),
         len(OLD.examples),
@@ -676,7 +668,7 @@ def test_what_cannot_be_completed_is_told_and_blocks_no_other_label(
     assert (plans["a"] / "publish.json").exists()
     assert (plans["b"] / "publish.set_aside").exists() and not (plans["b"] / "publish.json").exists()
     assert not (tmp_path / "_leases").exists()
-    finish_publishing(str(tmp_path), held="d")
+    finish_publishing(str(tmp_path), leased="d")
     assert [len(rows_of(tmp_path, "examples", label)) for label in "ab"] == [len(NEW.examples), len(OLD.examples)]
     publish_data(make_target(tmp_path, "b", "run-3"), NEW)
     assert not (tmp_path / "_staging").exists()
@@ -691,7 +683,7 @@ def test_what_is_no_utf_8_in_a_plan_of_an_earlier_version_is_published(
     begun["entry"]["options"] = {"topics": "caf\udce9"}
     del begun["entry"]["digest"]  # an earlier version gave it none
     plan.write_text(json.dumps(begun))
-    finish_publishing(str(tmp_path), held="other")
+    finish_publishing(str(tmp_path), leased="other")
     assert entry_of(tmp_path)["options"] == {"topics": "caf\ufffd"}
     assert (tmp_path / "README.md").exists()
 
@@ -756,7 +748,7 @@ def test_a_run_killed_while_it_copied_to_another_disk_is_completed(
         with pytest.raises(OSError, match="No space"):
             publish(target, staged, NEW.counts)
     assert files_of(tmp_path) == before  # nothing is mixed
-    finish_publishing(str(tmp_path), held="base")
+    finish_publishing(str(tmp_path), leased="base")
     assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
     assert [path.name for path in other_disk.iterdir()] == ["refresh=base"]
 
@@ -855,14 +847,14 @@ def test_a_wrong_bit_in_the_manifest_is_told_or_changes_nothing(tmp_path: Path) 
         publish_data(make_target(tmp_path, label), OLD)
     path = tmp_path / "manifest.json"
     content, before = path.read_bytes(), read_manifest(str(tmp_path))["refreshes"]
-    replies_told(str(tmp_path))
+    recorded_replies(str(tmp_path))
     ends = [content.index(b"base.0") + 5, content.index(b"base.1") + 5]
     for place in (*range(0, len(content), 5), *ends):
         path.write_bytes(
             content[:place] + bytes([content[place] ^ 1 << place % 8 * (place not in ends)]) + content[place + 1 :]
         )
         with contextlib.suppress(ValueError):
-            replies_told(str(tmp_path))
+            recorded_replies(str(tmp_path))
             for label, entry in read_manifest(str(tmp_path))["refreshes"].items():
                 assert {name: entry.get(name) for name in before[label] if name != DIGEST}.items() <= before[
                     label
