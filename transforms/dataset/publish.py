@@ -70,7 +70,7 @@ EXAMPLES: Final = "Examples"
 _PLAN: Final = "publish.json"
 _LOG = logging.getLogger("textmint")
 _SAMPLES: Final = 50  # rows of which the card shows two
-_ASKED_BY: Final[Mapping[str, Kind]] = {
+_ASKS_FOR: Final[Mapping[str, Kind]] = {
     "TaskGenerate": "task_list",
     "PlanLabels": "label_set",
     "VerifyLabels": "choice",
@@ -154,7 +154,7 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
     staged: dict[str, list[StagedFile]] = {kind: [] for kind in KINDS}
     for file in sorted(files, key=lambda file: file.name):
         staged[file.kind].append(file)
-    rows = {kind: sum(file.rows for file in staged[kind]) for kind in KINDS}
+    rows: dict[str, int] = {kind: sum(file.rows for file in staged[kind]) for kind in KINDS}
     table = step_table(
         counts,
         task_requests=target.task_requests,
@@ -227,7 +227,7 @@ def _entry_of(
 
 def _paid_after(target: Target, table: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """Returns how many replies, by kind, the ledger now holds at least that runs of the refresh have paid for."""
-    kinds = {**_ASKED_BY, "LLMCall": target.example_kind}
+    kinds = {**_ASKS_FOR, "LLMCall": target.example_kind}
     paid = collections.Counter(target.paid)
     for step, line in table.items():
         if "requests" in line:
@@ -269,7 +269,7 @@ def _publish_remote(target: Target, staged: Mapping[str, list[StagedFile]], entr
 
 
 def _publish_local(target: Target, staged: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
-    names = {kind: [file.name for file in staged[kind]] for kind in KINDS}
+    names: dict[str, list[str]] = {kind: [file.name for file in staged[kind]] for kind in KINDS}
     plan = json.dumps({"refresh": target.refresh, "names": names, "entry": entry})
     write_file(join(target.staging, _PLAN), plan.encode())
     _exchange_all(target, names, entry)

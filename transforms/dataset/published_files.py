@@ -47,8 +47,8 @@ def open_published(path: str) -> pq.ParquetFile:
 def published_files(output: str, kind: DatasetKind) -> list[tuple[str, str, int]]:
     """Lists the published files of one dataset as (path, refresh, rows).
 
-    On an object store only the files that the manifest lists count. Where it does not say how many rows a file has, they
-    are guessed.
+    On an object store only the files that the manifest lists count. The rows of a file that it
+    does not list are guessed.
     """
     listed: dict[str, int] = {
         file["path"]: file["rows"] for entry in read_entries(output).values() for file in entry["files"].get(kind, ())

@@ -66,8 +66,10 @@ class _RenewsLease(beam.DoFn):
 
 
 class _AssignBucket(beam.DoFn):
-    """Keys the rows of one kind, and what refers to them, by bucket. Buckets divide the ids evenly and in order: ids are
-    hashes, so their first bits decide."""
+    """Keys the rows of one kind, and what refers to them, by bucket.
+
+    Buckets divide the ids evenly and in order: ids are hashes, so their first bits decide.
+    """
 
     def __init__(self, kind: DatasetKind, buckets: int) -> None:
         self._kind = kind
