@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from benchmarks.measuring import Bench, Measured, Protocol
 from benchmarks.sizes import Sizes
 from benchmarks.table import count, spread, table
 
-LATENCY: Final = {"latency_median_ms": 200.0, "latency_sigma": 0.6}
+LATENCY: Final[Mapping[str, Any]] = {"latency_median_ms": 200.0, "latency_sigma": 0.6}
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai", "gemini")
 
 

@@ -13,7 +13,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 
-class Ask(beam.DoFn):  # type: ignore[misc]
+class Ask(beam.DoFn):
     """A prompt -> the text of its reply."""
 
     def __init__(self, protocol: str, base_url: str, model: str) -> None:

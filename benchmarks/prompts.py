@@ -21,7 +21,7 @@ from textmint.transforms.sample_attributes import SampleAttributes
 from textmint.transforms.task_generate import ReadTasks
 
 
-class Append(beam.DoFn):  # type: ignore[misc]
+class Append(beam.DoFn):
     """Prompts -> lines at the end of a file. The engine of local runs hands all of them over in one bundle."""
 
     def __init__(self, path: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from textmint.transforms.core.elements import Example
 from textmint.transforms.core.prompt_template import PromptTemplate
@@ -35,7 +35,12 @@ def rows_of(language: str, count: int) -> list[Example]:
     text = " ".join(texts * (length // len(" ".join(texts)) + 1))[:length]
     template = PromptTemplate("classify", (ROOT / "templates" / "classify.jinja2").read_text("utf-8"))
     task = "Classify a customer e-mail by the department that should answer it"
-    attributes = {"language": language, "difficulty": "college", "clarity": "clear", "num_words": "at least 100"}
+    attributes: dict[str, Any] = {
+        "language": language,
+        "difficulty": "college",
+        "clarity": "clear",
+        "num_words": "at least 100",
+    }
     prompt = template.render({"task": task, **attributes})
     return [
         Example(

@@ -84,7 +84,7 @@ def drafts(_: bytes, count: int, of: int) -> Iterator[Draft]:
         )
 
 
-class _CountPaid(beam.DoFn):  # type: ignore[misc]
+class _CountPaid(beam.DoFn):
     paid = 0
 
     def process(self, draft: Draft) -> None:

@@ -74,7 +74,7 @@ def masked_ranking_loss(
     return nn.functional.cross_entropy(scores, torch.arange(len(anchors), device=scores.device))
 
 
-class MaskedRankingLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
+class MaskedRankingLoss(CachedLossMixin, nn.Module):
     """`masked_ranking_loss`, as the trainer of sentence-transformers calls it.
 
     Args:

@@ -36,6 +36,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that `-m "not process"` leaves out."""
+    from tests.support.process_tests import starts_processes
+
+    for item in items:
+        if isinstance(item, pytest.Function) and starts_processes(item):
+            item.add_marker("process")
+
+
 @pytest.fixture
 def store() -> Iterator[dict[str, bytes]]:
     """An object store in memory, mem://..., empty: path -> content."""

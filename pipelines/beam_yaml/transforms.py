@@ -33,8 +33,8 @@ from textmint.pipelines.cli.run import (
 )
 from textmint.pipelines.generate import build
 from textmint.pipelines.graph.passes_checks import PassesChecks
-from textmint.pipelines.graph.previous_run import inspect_output, settled
-from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, key_of
+from textmint.pipelines.graph.previous_run import inspect_output, prepare_to_ask
+from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, run_key
 from textmint.pipelines.options.parse import Config, parse
 from textmint.pipelines.options.table import own_actions
 from textmint.pipelines.runners.choose import is_local
@@ -369,7 +369,7 @@ class TextmintGenerate(beam.PTransform):
         target = target_of(config)
         _hold_until_exit(config, target, is_local(pipeline.options))
         previous = inspect_output(config)
-        key = key_of(config, previous, target.description["versions"])
+        key = run_key(config, previous, target.description["versions"])
         entry = published_entry(config)
         if is_up_to_date(config, previous, key, entry):
             entries = begin | "Entry" >> beam.Create([entry])
@@ -377,7 +377,7 @@ class TextmintGenerate(beam.PTransform):
             described = {**target.description, KEY: key}
             target = dataclasses.replace(target, description=described, paid=previous.paid_by(config.refresh))
             before_paying(config, entry)
-            entries = build(pipeline, config, target, settled(config, previous, target.staging))
+            entries = build(pipeline, config, target, prepare_to_ask(config, previous, target.staging))
         columns = rows_of.example_columns(config.keep_raw)
         rows = entries | "Examples" >> _ReadRows("examples", config.output, config.keep_raw)
         rejects = None

@@ -29,17 +29,17 @@ from textmint.pipelines.cli.ledger import COMPACTING
 from textmint.pipelines.cli.progress_line import ProgressLine
 from textmint.pipelines.cli.signals import ending_on_signals
 from textmint.pipelines.generate import build
-from textmint.pipelines.graph.asked_anew import told_beforehand
-from textmint.pipelines.graph.fewer import refuse_fewer
-from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output, missing_afterwards, settled
-from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, key_of
+from textmint.pipelines.graph.cost_notices import cost_notices
+from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output, missing_replies, prepare_to_ask
+from textmint.pipelines.graph.refuse_shrinking import refuse_shrinking
+from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, run_key
 from textmint.pipelines.hub import PushFailed, push
 from textmint.pipelines.options.errors import OptionError, reason_of
 from textmint.pipelines.options.parse import Config, help_text, parse
 from textmint.pipelines.runners.choose import LOCAL_RUNNER, has_worker_processes, is_local
 from textmint.pipelines.runners.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
 from textmint.pipelines.runners.local import LocalRunner
-from textmint.pipelines.runners.worker_output import kept_aside
+from textmint.pipelines.runners.worker_output import capture_worker_output
 from textmint.transforms.core.errors import RunFailed, StoreError
 from textmint.transforms.core.temporary import remove_left_parts
 from textmint.transforms.core.texts import printable_line
@@ -93,14 +93,14 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
     if is_dry_run(options):
         return dry_run(config, options, target, prog)
     is_complete = True
-    with kept_aside(processes or is_dataflow(options)) as workers_said:
+    with capture_worker_output(processes or is_dataflow(options)) as workers_said:
         try:
             with held(target) as label:
                 if files.is_local(config.output):
                     for folder in (config.output, config.ledger, files.join(config.ledger, SET_ASIDE)):
                         remove_left_parts(folder)
                 previous = inspect_output(config)
-                key = key_of(config, previous, target.description["versions"])
+                key = run_key(config, previous, target.description["versions"])
                 entry = published_entry(config)
                 if is_up_to_date(config, previous, key, entry):
                     _LOG.info(_NOTHING_NEW, config.refresh)
@@ -184,7 +184,7 @@ def dry_run(config: Config, options: PipelineOptions, target: Target, prog: str)
 
     _set_up_logging(local=True)
     try:
-        with kept_aside(True):
+        with capture_worker_output(True):
             told = dataflow.dry_run(config, options, target)
         return terminal.shown(told, prog)
     except (OptionError, LaunchFailed) as error:
@@ -273,7 +273,7 @@ def fold_when_ended(folder: str, run_id: str) -> None:
 def tell_missing(config: Config) -> None:
     """Tells where replies that were paid for were deleted while the run was under way."""
     try:
-        if problem := missing_afterwards(config):
+        if problem := missing_replies(config):
             _LOG.warning("%s; the data is complete, but who needs them again will pay for them", problem)
     except (OSError, ValueError) as error:
         _LOG.warning("the ledger was not looked at once more: %s", error)
@@ -289,7 +289,7 @@ def run(config: Config, options: PipelineOptions, target: Target, previous: Prev
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
     """
-    previous = settled(config, previous, target.staging)
+    previous = prepare_to_ask(config, previous, target.staging)
     if is_dataflow(options):
         from textmint.pipelines.runners import dataflow  # only now: its client takes a moment to import
 
@@ -327,8 +327,8 @@ def before_paying(config: Config, entry: Mapping[str, Any] | None) -> None:
       OptionError: the run cannot but have fewer examples than the label.
       RunFailed: the dataset folder cannot be read.
     """
-    refuse_fewer(config, entry)
-    for line in told_beforehand(config, entry):
+    refuse_shrinking(config, entry)
+    for line in cost_notices(config, entry):
         _LOG.info("%s", line)
 
 

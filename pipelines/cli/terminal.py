@@ -117,7 +117,7 @@ def _tell_of_warning(
 
 
 class _Handler(logging.Handler):
-    """Standard error as it is at that moment: `worker_output.kept_aside` exchanges it."""
+    """Standard error as it is at that moment: `worker_output.capture_worker_output` exchanges it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -165,7 +165,7 @@ def _missing(ledger: str, lost: Paid, damaged: Mapping[str, Damaged], left: Mapp
     return "; ".join(told if more <= 0 else [*told[:_MOST_TOLD], f"and {more:,} more files"])
 
 
-def missing_afterwards(config: Config) -> str:
+def missing_replies(config: Config) -> str:
     """A run that has published -> one line that tells which replies that were paid for are missing by now; "" where
     none is. They may have been deleted while it ran.
 
@@ -177,7 +177,7 @@ def missing_afterwards(config: Config) -> str:
     return _missing(config.ledger, told - paid, checked.damaged, {})
 
 
-def settled(config: Config, previous: PreviousRun, folder: str) -> PreviousRun:
+def prepare_to_ask(config: Config, previous: PreviousRun, folder: str) -> PreviousRun:
     """Makes what earlier runs left ready for a run that is going to ask.
 
     Args:
@@ -205,9 +205,9 @@ def is_alone(config: Config) -> bool:
     are being written?
 
     What another run will publish is not known before it has; if it has the same tasks of the user's, it has taken the
-    plain ids of their examples, unless it has written down that it leaves them to others (`settled`). That stays until
-    its label is published, so that a run that is started again asks for what the first one has paid for. Of two runs
-    that begin at the same moment at least one leaves them, since each has its own lease before it looks.
+    plain ids of their examples, unless it has written down that it leaves them to others (`prepare_to_ask`). That stays
+    until its label is published, so that a run that is started again asks for what the first one has paid for. Of two
+    runs that begin at the same moment at least one leaves them, since each has its own lease before it looks.
 
     Ask this before the published files are listed: a run that ends in between is seen by them, or here.
 

@@ -23,7 +23,7 @@ from textmint.transforms.storage import files
 KEY: Final = "key"
 """Under what name the manifest's entry of a label holds the key of its run."""
 
-NO_MATTER: Final = frozenset(
+IRRELEVANT_OPTIONS: Final = frozenset(
     [
         "output",
         "push_to_hub",
@@ -48,7 +48,7 @@ NO_MATTER: Final = frozenset(
 _BLOCK: Final = 1 << 20
 
 
-def key_of(config: Config, previous: PreviousRun, versions: Mapping[str, str]) -> str:
+def run_key(config: Config, previous: PreviousRun, versions: Mapping[str, str]) -> str:
     """A checked Config, what earlier runs left, and the versions of what makes the rows -> the run's key.
 
     Raises:
@@ -56,7 +56,7 @@ def key_of(config: Config, previous: PreviousRun, versions: Mapping[str, str]) -
     """
     return stable_hash(
         "run",
-        {name: repr(value) for name, value in config.typed.items() if name not in NO_MATTER},
+        {name: repr(value) for name, value in config.typed.items() if name not in IRRELEVANT_OPTIONS},
         [
             template.name
             for template in (

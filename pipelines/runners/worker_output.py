@@ -13,7 +13,7 @@ _TAIL_BYTES = 20_000
 
 
 @contextlib.contextmanager
-def kept_aside(wanted: bool) -> Iterator[Callable[[], str]]:
+def capture_worker_output(wanted: bool) -> Iterator[Callable[[], str]]:
     """While its `with` block runs, what worker processes write to standard error goes to a temporary file, and what
     this process writes goes where it went before. Beam's worker processes inherit standard error, and print the
     traceback of whatever a step raises, our own refusals too.

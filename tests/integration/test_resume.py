@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from textmint.pipelines.graph.previous_run import inspect_output, settled
+from textmint.pipelines.graph.previous_run import inspect_output, prepare_to_ask
 from textmint.pipelines.options.parse import parse
 from textmint.transforms.core.texts import normalise_text
 from textmint.transforms.dataset.manifest import read_manifest
@@ -311,7 +311,7 @@ def test_a_refresh_beside_another_takes_no_numbers_that_this_one_may_take(
     of_a, of_b = (parse(flags(server, out, f"--tasks={tasks}", f"--refresh={label}")[1:])[0] for label in "ab")
     assert inspect_output(of_b).is_alone
     with lease.hold(str(out), "refresh=a", "somebody"), lease.hold(str(out), "refresh=b", "a run that is killed"):
-        assert not settled(of_b, inspect_output(of_b), str(out / "_staging" / "refresh=b" / "run")).is_alone
+        assert not prepare_to_ask(of_b, inspect_output(of_b), str(out / "_staging" / "refresh=b" / "run")).is_alone
         assert inspect_output(of_a).is_alone  # which was killed too, and is started again: the other one makes way
         assert not inspect_output(of_b).is_alone
     assert not inspect_output(of_b).is_alone

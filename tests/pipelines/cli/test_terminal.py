@@ -137,8 +137,8 @@ def test_what_worker_processes_wrote_is_cleaned() -> None:
     code = """
 import subprocess
 from textmint.pipelines.cli import terminal
-from textmint.pipelines.runners.worker_output import kept_aside
-with kept_aside(True) as said:
+from textmint.pipelines.runners.worker_output import capture_worker_output
+with capture_worker_output(True) as said:
     subprocess.run(["printf", "worker \\\\033]0;owned\\\\007 \\\\342\\\\200\\\\256 \\\\377"])
     subprocess.run(["sh", "-c", "printf 'worker \\\\033]0;owned\\\\007 \\\\342\\\\200\\\\256 \\\\377' >&2"])
     terminal.tell_lines(said())

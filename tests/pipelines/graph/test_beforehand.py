@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from textmint.pipelines.cli.run import _hints, _look_command, command_of, published_entry
-from textmint.pipelines.graph.asked_anew import told_beforehand
-from textmint.pipelines.graph.fewer import most_examples, refuse_fewer
+from textmint.pipelines.graph.cost_notices import cost_notices
+from textmint.pipelines.graph.refuse_shrinking import max_examples, refuse_shrinking
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.parse import Config, parse
 from textmint.transforms.dataset.accounting import REFUSED
@@ -47,7 +47,7 @@ def own(folder: Path, *flags: str) -> Config:
 def told(config: Config, **entry: Any) -> list[str]:
     published = published_entry(config)
     assert published is not None
-    return told_beforehand(config, {**published, **entry})
+    return cost_notices(config, {**published, **entry})
 
 
 # --- what is asked anew
@@ -102,7 +102,7 @@ def test_what_an_endpoint_refused_is_no_change_and_another_judge_is_one(folder: 
 def test_what_changes_no_prompt_is_not_told(folder: Path) -> None:
     for flags in ([], ["--max_concurrency=3", "--keep_raw"], ["--checks=none"], ["--examples_per_task=9"]):
         assert told(own(folder, *flags)) == []
-    assert told_beforehand(own(folder, "--refresh=new"), None) == []
+    assert cost_notices(own(folder, "--refresh=new"), None) == []
 
 
 def test_retried_rejects_are_counted_with_what_they_brought(folder: Path) -> None:
@@ -128,10 +128,10 @@ def test_an_entry_that_was_mended_by_hand_stops_nothing(entry: Mapping[str, Any]
 
 def fewer(config: Config) -> str:
     with contextlib.suppress(OptionError):
-        refuse_fewer(config, published_entry(config))
+        refuse_shrinking(config, published_entry(config))
         return ""
     with pytest.raises(OptionError) as caught:
-        refuse_fewer(config, published_entry(config))
+        refuse_shrinking(config, published_entry(config))
     return str(caught.value)
 
 
@@ -155,7 +155,7 @@ def test_how_many_a_model_brainstorms_is_known_of_the_rounds_that_there_were(fol
 
     def most(*flags: str) -> int | None:
         config = config_of(folder, *night, *flags)
-        return most_examples(config, published_entry(config))
+        return max_examples(config, published_entry(config))
 
     assert most() == 3 * len(tasks)
     assert most("--task_requests=2") == 3 * two
@@ -166,7 +166,7 @@ def test_how_many_a_model_brainstorms_is_known_of_the_rounds_that_there_were(fol
     assert most("--task_requests=4") is most("--seed=7") is most("--topics=none") is None
     assert most("--seed=7", "--max_tasks=4") == 12
     config = config_of(folder, *night)
-    assert most_examples(config, None) is most_examples(config, {"options": 3}) is None
+    assert max_examples(config, None) is max_examples(config, {"options": 3}) is None
 
 
 def test_the_command_refuses_with_2_and_replaces_when_told(folder: Path, tmp_path: Path) -> None:

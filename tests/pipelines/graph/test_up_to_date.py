@@ -14,7 +14,7 @@ import pytest
 from textmint.pipelines.cli.run import published_entry, versions
 from textmint.pipelines.graph import up_to_date
 from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output
-from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, key_of
+from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, run_key
 from textmint.pipelines.options.parse import Config, parse
 from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.core.errors import RunFailed
@@ -29,7 +29,7 @@ from tests.support.ledger_rows import add_file, add_journal, rows_of_ledger
 VERSIONS = {"python": "3.11.9", "pyarrow": "25.0"}
 
 # Options that a run may change without changing a row: how it goes, where to, and who answers under the same name.
-NO_MATTER = {
+IRRELEVANT_OPTIONS = {
     *(
         "output",
         "push_to_hub",
@@ -60,7 +60,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 def key(config: Config, previous: PreviousRun | None = None, versions: Mapping[str, str] = VERSIONS) -> str:
-    return key_of(config, previous or PreviousRun(), versions)
+    return run_key(config, previous or PreviousRun(), versions)
 
 
 # --- what is in the key
@@ -78,11 +78,11 @@ def test_the_same_run_has_the_same_key(config: Config) -> None:
 def test_every_option_is_in_the_key_or_known_not_to_matter(option: str, config: Config) -> None:
     """A new option is in it until somebody says otherwise."""
     changed = dataclasses.replace(config, typed={**config.typed, option: "another value"})
-    assert (key(changed) == key(config)) == (option in NO_MATTER)
+    assert (key(changed) == key(config)) == (option in IRRELEVANT_OPTIONS)
 
 
 def test_options_that_do_not_matter_are_options() -> None:
-    assert set(OPTIONS) >= NO_MATTER
+    assert set(OPTIONS) >= IRRELEVANT_OPTIONS
 
 
 def test_values_of_options_are_told_apart_from_words(config: Config) -> None:
@@ -206,7 +206,7 @@ def nothing_to_do(folder: Path | str, *flags: str) -> bool:
     """What the run would decide, without the run."""
     config = config_of(folder, *FLAGS, *flags)
     previous = inspect_output(config)
-    return is_up_to_date(config, previous, key_of(config, previous, versions()), published_entry(config))
+    return is_up_to_date(config, previous, run_key(config, previous, versions()), published_entry(config))
 
 
 def data_files(folder: Path, kind: str = "examples") -> list[Path]:

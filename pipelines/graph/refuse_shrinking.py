@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-from textmint.pipelines.graph.up_to_date import NO_MATTER
+from textmint.pipelines.graph.up_to_date import IRRELEVANT_OPTIONS
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.parse import Config
 from textmint.transforms.core.errors import RunFailed
@@ -21,7 +21,7 @@ from textmint.transforms.dataset.published_files import (
 _AMOUNTS: Final = frozenset(("task_requests", "max_tasks", "examples_per_task"))
 
 
-def refuse_fewer(config: Config, entry: Mapping[str, Any] | None) -> None:
+def refuse_shrinking(config: Config, entry: Mapping[str, Any] | None) -> None:
     """Refuses a run that cannot but have fewer examples than its label.
 
     Args:
@@ -36,7 +36,7 @@ def refuse_fewer(config: Config, entry: Mapping[str, Any] | None) -> None:
         return
     try:
         there = published_examples(config.output, config.refresh)
-        most = most_examples(config, entry) if there else None
+        most = max_examples(config, entry) if there else None
     except OSError as error:
         raise RunFailed(f"{config.output}: {error}; mend that, then run the same command again") from None
     if most is not None and most < there:
@@ -47,7 +47,7 @@ def refuse_fewer(config: Config, entry: Mapping[str, Any] | None) -> None:
         )
 
 
-def most_examples(config: Config, entry: Mapping[str, Any] | None) -> int | None:
+def max_examples(config: Config, entry: Mapping[str, Any] | None) -> int | None:
     """Says how many examples a run can have.
 
     The user's own tasks can be counted. How many a model brainstorms is known of rounds that the label has had before
@@ -82,7 +82,7 @@ def _is_same_but_for_amounts(config: Config, entry: Mapping[str, Any] | None) ->
             and all(
                 options.get(name) == value
                 for name, value in config.typed.items()
-                if name not in NO_MATTER and name not in _AMOUNTS
+                if name not in IRRELEVANT_OPTIONS and name not in _AMOUNTS
             )
         )
     except (AssertionError, KeyError, TypeError, AttributeError):

@@ -26,7 +26,7 @@ nothing, as the place of a model does, the fingerprint says so."""
 _UNREAD: Final = frozenset(("TaskGenerate", "PlanLabels", "ParseJSON"))
 
 
-def told_beforehand(config: Config, entry: Mapping[str, Any] | None) -> list[str]:
+def cost_notices(config: Config, entry: Mapping[str, Any] | None) -> list[str]:
     """Says what is asked anew, and what the same prompts brought last time.
 
     Args:
