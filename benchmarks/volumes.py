@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner import execution
 from textmint.pipelines.__main__ import main as textmint
-from textmint.transforms.ledger.writer import JOURNAL
+from textmint.transforms.ledger.journal import JOURNAL
 
 from benchmarks.measuring import EXAMPLES_PER_TASK, ROOT, write_tasks
 

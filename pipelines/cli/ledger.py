@@ -15,7 +15,9 @@ from textmint.pipelines.options.output_folder import check_input
 from textmint.pipelines.options.parse import OptionParser
 from textmint.transforms.core.texts import clean_name
 from textmint.transforms.dataset.manifest import lower_recorded_replies
-from textmint.transforms.ledger.files import Contents, check_files, compact, contents, merge_journals
+from textmint.transforms.ledger.compact import Contents, compact, contents
+from textmint.transforms.ledger.files import check_files
+from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.ledger.table import FOLDER
 from textmint.transforms.storage import files, lease
 
@@ -118,13 +120,13 @@ def report(held: Contents, output: str) -> str:
             *map(clean_name, key),
             *(f"{number:,}" for number in (of.replies, of.prompt_tokens, of.output_tokens, of.files)),
         )
-        for key, of in sorted(held.held.items())
+        for key, of in sorted(held.by_model.items())
     ]
     if len(rows) > 1:
-        total = [sum(getattr(of, name) for of in held.held.values()) for name in _SUMMED]
+        total = [sum(getattr(of, name) for of in held.by_model.values()) for name in _SUMMED]
         rows.append(("all", "", *(f"{number:,}" for number in total), f"{held.files:,}"))
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
-    replies = sum(of.replies for of in held.held.values())
+    replies = sum(of.replies for of in held.by_model.values())
     lines = [
         f"{output}/{FOLDER}: {_replies(replies)} in {_count(held.files, 'file')} ({held.bytes / _MEGABYTE:.1f} MB)",
         "",

@@ -46,7 +46,8 @@ from textmint.transforms.core.texts import printable_line
 from textmint.transforms.dataset.accounting import STEPS
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.dataset.publish import Target
-from textmint.transforms.ledger.files import SET_ASIDE, merge_journals
+from textmint.transforms.ledger.files import SET_ASIDE
+from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.llm.engine import LAUNCHER, close_engines
 from textmint.transforms.storage import files, lease
 

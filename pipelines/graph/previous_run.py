@@ -13,10 +13,12 @@ from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset.manifest import MANIFEST, examples_asked, lower_recorded_replies, recorded_replies
 from textmint.transforms.dataset.publish import STAGING, finish_publishing
 from textmint.transforms.dataset.published_files import published_files, refreshes_lacking_files
-from textmint.transforms.ledger.files import Checked, Damaged, Folded, check_files, merge_journals, paid_in_journals
+from textmint.transforms.ledger.files import CheckedFiles, check_files
+from textmint.transforms.ledger.journal import JOURNAL
+from textmint.transforms.ledger.mend import Damage
+from textmint.transforms.ledger.merge_journals import MergedJournals, merge_journals, paid_in_journals
 from textmint.transforms.ledger.read_ledger import groups_of
 from textmint.transforms.ledger.table import Paid
-from textmint.transforms.ledger.writer import JOURNAL
 from textmint.transforms.storage import files, lease
 from textmint.transforms.storage.listing import Listing, Row, write_listing
 
@@ -103,7 +105,7 @@ def _look(config: Config) -> PreviousRun:
         told = recorded_replies(config.output)  # before what is there is counted, for other labels may be under way
     except ValueError as error:
         raise RunFailed(f"{error}; then run the same command again. Nothing was paid for") from None
-    folded = _fold(config) if files.is_local(config.ledger) else Folded()
+    folded = _fold(config) if files.is_local(config.ledger) else MergedJournals()
     if folded.replies:
         _LOG.info("%s replies of a run that was cut short are in the ledger", f"{folded.replies:,}")
     if folded.damaged:
@@ -143,14 +145,14 @@ def _look(config: Config) -> PreviousRun:
     )
 
 
-def _count(ledger: str, *, mend: bool, thorough: bool | None = None) -> tuple[Checked, Paid]:
+def _count(ledger: str, *, mend: bool, thorough: bool | None = None) -> tuple[CheckedFiles, Paid]:
     """-> the files of a ledger, and how many replies are in it: first those in journals, which may become files."""
     waiting = paid_in_journals(ledger) if files.is_local(ledger) else Paid()
     checked = check_files(ledger, mend=mend, thorough=True if mend else thorough)
     return checked, checked.paid + waiting
 
 
-def _missing(ledger: str, lost: Paid, damaged: Mapping[str, Damaged], left: Mapping[str, int]) -> str:
+def _missing(ledger: str, lost: Paid, damaged: Mapping[str, Damage], left: Mapping[str, int]) -> str:
     """What is missing in a ledger -> one line for a person; "" where nothing is."""
     told = []
     if lost:
@@ -259,13 +261,13 @@ def with_listings(previous: PreviousRun, folder: str, *, most: int = NAMED_FILES
     return dataclasses.replace(previous, listings=listings)
 
 
-def _fold(config: Config) -> Folded:
+def _fold(config: Config) -> MergedJournals:
     """Turns the journals of a run that was cut short into files. Its worker processes may outlive it for a moment, so
     they are waited for; the journals of other labels' runs, which are under way, are not."""
-    total = Folded()
+    total = MergedJournals()
     for _ in range(_FOLD_TRIES):
         folded = merge_journals(config.ledger, mend=config.rebuy)
-        total = Folded(
+        total = MergedJournals(
             journals=total.journals + folded.journals,
             replies=total.replies + folded.replies,
             damaged=total.damaged + folded.damaged,

@@ -23,7 +23,7 @@ from textmint.transforms.dataset.manifest import MANIFEST
 from textmint.transforms.dataset.publish import STAGING
 from textmint.transforms.dataset.schema import KINDS
 from textmint.transforms.ledger import table as ledger
-from textmint.transforms.ledger.writer import JOURNAL
+from textmint.transforms.ledger.journal import JOURNAL
 from textmint.transforms.storage import files, gcs, lease
 
 _REMOTE_SECONDS: Final = 30.0  # clients of object stores may wait for minutes where they find no credentials

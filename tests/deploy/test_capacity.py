@@ -18,6 +18,7 @@ from textmint.transforms.dataset import write_dataset
 from textmint.transforms.ledger import files as ledger_files
 from textmint.transforms.ledger import join_ledger
 from textmint.transforms.ledger import writer as ledger_writer
+from textmint.transforms.ledger.merge_journals import FILE_BYTES
 
 from benchmarks import volumes
 from deploy import capacity
@@ -80,7 +81,7 @@ def test_figures_that_cannot_be(flag: str, said: str, capsys: pytest.CaptureFixt
 def test_what_is_set_in_the_code_is_the_same_here() -> None:
     assert ledger_writer._BATCH_REPLIES == capacity.BATCH_REPLIES
     assert ledger_writer._BATCH_SECONDS == capacity.BATCH_SECONDS
-    assert ledger_files._FILE_BYTES == capacity.FOLDED_BYTES
+    assert FILE_BYTES == capacity.FOLDED_BYTES
     assert ledger_files._READERS == capacity.FOOTER_READERS
     assert write_dataset.SHARD_BYTES == capacity.SHARD_BYTES
     assert write_dataset.BUCKET_ROWS == capacity.BUCKET_ROWS

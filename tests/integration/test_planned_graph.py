@@ -15,8 +15,9 @@ from textmint.transforms.core.elements import Example, Kind, LabelSet, Prompt, R
 from textmint.transforms.core.labels import normal_form
 from textmint.transforms.labels.plan_labels import PlanLabels, is_label_set
 from textmint.transforms.labels.verify_labels import VerifyLabels, is_choice
-from textmint.transforms.ledger.files import ledger_files, merge_journals
+from textmint.transforms.ledger.files import ledger_files
 from textmint.transforms.ledger.join_ledger import JoinLedger
+from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.ledger.read_ledger import ReadLedger
 from textmint.transforms.ledger.writer import Ledger
 from textmint.transforms.llm.base import fingerprint_of

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.ledger.files import ledger_files
-from textmint.transforms.ledger.table import SCHEMA, journal_line, read_replies, replies_file
+from textmint.transforms.ledger.journal import journal_line
+from textmint.transforms.ledger.table import SCHEMA, read_replies, replies_file
 from textmint.transforms.storage import files
 
 TIME = 1_700_000_000_000  # milliseconds; 2023-11-14

@@ -14,8 +14,9 @@ import pytest
 from textmint.transforms import llm_call
 from textmint.transforms.core.elements import FinishReason, PaidReply, Prompt, Reject, Reply, Usage, with_paid
 from textmint.transforms.core.identity import Part
-from textmint.transforms.ledger.files import ledger_files, merge_journals
-from textmint.transforms.ledger.table import paid_replies, read_for_join
+from textmint.transforms.ledger.files import ledger_files
+from textmint.transforms.ledger.join import paid_replies, read_for_join
+from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.ledger.writer import Ledger
 from textmint.transforms.llm.base import Answer, Refused, Request
 from textmint.transforms.llm.engine import Settings, close_engines

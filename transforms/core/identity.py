@@ -16,6 +16,8 @@ Part = Union[str, bytes, int, float, bool, None, "Sequence[Part]", "Mapping[str,
 
 _ID_BYTES = 16  # 128 bits: a chance of 1.5e-21 that any two of 10**9 ids are equal (birthday bound)
 UNIT = 1 << 64  # `fraction` counts in 1/UNIT
+ID_DIGITS = 2 * _ID_BYTES  # of an id
+SHARD_DIGITS = 8  # of an id, which decide on its shard
 
 
 def encode(part: Part) -> bytes:
@@ -65,6 +67,19 @@ def stable_hash(domain: str, *parts: Part) -> str:
       *parts: the values that make the identity.
     """
     return hashlib.blake2b(encode((domain, *parts)), digest_size=_ID_BYTES).hexdigest()
+
+
+def shard_of(element_id: str, shards: int) -> int:
+    """Finds the shard of an id. Ids are hashes, so their first 32 bits place them evenly.
+
+    Args:
+      element_id: made by `stable_hash`.
+      shards: how many there are.
+
+    Returns:
+      A number from 0 to `shards` - 1.
+    """
+    return int(element_id[:SHARD_DIGITS], 16) * shards >> 4 * SHARD_DIGITS
 
 
 def fraction(domain: str, *parts: Part) -> int:

@@ -18,6 +18,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam import typehints
 from textmint.transforms.core.elements import Example, LabelSet, Reject, Relabel, Task, Verdict
+from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.packing import pack, unpack
 from textmint.transforms.dataset.accounting import COMPARISONS, STEPS
@@ -33,7 +34,6 @@ from textmint.transforms.dataset.schema import (
     to_parquet,
 )
 from textmint.transforms.dataset.triplets import TRIPLETS, to_triplet
-from textmint.transforms.ledger.table import shard_of
 from textmint.transforms.storage import lease
 from textmint.transforms.storage.files import join, write_file
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 from textmint.transforms.core.elements import Example, Reject, Verdict
+from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.texts import text_id
-from textmint.transforms.ledger.table import shard_of
 
 _STEP = "FindDuplicates"
 _SHARD_ROWS = 20_000  # of a few words each, held in memory at once

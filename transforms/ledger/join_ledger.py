@@ -1,5 +1,5 @@
-"""JoinLedger: elements spread over workers, in groups that do not depend on the engine, each element with what the
-ledger holds for it.
+"""JoinLedger: spreads elements over workers, in groups that do not depend on the engine, and gives each element what
+the ledger holds for it.
 
 Engines choose how many elements they hand over at once, and it can be as few as one; a step that keeps requests in
 flight would then wait for each of them. So elements are grouped by their id, and a group is handed over whole. The
@@ -13,35 +13,37 @@ from typing import Any
 
 import apache_beam as beam
 from textmint.transforms.core.elements import Subject, subject_id, with_paid
+from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.packing import pack, unpack
-from textmint.transforms.ledger.table import pack_table, paid_replies, shard_of, split_by_shard, unpack_table
+from textmint.transforms.ledger.join import pack_table, paid_replies, split_by_shard, unpack_table
 
 _ELEMENT = b"E"
 _REPLIES = b"R"
 
 
 def shards_for(elements: int) -> int:
-    """A guess at the number of elements -> in how many groups they are handed to workers: of about a thousand, so that
-    a group that an engine starts anew is not much work, and enough of them for a few hundred workers."""
+    """Chooses in how many groups elements are handed to workers: of about a thousand, so that a group that an engine
+    starts anew is not much work, and enough of them for a few hundred workers.
+
+    Args:
+      elements: a guess at their number.
+    """
     return max(64, min(65_536, elements // 1_000))
 
 
 def id_of(element: Any) -> str:
-    """An element -> its id; of a subject of a prompt, the one that the ledger knows it by."""
+    """Returns the id of an element; of a subject of a prompt, the one that the ledger knows it by."""
     return subject_id(element) if isinstance(element, Subject) else str(element.id)
 
 
 def join(values: Iterable[bytes]) -> Iterator[Any]:
-    """What was grouped -> its elements, each with the replies that were paid for it."""
+    """Takes apart what was grouped, and gives each element the replies that were paid for it."""
     elements, tables = [], []
     for value in values:
         if value.startswith(_ELEMENT):
             elements.append(unpack(value[1:]))
         else:
             tables.append(unpack_table(value[1:]))
-    if not tables:
-        yield from elements
-        return
     paid = paid_replies(tables, {subject_id(element) for element in elements if isinstance(element, Subject)})
     for element in elements:
         replies = paid.get(subject_id(element)) if isinstance(element, Subject) else None
@@ -72,8 +74,8 @@ class _Join(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class JoinLedger(beam.PTransform):
-    """Subjects of prompts (TaskSeed, LabelSetSeed, Draft, Choice) or Reject -> the same, regrouped; `paid` of subjects
-    is what the ledger holds for them.
+    """Regroups subjects of prompts (TaskSeed, LabelSetSeed, Draft, Choice) and rejects; `paid` of subjects becomes what
+    the ledger holds for them.
 
     Args:
       ledger: a `PTransform` from the pipeline to Arrow tables of paid replies; None: there is no ledger.

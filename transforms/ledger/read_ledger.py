@@ -1,4 +1,4 @@
-"""ReadLedger: the files of the ledger -> the replies in them that this run can use."""
+"""ReadLedger: reads from the files of the ledger the replies that this run can use."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,8 @@ import apache_beam as beam
 import pyarrow as pa
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.metrics import StepCounters
-from textmint.transforms.ledger.table import LedgerFileError, read_for_join
+from textmint.transforms.ledger.join import read_for_join
+from textmint.transforms.ledger.table import LedgerFileError
 from textmint.transforms.storage import files, listing
 
 _GROUP_BYTES = 16 << 20  # of files read together: about 100 MB unpacked
@@ -16,8 +17,7 @@ _GROUP_FILES = 256
 
 
 def groups_of(found: Sequence[files.FoundFile]) -> list[tuple[str, ...]]:
-    """Files -> their paths in groups that are read together, so that many small files are as good as a few large
-    ones."""
+    """Groups the paths of files that are read together, so that many small files are as good as a few large ones."""
     groups: list[tuple[str, ...]] = []
     group: list[str] = []
     size = 0
@@ -39,8 +39,8 @@ class _Read(beam.DoFn):
     def process(self, paths: tuple[str, ...]) -> Iterator[Any]:
         tables = []
         for path in paths:
+            name = path.rpartition("/")[2]
             try:
-                name = path.rpartition("/")[2]
                 content = files.read_file(path)
                 tables.append(read_for_join(content, kind=self._kind, fingerprint=self._fingerprint, name=name))
             except FileNotFoundError:
@@ -53,15 +53,15 @@ class _Read(beam.DoFn):
                     f"{path}, which holds replies that were paid for: {error}; bring it back from where you have a "
                     "copy, or let --rebuy keep what is whole in it and pay again for the rest"
                 ) from None
-        table = pa.concat_tables(tables) if tables else None
-        if table is not None and table.num_rows:
+        table = pa.concat_tables(tables)
+        if table.num_rows:
             self._counters.add("replies", table.num_rows)
             yield table
 
 
 @dataclasses.dataclass(eq=False)
 class ReadLedger(beam.PTransform):
-    """Pipeline -> Arrow tables of paid replies, as `ledger.read_for_join` gives them.
+    """Reads Arrow tables of paid replies, as `join.read_for_join` gives them.
 
     Args:
       found: the files, or a listing of `groups_of` them.

@@ -23,12 +23,12 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 from textmint.transforms.core.elements import PaidReply
-from textmint.transforms.ledger.table import SCHEMA, journal_line, replies_file
+from textmint.transforms.ledger.journal import JOURNAL, journal_line
+from textmint.transforms.ledger.table import SCHEMA, replies_file
 from textmint.transforms.storage import files
 from textmint.transforms.storage.lease import JobLease
 
 _LOG = logging.getLogger("textmint")
-JOURNAL: Final = "_journal"
 _SYNC_SECONDS: Final = 1.0  # that a power cut may cost; SIGKILL costs nothing
 _ROOM_BYTES: Final = 1 << 16  # that there must be on a disk, for some tens of replies
 _COPY_BYTES: Final = 1 << 20
@@ -48,9 +48,9 @@ class Ledger:
 
     Args:
       folder: the ledger's, a path or URL.
-      refresh: the label of the run.
+      refresh: of the run.
       run_id: names the run's journals; no row depends on it.
-      lease: of the label, where the job holds it; None: the launcher does.
+      lease: of the refresh, where the job holds it; None: the launcher does.
     """
 
     folder: str
@@ -63,14 +63,17 @@ class LedgerWriter(Protocol):
     """What keeps the replies of one process. Its methods may be called from any thread."""
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Keeps a reply, by column of `ledger.SCHEMA`, `time` in milliseconds.
+        """Keeps a reply.
+
+        Args:
+          row: by column of `table.SCHEMA`, `time` in milliseconds.
 
         Raises:
           OSError: it, or an earlier one, cannot be kept.
         """
 
     def is_behind(self) -> bool:
-        """-> whether so much waits to be written that no more should be paid for at this moment.
+        """Tells whether so much waits to be written that no more should be paid for at this moment.
 
         Raises:
           OSError: what was appended cannot be kept.
@@ -84,7 +87,7 @@ class LedgerWriter(Protocol):
         """
 
     def close(self) -> None:
-        """Flushes, and lets go. A second call does nothing.
+        """Flushes, and ends the writing. A second call does nothing.
 
         Raises:
           OSError: as `flush`.
@@ -92,7 +95,10 @@ class LedgerWriter(Protocol):
 
 
 def open_writer(ledger: Ledger) -> LedgerWriter:
-    """-> what keeps the replies of this process, after it was seen that it can.
+    """Opens what keeps the replies of this process, after a test that it can.
+
+    Args:
+      ledger: where.
 
     Raises:
       OSError: nothing can be written there.
@@ -101,13 +107,13 @@ def open_writer(ledger: Ledger) -> LedgerWriter:
 
 
 def now_ms() -> int:
-    """-> the time, milliseconds since 1970, for the column `time`."""
+    """Returns the time for the column `time`, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 class Journal:
-    """An append-only file of this process. It is locked for as long as its process lives, which tells whoever folds
-    journals into Parquet that it may still grow."""
+    """An append-only file of this process. It is locked for as long as its process lives, which tells whoever merges
+    journals that it may still grow."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -122,7 +128,7 @@ class Journal:
         self._syncing.start()
 
     def _new_file(self) -> tuple[str, int]:
-        """-> an empty journal, locked, and its descriptor."""
+        """Makes an empty journal, locked, and opens it."""
         folder = os.path.join(self._ledger.folder, JOURNAL)
         while True:
             os.makedirs(folder, exist_ok=True)
@@ -133,8 +139,9 @@ class Journal:
                 continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if _is_at(path, descriptor):  # nobody folded it in between
-                    _try_to_write(descriptor)
+                if _is_at(path, descriptor):  # nobody merged it in between
+                    _write_all(descriptor, b"\n" * _ROOM_BYTES)  # a full disk takes new files, if they are empty
+                    os.ftruncate(descriptor, 0)
                     return path, descriptor
             except OSError:
                 with contextlib.suppress(OSError):
@@ -143,7 +150,7 @@ class Journal:
                 raise
             os.close(descriptor)
 
-    def _stay(self) -> None:
+    def _restore(self) -> None:
         """Writes the journal again where somebody has deleted it, or moved it away: what is in it was paid for, and
         this process still has it. Called with the lock held."""
         if _is_at(self._path, self._descriptor):
@@ -156,8 +163,7 @@ class Journal:
                 if not block:
                     raise OSError(f"{self._path} is gone, and cannot be read any more")
                 done += len(block)
-                while block:
-                    block = block[os.write(descriptor, block) :]
+                _write_all(descriptor, block)
             os.fsync(descriptor)
         except OSError:
             os.close(descriptor)
@@ -173,29 +179,26 @@ class Journal:
             if self._is_closed.is_set():  # its descriptor may be that of another file by now
                 raise OSError(_CLOSED)
             self._raise_failure()
-            self._stay()
-            written = 0
+            self._restore()
             try:
-                while written < len(line):
-                    written += os.write(self._descriptor, line[written:])
+                _write_all(self._descriptor, line)
             except OSError:
-                if written:  # half a line would swallow the next one
-                    os.ftruncate(self._descriptor, self._size)
+                os.ftruncate(self._descriptor, self._size)  # half a line would swallow the next one
                 raise
-            self._size += written
+            self._size += len(line)
         self._unsynced.set()
 
     def is_behind(self) -> bool:
-        """-> False: what was appended is written."""
+        """Returns False: what was appended is written."""
         self._raise_failure()
         return False
 
     def flush(self) -> None:
-        """Nothing to wait for: a file of this machine shows what was written."""
+        """Waits for nothing: a file of this machine shows what was written."""
         self._raise_failure()
         with self._lock:
             if self._size and not self._is_closed.is_set():
-                self._stay()
+                self._restore()
 
     def close(self) -> None:
         """Syncs the file to the disk and unlocks it; one without a line is taken away."""
@@ -207,7 +210,7 @@ class Journal:
         self._syncing.join()
         try:
             if self._size:
-                self._stay()
+                self._restore()
                 os.fsync(self._descriptor)
             else:
                 files.delete_files([self._path])
@@ -236,12 +239,9 @@ class Journal:
                 return
 
 
-def _try_to_write(descriptor: int) -> None:
-    """A full disk takes new files, if they are empty."""
-    room = b"\n" * _ROOM_BYTES
-    while room:
-        room = room[os.write(descriptor, room) :]
-    os.ftruncate(descriptor, 0)
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def _is_at(path: str, descriptor: int) -> bool:
@@ -285,7 +285,7 @@ class ReplyBatches:
                 self._changed.notify_all()
 
     def is_behind(self) -> bool:
-        """-> whether more waits than a batch that is written and one that comes together, or for longer."""
+        """Tells whether more waits than a batch that is written and one that comes together, or for longer."""
         with self._changed:
             self._raise_failure()
             if not self._rows:
@@ -293,7 +293,7 @@ class ReplyBatches:
             return len(self._rows) >= _MOST_WAITING or time.monotonic() - self._rows[0][0] > _LONGEST_SECONDS
 
     def flush(self) -> None:
-        """Has what is there written now, and waits for it."""
+        """Has all replies written now, and waits for that."""
         with self._changed:
             wanted = self._wanted = self._appended
             self._changed.notify_all()
@@ -302,7 +302,7 @@ class ReplyBatches:
             self._raise_failure()
 
     def close(self) -> None:
-        """Writes what is there, and ends the thread."""
+        """Writes what waits, and ends the thread."""
         with self._changed:
             is_first = not self._is_closing
             self._is_closing = True
@@ -369,7 +369,17 @@ class ReplyBatches:
 def row_of(
     reply: PaidReply, *, draft_id: str, kind: str, refresh: str, fingerprint: str, attempt: int, latency_ms: int
 ) -> dict[str, Any]:
-    """A reply and what it was paid for -> its row, by column of `ledger.SCHEMA`."""
+    """Makes the row of a reply, by column of `table.SCHEMA`.
+
+    Args:
+      reply: with the time when it came.
+      draft_id: what was asked for.
+      kind: of the prompt.
+      refresh: that paid.
+      fingerprint: of the model.
+      attempt: the replies before it that could not be read.
+      latency_ms: from the sending to the reply.
+    """
     return {
         "request_id": reply.request_id,
         "draft_id": draft_id,

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 from textmint.pipelines.cli.ledger import COMPACTING, report
 from textmint.transforms.core.elements import PaidReply
-from textmint.transforms.ledger.files import Contents, Held, ledger_files
+from textmint.transforms.ledger.compact import Contents, ModelReplies
+from textmint.transforms.ledger.files import ledger_files
 from textmint.transforms.ledger.table import SCHEMA, read_replies, replies_file
 from textmint.transforms.ledger.writer import Ledger, open_writer, row_of
 from textmint.transforms.storage import files, lease
@@ -168,7 +169,7 @@ def test_what_an_endpoint_calls_itself_cannot_spoil_the_table(name: str, tmp_pat
 
 
 def test_the_report_alone() -> None:
-    held = {("b", "m"): Held(replies=1, files=1), ("a", "m"): Held(replies=2, files=1)}
+    held = {("b", "m"): ModelReplies(replies=1, files=1), ("a", "m"): ModelReplies(replies=2, files=1)}
     lines = report(Contents(held, files=1, bytes=1_550_000, journals=0, set_aside={}), "gs://b/d").splitlines()
     assert lines[0] == "gs://b/d/ledger: 3 replies in 1 file (1.6 MB)"  # a decimal megabyte
     assert [line.split()[0] for line in lines[2:]] == ["refresh", "a", "b", "all"]

@@ -17,7 +17,7 @@ from textmint.pipelines.options.parse import parse
 from textmint.transforms.dataset.accounting import STEPS
 from textmint.transforms.dataset.count_elements import CountElements
 from textmint.transforms.dataset.schema import KINDS
-from textmint.transforms.ledger.files import merge_journals
+from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.llm.engine import close_engines
 
 from tests.support.helpers import (

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Draft, PaidReply, Reject, TaskSeed, with_paid
+from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.packing import pack
+from textmint.transforms.ledger.join import pack_table, paid_replies, read_for_join
 from textmint.transforms.ledger.join_ledger import JoinLedger, id_of, join, shards_for
-from textmint.transforms.ledger.table import SCHEMA, pack_table, paid_replies, read_for_join, replies_file, shard_of
+from textmint.transforms.ledger.table import SCHEMA, replies_file
 from textmint.transforms.ledger.writer import row_of
 
 from tests.support.helpers import make_draft, make_reject, make_seed, run_step, shuffled

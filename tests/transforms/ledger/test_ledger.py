@@ -15,25 +15,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import PaidReply
-from textmint.transforms.core.identity import stable_hash
+from textmint.transforms.core.identity import shard_of, stable_hash
 from textmint.transforms.ledger import table as ledger
+from textmint.transforms.ledger.join import pack_table, paid_replies, read_for_join, split_by_shard, unpack_table
+from textmint.transforms.ledger.journal import journal_line, read_journal
+from textmint.transforms.ledger.mend import salvage
 from textmint.transforms.ledger.table import (
     SCHEMA,
     LedgerFileError,
-    journal_line,
     name_for,
     open_replies,
-    pack_table,
-    paid_replies,
-    paid_told,
-    read_for_join,
-    read_journal,
+    paid_by_footer,
     read_replies,
     replies_file,
-    salvage,
-    shard_of,
-    split_by_shard,
-    unpack_table,
 )
 
 from tests.support.helpers import shuffled
@@ -248,7 +242,7 @@ def test_more_columns_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     nested = pa.array([{"kind": 1, "y": "zzz"}] * table.num_rows)
     more = table.add_column(0, "more", nested).replace_schema_metadata(SCHEMA.metadata)
     content = parquet(more)
-    name = f"replies-{ledger._digest(content)}.parquet"
+    name = name_for(content)
     assert read_replies(content, name=name).equals(table)
     assert read_for_join(content, kind="example", fingerprint=FINGERPRINT, name=name).num_rows == 20
 
@@ -375,9 +369,11 @@ def test_a_changed_bit_costs_one_row_group() -> None:
     for offset in [*range(4, len(content) - 12_000, 19_997), len(content) - 3_000, len(content) - 6]:
         changed_ = bytearray(content)
         changed_[offset] ^= 1 << offset % 8
-        kept, lost = salvage(bytes(changed_), name)
-        assert kept.num_rows + lost == 400
-        assert lost <= 64
+        kept, damage = salvage(bytes(changed_), name, "damaged")
+        assert kept is not None
+        assert damage.lost is not None
+        assert kept.num_rows + damage.lost == 400
+        assert damage.lost <= 64
         assert set(in_order(rows_in(kept))) <= whole
 
 
@@ -388,15 +384,16 @@ def test_a_file_of_an_earlier_version_is_read_whole_or_not_at_all() -> None:
     changed_ = older[:99] + bytes([older[99] ^ 3]) + older[100:]
     with pytest.raises(LedgerFileError, match="not what was written"):
         read_replies(changed_, name=name_for(older))
-    with pytest.raises(LedgerFileError, match="of an earlier version"):
-        salvage(changed_, name_for(older))
+    table, damage = salvage(changed_, name_for(older), "damaged")
+    assert table is None
+    assert "of an earlier version" in damage.reason
 
 
 def test_a_file_tells_what_is_in_it() -> None:
     rows = [paid(1), paid(2, kind="task_list"), paid(3, refresh="more"), paid(4)]
-    told = paid_told(open_replies(replies_file(table_of(rows))[1]))
+    told = paid_by_footer(open_replies(replies_file(table_of(rows))[1]))
     assert told == {("base", "example"): 2, ("base", "task_list"): 1, ("more", "example"): 1}
-    assert paid_told(open_replies(parquet(table_of(rows)))) is None
+    assert paid_by_footer(open_replies(parquet(table_of(rows)))) is None
 
 
 def test_only_a_name_that_was_given_speaks_for_the_content() -> None:

@@ -17,21 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from textmint.transforms.ledger import compact as compact_module
 from textmint.transforms.ledger import files as ledger_files
+from textmint.transforms.ledger import journal as journal_module
+from textmint.transforms.ledger import merge_journals as merge_module
 from textmint.transforms.ledger import table as ledger
-from textmint.transforms.ledger.files import (
-    Folded,
-    Held,
-    check_files,
-    compact,
-    contents,
-    files_set_aside,
-    first_of_each,
-    merge_journals,
-    paid_in_journals,
-    set_aside,
-)
-from textmint.transforms.ledger.table import SCHEMA, is_name, journal_line, name_for, paid_replies, replies_file
+from textmint.transforms.ledger.compact import ModelReplies, compact, contents, first_of_each
+from textmint.transforms.ledger.files import check_files, files_set_aside, set_aside
+from textmint.transforms.ledger.join import paid_replies
+from textmint.transforms.ledger.journal import journal_line
+from textmint.transforms.ledger.merge_journals import MergedJournals, merge_journals, paid_in_journals
+from textmint.transforms.ledger.table import SCHEMA, digest_in_name, name_for, replies_file
 from textmint.transforms.ledger.writer import Ledger, open_writer
 from textmint.transforms.storage import files
 
@@ -95,7 +91,7 @@ def test_a_ledger_that_is_not_there_holds_nothing(folder: str) -> None:
     assert files_set_aside(folder) == {}
     assert compact(folder).after == 0
     found = contents(folder)
-    assert (found.held, found.files, found.bytes, found.journals, found.set_aside) == ({}, 0, 0, 0, {})
+    assert (found.by_model, found.files, found.bytes, found.journals, found.set_aside) == ({}, 0, 0, 0, {})
 
 
 def test_files_are_counted_by_their_footers(folder: str) -> None:
@@ -251,20 +247,20 @@ def test_journals_become_a_file(tmp_path: Path) -> None:
     add_journal(tmp_path, numbered(3), "a-1-0")
     add_journal(tmp_path, numbered(4, 3), "b-2-0")
     add_journal(tmp_path, [], "c-3-0")
-    assert merge_journals(str(tmp_path)) == Folded(journals=3, replies=7)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=3, replies=7)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(numbered(7))
     (name,) = tree(tmp_path)
     assert name.startswith("replies-")
     assert not (tmp_path / "_journal").exists()
-    assert merge_journals(str(tmp_path)) == Folded()
+    assert merge_journals(str(tmp_path)) == MergedJournals()
     assert tree(tmp_path) == [name]
 
 
 def test_there_may_be_nothing_to_fold(tmp_path: Path) -> None:
-    assert merge_journals(str(tmp_path / "none")) == Folded()
+    assert merge_journals(str(tmp_path / "none")) == MergedJournals()
     assert not (tmp_path / "none").exists()
     add_journal(tmp_path, [])
-    assert merge_journals(str(tmp_path)) == Folded(journals=1)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=1)
     assert tree(tmp_path) == []
 
 
@@ -283,12 +279,12 @@ def test_the_journal_of_a_process_that_lives_is_left_alone(tmp_path: Path) -> No
     add_journal(tmp_path, numbered(2, 100), "dead-1-0")
     with child(hold_journal, str(tmp_path), 3) as process:
         name = f"live-{process.told()}-0.jsonl"
-        assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=2, busy=(name,))
-        assert merge_journals(str(tmp_path)) == Folded(busy=(name,))
+        assert merge_journals(str(tmp_path)) == MergedJournals(journals=1, replies=2, busy=(name,))
+        assert merge_journals(str(tmp_path)) == MergedJournals(busy=(name,))
         process.pipe.send("go on")
         assert process.told() == "appended"  # to the same file
         process.kill()
-    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=4)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=1, replies=4)
     assert in_order(rows_of_ledger(tmp_path)) == in_order([*numbered(4), *numbered(2, 100)])
 
 
@@ -298,7 +294,7 @@ def test_a_journal_of_this_process_is_left_alone_too(tmp_path: Path) -> None:
     assert len(merge_journals(str(tmp_path)).busy) == 1
     writer.append(paid(2))
     writer.close()
-    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=2)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=1, replies=2)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(rows(1, 2))
 
 
@@ -312,25 +308,25 @@ def test_who_comes_second_finds_nothing_to_do(tmp_path: Path, monkeypatch: pytes
         real(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    assert merge_journals(str(tmp_path)) == Folded()
+    assert merge_journals(str(tmp_path)) == MergedJournals()
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1_000, 1 << 20])
 @pytest.mark.parametrize("end", [b"", b'{"request_id":"half'])
 def test_lines_may_straddle_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, end: bytes) -> None:
-    monkeypatch.setattr(ledger_files, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(journal_module, "_BLOCK_BYTES", block)
     written = [paid(n, text=text) for n, text in enumerate(["", "ü" * 300, "😀\n" * 50, "x", "y" * 2_000])]
     add_journal(tmp_path, written, end=end)
-    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=5, damaged=1 if end else 0)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=1, replies=5, damaged=1 if end else 0)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(written)
 
 
 def test_many_replies_become_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_files, "_BLOCK_BYTES", 2_000)
-    monkeypatch.setattr(ledger_files, "_FILE_BYTES", 10_000)
+    monkeypatch.setattr(journal_module, "_BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(merge_module, "FILE_BYTES", 10_000)
     for number in range(3):
         add_journal(tmp_path, numbered(60, 60 * number), f"run-{number}-0")
-    assert merge_journals(str(tmp_path)) == Folded(journals=3, replies=180)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=3, replies=180)
     assert 3 < len(tree(tmp_path)) < 30
     assert in_order(rows_of_ledger(tmp_path)) == in_order(numbered(180))  # each once
 
@@ -338,7 +334,7 @@ def test_many_replies_become_several_files(tmp_path: Path, monkeypatch: pytest.M
 def test_half_a_line_at_the_end_is_counted_and_gone(tmp_path: Path) -> None:
     """Nobody can use it."""
     add_journal(tmp_path, rows(1), end=journal_line(paid(2))[:-9])
-    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=1, damaged=1)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=1, replies=1, damaged=1)
     assert rows_of_ledger(tmp_path) == rows(1)
     assert len(tree(tmp_path)) == 1
 
@@ -348,31 +344,31 @@ def test_lines_that_another_version_wrote_are_kept(tmp_path: Path) -> None:
     other = b'{"request_id":"r","text":"of a version to come"}\n'
     content = add_journal(tmp_path, rows(1, 2), "run-1-0", end=other * 3).read_bytes()
     add_journal(tmp_path, rows(3), "run-2-0")
-    assert merge_journals(str(tmp_path)) == Folded(journals=2, replies=3, damaged=3)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=2, replies=3, damaged=3)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(rows(1, 2, 3))
     assert (tmp_path / "_set_aside" / "run-1-0.jsonl").read_bytes() == content
     assert files_set_aside(str(tmp_path)) == {
         "run-1-0.jsonl": "3 of its lines cannot be read; the others are in the ledger"
     }
     assert not (tmp_path / "_journal").exists()
-    assert merge_journals(str(tmp_path)) == Folded()
+    assert merge_journals(str(tmp_path)) == MergedJournals()
 
 
 def test_a_journal_with_lines_that_cannot_be_read_stays_until_it_is_to_be_mended(tmp_path: Path) -> None:
     changed = journal_line(paid(2)).replace(b"reply 2", b"reply 3")
     add_journal(tmp_path, rows(1), "run-1-0", end=changed)
     add_journal(tmp_path, rows(4), "run-2-0")
-    assert merge_journals(str(tmp_path), mend=False) == Folded(journals=1, replies=1, left={"run-1-0.jsonl": 1})
+    assert merge_journals(str(tmp_path), mend=False) == MergedJournals(journals=1, replies=1, left={"run-1-0.jsonl": 1})
     assert rows_of_ledger(tmp_path) == rows(4)
     assert paid_in_journals(str(tmp_path)) == {("base", "example"): 1}
-    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=1, damaged=1)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=1, replies=1, damaged=1)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(rows(1, 4))
 
 
 def test_one_bad_byte_does_not_spoil_the_file(tmp_path: Path) -> None:
     good = b"".join(map(journal_line, numbered(20)))
     add_journal(tmp_path, [], end=good + journal_line(paid(99, text="QQ")).replace(b"QQ", b"\xff\xff") + good)
-    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=40, damaged=1)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=1, replies=40, damaged=1)
     assert check_files(str(tmp_path)).set_aside == {}
     assert len(rows_of_ledger(tmp_path)) == 40
 
@@ -405,7 +401,7 @@ def test_who_is_killed_between_writing_and_taking_away_leaves_harmless_duplicate
             merge_journals(str(tmp_path))
     assert open_under(tmp_path) == []
     assert len(rows_of_ledger(tmp_path)) == 6
-    assert merge_journals(str(tmp_path)) == Folded(journals=2, replies=4)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=2, replies=4)
     found = rows_of_ledger(tmp_path)
     assert len(found) == 10
     assert in_order({row["request_id"]: row for row in found}.values()) == in_order(numbered(6))
@@ -422,7 +418,7 @@ def test_who_is_killed_again_and_again_writes_the_same_file_again(
             patch.setattr(files, "delete_files", killed)
             with pytest.raises(Killed):
                 merge_journals(str(tmp_path))
-    assert merge_journals(str(tmp_path)) == Folded(journals=1, replies=5)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=1, replies=5)
     assert in_order(rows_of_ledger(tmp_path)) == in_order(numbered(5))
 
 
@@ -441,14 +437,14 @@ def test_a_file_that_cannot_be_written_leaves_the_journals(
         with pytest.raises(type(fault)):
             merge_journals(str(tmp_path))
     assert tree(tmp_path) == ["_journal/run-0-0.jsonl", "_journal/run-1-0.jsonl"]
-    assert merge_journals(str(tmp_path)) == Folded(journals=2, replies=2)  # they are not locked any more
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=2, replies=2)  # they are not locked any more
 
 
 @pytest.mark.parametrize("bad", [0, 1])
 def test_a_journal_that_cannot_be_read_keeps_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int) -> None:
     for number in range(2):
         add_journal(tmp_path, rows(number), f"run-{number}-0")
-    real = ledger_files._tables_of
+    real = merge_module.tables_of
     read: list[int] = []
 
     def fail(file: Any) -> Any:
@@ -458,11 +454,11 @@ def test_a_journal_that_cannot_be_read_keeps_no_lock(tmp_path: Path, monkeypatch
         return real(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger_files, "_tables_of", fail)
+        patch.setattr(merge_module, "tables_of", fail)
         with pytest.raises(OSError, match="Input/output"):
             merge_journals(str(tmp_path))
     assert open_under(tmp_path) == []
-    assert merge_journals(str(tmp_path)) == Folded(journals=2, replies=2)
+    assert merge_journals(str(tmp_path)) == MergedJournals(journals=2, replies=2)
 
 
 def test_a_journal_that_cannot_be_taken_away_closes_each_descriptor_once(
@@ -524,7 +520,7 @@ def test_large_files_are_left_as_they_are(folder: str, monkeypatch: pytest.Monke
     small = [add_file(folder, numbered(2, 5_000 + 1_000 * n)) for n in range(3)]
     limit = min(len(files.read_file(path)) for path in large)
     assert max(len(files.read_file(path)) for path in small) < limit
-    monkeypatch.setattr(ledger_files, "_SMALL_BYTES", limit)
+    monkeypatch.setattr(compact_module, "_SMALL_BYTES", limit)
     compacted = compact(folder)
     assert (compacted.before, compacted.after) == (5, 3)
     assert all(files.exists(path) for path in large)
@@ -536,7 +532,7 @@ def test_merged_files_are_not_larger_than_they_should_be(folder: str, monkeypatc
     parts = [numbered(10, 10 * n) for n in range(9)]
     for part in parts:
         add_file(folder, part)
-    monkeypatch.setattr(ledger_files, "_FILE_BYTES", int(3.5 * table_of(parts[0]).nbytes))
+    monkeypatch.setattr(compact_module, "FILE_BYTES", int(3.5 * table_of(parts[0]).nbytes))
     compacted = compact(folder)
     assert (compacted.before, compacted.after) == (9, 3)
     assert in_order(rows_of_ledger(folder)) == in_order(numbered(90))
@@ -667,7 +663,7 @@ def test_a_file_of_an_earlier_version_or_another_tool_gets_a_name_that_tells(fol
     checked = check_files(folder, mend=False, thorough=thorough)
     assert (checked.replies, checked.set_aside, checked.damaged) == (6, {}, {})
     (taken_in,) = {file.name for file in checked.found} - {name_for(older.getvalue())}
-    assert is_name(taken_in)
+    assert digest_in_name(taken_in)
     assert list(checked.found) == ledger_files.ledger_files(folder)
     assert in_order(rows_of_ledger(folder)) == in_order([*numbered(3), *numbered(3, 10)])
 
@@ -706,10 +702,10 @@ def test_contents_are_told_by_label_and_model(folder: str) -> None:
     bad = add_file(folder, numbered(30, 100))
     damage(bad)
     found = contents(folder)
-    assert found.held == {
-        ("base", "m-1"): Held(replies=3, prompt_tokens=21, output_tokens=9, files=2),
-        ("base", "m-2"): Held(replies=1, prompt_tokens=7, output_tokens=3, files=1),
-        ("b", "m-1"): Held(replies=1, prompt_tokens=100, output_tokens=3, files=1),
+    assert found.by_model == {
+        ("base", "m-1"): ModelReplies(replies=3, prompt_tokens=21, output_tokens=9, files=2),
+        ("base", "m-2"): ModelReplies(replies=1, prompt_tokens=7, output_tokens=3, files=1),
+        ("b", "m-1"): ModelReplies(replies=1, prompt_tokens=100, output_tokens=3, files=1),
     }
     assert set(found.set_aside) == {"notes.txt", bad.rpartition("/")[2]}
     good = ledger_files.ledger_files(folder)
@@ -723,7 +719,7 @@ def test_what_waits_in_journals_is_told_too(tmp_path: Path) -> None:
     writer.append(paid(4))
     found = contents(str(tmp_path))
     writer.close()
-    assert found.held == {("base", "m-1"): Held(replies=4, prompt_tokens=28, output_tokens=12, files=1)}
+    assert found.by_model == {("base", "m-1"): ModelReplies(replies=4, prompt_tokens=28, output_tokens=12, files=1)}
     assert (found.files, found.journals, found.set_aside) == (1, 3, {})
     assert len(tree(tmp_path)) == 3  # nothing was changed
 
@@ -738,7 +734,7 @@ def test_a_file_that_goes_away_is_not_counted(folder: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(files, "read_file", gone)
     found = contents(folder)
-    assert (found.files, sum(held.replies for held in found.held.values())) == (1, 1)
+    assert (found.files, sum(held.replies for held in found.by_model.values())) == (1, 1)
 
 
 def test_columns_of_the_folder_are_those_of_the_schema(tmp_path: Path) -> None:

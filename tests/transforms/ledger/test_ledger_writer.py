@@ -20,7 +20,8 @@ import pytest
 from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.ledger import writer as ledger_writer
 from textmint.transforms.ledger.files import ledger_files
-from textmint.transforms.ledger.table import SCHEMA, read_journal
+from textmint.transforms.ledger.journal import read_journal
+from textmint.transforms.ledger.table import SCHEMA
 from textmint.transforms.ledger.writer import Journal, Ledger, LedgerWriter, ReplyBatches, now_ms, open_writer, row_of
 from textmint.transforms.storage import files
 

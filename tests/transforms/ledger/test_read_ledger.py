@@ -13,8 +13,9 @@ import pytest
 from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.ledger.files import files_set_aside, ledger_files
+from textmint.transforms.ledger.join import paid_replies
 from textmint.transforms.ledger.read_ledger import ReadLedger, groups_of
-from textmint.transforms.ledger.table import SCHEMA, paid_replies, replies_file
+from textmint.transforms.ledger.table import SCHEMA, replies_file
 from textmint.transforms.ledger.writer import row_of
 from textmint.transforms.storage import files
 from textmint.transforms.storage.files import FoundFile

@@ -18,7 +18,7 @@ from textmint.transforms.core.elements import Prompt, Reply
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.ledger import writer as ledger_writer
-from textmint.transforms.ledger.table import read_journal
+from textmint.transforms.ledger.journal import read_journal
 from textmint.transforms.ledger.writer import Journal, Ledger
 from textmint.transforms.llm.base import Answer, FatalError, Request, Transient, fingerprint_of
 from textmint.transforms.llm.engine import Done, Engine, Settings, close_engines, engine_for
