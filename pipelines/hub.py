@@ -19,8 +19,9 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.core.temporary import temporary_folder
-from textmint.transforms.dataset.card import CARD, public_manifest
+from textmint.transforms.dataset.card import CARD
 from textmint.transforms.dataset.manifest import MANIFEST, read_manifest
+from textmint.transforms.dataset.public_manifest import public_manifest
 
 TOKEN_VARIABLE: Final = "HF_TOKEN"
 ENDPOINT_VARIABLE: Final = "HF_ENDPOINT"  # another Hub than huggingface.co, for instance of a company

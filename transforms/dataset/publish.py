@@ -28,12 +28,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset.accounting import as_sent, discrepancies, named, step_table
-from textmint.transforms.dataset.card import CARD, COUNTED, dataset_card, is_ours
+from textmint.transforms.dataset.card import COUNTED, write_card
 from textmint.transforms.dataset.exchange import can_move, exchange_folders
 from textmint.transforms.dataset.manifest import (
     DIGEST,
@@ -58,7 +56,6 @@ from textmint.transforms.storage.files import (
     list_below,
     list_files,
     move_files,
-    open_file,
     read_file,
     update_file,
     write_file,
@@ -69,7 +66,6 @@ EXAMPLES: Final = "Examples"
 """The counts hold how many examples have which attribute under `Examples/column.value`."""
 _PLAN: Final = "publish.json"
 _LOG = logging.getLogger("textmint")
-_SAMPLES: Final = 50  # rows of which the card shows two
 _ASKS_FOR: Final[Mapping[str, Kind]] = {
     "TaskGenerate": "task_list",
     "PlanLabels": "label_set",
@@ -260,7 +256,7 @@ def _publish_remote(target: Target, staged: Mapping[str, list[StagedFile]], entr
     move_files(moves)
     _require_lease(target)  # moving files may have taken a while
     update_file(join(target.output, MANIFEST), lambda old: with_entry(old, target.refresh, entry))
-    _write_card(target)
+    write_card(target.output, target.refresh)
     left = list_below(join(target.output, STAGING, target.partition))
     delete_files(stale + [file.path for file in left])
 
@@ -383,51 +379,8 @@ def _exchange_all(target: Target, names: Mapping[str, list[str]], entry: Mapping
         manifest = Path(target.output, MANIFEST)
         old = manifest.read_bytes() if manifest.exists() else None
         write_file(str(manifest), with_entry(old, target.refresh, entry), durable=True)
-        _write_card(target)
+        write_card(target.output, target.refresh)
     for folder in (*copies, Path(target.output, STAGING, target.partition)):
         shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # another refresh is being written at this moment
         Path(target.output, STAGING).rmdir()
-
-
-# --- the card
-
-
-def _write_card(target: Target) -> None:
-    """Writes the dataset card, unless the user has made it their own. The data is published by now: a card that cannot
-    be made, because somebody edited an entry, is logged and no more."""
-    path = join(target.output, CARD)
-    if is_local(path) and os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        return  # a link, such as a user makes to a page of their own
-    try:
-        update_file(path, lambda old: _new_card(target, old))
-    except _NotOurs:
-        pass
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
-        _LOG.warning("%s was not written: %s", path, error)
-
-
-class _NotOurs(OSError):
-    """The card is the user's. (An OSError, since `update_file` turns every other error into one.)"""
-
-
-def _new_card(target: Target, old: bytes | None) -> bytes:
-    """Makes the card that replaces the old one. The manifest is read after the old card, so that the last of two
-    refreshes that publish at the same time describes both."""
-    if old is not None and not is_ours(old.decode("utf-8", "replace")):
-        raise _NotOurs
-    entries = read_entries(target.output)
-    license_ = str(entries[target.refresh].get("options", {}).get("license") or "unknown")
-    return dataset_card({"refreshes": entries}, _samples(target.output, entries), license=license_).encode()
-
-
-def _samples(output: str, entries: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Reads the first rows of the first file with examples."""
-    for refresh in sorted(entries):
-        for file in entries[refresh]["files"].get("examples", ()):
-            if file["rows"]:
-                with open_file(join(output, file["path"])) as opened:
-                    batches = pq.ParquetFile(opened).iter_batches(batch_size=_SAMPLES)
-                    rows: list[dict[str, Any]] = next(batches).to_pylist()
-                return rows
-    return []

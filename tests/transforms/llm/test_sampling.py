@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.dataset.accounting import REFUSED, as_sent
-from textmint.transforms.dataset.card import dataset_card, public_manifest
+from textmint.transforms.dataset.card import dataset_card
+from textmint.transforms.dataset.public_manifest import public_manifest
 from textmint.transforms.llm import http
 from textmint.transforms.llm.base import Answer, Backend, Refused, Request, RequestError, fingerprint_of
 from textmint.transforms.llm.gemini import GeminiBackend

@@ -1,0 +1,51 @@
+"""What everybody may see of a manifest: no local paths, URLs and cloud projects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from textmint.transforms.dataset.accounting import REFUSED
+from textmint.transforms.dataset.manifest import DIGEST
+
+SHOWN_OPTIONS: Final = (
+    *("llm", "model", "temperature", "top_p", "max_output_tokens", "thinking_budget", "safety_threshold"),
+    *("service_tier", "structured_output", "parse_attempts", "offline_fault_rate", "task_requests", "max_tasks"),
+    *("examples_per_task", "language", "difficulty", "clarity", "num_words", "label_plan", "checks"),
+    *("near_duplicate_threshold", "task_near_duplicate_threshold", "verify", "verify_model", "keep_raw", "seed"),
+)
+"""The options that everybody may see. All others are hidden: paths, URLs, projects, and options yet to come."""
+SHOWN_FILES: Final = ("tasks", "topics", "brainstorm_template", "example_template", "exclude")
+"""Options that name files: the name is shown, not the folder."""
+_HIDDEN_OF_BACKEND: Final = ("base_url", "endpoint")
+
+
+def shown_options(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a refresh that may be shown, where they were given or have a default.
+
+    Args:
+      entry: of the refresh, from the manifest.
+    """
+    refused = {name: value for name, value in entry.get("backend", {}).items() if value == REFUSED}
+    options = {**entry.get("options", {}), **refused}
+    shown = {name: options[name] for name in SHOWN_OPTIONS if options.get(name) is not None}
+    for name in SHOWN_FILES:
+        if options.get(name) is not None:
+            paths = options[name] if isinstance(options[name], list) else [options[name]]
+            shown[name] = ", ".join(_file_name(str(path)) for path in paths)
+    return shown
+
+
+def _file_name(path: str) -> str:
+    return re.split(r"[/\\]", re.split(r"[?#]", path)[0].rstrip("/\\"))[-1]
+
+
+def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the manifest without local paths, URLs and cloud projects. The digests no longer fit, so they go too."""
+    refreshes = {}
+    for refresh, entry in manifest["refreshes"].items():
+        backend = {name: value for name, value in entry.get("backend", {}).items() if name not in _HIDDEN_OF_BACKEND}
+        refreshes[refresh] = {**entry, "options": shown_options(entry), "backend": backend}
+        refreshes[refresh].pop(DIGEST, None)
+    return {**manifest, "refreshes": refreshes}
