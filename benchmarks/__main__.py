@@ -25,17 +25,22 @@ _HIGH_LOAD: Final = 0.25  # of a core; a tenth of it shows in the ratios
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Arguments of the command line -> the exit code: 0 done, 1 a program that was to be measured failed, 2 (raised by
-    argparse) the options are wrong, 130 interrupted."""
+    """Measures and prints what the command line asks for.
+
+    Args:
+      argv: its arguments; None: those of this process.
+
+    Returns:
+      The exit code: 0 done, 1 a measured program failed, 130 interrupted. Wrong options exit with 2.
+    """
     options = _parser().parse_args(argv)
-    sections = options.only or SECTIONS
     sizes = QUICK if options.quick else FULL
     if options.runs:
         runs = options.runs
         sizes = dataclasses.replace(sizes, efficiency_runs=runs, cpu_runs=runs, fault_runs=runs)
     print(head(os.getloadavg()), flush=True)
     try:
-        run(sections, sizes, _say)
+        run(options.only or SECTIONS, sizes, lambda line: print(line, file=sys.stderr, flush=True))
     except ProgramFailed as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -46,10 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(sections: Sequence[str], sizes: Sizes, say: Callable[[str], object]) -> None:
-    """What is asked for -> measured and printed, a section at a time.
+    """Measures sections of the report, and prints each when it is complete.
+
+    Args:
+      sections: some of SECTIONS.
+      sizes: how much is asked for.
+      say: shows a line to the person who waits.
 
     Raises:
-      ProgramFailed: a program that was to be measured ended with an error.
+      ProgramFailed: a measured program ended with an error.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, LlmServer() as server:
@@ -64,7 +74,7 @@ def run(sections: Sequence[str], sizes: Sizes, say: Callable[[str], object]) -> 
             if "memory" in sections:
                 _show(cpu.render_memory(costs))
         if "ledger" in sections:
-            _show(ledger.render(*ledger.measure(bench, sizes)))
+            _show(ledger.render(ledger.measure(bench, sizes)))
         if "faults" in sections:
             _show(faults.render(faults.measure(bench, sizes)))
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
@@ -72,7 +82,11 @@ def run(sections: Sequence[str], sizes: Sizes, say: Callable[[str], object]) -> 
 
 
 def head(load: tuple[float, float, float]) -> str:
-    """The load average of 1, 5 and 15 minutes -> what the figures were measured on."""
+    """Renders what the figures are measured on.
+
+    Args:
+      load: the load average of 1, 5 and 15 minutes.
+    """
     cores = os.cpu_count() or 1
     lines = [
         "Textmint benchmarks: medians of runs. Bare loop and pipeline run in turns; compare within one report only.",
@@ -96,10 +110,6 @@ def _show(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _sections(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
@@ -121,12 +131,11 @@ def _parser() -> argparse.ArgumentParser:
         "clients. It takes about a quarter of an hour, and wants an idle machine with two cores or more.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="within a minute: small sizes, one run, to see that it works"
-    )
+    quick, sections = "within two minutes: small sizes, one run, to see that it works", ",".join(SECTIONS)
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--runs", type=_at_least_one, metavar="N", help="of each measurement (default: 2 or 3)")
     parser.add_argument(
-        "--only", type=_sections, metavar="LIST", help=f"some of {','.join(SECTIONS)}, joined by commas (default: all)"
+        "--only", type=_sections, metavar="LIST", help=f"some of {sections}, joined by commas (default: all)"
     )
     return parser
 

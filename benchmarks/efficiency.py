@@ -1,88 +1,90 @@
-"""(a) How busy the endpoint is kept."""
+"""Measures how busy the endpoint is kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from benchmarks.measuring import Bench, Measured, Protocol
 from benchmarks.sizes import Sizes
-from benchmarks.table import count, spread, table
+from benchmarks.table import count, median, ratios, section, spread
 
 LATENCY: Final[Mapping[str, Any]] = {"latency_median_ms": 200.0, "latency_sigma": 0.6}
-PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai", "gemini")
+_PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai", "gemini")
+_NOTES: Final = (
+    "Latency lognormal, median 200 ms, sigma 0.6, the same for each prompt in both programs, which send the",
+    "prompts in the same order. Bare loop: aiohttp for openai, google-genai for gemini. Seconds: from the",
+    "first request to the last reply. The pipeline sends its first request alone; that one does not count;",
+    "the seconds start when the reply to it has left the endpoint (polled every 10 ms).",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """One protocol under one load: a bare loop and a pipeline of each run, which met the same latencies."""
+    """One protocol under one load: of each run the bare loop and the pipeline, which met the same latencies."""
 
     protocol: Protocol
     rows: int
     in_flight: int
-    pairs: tuple[tuple[Measured, Measured], ...]
-
-    @property
-    def figures(self) -> tuple[list[float], list[float], list[float]]:
-        """-> of each run: the bare loop's efficiency, the pipeline's, and their ratio."""
-        bare = [first.efficiency(self.in_flight) for first, _ in self.pairs]
-        ours = [second.efficiency(self.in_flight) for _, second in self.pairs]
-        return bare, ours, [second / first for first, second in zip(bare, ours, strict=True)]
+    pairs: Sequence[tuple[Measured, Measured]]
 
 
-def measure(bench: Bench, sizes: Sizes, protocols: Sequence[Protocol] = PROTOCOLS) -> list[Load]:
-    """-> what each load gave; bare loop and pipeline in turns."""
-    return [
-        Load(protocol=protocol, rows=rows, in_flight=in_flight, pairs=tuple(_pairs(bench, sizes, protocol, *load)))
-        for load in sizes.loads
-        for rows, in_flight in (load,)
-        for protocol in protocols
-    ]
+def measure(bench: Bench, sizes: Sizes) -> list[Load]:
+    """Measures each protocol under each load; bare loop and pipeline in turns."""
+    loads = []
+    for rows, in_flight in sizes.loads:
+        for protocol in _PROTOCOLS:
+            said = f"efficiency: {protocol}, {rows:,} rows, {in_flight} in flight"
+            pairs = [
+                measure_pair(bench, protocol, rows, f"{said}, run {run + 1}", in_flight=in_flight, seed=run, **LATENCY)
+                for run in range(sizes.efficiency_runs)
+            ]
+            loads.append(Load(protocol=protocol, rows=rows, in_flight=in_flight, pairs=pairs))
+    return loads
 
 
-def _pairs(
-    bench: Bench, sizes: Sizes, protocol: Protocol, rows: int, in_flight: int
-) -> Iterator[tuple[Measured, Measured]]:
-    for run in range(sizes.efficiency_runs):
-        # The seed: other latencies in each run, the same ones for both.
-        bare = bench.measure("bare", protocol, rows, in_flight=in_flight, seed=run, **LATENCY)
-        ours = bench.measure("pipeline", protocol, rows, in_flight=in_flight, seed=run, **LATENCY)
-        bench.say(
-            f"efficiency: {protocol}, {rows:,} rows, {in_flight} in flight, run {run + 1} of {sizes.efficiency_runs}: "
-            f"bare loop {bare.efficiency(in_flight):.3f}, pipeline {ours.efficiency(in_flight):.3f}"
-        )
-        yield bare, ours
+def measure_pair(
+    bench: Bench, protocol: Protocol, rows: int, said: str, *bare_flags: str, in_flight: int, seed: int, **played: Any
+) -> tuple[Measured, Measured]:
+    """Measures the bare loop, then the pipeline, under the same conditions.
+
+    Args:
+      bench: runs them.
+      protocol: as of `Bench.measure`; so are rows, in_flight and played.
+      rows: how many.
+      said: what the person who waits is told that was measured.
+      *bare_flags: options of the bare loop alone.
+      in_flight: requests at once.
+      seed: of the endpoint's latencies and faults; another one in each run.
+      **played: options of the endpoint.
+    """
+    bare = bench.measure("bare", protocol, rows, *bare_flags, in_flight=in_flight, seed=seed, **played)
+    ours = bench.measure("pipeline", protocol, rows, in_flight=in_flight, seed=seed, **played)
+    bench.say(f"{said}: bare loop {bare.efficiency(in_flight):.3f}, pipeline {ours.efficiency(in_flight):.3f}")
+    return bare, ours
+
+
+def efficiencies(pairs: Sequence[tuple[Measured, Measured]], in_flight: int) -> tuple[list[float], ...]:
+    """Computes, of each run: the bare loop's efficiency, the pipeline's, and their ratio."""
+    bare, ours = ([pair[side].efficiency(in_flight) for pair in pairs] for side in (0, 1))
+    return bare, ours, ratios(ours, bare)
 
 
 def render(loads: Sequence[Load]) -> str:
-    """What `measure` gave -> the section of the report."""
+    """Renders what `measure` returned."""
     rows = []
     for load in loads:
-        bare, ours, ratios = load.figures
-        rows.append(
-            [
-                load.protocol,
-                count(load.rows),
-                count(load.in_flight),
-                f"{statistics.median(bare):.3f}",
-                f"{statistics.median(ours):.3f}",
-                f"{statistics.median(ratios):.3f}",
-                spread(ratios, 3),
-                f"{statistics.median(ours.stats['max_in_flight'] for _, ours in load.pairs):.0f}",
-                count(min(each.kept for pair in load.pairs for each in pair)),
-            ]
-        )
-    head = ("protocol", "rows", "in flight", "bare loop", "pipeline", "ratio", "of runs", "most in flight", "kept")
-    return "\n".join(
-        [
-            f"EFFICIENCY: requests x mean latency / concurrency, over seconds (runs: {len(loads[0].pairs)})",
-            "  Latency lognormal, median 200 ms, sigma 0.6, the same for each prompt in both programs, which send the",
-            "  prompts in the same order. Bare loop: aiohttp for openai, google-genai for gemini. Seconds: from the",
-            "  first request to the last reply. The pipeline sends its first request alone; that one does not count;",
-            "  the seconds start when the reply to it has left the endpoint (looked for every 10 ms).",
-            "",
-            table(head, rows),
-        ]
+        bare, ours, relative = efficiencies(load.pairs, load.in_flight)
+        most = statistics.median(pipeline.stats["max_in_flight"] for _, pipeline in load.pairs)
+        kept = min(each.kept for pair in load.pairs for each in pair)
+        sizes = [count(load.rows), count(load.in_flight)]
+        figures = [median(bare), median(ours), median(relative), spread(relative, 3)]
+        rows.append([load.protocol, *sizes, *figures, count(most), count(kept)])
+    return section(
+        f"EFFICIENCY: requests x mean latency / concurrency, over seconds (runs: {len(loads[0].pairs)})",
+        ("protocol", "rows", "in flight", "bare loop", "pipeline", "ratio", "of runs", "most in flight", "kept"),
+        rows,
+        _NOTES,
     )

@@ -1,118 +1,86 @@
-"""(d) The ledger: what keeping costs, what a run that has been paid for costs, and how fast a large ledger is read."""
+"""Measures the ledger: what keeping costs, what a run costs that has been paid for, and how fast a large one is read."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from benchmarks.measuring import Bench, Measured
+from benchmarks.measuring import Bench, Ended, Measured
 from benchmarks.sizes import Sizes
-from benchmarks.table import count, spread, table
+from benchmarks.table import count, median, ratios, section, spread
 
-_MEGABYTE = 1_000_000
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """One round of runs of the same rows, in turns.
-
-    Args:
-      without: a ledger that keeps nothing.
-      first: the ordinary run.
-      unchanged: the same command again.
-      recomputed: the same again, computing every row anew.
-    """
-
-    without: Measured
-    first: Measured
-    unchanged: Measured
-    recomputed: Measured
+_RUNS: Final = {
+    "keeping nothing": "keeping nothing",
+    "first run": "keeping nothing",
+    "the same again": "first run",
+    "the same, recomputed": "first run",
+}
+"""The runs of a round in order, and which other run of the round each is compared with."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How a large ledger was read, by how many drafts asked for their replies.
+class Costs:
+    """What was measured.
 
     Args:
-      drafts: how many.
-      told: the figures of `benchmarks.read_ledger`.
-      peak_bytes: of memory.
+      rounds: of each round the runs by name.
+      readings: number of drafts -> the program that read a large ledger for them.
     """
 
-    drafts: int
-    told: dict[str, Any]
-    peak_bytes: int
+    rounds: Sequence[Mapping[str, Measured]]
+    readings: Mapping[int, Ended]
 
 
-def measure(bench: Bench, sizes: Sizes) -> tuple[list[Round], list[Reading]]:
-    """-> rounds of runs at latency 0, and readings of a ledger of `sizes.ledger_replies`."""
+def measure(bench: Bench, sizes: Sizes) -> Costs:
+    """Measures rounds of runs at latency 0, and readings of a ledger of `sizes.ledger_replies`."""
     rounds = []
     for number in range(sizes.ledger_runs):
         rows = sizes.ledger_rows
-        rounds.append(
-            Round(
-                without=bench.measure("without_ledger", "openai", rows),
-                first=bench.measure("pipeline", "openai", rows),
-                unchanged=bench.measure("pipeline", "openai", rows, resumes=True),
-                recomputed=bench.measure("pipeline", "openai", rows, "--recompute", resumes=True),
-            )
+        measured = (
+            bench.measure("without_ledger", "openai", rows),
+            bench.measure("pipeline", "openai", rows),
+            bench.measure("pipeline", "openai", rows, resumes=True),
+            bench.measure("pipeline", "openai", rows, "--recompute", resumes=True),
         )
+        rounds.append(dict(zip(_RUNS, measured, strict=True)))
         bench.say(f"ledger: run {number + 1} of {sizes.ledger_runs}")
     folder = str(bench.folder / "many" / "ledger")
     bench.run("benchmarks.read_ledger", "write", folder, f"--replies={sizes.ledger_replies}")
-    readings = []
+    readings = {}
     for drafts in (sizes.ledger_replies // 1_000, sizes.ledger_replies):
-        ended = bench.run("benchmarks.read_ledger", "read", folder, f"--drafts={drafts}")
-        readings.append(Reading(drafts=drafts, told=json.loads(ended.out), peak_bytes=ended.peak_bytes))
+        readings[drafts] = bench.run("benchmarks.read_ledger", "read", folder, f"--drafts={drafts}")
         bench.say(f"ledger: read for {drafts:,} drafts")
-    return rounds, readings
+    return Costs(rounds=rounds, readings=readings)
 
 
-def render(rounds: Sequence[Round], readings: Sequence[Reading]) -> str:
-    """What `measure` gave -> the section of the report."""
+def render(costs: Costs) -> str:
+    """Renders what `measure` returned."""
     rows = []
-    for name, of in (
-        ("keeping nothing", [(each.without, each.without) for each in rounds]),
-        ("first run", [(each.first, each.without) for each in rounds]),
-        ("the same again", [(each.unchanged, each.first) for each in rounds]),
-        ("the same, recomputed", [(each.recomputed, each.first) for each in rounds]),
-    ):
-        ratios = [one.cpu_s / other.cpu_s for one, other in of]
-        rows.append(
-            [
-                name,
-                count(statistics.median(one.stats["requests"] for one, _ in of)),
-                f"{statistics.median(one.cpu_s for one, _ in of):.2f}",
-                f"{statistics.median(one.cpu_ms_per_row for one, _ in of):.3f}",
-                f"{statistics.median(ratios):.3f}",
-                spread(ratios, 3),
-            ]
-        )
-    head = ("run", "requests", "CPU s", "ms/row", "ratio", "of runs")
-    read_rows = [
-        [
-            count(reading.told["replies"]),
-            count(reading.drafts),
-            count(reading.told["met"]),
-            f"{reading.told['seconds']:.1f}",
-            count(reading.told["rate"]),
-            f"{reading.peak_bytes / _MEGABYTE:.0f}",
-        ]
-        for reading in readings
-    ]
-    read_head = ("replies", "drafts", "met", "seconds", "replies/s", "peak MB")
-    return "\n".join(
-        [
-            f"LEDGER: {count(rounds[0].first.rows)} rows at latency 0, start-up included (runs: {len(rounds)})",
-            "  ratio: of the first run to one that keeps nothing, of the others to the first run.",
-            "",
-            table(head, rows),
-            "",
-            "  Reading a ledger, from the look at its files to the last draft that has met its reply:",
-            "",
-            table(read_head, read_rows),
-        ]
+    for name, other in _RUNS.items():
+        runs = [each[name] for each in costs.rounds]
+        relative = ratios([run.cpu_s for run in runs], [each[other].cpu_s for each in costs.rounds])
+        requests = count(statistics.median(run.stats["requests"] for run in runs))
+        cpu = [median([run.cpu_s for run in runs], 2), median([run.cpu_ms_per_row for run in runs])]
+        rows.append([name, requests, *cpu, median(relative), spread(relative, 3)])
+    keeping = section(
+        f"LEDGER: {count(costs.rounds[0]['first run'].rows)} rows at latency 0, start-up included "
+        f"(runs: {len(costs.rounds)})",
+        ("run", "requests", "CPU s", "ms/row", "ratio", "of runs"),
+        rows,
+        ("ratio: of the first run to one that keeps nothing, of the others to the first run.",),
     )
+    reading = section(
+        "  Reading a ledger, from listing its files to the last draft that has got its reply:",
+        ("replies", "drafts", "met", "seconds", "replies/s", "peak MB"),
+        [_reading_row(drafts, ended) for drafts, ended in costs.readings.items()],
+    )
+    return f"{keeping}\n\n{reading}"
+
+
+def _reading_row(drafts: int, ended: Ended) -> list[str]:
+    told: dict[str, Any] = json.loads(ended.out)
+    amounts = [count(told["replies"]), count(drafts), count(told["met"])]
+    return [*amounts, f"{told['seconds']:.1f}", count(told["rate"]), f"{ended.peak_bytes / 1e6:.0f}"]

@@ -1,4 +1,4 @@
-"""Measuring: a program is run against the endpoint -> what it took, and what the endpoint saw.
+"""Runs a program against the endpoint, and measures what it took and what the endpoint saw.
 
 Only the standard library is imported here and by whoever imports this: Linux counts the memory of the process that
 starts a program as the peak of that program until it has grown beyond it.
@@ -25,8 +25,14 @@ System = Literal["bare", "pipeline", "naive", "without_ledger"]
 ROOT: Final = Path(__file__).resolve().parents[1]
 EXAMPLES_PER_TASK: Final = 20
 MODEL: Final = "m"
-IN_FLIGHT: Final = 64  # where nothing else is said; the pipeline's default
+IN_FLIGHT: Final = 64  # requests at once, unless told otherwise; the pipeline's default
 
+_MODULES: Final[Mapping[System, str]] = {
+    "bare": "benchmarks.bare",
+    "naive": "benchmarks.naive_beam",
+    "pipeline": "textmint.pipelines",
+    "without_ledger": "benchmarks.without_ledger",
+}
 _POLL_SECONDS: Final = 0.01
 _LONGEST_SECONDS: Final = 900.0
 _TAIL_LINES: Final = 15
@@ -34,7 +40,7 @@ _FOREIGN_PREFIXES: Final = ("OPENAI_", "GEMINI_", "GOOGLE_", "GENAI_", "VERTEX",
 
 
 class ProgramFailed(Exception):
-    """A program that was to be measured ended with an error; the message holds the end of what it said."""
+    """A measured program ended with an error; the message holds the end of what it said."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +48,14 @@ class Measured:
     """One run of one program.
 
     Args:
-      rows: asked for.
-      kept: rows that it had in the end.
+      rows: how many were asked for.
+      kept: how many it had in the end.
       cpu_s: user and system time of its process and of all that it started, seconds.
-      peak_bytes: of memory, of the largest of its processes.
+      peak_bytes: peak memory of the largest of its processes.
       stats: what the endpoint saw.
       opened: the moment (time.monotonic) from which requests count: the first of all, or the reply to the probe.
       probed: answers before that moment.
-      probed_latency_s: the latency of these, summed.
+      probed_latency_s: the sum of their latencies.
     """
 
     rows: int
@@ -63,28 +69,37 @@ class Measured:
 
     @property
     def span_s(self) -> float:
-        """-> seconds to the last reply."""
+        """Seconds to the last reply."""
         return max(1e-9, float(self.stats["last_reply_monotonic"]) - self.opened)
 
     @property
     def rate(self) -> float:
-        """-> answers a second."""
+        """Answers a second."""
         return (int(self.stats["answered"]) - self.probed) / self.span_s
-
-    def efficiency(self, in_flight: int) -> float:
-        """How many requests may be in flight -> the share of their places that answers filled: answers times their
-        mean latency, over places times seconds. 1 is an endpoint that never waits for its client."""
-        return (float(self.stats["latency_sum_s"]) - self.probed_latency_s) / in_flight / self.span_s
 
     @property
     def cpu_ms_per_row(self) -> float:
-        """-> milliseconds, its start-up included."""
+        """CPU milliseconds a row, start-up included."""
         return 1000 * self.cpu_s / self.rows
+
+    @property
+    def peak_mb(self) -> float:
+        """Peak memory in megabytes."""
+        return self.peak_bytes / 1e6
+
+    def efficiency(self, in_flight: int = IN_FLIGHT) -> float:
+        """Computes which share of the places for requests was filled: answers times their mean latency, over places
+        times seconds. 1 is an endpoint that never waits for its client.
+
+        Args:
+          in_flight: how many requests may be on their way at once.
+        """
+        return (float(self.stats["latency_sum_s"]) - self.probed_latency_s) / in_flight / self.span_s
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """A program that has ended well: what it printed, its CPU seconds, its peak of memory in bytes."""
+    """A program that ended well: what it printed, its CPU seconds, its peak memory in bytes."""
 
     out: str
     cpu_s: float
@@ -100,17 +115,18 @@ def run_program(
     watch: Callable[[], object] = lambda: None,
     longest_s: float = _LONGEST_SECONDS,
 ) -> Ended:
-    """A command -> what it printed and took, once it has ended.
+    """Runs a command to its end.
 
-    What it took is the rusage that the kernel hands over with its exit: its own and that of all descendants that were
-    waited for, which is what RUSAGE_CHILDREN would grow by, but with a peak of memory that is its own.
+    The costs are the rusage that the kernel hands over at its exit: its own and that of all descendants that were
+    waited for, as in RUSAGE_CHILDREN, but with a peak of memory that is its own.
 
     Args:
-      cwd: the folder it runs in.
+      command: the program and its arguments.
+      cwd: the folder that it runs in.
       env: its whole environment.
-      log: a file for what it says on standard error.
-      watch: called every 10 ms while it runs.
-      longest_s: then it is killed.
+      log: a file for its standard error.
+      watch: is called every 10 ms while it runs.
+      longest_s: seconds after which it is killed.
 
     Raises:
       ProgramFailed: it ended with another code than 0, or was killed.
@@ -143,7 +159,7 @@ def run_program(
 
 
 class Opening:
-    """Watches the endpoint until the first answer has left: that was the probe, which a pipeline sends alone."""
+    """Watches the endpoint until it has sent its first answer: that was the probe, which a pipeline sends alone."""
 
     def __init__(self, server: LlmServer) -> None:
         self._server = server
@@ -151,20 +167,24 @@ class Opening:
         self.answered = 0
         self.latency_s = 0.0
 
-    def look(self) -> None:
-        """Asks the endpoint, as long as it has answered nothing."""
+    def poll(self) -> None:
+        """Asks the endpoint for its statistics, unless it has answered before."""
         if self.at is not None:
             return
         stats = self._server.stats()
         if stats["answered"]:
-            # Exact where no other reply followed since; else late by one look, with the replies until then left out.
+            # Exact if no other reply followed; else late by one poll, and the replies until then do not count.
             self.at = stats["last_reply_monotonic"] if stats["answered"] == 1 else time.monotonic()
             self.answered, self.latency_s = stats["answered"], stats["latency_sum_s"]
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of this process -> that of the programs: stand-in keys, and no proxy or other setting of a client
-    or of Python that would change what is measured."""
+    """Makes the environment of the programs: stand-in keys, and no proxy or other setting of a client or of Python that
+    would change what is measured.
+
+    Args:
+      inherited: the environment of this process.
+    """
     kept = {
         name: value
         for name, value in inherited.items()
@@ -174,7 +194,11 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_tasks(path: Path, rows: int) -> None:
-    """A path and how many rows are wanted -> a file of tasks, a line each, for EXAMPLES_PER_TASK rows a task."""
+    """Writes a file of tasks, one a line, for EXAMPLES_PER_TASK rows a task.
+
+    Raises:
+      ValueError: so many rows cannot be had of whole tasks.
+    """
     if rows % EXAMPLES_PER_TASK:
         raise ValueError(f"rows come by {EXAMPLES_PER_TASK}, so {rows} cannot be")
     things = ("customer e-mail", "court ruling", "hotel review", "bug report", "school essay", "news headline")
@@ -189,9 +213,9 @@ class Bench:
     """An endpoint, a folder for files, and the programs that can be run against them.
 
     Args:
-      server: of tests/support/llm_server.py.
-      folder: an empty one.
-      say: takes a line for a person who waits.
+      server: the endpoint.
+      folder: an empty folder.
+      say: shows a line to the person who waits.
     """
 
     def __init__(self, server: LlmServer, folder: Path, say: Callable[[str], object]) -> None:
@@ -201,12 +225,12 @@ class Bench:
         self.say = say
 
     def prepare(self, sizes: Iterable[int]) -> None:
-        """Numbers of rows -> the prompts of each, written; it also brings what is imported into the machine's cache."""
+        """Writes the prompts for each number of rows. It also brings what is imported into the machine's cache."""
         tasks = [str(self._tasks(rows)) for rows in sorted(sizes)]
         self.run("benchmarks.prompts", f"--examples_per_task={EXAMPLES_PER_TASK}", f"--model={MODEL}", *tasks)
 
     def prompts(self, rows: int) -> Path:
-        """A number of rows that was prepared -> the file of its prompts."""
+        """Returns the file of prompts that was prepared for a number of rows."""
         return self._tasks(rows).with_suffix(".jsonl")
 
     def measure(
@@ -219,12 +243,14 @@ class Bench:
         resumes: bool = False,
         **played: Any,
     ) -> Measured:
-        """A program and how much it shall ask -> what came of it.
+        """Runs a program against the endpoint.
 
         Args:
-          rows: for the programs beside the pipeline one of those that were prepared.
+          system: which program.
+          protocol: which of the endpoint's protocols it speaks.
+          rows: how many; for the programs beside the pipeline a number that was prepared.
           *flags: more options of the program.
-          in_flight: requests at once at most; the naive pipeline has one.
+          in_flight: the most requests at once; the naive pipeline has one.
           resumes: whether the pipeline finds what it left the last time.
           **played: options of the endpoint.
 
@@ -233,51 +259,36 @@ class Bench:
         """
         self._server.reset(**played)
         url = f"{self._server.base_url}/v1" if protocol == "openai" else self._server.base_url
-        if system in ("pipeline", "without_ledger"):
-            module = "textmint.pipelines" if system == "pipeline" else "benchmarks.without_ledger"
-            return self._pipeline(module, protocol, url, rows, in_flight, flags, resumes)
-        shared = (f"--protocol={protocol}", f"--base_url={url}", f"--prompts={self.prompts(rows)}", f"--rows={rows}")
-        if system == "bare":
-            ended = self.run("benchmarks.bare", *shared, f"--concurrency={in_flight}", *flags)
+        output = self.folder / "output"
+        opening = Opening(self._server)
+        if system in ("bare", "naive"):
+            own = f"--concurrency={in_flight}" if system == "bare" else f"--output={self.folder / 'naive.jsonl'}"
+            asked = (f"--protocol={protocol}", f"--base_url={url}", f"--prompts={self.prompts(rows)}", f"--rows={rows}")
+            ended = self.run(_MODULES[system], *asked, own, *flags)
+            kept = json.loads(ended.out.splitlines()[-1])["kept"]
         else:
-            ended = self.run("benchmarks.naive_beam", *shared, f"--output={self.folder / 'naive.jsonl'}", *flags)
-        kept = json.loads(ended.out.splitlines()[-1])["kept"]
+            if not resumes:
+                shutil.rmtree(output, ignore_errors=True)  # its ledger would answer
+            ended = self.run(
+                _MODULES[system],
+                "generate",
+                f"--llm={protocol}",
+                f"--base_url={url}",
+                f"--model={MODEL}",
+                f"--tasks={self._tasks(rows)}",
+                f"--examples_per_task={EXAMPLES_PER_TASK}",
+                f"--max_concurrency={in_flight}",
+                f"--output={output}",
+                "--checks=none",  # benchmarks.quality and benchmarks.near_duplicates tell what they cost
+                *flags,
+                watch=opening.poll,
+            )
+            manifest = json.loads((output / "manifest.json").read_text("utf-8"))
+            kept = manifest["refreshes"]["base"]["counts"]["examples"]
         stats = self._server.stats()
         return Measured(
             rows=rows,
             kept=kept,
-            cpu_s=ended.cpu_s,
-            peak_bytes=ended.peak_bytes,
-            stats=stats,
-            opened=stats["first_request_monotonic"],
-        )
-
-    def _pipeline(
-        self, module: str, protocol: Protocol, url: str, rows: int, in_flight: int, flags: Iterable[str], resumes: bool
-    ) -> Measured:
-        output = self.folder / "output"
-        if not resumes:
-            shutil.rmtree(output, ignore_errors=True)  # its ledger would answer
-        opening = Opening(self._server)
-        ended = self.run(
-            module,
-            "generate",
-            f"--llm={protocol}",
-            f"--base_url={url}",
-            f"--model={MODEL}",
-            f"--tasks={self._tasks(rows)}",
-            f"--examples_per_task={EXAMPLES_PER_TASK}",
-            f"--max_concurrency={in_flight}",
-            f"--output={output}",
-            "--checks=none",  # what they cost is told by benchmarks.quality and benchmarks.near_duplicates
-            *flags,
-            watch=opening.look,
-        )
-        counts = json.loads((output / "manifest.json").read_text("utf-8"))["refreshes"]["base"]["counts"]
-        stats = self._server.stats()
-        return Measured(
-            rows=rows,
-            kept=counts["examples"],
             cpu_s=ended.cpu_s,
             peak_bytes=ended.peak_bytes,
             stats=stats,
@@ -293,10 +304,12 @@ class Bench:
         return path
 
     def run(self, module: str, *arguments: str, watch: Callable[[], object] = lambda: None) -> Ended:
-        """A module that can be run and its arguments -> what it printed and took.
+        """Runs a module as a program.
 
         Args:
-          watch: called every 10 ms while it runs.
+          module: its name.
+          *arguments: of its command line.
+          watch: is called every 10 ms while it runs.
 
         Raises:
           ProgramFailed: it ended with an error.

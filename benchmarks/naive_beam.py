@@ -1,10 +1,8 @@
-"""What one writes first: a Beam pipeline whose DoFn waits for the vendor's client, an element at a time. A program of
-its own."""
+"""What one writes first: a Beam pipeline whose DoFn waits for the vendor's client, one element after the other. A
+program of its own."""
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,9 +10,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from benchmarks.bare import parser_of, read_prompts
+
 
 class Ask(beam.DoFn):
-    """A prompt -> the text of its reply."""
+    """Sends each prompt, and yields the text of its reply."""
 
     def __init__(self, protocol: str, base_url: str, model: str) -> None:
         self._protocol = protocol
@@ -37,31 +37,28 @@ class Ask(beam.DoFn):
     def process(self, prompt: str) -> Iterator[str]:
         """Asks, and waits."""
         if self._protocol == "openai":
-            reply = self._client.chat.completions.create(
-                model=self._model, messages=[{"role": "user", "content": prompt}]
-            )
+            messages = [{"role": "user", "content": prompt}]
+            reply = self._client.chat.completions.create(model=self._model, messages=messages)
             yield reply.choices[0].message.content
         else:
             yield self._client.models.generate_content(model=self._model, contents=prompt).text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Arguments of the command line -> a file of replies, and {"kept": how many}, printed."""
-    parser = argparse.ArgumentParser(description="A naive Beam pipeline.", allow_abbrev=False)
-    parser.add_argument("--protocol", choices=["openai", "gemini"], required=True)
-    parser.add_argument("--base_url", required=True)
-    parser.add_argument("--prompts", required=True, help="the file that benchmarks.prompts writes")
-    parser.add_argument("--rows", type=int, required=True)
+    """Writes a file of replies, and prints {"kept": how many}.
+
+    Args:
+      argv: arguments of the command line.
+    """
+    parser = parser_of("A naive Beam pipeline.")
     parser.add_argument("--output", required=True, help="a file")
     options = parser.parse_args(argv)
-    with open(options.prompts, encoding="utf-8") as file:
-        model = json.loads(file.readline())["model"]
-        prompts = [json.loads(line) for line in itertools.islice(file, options.rows)]
+    frame, prompts = read_prompts(options.prompts, options.rows)
     with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([])) as pipeline:
         _ = (
             pipeline
             | beam.Create(prompts)
-            | beam.ParDo(Ask(options.protocol, options.base_url, model))
+            | beam.ParDo(Ask(options.protocol, options.base_url, frame["model"]))
             | beam.Map(json.dumps)
             | beam.io.WriteToText(options.output, shard_name_template="")
         )

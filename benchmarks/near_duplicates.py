@@ -1,19 +1,15 @@
-"""`python -m benchmarks.near_duplicates`: what FindNearDuplicates takes, how that grows, and what it finds.
+"""Measures what FindNearDuplicates takes, how that grows, and what it finds: `python -m benchmarks.near_duplicates`.
 
-The texts are about 100 words each, drawn from a vocabulary as unevenly as in a language; a tenth are planted near
-copies of the text before. Everything is made from the number of the text, so each run sees the same.
+The texts are those of tests/support/near_copies.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import bisect
 import dataclasses
-import itertools
 import json
 import math
 import os
-import random
 import sys
 import tempfile
 import time
@@ -22,48 +18,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.measuring import ROOT, environment, run_program
-from benchmarks.table import count, table
+from benchmarks.table import count, section
+from tests.support.near_copies import SHARES, Planted, changed, planted, words_of
 
 SIZES: Final = (10_000, 30_000, 100_000)
 QUICK_SIZES: Final = (1_000, 3_000)
 PAIRS: Final = 400  # of each kind, at each threshold
 QUICK_PAIRS: Final = 40
-WORDS: Final = 100  # of a text, on average
-THRESHOLDS: Final = (0.8, 0.5)
-SHARES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)  # of words that are changed
+_THRESHOLDS: Final = (0.8, 0.5)
 _PLANTED_EVERY: Final = 10
-_VOCABULARY: Final = [f"w{number}" for number in range(20_000)]
-_WEIGHTS: Final = list(itertools.accumulate(1 / (rank + 10) for rank in range(len(_VOCABULARY))))
 _TEXTS_AT_ONCE: Final = 500
 
 
-def words_of(number: int, words: int = WORDS) -> list[str]:
-    """The number of a text -> its words, always the same."""
-    chance = random.Random(f"text {number}")
-    length = chance.randrange(words - words // 5, words + words // 5 + 1)
-    return [
-        _VOCABULARY[bisect.bisect(_WEIGHTS, chance.random() * _WEIGHTS[-1], 0, len(_WEIGHTS) - 1)]
-        for _ in range(length)
-    ]
-
-
-def changed(words: Sequence[str], share: float, in_one_run: bool, number: int) -> list[str]:
-    """Words -> the same with a share of them made others, here and there or all in one run."""
-    chance = random.Random(f"change {number}")
-    amount = max(1, round(share * len(words)))
-    start = chance.randrange(len(words) - amount + 1)
-    places = range(start, start + amount) if in_one_run else chance.sample(range(len(words)), amount)
-    new = list(words)
-    for place in places:
-        new[place] = f"x{number}.{place}"
-    return new
-
-
 def corpus(start: int, end: int, kind: str) -> Iterator[tuple[str, str]]:
-    """Numbers of texts, and which kind of corpus -> (id, text) of each.
+    """Yields id and text of the texts with these numbers.
 
     Args:
-      kind: `mixed`, where a tenth are near copies of the text before, or `alike`, where all are near copies of one.
+      start: the first number.
+      end: the number after the last.
+      kind: `mixed`, of which a tenth are near copies of the text before, or `alike`, all near copies of one.
     """
     for number in range(start, end):
         if kind == "alike":
@@ -74,36 +47,6 @@ def corpus(start: int, end: int, kind: str) -> Iterator[tuple[str, str]]:
         else:
             words = words_of(number)
         yield f"{number:032x}", " ".join(words)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Planted:
-    """One kind of planted pairs.
-
-    Args:
-      share: of words changed.
-      in_one_run: whether they stand next to each other.
-      pairs: (earlier id, its text, later id, its text).
-    """
-
-    share: float
-    in_one_run: bool
-    pairs: tuple[tuple[str, str, str, str], ...]
-
-
-def planted(pairs: int, words: int = WORDS) -> list[Planted]:
-    """How many pairs of each kind, and words of a text -> all kinds."""
-    kinds = []
-    number = 0
-    for share, in_one_run in itertools.product(SHARES, (False, True)):
-        made = []
-        for _ in range(pairs):
-            number += 2
-            base = words_of(number, words)
-            copy = changed(base, share, in_one_run, number)
-            made.append((f"{number:08x}", " ".join(base), f"{number + 1:08x}", " ".join(copy)))
-        kinds.append(Planted(share=share, in_one_run=in_one_run, pairs=tuple(made)))
-    return kinds
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +62,18 @@ class Quality:
     alike_found: int
     clear: int  # pairs at the threshold + 0.05 or above
     clear_found: int
-    dropped: int  # whatever the twin
-    rightly: int  # of these, those that are so near to the twin that was named
+    dropped: int  # whatever the text that was named
+    rightly: int  # of these, those that are as near as that to the text that was named
 
 
 def quality(kinds: Sequence[Planted], threshold: float, found: dict[str, tuple[str, float]]) -> list[Quality]:
-    """Planted pairs and what was found ({later id: (earlier id, similarity)}) -> how that compares, of each kind."""
+    """Compares what was found with the exact similarity of each planted pair.
+
+    Args:
+      kinds: the planted pairs.
+      threshold: of the Jaccard similarity.
+      found: later id -> (earlier id, similarity).
+    """
     from textmint.transforms.dedup.minhash import jaccard, normal_form, shingles_of
 
     shingles = {
@@ -159,7 +108,7 @@ def quality(kinds: Sequence[Planted], threshold: float, found: dict[str, tuple[s
 
 
 def find(texts: Sequence[tuple[str, str]], threshold: float) -> dict[str, tuple[str, float]]:
-    """(id, text) pairs -> {id of each that is dropped: (id of its twin, similarity)}, by a whole run of the step."""
+    """Runs the step on (id, text) pairs; returns id of each that is dropped -> (id of its near duplicate, similarity)."""
     import apache_beam as beam
     from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
     from textmint.transforms.dedup.minhash import Text
@@ -170,15 +119,15 @@ def find(texts: Sequence[tuple[str, str]], threshold: float) -> dict[str, tuple[
                 pipeline
                 | beam.Create([Text(id=id_, text=text) for id_, text in texts])
                 | FindNearDuplicates(threshold)
-                | beam.MapTuple(lambda id_, twin: json.dumps([id_, twin.id, twin.similarity]))
+                | beam.MapTuple(lambda id_, other: json.dumps([id_, other.id, other.similarity]))
                 | beam.io.WriteToText(f"{folder}/found", num_shards=1)
             )
         lines = [line for path in Path(folder).iterdir() for line in path.read_text("utf-8").splitlines()]
-    return {id_: (twin, similarity) for id_, twin, similarity in map(json.loads, lines)}
+    return {id_: (other, similarity) for id_, other, similarity in map(json.loads, lines)}
 
 
 def run_once(rows: int, kind: str) -> dict[str, Any]:
-    """How many texts, and of which kind -> what one run of the step on them took and found."""
+    """Runs the step once on a corpus; returns its seconds and its counters."""
     import apache_beam as beam
     from apache_beam.metrics.metric import Metrics
     from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
@@ -211,83 +160,67 @@ def run_once(rows: int, kind: str) -> dict[str, Any]:
 
 
 def measure(rows: int, kind: str, folder: Path) -> dict[str, Any]:
-    """How many texts -> what `run_once` gave in a process of its own, with its CPU seconds and its peak of memory."""
+    """Does `run_once` in a process of its own; adds its CPU seconds and its peak of memory."""
     command = [sys.executable, "-m", "benchmarks.near_duplicates", f"--rows={rows}", f"--kind={kind}"]
     ended = run_program(command, cwd=ROOT, env=environment(os.environ), log=folder / "log.txt")
     return {"rows": rows, "kind": kind, "cpu_s": ended.cpu_s, "peak_bytes": ended.peak_bytes, **json.loads(ended.out)}
 
 
 def exponent(fewer: int, few_seconds: float, more: int, many_seconds: float) -> float:
-    """Two sizes and what they took -> k, where the time grows as (n log n) to the k: 1 is n log n."""
+    """Computes k from what two sizes took, where the time grows as (n log n) to the k: 1 is n log n."""
     return math.log(many_seconds / few_seconds) / math.log(more * math.log(more) / (fewer * math.log(fewer)))
 
 
 def render_sizes(measured: Sequence[dict[str, Any]]) -> str:
-    """What `measure` gave, by size -> a table."""
+    """Renders what `measure` returned for each size."""
     rows = []
-    before: dict[str, Any] | None = None
-    for one in measured:
-        same = before is not None and before["kind"] == one["kind"]
-        growth = exponent(before["rows"], before["cpu_s"], one["rows"], one["cpu_s"]) if before and same else None
-        rows.append(
-            [
-                count(one["rows"]),
-                one["kind"],
-                f"{one['seconds']:.1f}",
-                f"{one['cpu_s']:.1f}",
-                f"{one['peak_bytes'] / 1e6:.0f}",
-                "-" if growth is None else f"{growth:.2f}",
-                count(one.get("found", 0)),
-                count(one.get("compared.sketches", 0)),
-                count(one.get("compared.texts", 0)),
-            ]
-        )
-        before = one
-    head = ("texts", "corpus", "seconds", "CPU s", "peak MB", "growth", "found", "sketches held", "texts compared")
-    return "\n".join(
-        [
-            "TIME AND MEMORY: one process, FnApiRunner, making texts included. growth: of CPU, the power of n log n.",
-            "  mixed: a tenth are near copies of the text before. alike: all are near copies of one text.",
-            "",
-            table(head, rows),
-        ]
+    for one, before in zip(measured, [None, *measured], strict=False):
+        growth = "-"
+        if before and before["kind"] == one["kind"]:
+            growth = f"{exponent(before['rows'], before['cpu_s'], one['rows'], one['cpu_s']):.2f}"
+        took = [f"{one['seconds']:.1f}", f"{one['cpu_s']:.1f}", f"{one['peak_bytes'] / 1e6:.0f}", growth]
+        counters = [count(one.get(name, 0)) for name in ("found", "compared.sketches", "compared.texts")]
+        rows.append([count(one["rows"]), one["kind"], *took, *counters])
+    return section(
+        "TIME AND MEMORY: one process, FnApiRunner, making texts included. growth: of CPU, the power of n log n.",
+        ("texts", "corpus", "seconds", "CPU s", "peak MB", "growth", "found", "sketches held", "texts compared"),
+        rows,
+        ("mixed: a tenth are near copies of the text before. alike: all are near copies of one text.",),
     )
 
 
 def render_quality(lines: Sequence[Quality]) -> str:
-    """What `quality` gave -> a table."""
+    """Renders what `quality` returned."""
 
-    def part(some: int, of: int) -> str:
+    def share(some: int, of: int) -> str:
         return f"{some / of:.3f}" if of else "-"
 
     rows = [
         [
-            f"{line.threshold}",
-            f"{line.share:.0%}",
-            "in a run" if line.in_one_run else "scattered",
-            count(line.pairs),
-            f"{line.mean_jaccard:.2f}",
-            count(line.alike),
-            part(line.alike_found, line.alike),
-            count(line.clear),
-            part(line.clear_found, line.clear),
-            part(line.rightly, line.dropped),
+            *(f"{line.threshold}", f"{line.share:.0%}", "in a run" if line.in_one_run else "scattered"),
+            *(count(line.pairs), f"{line.mean_jaccard:.2f}"),
+            *(count(line.alike), share(line.alike_found, line.alike)),
+            *(count(line.clear), share(line.clear_found, line.clear), share(line.rightly, line.dropped)),
         ]
         for line in lines
     ]
-    head = ("threshold", "changed", "words", "pairs", "Jaccard", ">= t", "recall", ">= t+0.05", "recall", "precision")
-    return "\n".join(
-        [
-            "QUALITY: planted pairs beside their exact Jaccard similarity (mean). >= t: pairs at the threshold or over",
-            "  precision: of all texts that were dropped, those that are as near as that to the twin that was named.",
-            "",
-            table(head, rows),
-        ]
+    return section(
+        "QUALITY: planted pairs beside their exact Jaccard similarity (mean). >= t: pairs at the threshold or over",
+        ("threshold", "changed", "words", "pairs", "Jaccard", ">= t", "recall", ">= t+0.05", "recall", "precision"),
+        rows,
+        ("precision: of all texts that were dropped, those that are as near as that to the text that was named.",),
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Arguments of the command line -> 0; prints the tables."""
+    """Prints the tables.
+
+    Args:
+      argv: arguments of the command line.
+
+    Returns:
+      The exit code, 0.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.near_duplicates", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)  # one run, of a process of its own
@@ -299,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes = QUICK_SIZES if options.quick else SIZES
     kinds = planted(QUICK_PAIRS if options.quick else PAIRS)
     texts = [text for kind in kinds for pair in kind.pairs for text in (pair[:2], pair[2:])]
-    lines = [line for threshold in THRESHOLDS for line in quality(kinds, threshold, find(texts, threshold))]
+    lines = [line for threshold in _THRESHOLDS for line in quality(kinds, threshold, find(texts, threshold))]
     print(render_quality(lines), flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         measured = [measure(rows, "mixed", Path(folder)) for rows in sizes]

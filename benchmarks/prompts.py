@@ -1,6 +1,8 @@
-"""The prompts that the pipeline sends for a file of tasks, in the order in which it sends them, for the programs beside
-it: each prompt then meets the same latency in both, and the slow ones come at the same place. A program of its own,
-because it imports Beam, which the process that measures must not hold: see `measuring`."""
+"""Writes the prompts that the pipeline sends for a file of tasks, in the order in which it sends them.
+
+The programs beside it send the same, so that each prompt meets the same latency in both, and the slow ones come at the
+same place. A program of its own, because it imports Beam, which the process that measures must not: see `measuring`.
+"""
 
 from __future__ import annotations
 
@@ -21,28 +23,25 @@ from textmint.transforms.sample_attributes import SampleAttributes
 from textmint.transforms.task_generate import ReadTasks
 
 
-class Append(beam.DoFn):
-    """Prompts -> lines at the end of a file. The engine of local runs hands all of them over in one bundle."""
+class _Append(beam.DoFn):
+    """Appends prompts to a file, one a line. The engine of local runs gives it all of them in one bundle."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._file: Any = None
 
     def start_bundle(self) -> None:
-        """Opens the file."""
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  # closed by finish_bundle
 
     def process(self, prompt: Prompt) -> None:
-        """Adds a line."""
         self._file.write(json.dumps(prompt.text) + "\n")
 
     def finish_bundle(self) -> None:
-        """Closes the file."""
         self._file.close()
 
 
 def append_prompts(tasks: Path, examples_per_task: int, path: Path) -> None:
-    """A file of tasks -> the prompts of their examples, with the pipeline's default options, added to a file."""
+    """Appends the prompts of a file of tasks, with the pipeline's default options, to another file."""
     config, options = parse([f"--tasks={tasks}", f"--examples_per_task={examples_per_task}"])
     with beam.Pipeline(options=options) as pipeline:
         _ = (
@@ -52,13 +51,17 @@ def append_prompts(tasks: Path, examples_per_task: int, path: Path) -> None:
             | SampleAttributes(examples_per_task, config.attributes, config.seed)
             | JoinLedger(shards=shards_for(config.expected_examples))
             | BuildPrompt(config.example_template)
-            | beam.ParDo(Append(str(path)))
+            | beam.ParDo(_Append(str(path)))
         )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Arguments of the command line -> for each file of tasks a file beside it, of the same name but for its ending
-    .jsonl: the constant part of an OpenAI body, then a prompt a line, all in JSON."""
+    """Writes, for each file of tasks, a file beside it that ends in .jsonl: the constant part of an OpenAI body, then a
+    prompt a line, all in JSON.
+
+    Args:
+      argv: arguments of the command line.
+    """
     parser = argparse.ArgumentParser(description="Writes the prompts of tasks.", allow_abbrev=False)
     parser.add_argument("--examples_per_task", type=int, required=True)
     parser.add_argument("--model", required=True)

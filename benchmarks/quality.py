@@ -1,4 +1,4 @@
-"""What the checks of a row cost, beside what it costs to parse it: `.venv/bin/python -m benchmarks.quality`.
+"""Measures what the checks of a row cost, beside what it costs to parse it: `.venv/bin/python -m benchmarks.quality`.
 
 CPU time of this process, the least of several passes; compare within one report only. Every row has labels of its own,
 so that nothing is found in a cache that a real run would not find there.
@@ -9,64 +9,50 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
+from textmint.transforms.core import labels
 from textmint.transforms.core.elements import Example
-from textmint.transforms.core.prompt_template import PromptTemplate
 from textmint.transforms.parsing.replies import EXAMPLE_FIELDS, Parsed, parse_object
+from textmint.transforms.quality import checks as quality_checks
 from textmint.transforms.quality.checks import CHECKS, Checks, find_fault
 
-from benchmarks.measuring import ROOT
-from benchmarks.table import table
+from benchmarks.table import section
+from tests.support.helpers import ROOT, make_example, shipped_template
 
-_CORPUS: Final = ROOT / "tests" / "transforms" / "quality" / "quality_corpus.jsonl"
-_LANGUAGES: Final = ("English", "Russian", "Hindi", "Thai", "Chinese (Simplified)")
+CORPUS: Final = ROOT / "tests" / "support" / "quality_corpus.jsonl"
+LANGUAGES: Final = ("English", "Russian", "Hindi", "Thai", "Chinese (Simplified)")
 _WORDS: Final = 100  # about, of every text
 _ROWS: Final = 300
 _PASSES: Final = 5
 
 
 def rows_of(language: str, count: int) -> list[Example]:
-    """A language and a number -> as many rows of about 100 words in it, made of the corpus's good texts."""
-    good = [line for line in map(json.loads, _CORPUS.read_text("utf-8").splitlines()) if line["expected"] is None]
+    """Makes so many rows of about 100 words in a language, of the corpus's good texts."""
+    good = [line for line in map(json.loads, CORPUS.read_text("utf-8").splitlines()) if line["expected"] is None]
     texts = [line["input_text"] for line in good if line["language"] == language]
     # 100 words in letters: as many as English has, fewer where a letter says more
     length = {"Chinese (Simplified)": 160, "Thai": 450}.get(language, 600)
     text = " ".join(texts * (length // len(" ".join(texts)) + 1))[:length]
-    template = PromptTemplate("classify", (ROOT / "templates" / "classify.jinja2").read_text("utf-8"))
     task = "Classify a customer e-mail by the department that should answer it"
-    attributes: dict[str, Any] = {
-        "language": language,
-        "difficulty": "college",
-        "clarity": "clear",
-        "num_words": "at least 100",
-    }
-    prompt = template.render({"task": task, **attributes})
+    attributes = {"language": language, "difficulty": "college", "clarity": "clear", "num_words": "at least 100"}
+    prompt = shipped_template("classify").render({"task": task, **attributes})
     return [
-        Example(
-            id=str(number),
-            task_id="t",
-            task=task,
+        make_example(
+            task,
+            number,
             input_text=text,
             label=f"first department {number}",
             misleading_label=f"second department {number}",
-            **attributes,
-            replica=number,
             prompt=prompt,
-            template="classify@0",
-            model="m",
-            finish_reason="stop",
-            prompt_tokens=1,
-            output_tokens=1,
-            raw_reply="",
-            seed=42,
+            **attributes,
         )
         for number in range(count)
     ]
 
 
 def measure(rows: Sequence[Example], passes: int) -> dict[str, float]:
-    """Rows -> {what was done: milliseconds a row}: `parse`, each check alone, and all but `wrong_language`."""
+    """Measures `parse`, each check alone, and all but `wrong_language`: milliseconds a row of each."""
     replies = [json.dumps({name: getattr(row, name) for name in EXAMPLE_FIELDS}, ensure_ascii=False) for row in rows]
     for row, reply in zip(rows, replies, strict=True):
         assert find_fault(row, Checks()) is None, "a row that is refused is not looked at by later checks"
@@ -85,7 +71,9 @@ def measure(rows: Sequence[Example], passes: int) -> dict[str, float]:
 
 def _least_ms(run: Callable[[], object], passes: int) -> float:
     def once() -> float:
-        clear_caches()
+        # as if these labels came for the first time
+        labels.normal_form.cache_clear()
+        quality_checks._needle.cache_clear()
         started = time.process_time()
         run()
         return 1000 * (time.process_time() - started)
@@ -93,23 +81,14 @@ def _least_ms(run: Callable[[], object], passes: int) -> float:
     return min(once() for _ in range(passes))
 
 
-def clear_caches() -> None:
-    """Empties what is kept by label, as if these labels came for the first time."""
-    from textmint.transforms.core import labels
-    from textmint.transforms.quality import checks as quality
-
-    labels.normal_form.cache_clear()
-    quality._needle.cache_clear()
-
-
 def main(rows: int = _ROWS, passes: int = _PASSES) -> None:
     """Measures, and prints a table."""
-    figures = {language: measure(rows_of(language, rows), passes) for language in _LANGUAGES}
-    names = list(figures[_LANGUAGES[0]])
-    lines = [[name, *(f"{figures[language][name]:.4f}" for language in _LANGUAGES)] for name in names]
+    figures = {language: measure(rows_of(language, rows), passes) for language in LANGUAGES}
+    names = list(figures[LANGUAGES[0]])
+    lines = [[name, *(f"{figures[language][name]:.4f}" for language in LANGUAGES)] for name in names]
     ratios = [f"{of['all but wrong_language'] / of['parse']:.1f}" for of in figures.values()]
-    print(f"CPU ms a row of about {_WORDS} words ({rows} rows, the least of {passes} passes)\n")
-    print(table(("", *_LANGUAGES), [*lines, ["all but wrong_language / parse", *ratios]]))
+    title = f"CPU ms a row of about {_WORDS} words ({rows} rows, the least of {passes} passes)"
+    print(section(title, ("", *LANGUAGES), [*lines, ["all but wrong_language / parse", *ratios]]))
 
 
 if __name__ == "__main__":

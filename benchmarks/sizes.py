@@ -18,11 +18,11 @@ class Sizes:
     naive_rows: tuple[int, int]
     faulty_rows: int
     throttled_rows: int
-    limited_seconds: int  # that an endpoint with a cap on its rate is asked for
+    limited_seconds: int  # how long an endpoint with a cap on its rate is asked
     hanging_rows: int
-    request_timeout: int  # seconds, with the hanging ones
+    request_timeout: int  # seconds, for the hanging ones
     ledger_rows: int
-    ledger_replies: int  # that are read at once
+    ledger_replies: int  # of the ledger that is read
     ledger_runs: int
     efficiency_runs: int
     cpu_runs: int
@@ -30,7 +30,7 @@ class Sizes:
 
     @property
     def beside(self) -> set[int]:
-        """-> the numbers of rows that a program beside the pipeline is to ask for."""
+        """The numbers of rows that a program beside the pipeline asks for."""
         return {*(rows for rows, _ in self.loads), *self.cpu_rows, *self.naive_rows, self.faulty_rows, self.ledger_rows}
 
 
@@ -70,4 +70,4 @@ QUICK: Final = Sizes(
     cpu_runs=1,
     fault_runs=1,
 )
-"""Whether everything runs; the tail of the latencies and the noise of the machine are most of what it shows."""
+"""Shows that everything runs; the tail of the latencies and the noise of the machine are most of the figures."""

@@ -1,34 +1,50 @@
-"""Figures as text."""
+"""Shows figures as text."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Headings and rows of as many cells -> lines, indented by two; what starts with a digit or is absent stands right.
+    """Lays out rows in columns, indented by two. Columns of numbers, with "-" for a missing one, are right-aligned.
 
     Raises:
-      ValueError: a row of another length than the headings.
+      ValueError: a row is not as long as the head.
     """
     columns = list(zip(head, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [all(cell[:1].isdigit() or cell in ("", "-") for cell in column[1:]) for column in columns]
+    are_numbers = [all(cell[:1].isdigit() or cell in ("", "-") for cell in column[1:]) for column in columns]
     lines = []
     for row in (head, *rows):
         cells = [
             cell.rjust(width) if is_number else cell.ljust(width)
-            for cell, width, is_number in zip(row, widths, right, strict=True)
+            for cell, width, is_number in zip(row, widths, are_numbers, strict=True)
         ]
         lines.append(f"  {'  '.join(cells)}".rstrip())
     return "\n".join(lines)
 
 
+def section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """Renders a part of the report: its title, notes on how to read it, and its table."""
+    return "\n".join([title, *(f"  {note}" for note in notes), "", table(head, rows)])
+
+
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Values -> from the least to the greatest, "-" where there is one only."""
+    """Renders the least and the greatest value; "-" if there is only one."""
     return "-" if len(values) < 2 else f"{min(values):.{digits}f}-{max(values):.{digits}f}"
 
 
+def median(values: Sequence[float], digits: int = 3) -> str:
+    """Renders the median."""
+    return f"{statistics.median(values):.{digits}f}"
+
+
+def ratios(values: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Divides the figure of each run by that of the same run of something else; by 0 gives 0."""
+    return [value / other if other > 0 else 0.0 for value, other in zip(values, others, strict=True)]
+
+
 def count(number: float) -> str:
-    """A number -> whole, with commas."""
+    """Renders a whole number, with commas."""
     return f"{number:,.0f}"

@@ -40,7 +40,7 @@ from textmint.transforms.dedup.minhash import (
 )
 from textmint.transforms.llm.offline.author import brainstorm
 
-from benchmarks.near_duplicates import planted
+from tests.support.near_copies import planted
 from tests.support.helpers import ROOT, shuffled
 
 TOPICS = read_topics((ROOT / "templates" / "topics.txt").read_text("utf-8").splitlines())[::40]

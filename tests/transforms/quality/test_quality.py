@@ -21,7 +21,7 @@ from tests.support.helpers import ROOT, make_example, shipped_template, shuffled
 
 CORPUS: list[dict[str, Any]] = [
     json.loads(line)
-    for line in (ROOT / "tests" / "transforms" / "quality" / "quality_corpus.jsonl").read_text("utf-8").splitlines()
+    for line in (ROOT / "tests" / "support" / "quality_corpus.jsonl").read_text("utf-8").splitlines()
 ]
 CLASSIFY = shipped_template("classify")
 
