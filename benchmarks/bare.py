@@ -93,7 +93,7 @@ async def over_aiohttp(
 async def over_genai(
     base_url: str, frame: dict[str, Any], prompts: Iterator[tuple[int, str]], concurrency: int, backoff: bool
 ) -> int:
-    """Asks a Gemini endpoint, as `over_aiohttp` does; of `frame` only the model counts."""  # noqa: D417
+    """Asks a Gemini endpoint, as `over_aiohttp` does; of `frame` only the model counts."""
     from google import genai
     from google.genai import errors, types
 

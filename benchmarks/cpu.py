@@ -44,10 +44,7 @@ class Cost:
 
     def further(self, figure: str, fewer: int, more: int) -> list[float]:
         """Computes how much of a figure each row takes that the larger size has more, of each run."""
-        return [
-            (getattr(run[more], figure) - getattr(run[fewer], figure)) / (more - fewer)
-            for run in self.runs
-        ]
+        return [(getattr(run[more], figure) - getattr(run[fewer], figure)) / (more - fewer) for run in self.runs]
 
 
 def measure(bench: Bench, sizes: Sizes) -> list[Cost]:

@@ -1,4 +1,4 @@
-"""Measures the ledger: what keeping costs, what a run costs that has been paid for, and how fast a large one is read."""
+"""Measures what the ledger costs, what a run costs that has been paid for, and how fast a large ledger is read."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def quality(kinds: Sequence[Planted], threshold: float, found: dict[str, tuple[s
     Args:
       kinds: the planted pairs.
       threshold: of the Jaccard similarity.
-      found: later id -> (earlier id, similarity).
+      found: by the later id, the earlier one and their similarity.
     """
     from textmint.transforms.dedup.minhash import jaccard, normal_form, shingles_of
 
@@ -108,7 +108,11 @@ def quality(kinds: Sequence[Planted], threshold: float, found: dict[str, tuple[s
 
 
 def find(texts: Sequence[tuple[str, str]], threshold: float) -> dict[str, tuple[str, float]]:
-    """Runs the step on (id, text) pairs; returns id of each that is dropped -> (id of its near duplicate, similarity)."""
+    """Runs the step on (id, text) pairs.
+
+    Returns:
+      By the id of each text that is dropped: the id of its near duplicate, and how similar it is.
+    """
     import apache_beam as beam
     from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
     from textmint.transforms.dedup.minhash import Text

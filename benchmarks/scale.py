@@ -1,4 +1,4 @@
-"""What a run on one machine takes as it grows: `.venv/bin/python -m benchmarks.scale`.
+"""Measures what a run on one machine takes as it grows: `.venv/bin/python -m benchmarks.scale`.
 
 Every run is `generate` with the embedded model and all checks, 70 examples a task; each number of rows is a multiple of
 the same work, so that the cost of a row can be compared. `--engines=memory` is Beam's own in-process engine, which
@@ -46,7 +46,14 @@ ENGINES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Arguments of the command line -> the exit code: 0 done, 1 a run failed."""
+    """Measures, and prints a table.
+
+    Args:
+      argv: arguments of the command line.
+
+    Returns:
+      The exit code: 0 done, 1 a run failed.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--rows", default="10000,100000", help="numbers, joined by commas (default: %(default)s)")
     parser.add_argument("--engines", default="local", help=f"some of {','.join(ENGINES)} (default: %(default)s)")
@@ -71,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(engine: str, asked: int) -> tuple[list[str], float]:
-    """-> the cells of a line, and the CPU milliseconds of a row."""
+    """Returns the cells of a line, and the CPU milliseconds of a row."""
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
         output = Path(folder, "output")
         program, flags = ENGINES[engine]
@@ -98,7 +105,7 @@ def _measure(engine: str, asked: int) -> tuple[list[str], float]:
 
 
 def digest_of(output: Path) -> tuple[int, str]:
-    """The dataset folder -> how many examples there are, and a digest of their rows in the order of their ids."""
+    """Counts the examples of a dataset folder, and digests their rows in the order of their ids."""
     digest = hashlib.blake2b(digest_size=8)
     rows = 0
     found = pyarrow.dataset.dataset(output / "examples", partitioning="hive")

@@ -1,10 +1,10 @@
-"""Volumes: what a row weighs in the ledger, in the files and between the steps.
+"""Measures what a row weighs in the ledger, in the files and between the steps.
 
     python -m benchmarks.volumes [--rows=4000]
 
 The real command runs with the embedded author, once with short texts and once with long ones, so that what follows the
 length of a text is told apart from what does not. Its texts compress better than a model's, so how prose compresses is
-measured on the texts of tests/transforms/quality/quality_corpus.jsonl. deploy/capacity.py computes with these figures.
+measured on the texts of tests/support/quality_corpus.jsonl. deploy/capacity.py computes with these figures.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _TEXTS: Final = {"ledger": ("text",), "examples": ("input_text",), "triplets": (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Weighed:
-    """One run.
+    """What one run weighed.
 
     Args:
-      chars: of a reply, mean.
-      shuffled: bytes a row that went into a grouping, all of them together.
-      fixed: dataset, or ledger -> bytes a row of all columns but the text.
+      chars: characters of a reply, mean.
+      shuffled: bytes a row that went into groupings, all of them together.
+      fixed: for the ledger and each dataset, the bytes a row of all columns but the text.
     """
 
     chars: float
@@ -49,7 +49,14 @@ class Weighed:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line -> the exit code; prints the figures, a line each."""
+    """Prints the figures, one a line.
+
+    Args:
+      argv: arguments of the command line.
+
+    Returns:
+      The exit code, 0.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=4_000, help="of each run, a multiple of 20")
     rows = parser.parse_args(argv).rows
@@ -64,7 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def weigh(rows: int, num_words: str) -> Weighed:
-    """How many rows, and how long -> what they weigh."""
+    """Runs the command, and weighs what it wrote.
+
+    Args:
+      rows: how many to ask for.
+      num_words: how long their texts are to be.
+    """
     with tempfile.TemporaryDirectory() as folder, counted_groupings() as shuffled:
         tasks, output = Path(folder, "tasks.txt"), Path(folder, "out")
         write_tasks(tasks, rows)
@@ -87,7 +99,7 @@ def weigh(rows: int, num_words: str) -> Weighed:
 
 @contextlib.contextmanager
 def counted_groupings() -> Iterator[collections.Counter[str]]:
-    """While its `with` block runs, the bytes are counted that Beam's in-process engine puts into groupings."""
+    """Counts the bytes that Beam's in-process engine puts into groupings while the `with` block runs."""
     counted: collections.Counter[str] = collections.Counter()
     append = execution.GroupingBuffer.append
 
@@ -103,7 +115,12 @@ def counted_groupings() -> Iterator[collections.Counter[str]]:
 
 
 def beside(paths: Sequence[Path], texts: Sequence[str]) -> float:
-    """Parquet files, and the columns that hold a text -> bytes a row of all other columns."""
+    """Computes the bytes a row of all columns of Parquet files that hold no text.
+
+    Args:
+      paths: the files.
+      texts: the columns that hold one.
+    """
     rows = total = 0
     for path in paths:
         metadata = pq.ParquetFile(path).metadata
@@ -115,8 +132,8 @@ def beside(paths: Sequence[Path], texts: Sequence[str]) -> float:
 
 
 def prose_ratio() -> float:
-    """-> how many bytes a character of prose takes in a Parquet column with zstd."""
-    lines = (ROOT / "tests" / "transforms" / "quality" / "quality_corpus.jsonl").read_text("utf-8").splitlines()
+    """Computes how many bytes a character of prose takes in a Parquet column with zstd."""
+    lines = (ROOT / "tests" / "support" / "quality_corpus.jsonl").read_text("utf-8").splitlines()
     texts = [row["input_text"] for row in map(json.loads, lines) if row["language"] == "English"]
     sink = io.BytesIO()
     pq.write_table(pa.table({"text": texts}), sink, compression="zstd", use_dictionary=False)

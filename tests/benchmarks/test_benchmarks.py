@@ -341,7 +341,7 @@ class Recorded(Bench):
         self.asked = []
 
     def run(self, module: str, *arguments: str, watch: Any = None) -> Any:
-        told = {"replies": 2_000, "met": 2, "seconds": 0.1, "cpu_s": 0.1, "rate": 20_000.0}
+        told = {"replies": 2_000, "met": 2, "seconds": 0.1, "rate": 20_000.0}
         return Ended(json.dumps(told), 0.1, 100_000_000)
 
     def measure(

@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks import near_duplicates as bench
+from tests.support.near_copies import SHARES, changed, planted, words_of
 
 
 def test_texts_are_the_same_each_time() -> None:
     assert list(bench.corpus(0, 30, "mixed"))[10:] == list(bench.corpus(10, 30, "mixed"))
-    assert bench.words_of(0)[:3] == ["w1001", "w12576", "w640"]  # random.Random of a text is the same everywhere
-    assert all(80 <= len(bench.words_of(number)) <= 120 for number in range(50))
+    assert words_of(0)[:3] == ["w1001", "w12576", "w640"]  # random.Random of a text is the same everywhere
+    assert all(80 <= len(words_of(number)) <= 120 for number in range(50))
 
 
 @pytest.mark.parametrize("in_one_run", [True, False])
-@pytest.mark.parametrize("share", bench.SHARES)
+@pytest.mark.parametrize("share", SHARES)
 def test_as_many_words_are_changed_as_said(share: float, in_one_run: bool) -> None:
     words = [f"w{number}" for number in range(100)]
-    new = bench.changed(words, share, in_one_run, 7)
+    new = changed(words, share, in_one_run, 7)
     places = [place for place in range(100) if words[place] != new[place]]
     assert len(places) == round(100 * share)
     assert (places[-1] - places[0] == len(places) - 1) is in_one_run
@@ -39,7 +40,7 @@ def test_a_run_is_measured(tmp_path: Path) -> None:
 
 
 def test_quality_counts_what_was_found() -> None:
-    kinds = bench.planted(3)
+    kinds = planted(3)
     texts = [text for kind in kinds for pair in kind.pairs for text in (pair[:2], pair[2:])]
     lines = {(line.share, line.in_one_run): line for line in bench.quality(kinds, 0.8, bench.find(texts, 0.8))}
     light, heavy = lines[0.02, True], lines[0.4, False]

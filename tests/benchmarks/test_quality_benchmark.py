@@ -8,7 +8,7 @@ from textmint.transforms.quality.checks import CHECKS, Checks, find_fault
 from benchmarks import quality as benchmark
 
 
-@pytest.mark.parametrize("language", benchmark._LANGUAGES)
+@pytest.mark.parametrize("language", benchmark.LANGUAGES)
 def test_its_rows_are_good_and_as_long_as_it_says(language: str) -> None:
     rows = benchmark.rows_of(language, 3)
     assert len({row.label for row in rows}) == 3

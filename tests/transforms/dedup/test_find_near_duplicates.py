@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
 from textmint.transforms.dedup.minhash import NearDuplicate, Text, jaccard, normal_form, shingles_of, similarity
 
-from tests.support.near_copies import changed, planted, words_of
 from tests.support.helpers import Ran, run_step, shuffled
+from tests.support.near_copies import changed, planted, words_of
 
 BASE = words_of(1)
 KINDS = planted(30)

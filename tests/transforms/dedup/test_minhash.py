@@ -40,8 +40,8 @@ from textmint.transforms.dedup.minhash import (
 )
 from textmint.transforms.llm.offline.author import brainstorm
 
-from tests.support.near_copies import planted
 from tests.support.helpers import ROOT, shuffled
+from tests.support.near_copies import planted
 
 TOPICS = read_topics((ROOT / "templates" / "topics.txt").read_text("utf-8").splitlines())[::40]
 

@@ -20,8 +20,7 @@ from textmint.transforms.quality.common_words import common_words
 from tests.support.helpers import ROOT, make_example, shipped_template, shuffled
 
 CORPUS: list[dict[str, Any]] = [
-    json.loads(line)
-    for line in (ROOT / "tests" / "support" / "quality_corpus.jsonl").read_text("utf-8").splitlines()
+    json.loads(line) for line in (ROOT / "tests" / "support" / "quality_corpus.jsonl").read_text("utf-8").splitlines()
 ]
 CLASSIFY = shipped_template("classify")
 
