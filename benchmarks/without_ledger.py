@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       Its exit code.
     """
-    with mock.patch("textmint.transforms.llm.engine.open_writer", lambda ledger: _KeepsNothing()):
+    with mock.patch("textmint.transforms.llm.reply_keeper.open_writer", lambda ledger: _KeepsNothing()):
         return textmint(sys.argv[1:] if argv is None else argv)
 
 

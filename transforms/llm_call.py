@@ -26,7 +26,8 @@ from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.texts import clean_name
 from textmint.transforms.ledger.writer import Ledger
 from textmint.transforms.llm.base import Answer, Backend, FatalError, Refused, Request, fingerprint_of
-from textmint.transforms.llm.engine import Done, Engine, Settings, engine_for
+from textmint.transforms.llm.engine import Engine, Settings, engine_for
+from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.reject_rate import Fault
 from textmint.transforms.storage.lease import keep
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from textmint.pipelines.cli import terminal
 from textmint.transforms.core.texts import clean_name, printable_line, printable_text
 from textmint.transforms.llm.base import Answer, FatalError, Transient
-from textmint.transforms.llm.engine import _storable
+from textmint.transforms.llm.reply_keeper import storable
 
 from tests.support.helpers import ROOT, entry_of, run_main
 
@@ -56,7 +56,7 @@ def test_what_people_write_stays(text: str) -> None:
 
 def test_names_and_errors_of_endpoints_are_cleaned_where_they_come_in() -> None:
     answer = Answer(text="t", finish_reason="stop", model=f"m-1{EVIL}", prompt_tokens=1, output_tokens=1)
-    assert _storable(answer).model.isprintable() and _storable(answer).model.startswith("m-1\ufffd]0;owned")
+    assert storable(answer).model.isprintable() and storable(answer).model.startswith("m-1\ufffd]0;owned")
     for error in (Transient(f"said{EVIL}\nmore"), FatalError(f"said{EVIL}\nmore", "mend it")):
         assert error.detail.isprintable() and error.detail.endswith(" more")
         assert set(str(error)) & FORBIDDEN == set()

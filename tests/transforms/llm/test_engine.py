@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from textmint.transforms.core.elements import Prompt, Reject, Reply, Usage
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.identity import Part, stable_hash
-from textmint.transforms.ledger.writer import Ledger
 from textmint.transforms.llm import engine as engine_module
 from textmint.transforms.llm import limiter as limiter_module
+from textmint.transforms.llm import retry as retry_module
 from textmint.transforms.llm.base import (
     Answer,
     Backend,
@@ -33,8 +33,11 @@ from textmint.transforms.llm.base import (
     Throttled,
     Transient,
 )
-from textmint.transforms.llm.engine import Done, Engine, Settings, backoff, close_engines, engine_for
+from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
+from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.limiter import Limits
+from textmint.transforms.llm.reply_keeper import ReplyKeeper
+from textmint.transforms.llm.retry import backoff
 from textmint.transforms.llm_call import LLMCall, fingerprint_of, request_for
 
 from tests.support.helpers import make_prompt, run_step
@@ -162,8 +165,8 @@ def running(play: Callable[[Request, int], Any] | None = None, wait: float = 0.0
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is a quarter of a second there is a millisecond here."""
-    monkeypatch.setattr(engine_module, "_BACKOFF", (0.001, 4.0, 60.0))
-    monkeypatch.setattr(engine_module, "_BACKOFF_WHEN_WELL", (0.001, 2.0, 0.01))
+    monkeypatch.setattr(retry_module, "_BACKOFF", (0.001, 4.0, 60.0))
+    monkeypatch.setattr(retry_module, "_BACKOFF_WHEN_WELL", (0.001, 2.0, 0.01))
 
 
 def texts(count: int) -> list[str]:
@@ -438,9 +441,9 @@ def test_a_key_that_is_revoked_in_mid_run_ends_it(prompts: int, denials: int) ->
 def test_a_long_wait_is_bounded_and_told_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(engine_module, "LONGEST_HOLD", 0.05)
+    monkeypatch.setattr(retry_module, "LONGEST_HOLD", 0.05)
     monkeypatch.setattr(limiter_module, "LONGEST_HOLD", 0.05)
-    monkeypatch.setattr(engine_module, "_TOLD_WAIT", 0.04)
+    monkeypatch.setattr(retry_module, "_LOGGED_WAIT", 0.04)
 
     def play(request: Request, visit: int) -> Any:
         return Throttled("429: come back in an hour", 3600.0) if request.text != "prompt 0" and not visit else None
@@ -713,9 +716,14 @@ def test_every_request_ends_exactly_once_whatever_happens(
 # --- what breaks on the engine's own thread
 
 
+class WithoutWriter(ReplyKeeper):
+    def __init__(self) -> None:
+        self._writer = object()  # type: ignore[assignment]
+
+
 def _broken_writer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger's writer that lacks a method, as a stand-in of somebody's may."""
-    engine._ledger, engine._writer = Ledger(folder="f", refresh="base", run_id="r"), object()  # type: ignore[assignment]
+    engine._keeper = WithoutWriter()
 
 
 def _broken(owner: str, method: str, error: BaseException) -> Callable[[Engine, pytest.MonkeyPatch], None]:

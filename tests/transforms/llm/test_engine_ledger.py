@@ -21,7 +21,8 @@ from textmint.transforms.ledger import writer as ledger_writer
 from textmint.transforms.ledger.journal import read_journal
 from textmint.transforms.ledger.writer import Journal, Ledger
 from textmint.transforms.llm.base import Answer, FatalError, Request, Transient, fingerprint_of
-from textmint.transforms.llm.engine import Done, Engine, Settings, close_engines, engine_for
+from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
+from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.limiter import Limits
 from textmint.transforms.llm_call import LLMCall, request_for
 from textmint.transforms.storage import files

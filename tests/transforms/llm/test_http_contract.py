@@ -36,7 +36,7 @@ from textmint.transforms.llm.base import (
     Throttled,
     Transient,
 )
-from textmint.transforms.llm.engine import Done, Engine, Settings
+from textmint.transforms.llm.engine import Engine, Settings
 from textmint.transforms.llm.gemini import GeminiBackend
 from textmint.transforms.llm.http import (
     DETAIL_CHARS,
@@ -48,6 +48,7 @@ from textmint.transforms.llm.http import (
     one_line,
     wait_of,
 )
+from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.openai import OpenAIBackend
 from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend
 
