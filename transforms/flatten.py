@@ -6,6 +6,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import typehints
+from msgspec.structs import replace
 from textmint.transforms.core.elements import Reject, Task, TaskList, TaskSettings
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.metrics import StepCounters
@@ -134,7 +135,7 @@ def first_of(found: Iterable[Task | Holder], numbering: Numbering | None = None)
     ordered.sort(key=_precedence)
     number = numbering.first_replica(ordered[0], holders)
     if number is not None:
-        yield dataclasses.replace(ordered[0], first_replica=number) if number else ordered[0]
+        yield replace(ordered[0], first_replica=number) if number else ordered[0]
     told = f"the same task as {ordered[0].task!r:.120}"
     if number is None:
         told = f"refresh={min(label for _, label, _ in holders if label != numbering.refresh)} has this task"

@@ -7,6 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
+from msgspec.structs import replace
 from textmint.transforms.core import progress
 from textmint.transforms.core.attributes import ATTRIBUTES
 from textmint.transforms.core.elements import (
@@ -18,7 +19,6 @@ from textmint.transforms.core.elements import (
     Reject,
     Reply,
     Usage,
-    with_paid,
 )
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.identity import stable_hash
@@ -148,7 +148,7 @@ def with_reply(prompt: Prompt, request_id: str, answer: Answer) -> Prompt:
         output_tokens=answer.output_tokens,
         time=0,
     )
-    return dataclasses.replace(prompt, subject=with_paid(prompt.subject, (*prompt.subject.paid, reply)))
+    return replace(prompt, subject=replace(prompt.subject, paid=(*prompt.subject.paid, reply)))
 
 
 def _is_wanted(prompt: Prompt, answer: Answer, is_wanted: IsReadable) -> bool:
@@ -272,9 +272,9 @@ class _Call(beam.DoFn):
             prompt = with_reply(prompt, request_id, answer)
             step = self._next_step(prompt, asked.attempts)
             came = asked.came + 1
-            usage = dataclasses.replace(usage, from_ledger=step.from_ledger - came)
+            usage = replace(usage, from_ledger=step.from_ledger - came)
             if step.answer is None:
-                usage = dataclasses.replace(usage, asked_again=usage.asked_again + 1)
+                usage = replace(usage, asked_again=usage.asked_again + 1)
                 self._counters.add("requests.asked_again")
                 self._ask(prompt, step, came, usage, asked.timestamp, asked.windows)
                 return

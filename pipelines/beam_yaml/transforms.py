@@ -22,6 +22,7 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 import yaml
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from msgspec.structs import replace
 from textmint.pipelines.beam_yaml import rows as rows_of
 from textmint.pipelines.cli.run import (
     before_paying,
@@ -342,7 +343,7 @@ class _ToItems(beam.DoFn):
         known = {name: getattr(element, name) for name in rows_of.ITEM if name != "task"}
         for text in element.items:
             yield beam.Row(**{name: text if name == "task" else known[name] for name in rows_of.ITEM})
-        for refused in split_list(dataclasses.replace(element, items=())):
+        for refused in split_list(replace(element, items=())):
             yield from _ToRows().process(refused)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import io
 import json
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 from textmint.transforms.build_prompt import example_prompt
 from textmint.transforms.core.elements import (
     Draft,
@@ -58,7 +58,7 @@ OWN = TaskSettings(labels=BEES, language="German", examples=7)
 
 
 def own_task(text: str = "Sort bees", settings: TaskSettings | None = OWN) -> Task:
-    return dataclasses.replace(make_task(text), settings=settings)
+    return replace(make_task(text), settings=settings)
 
 
 # --- files
@@ -213,8 +213,8 @@ def test_one_task_may_stand_twice_with_one_meaning() -> None:
 
 
 def test_of_two_lines_the_one_with_settings_stands_for_both_in_any_order() -> None:
-    bare = dataclasses.replace(own_task(settings=None), task="SORT BEES")
-    twice = [own_task(), bare, own_task(settings=dataclasses.replace(OWN, labels=BEES[::-1]))]
+    bare = replace(own_task(settings=None), task="SORT BEES")
+    twice = [own_task(), bare, own_task(settings=replace(OWN, labels=BEES[::-1]))]
     kept = {next(iter(first_of(shuffled(twice, str(number))))) for number in range(10)}
     assert len(kept) == 1
     assert next(iter(kept)).settings is not None  # type: ignore[union-attr]
@@ -232,9 +232,7 @@ def test_settings_go_before_the_options_and_ids_stay() -> None:
     assert [draft.draft_id for draft in own] == [draft.draft_id for draft in plain]
     assert {draft.language for draft in own} == {"German"}
     assert {draft.labels for draft in own} == {BEES}
-    assert [dataclasses.replace(draft, language="", labels=()) for draft in own] == [
-        dataclasses.replace(draft, language="") for draft in plain
-    ]
+    assert [replace(draft, language="", labels=()) for draft in own] == [replace(draft, language="") for draft in plain]
 
 
 def test_planned_labels_are_taken_without_asking() -> None:

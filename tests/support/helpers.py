@@ -21,6 +21,7 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_pipeline import TestPipeline
+from msgspec.structs import replace
 from textmint.pipelines.__main__ import main
 from textmint.transforms.core.attributes import Attributes, parse_attributes
 from textmint.transforms.core.elements import (
@@ -134,7 +135,7 @@ def make_example(text: str = "Sort mail by topic", replica: int = 0, **fields: A
         output_tokens=5,
         raw_reply="",
     )
-    return dataclasses.replace(example, **fields)
+    return replace(example, **fields)
 
 
 def make_reject(text: str = "Sort mail by topic", replica: int = 0, reason: str = "empty") -> Reject:

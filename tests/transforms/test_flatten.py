@@ -13,6 +13,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from textmint.transforms.core.elements import REASONS, Reject, Task, TaskList, TaskSettings
 from textmint.transforms.core.tasks import MAX_TASK_CHARS, task_id, task_of
 from textmint.transforms.flatten import Flatten, Holder, Numbering, first_of, rank, split_list
@@ -233,7 +234,7 @@ OWN, BRAINSTORMED = task_of("Sort bees"), make_task("Sort bees")
         # published at the same moment: the first by label stands, the other one goes on where the numbers end
         (OWN, [(0, "me", 10), (0, "z", 10)], 0),
         (OWN, [(0, "me", 10), (0, "a", 12)], 12),
-        (dataclasses.replace(OWN, settings=TaskSettings(examples=15)), [(0, "mon", 10)], 15),
+        (replace(OWN, settings=TaskSettings(examples=15)), [(0, "mon", 10)], 15),
         (BRAINSTORMED, [], 0),
         (BRAINSTORMED, [(0, "mon", 10)], None),
         (BRAINSTORMED, [(10, "mon", 20)], None),
@@ -298,7 +299,7 @@ def made_by(run: Run, label: str, published: dict[str, Made], is_alone: bool) ->
         numbering = Numbering(label, count, is_alone)
         first = numbering.first_replica(task, [(begin, other, end) for begin, end, other in holders])
         assert first is not None
-        numbered = dataclasses.replace(task, first_replica=first)
+        numbered = replace(task, first_replica=first)
         made[task.task_id] = first, first + count, {draft_id_of(numbered, place, seed, label) for place in range(count)}
     return made
 

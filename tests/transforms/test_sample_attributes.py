@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from textmint.transforms.core.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
 from textmint.transforms.core.elements import Draft, Reject, Task
 from textmint.transforms.core.identity import stable_hash
@@ -38,7 +38,7 @@ def test_more_examples_leave_the_first_as_they_were(text: str, count: int, more:
 def test_a_task_that_another_refresh_had_first_has_drafts_of_its_own_in_each() -> None:
     """Golden, like the plain ids: those that are paid for stand under them."""
     task = task_of("Sort bees by mood")
-    known = dataclasses.replace(task, first_replica=10)
+    known = replace(task, first_replica=10)
     plain = drafts(task, 30)
 
     def of(label: str, task: Task = known, count: int = 3) -> list[Draft]:
@@ -52,8 +52,8 @@ def test_a_task_that_another_refresh_had_first_has_drafts_of_its_own_in_each() -
     sets = [{draft.draft_id for draft in found} for found in (plain, of("tue", count=30), of("wed", count=30))]
     assert len(set.union(*sets)) == 90  # however many each comes to ask for
     # numbers that others took meanwhile change nothing of what was paid for, nor does a larger run
-    later = dataclasses.replace(known, first_replica=20)
-    assert [dataclasses.replace(draft, replica=draft.replica - 10) for draft in of("tue", later)] == of("tue")
+    later = replace(known, first_replica=20)
+    assert [replace(draft, replica=draft.replica - 10) for draft in of("tue", later)] == of("tue")
     assert of("tue", count=30)[:3] == of("tue")
 
 

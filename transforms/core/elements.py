@@ -1,65 +1,44 @@
-"""Elements: what flows between the steps. Plain frozen dataclasses, so that they keep their class between worker
-processes (registered as Beam rows they would arrive as anonymous named tuples).
+"""Elements: what flows between the steps.
 
-    TaskSeed -> TaskList -> Task -> Draft -> Prompt -> Reply -> Example
-                          any step may answer with a Reject instead
-
-With planned labels, Task -> LabelSetSeed -> Prompt -> Reply -> LabelSet -> Draft; with verification,
-Example -> Choice -> Prompt -> Reply -> Example.
+Each keeps its class between worker processes; registered as Beam rows they would arrive as anonymous named tuples. A
+TaskSeed becomes a TaskList, then Task, Draft, Prompt, Reply and Example; any step may answer with a Reject instead.
+With planned labels, a Task becomes a LabelSetSeed and its reply a LabelSet, of which drafts are made. With
+verification, an Example becomes a Choice and comes back as an Example.
 
 Everything that a row needs to be explained rides along. No field holds a clock's time.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import operator
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
+import msgspec
+from msgspec.structs import replace
 from textmint.transforms.core.labels import label_id
 
 FinishReason = Literal["stop", "length", "content_filter", "reply_filter"]
 """Why the model stopped: at its own end, at the token limit (both in the words of the OpenAI chat API), not at all
-because a filter of the provider refuses the prompt, or by a filter that disliked what this reply began to say; another
-reply may pass it. Ledgers of before the last word have the third for both."""
+since a filter of the provider refuses the prompt, or by a filter that disliked this reply; another reply may pass it.
+Older ledgers have the third word for both kinds of filter."""
 
 FILTERED: Final[Mapping[str, str]] = {
     "content_filter": "the provider's filter withholds the answer to this prompt",
     "reply_filter": "the provider's filter stopped this reply",
 }
-"""The two of them that are a filter's, and what each says to a person."""
+"""The finish reasons that come of a filter, and what each says to a person."""
 
 Kind = Literal["task_list", "label_set", "example", "planned_example", "choice"]
 """What a prompt asks for. It tells a back end which structure to ask of the model."""
 
 
-Class = TypeVar("Class", bound=type)
+class Element(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What flows between steps. It pickles fast, and `packing` writes it as MessagePack."""
 
 
-def _pickled_fast(cls: Class) -> Class:
-    """A frozen, slotted dataclass -> the same, pickled as a plain tuple of its values. What dataclasses bring along for
-    it looks up all fields anew for every object, which cost a third of a row's CPU."""
-    names = [field.name for field in dataclasses.fields(cls)]
-    values = operator.attrgetter(*names)
-    setters = [getattr(cls, name).__set__ for name in names]  # of the slots; frozen classes refuse setattr
-
-    def __getstate__(self: Any) -> tuple[Any, ...]:
-        return values(self)
-
-    def __setstate__(self: Any, state: tuple[Any, ...]) -> None:
-        for setter, value in zip(setters, state, strict=True):
-            setter(self, value)
-
-    cls.__getstate__ = __getstate__  # type: ignore[attr-defined]
-    cls.__setstate__ = __setstate__  # type: ignore[attr-defined]
-    return cls
-
-
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PaidReply:
+class PaidReply(Element, frozen=True):
     """A reply that the ledger holds: paid for by an earlier run."""
 
     request_id: str
@@ -71,22 +50,18 @@ class PaidReply:
     time: int  # milliseconds since 1970; it decides nothing but which of two replies to one request came first
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSeed:
-    """One round of brainstorming that is to be asked for."""
+class TaskSeed(Element, frozen=True):
+    """One round of brainstorming, to be asked for."""
 
     seed_id: str  # hash(refresh label, round, seed)
     round: int  # from 0
     topic: str | None  # the field of life this round is steered to; None: the paper's bare prompt
     seed: int
-    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+    paid: tuple[PaidReply, ...] = ()  # its replies in the ledger
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What it took to get a reply, or to fail. It is counted, and stands in no row."""
+class Usage(Element, frozen=True):
+    """What it took to get a reply, or to fail; it is counted and is part of no row."""
 
     requests: int = 0  # sent, whatever came of them
     retries: int = 0  # of these, sent again because the time before failed
@@ -96,41 +71,27 @@ class Usage:
     output_tokens: int = 0
     latencies_ms: tuple[int, ...] = ()  # of each reply
     throttled_ms: int = 0  # the process was held back, since it said so the last time
-    left_out: tuple[str, ...] = ()  # options that the endpoint refused, each once for each reply that lacked it
+    left_out: tuple[str, ...] = ()  # options that the endpoint refused, once for each reply without them
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            requests=self.requests + other.requests,
-            retries=self.retries + other.retries,
-            asked_again=self.asked_again + other.asked_again,
-            from_ledger=self.from_ledger + other.from_ledger,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            latencies_ms=self.latencies_ms + other.latencies_ms,
-            throttled_ms=self.throttled_ms + other.throttled_ms,
-            left_out=self.left_out + other.left_out,
-        )
+        return Usage(*map(operator.add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSettings:
-    """What the user wants of one task, beside its text; it goes before what the options say of all tasks."""
+class TaskSettings(Element, frozen=True):
+    """What the user wants of one task; it takes precedence over the options, which are for all tasks."""
 
     labels: tuple[str, ...] = ()  # its label set, 2 or more of different normal forms; (): not given
     language: str | None = None  # of all its examples; None: as for all tasks
     examples: int | None = None  # how many are asked for; None: as for all tasks
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TaskList:
-    """Tasks as they came, not yet looked at: the items of one brainstormed reply, or of one file."""
+class TaskList(Element, frozen=True):
+    """Tasks as they came, not yet checked: the items of one brainstormed reply, or of a file."""
 
+    items: tuple[str, ...]
     source: str = "file"  # or "brainstorm"
     round: int = 0  # the brainstorm round; 0 for a file
     topic: str | None = None
-    items: tuple[str, ...]
     settings: tuple[TaskSettings | None, ...] = ()  # of each item; (): of none
     refused: tuple[tuple[str, str, str], ...] = ()  # items that are no tasks: (reason, detail, the item as it came)
     model: str | None = None  # as served; None for a file
@@ -138,9 +99,7 @@ class TaskList:
     usage: Usage | None = None
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Element, frozen=True):
     """One classification task, a sentence. `tasks.task_of` makes one of a text."""
 
     task_id: str  # hash(normalised text)
@@ -154,15 +113,13 @@ class Task:
     first_replica: int = 0  # above 0 where other refreshes had the task before, see `flatten.Numbering`
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """One example that is to be written: a task and the attributes chosen for it."""
+class Draft(Element, frozen=True):
+    """One example to be written: a task and the attributes chosen for it."""
 
     draft_id: str  # see `sample_attributes.draft_id_of`; becomes the id of the example
     task_id: str
     task: str
-    replica: int  # first_replica of the task, and on
+    replica: int  # its number, from first_replica of the task
     seed: int
     language: str
     difficulty: str
@@ -171,13 +128,11 @@ class Draft:
     label: str | None = None  # the label that its text is to have; None: the model chooses both
     misleading_label: str | None = None
     labels: tuple[str, ...] = ()  # all of the task's, where they are planned, or the user's
-    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+    paid: tuple[PaidReply, ...] = ()  # its replies in the ledger
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LabelSetSeed:
-    """The label set of one task, that is to be asked for."""
+class LabelSetSeed(Element, frozen=True):
+    """The label set of one task, to be asked for."""
 
     label_set_id: str  # hash(task_id, seed)
     task_id: str
@@ -186,20 +141,18 @@ class LabelSetSeed:
     seed: int
     settings: TaskSettings | None = None
     first_replica: int = 0  # of the task
-    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+    paid: tuple[PaidReply, ...] = ()  # its replies in the ledger
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """An example whose label is to be verified: a choice between its two labels, in an order that tells nothing."""
+class Choice(Element, frozen=True):
+    """An example whose label is to be verified: a choice between its two labels, in an order picked by hash."""
 
     choice_id: str  # hash(id of the example)
     example: Example
     first: str
     second: str
     seed: int
-    paid: tuple[PaidReply, ...] = dataclasses.field(default=(), compare=False, repr=False)  # what the ledger has for it
+    paid: tuple[PaidReply, ...] = ()  # its replies in the ledger
 
 
 Subject = TaskSeed | LabelSetSeed | Draft | Choice
@@ -214,23 +167,12 @@ _SUBJECT_IDS: Final[Mapping[type, Any]] = {
 
 
 def subject_id(subject: Subject) -> str:
-    """What a prompt is sent for -> its id, by which the ledger knows what was paid for it."""
+    """Returns the id by which the ledger knows what was paid for a subject."""
     return _SUBJECT_IDS[type(subject)](subject)  # type: ignore[no-any-return]
 
 
-def with_paid(subject: Subject, paid: tuple[PaidReply, ...]) -> Subject:
-    """A subject, and what the ledger has for it -> the same with it. It does what `dataclasses.replace` would, in
-    a fifth of the time."""
-    cls = type(subject)
-    changed = object.__new__(cls)
-    changed.__setstate__((*subject.__getstate__()[:-1], paid))  # type: ignore[union-attr]
-    return changed
-
-
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """The exact text that is sent, and what it is sent for."""
+class Prompt(Element, frozen=True):
+    """The exact text that is sent, and its subject: what it is sent for."""
 
     kind: Kind
     subject: Subject
@@ -239,13 +181,11 @@ class Prompt:
 
     @property
     def prompt_id(self) -> str:
-        """The id of what the prompt asks for: a draft's, a brainstorm round's, ..."""
+        """The id of the subject."""
         return subject_id(self.subject)
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Element, frozen=True):
     """What the model answered to a prompt."""
 
     prompt: Prompt
@@ -259,9 +199,7 @@ class Reply:
     attempts: int = 1  # which reply to its prompt it is
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class Example(Element, frozen=True):
     """One row of the dataset. The columns are described in `schema.EXAMPLES`."""
 
     id: str
@@ -285,7 +223,7 @@ class Example:
     seed: int
     repairs: tuple[str, ...] = ()  # what the parser had to mend; counted, not written
     # what it took to verify its label; counted, not written
-    verified: Usage | None = dataclasses.field(default=None, compare=False, repr=False)
+    verified: Usage | None = None
 
     @property
     def label_id(self) -> str:
@@ -294,13 +232,11 @@ class Example:
 
     @property
     def misleading_label_id(self) -> str:
-        """The same of its misleading label."""
+        """The id of its misleading label within the task."""
         return label_id(self.task_id, self.misleading_label)
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LabelSet:
+class LabelSet(Element, frozen=True):
     """The labels of one task. The columns are described in `schema.LABEL_SETS`."""
 
     task_id: str
@@ -314,13 +250,11 @@ class LabelSet:
     seed: int
     settings: TaskSettings | None = None
     first_replica: int = 0  # of the task; it stands among the tasks
-    usage: Usage | None = dataclasses.field(default=None, compare=False, repr=False)  # counted, not written
+    usage: Usage | None = None  # counted, not written
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What a step that compares examples with each other says of one: it is to be refused."""
+class Verdict(Element, frozen=True):
+    """One example that a comparison of examples refuses."""
 
     id: str
     stage: str  # the step
@@ -328,29 +262,22 @@ class Verdict:
     detail: str  # one short line for a person
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Relabel:
-    """What a step that compares the labels of a task says of one example: it is to have these spellings of them."""
+class Relabel(Element, frozen=True):
+    """One example that is to have its labels in these spellings, the most frequent ones of its task."""
 
     id: str
     label: str
     misleading_label: str
 
 
-@_pickled_fast
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Reject:
-    """An element that a step refused: which, where, why, what it held, and whether asking again can help.
-
-    The fields that are None were not known at the stage that refused.
-    """
+class Reject(Element, frozen=True):
+    """An element that a step refused, and why. Fields that are None were not known at that step."""
 
     id: str
     stage: str  # the step that refused
     reason: str  # one of REASONS
     detail: str  # one short line for a person
-    can_retry: bool  # would the same request, sent again, have a chance?
+    can_retry: bool  # whether the same request, sent again, has a chance
     raw_reply: str  # what was refused, as it came
     task_id: str | None = None
     task: str | None = None
@@ -372,7 +299,7 @@ class Reject:
 
     @classmethod
     def of_task(cls, task: Task, *, id: str, stage: str, reason: str, detail: str, raw: str) -> Reject:
-        """A task, or what was to become one, that cannot be used."""
+        """Refuses a task, or an item that cannot be one."""
         return cls(
             id=id,
             stage=stage,
@@ -400,20 +327,13 @@ class Reject:
         attempts: int,
         usage: Usage,
     ) -> Reject:
-        """A prompt that was not answered. Of a label set it is the task that is refused, of a choice the example."""
+        """Refuses a prompt that was not answered. Of a label set the task is refused, of a choice the example."""
         subject = prompt.subject
-        known: dict[str, Any]
-        if isinstance(subject, TaskSeed):
-            id_, known = subject.seed_id, {"topic": subject.topic}
-        elif isinstance(subject, LabelSetSeed):
-            id_, known = subject.task_id, {name: getattr(subject, name) for name in ("task_id", "task", "topic")}
+        source = subject.example if isinstance(subject, Choice) else subject
+        if isinstance(source, Example):
+            id_ = source.id
         else:
-            id_ = subject.draft_id if isinstance(subject, Draft) else subject.example.id
-            source = subject if isinstance(subject, Draft) else subject.example
-            known = {
-                name: getattr(source, name)
-                for name in ("task_id", "task", "language", "difficulty", "clarity", "num_words", "replica")
-            }
+            id_ = source.task_id if isinstance(source, LabelSetSeed) else subject_id(source)
         return cls(
             id=id_,
             stage=stage,
@@ -426,24 +346,12 @@ class Reject:
             seed=subject.seed,
             attempts=attempts,
             usage=usage,
-            **known,
+            **{name: getattr(source, name) for name in _KNOWN_OF_SUBJECTS if hasattr(source, name)},
         )
 
     @classmethod
-    def of_template(
-        cls, subject: TaskSeed | LabelSetSeed | Draft | Choice, *, stage: str, template: str, detail: str
-    ) -> Reject:
-        """Makes the reject of what no prompt could be made for.
-
-        Args:
-          subject: what was to be asked for.
-          stage: the step.
-          template: the name of the one that could not be filled.
-          detail: why, and where in the template.
-
-        Returns:
-          The reject; to ask again is no use.
-        """
+    def of_template(cls, subject: Subject, *, stage: str, template: str, detail: str) -> Reject:
+        """Refuses a subject for which the template cannot be filled."""
         reject = cls.of_prompt(
             Prompt(kind="example", subject=subject, text="", template=template),  # its kind does not matter here
             stage=stage,
@@ -454,12 +362,12 @@ class Reject:
             attempts=0,
             usage=Usage(),
         )
-        return dataclasses.replace(reject, prompt=None)
+        return replace(reject, prompt=None)
 
     @classmethod
     def of_reply(cls, reply: Reply, *, stage: str, reason: str, detail: str) -> Reject:
-        """A reply that cannot be read. Asked again, a model may well do better, unless a filter refuses the prompt."""
-        return dataclasses.replace(
+        """Refuses a reply that cannot be read. A second reply may be better, unless a filter refuses the prompt."""
+        return replace(
             cls.of_prompt(
                 reply.prompt,
                 stage=stage,
@@ -478,8 +386,7 @@ class Reject:
 
     @classmethod
     def of_example(cls, example: Example, *, stage: str, reason: str, detail: str, can_retry: bool) -> Reject:
-        """An example that could be read, but is not wanted. Where the reply was not kept, `raw_reply` holds the three
-        fields that were read from it, as JSON."""
+        """Refuses an example. Where the reply was not kept, `raw_reply` holds the fields that were read, as JSON."""
         fields = ("input_text", "label", "misleading_label")
         read = json.dumps({name: getattr(example, name) for name in fields}, ensure_ascii=False)
         return cls(
@@ -489,22 +396,12 @@ class Reject:
             detail=detail,
             can_retry=can_retry,
             raw_reply=example.raw_reply or read,
-            task_id=example.task_id,
-            task=example.task,
-            language=example.language,
-            difficulty=example.difficulty,
-            clarity=example.clarity,
-            num_words=example.num_words,
-            replica=example.replica,
-            prompt=example.prompt,
-            template=example.template,
-            model=example.model,
-            finish_reason=example.finish_reason,
-            prompt_tokens=example.prompt_tokens,
-            output_tokens=example.output_tokens,
-            seed=example.seed,
+            **{name: getattr(example, name) for name in _SHARED},
         )
 
+
+_SHARED: Final = ({*Reject.__struct_fields__} & {*Example.__struct_fields__}) - {"id", "raw_reply"}
+_KNOWN_OF_SUBJECTS: Final = ("task_id", "task", "topic", "language", "difficulty", "clarity", "num_words", "replica")
 
 REASONS: Final[Mapping[str, str]] = {
     # ParseJSON, and the list parser of TaskGenerate

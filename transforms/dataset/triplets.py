@@ -8,15 +8,14 @@ and the order of the columns are those that the losses of sentence-transformers 
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
+import msgspec
 import pyarrow as pa
 from textmint.transforms.core.elements import Example
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Triplet:
+class Triplet(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the training view. The columns are described in `TRIPLETS`."""
 
     anchor: str

@@ -17,6 +17,7 @@ from typing import Any, Final
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam import typehints
+from msgspec.structs import replace
 from textmint.transforms.core.elements import Example, LabelSet, Reject, Relabel, Task, Verdict
 from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.metrics import StepCounters
@@ -117,7 +118,7 @@ def apply_verdicts(elements: Iterable[Row | Verdict | Relabel]) -> tuple[list[Ro
             kept.append(row)
             continue
         if relabel := relabels.get(row.id):
-            row = dataclasses.replace(row, label=relabel.label, misleading_label=relabel.misleading_label)
+            row = replace(row, label=relabel.label, misleading_label=relabel.misleading_label)
         if verdict := verdicts.get(row.id):
             why = {"stage": verdict.stage, "reason": verdict.reason, "detail": verdict.detail}
             refused.append(Reject.of_example(row, can_retry=False, **why))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import apache_beam as beam
+from msgspec.structs import replace
 from textmint.transforms.core.elements import Choice, Example, Prompt, Reject, Reply
 from textmint.transforms.core.identity import UNIT, fraction, stable_hash
 from textmint.transforms.core.metrics import StepCounters
@@ -46,9 +47,9 @@ def verify_choice(reply: Reply) -> Example | Reject:
     example = choice.example
     dispute = _dispute(example, named)
     if dispute is None:
-        return dataclasses.replace(example, verified=reply.usage)
+        return replace(example, verified=reply.usage)
     reject = Reject.of_reply(reply, stage=_STEP, reason=dispute.reason, detail=dispute.detail)
-    return dataclasses.replace(reject, can_retry=False)
+    return replace(reject, can_retry=False)
 
 
 def _dispute(example: Example, named: Named) -> Refusal | None:

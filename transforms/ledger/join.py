@@ -15,7 +15,7 @@ from textmint.transforms.core.elements import FinishReason, PaidReply
 from textmint.transforms.core.identity import ID_DIGITS, SHARD_DIGITS
 from textmint.transforms.ledger.table import FIRST_BY, read_replies
 
-_FIELDS: Final = [name for name in PaidReply.__slots__ if name != "time"]
+_FIELDS: Final = [name for name in PaidReply.__struct_fields__ if name != "time"]
 _FINISH_REASONS: Final = frozenset(get_args(FinishReason))
 _HEX_VALUES: Final = np.full(256, 255, dtype=np.uint8)
 _HEX_VALUES[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16, dtype=np.uint8)

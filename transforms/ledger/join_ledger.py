@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from textmint.transforms.core.elements import Subject, subject_id, with_paid
+from msgspec.structs import replace
+from textmint.transforms.core.elements import Subject, subject_id
 from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.packing import pack, unpack
 from textmint.transforms.ledger.join import pack_table, paid_replies, split_by_shard, unpack_table
@@ -47,7 +48,7 @@ def join(values: Iterable[bytes]) -> Iterator[Any]:
     paid = paid_replies(tables, {subject_id(element) for element in elements if isinstance(element, Subject)})
     for element in elements:
         replies = paid.get(subject_id(element)) if isinstance(element, Subject) else None
-        yield with_paid(element, replies) if replies else element
+        yield replace(element, paid=replies) if replies else element
 
 
 class _KeyElement(beam.DoFn):

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterator
 
 import apache_beam as beam
+from msgspec.structs import replace
 from textmint.transforms.core.elements import Example, Reject
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.quality.checks import Checks, Fault, find_fault
@@ -24,7 +25,7 @@ def fault_in(example: Example, checks: Checks) -> Fault | None:
       the first that it fails; None where it is good.
     """
     # no check looks at the reply as it came, and only one of the two who ask has it
-    return _found(dataclasses.replace(example, raw_reply="") if example.raw_reply else example, checks)
+    return _found(replace(example, raw_reply="") if example.raw_reply else example, checks)
 
 
 def check_example(example: Example, checks: Checks) -> Example | Reject:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import inspect
 import json
 import logging
@@ -24,6 +23,7 @@ from apache_beam.yaml import main as yaml_main
 from apache_beam.yaml.yaml_provider import load_providers
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from textmint.pipelines.beam_yaml import rows as yaml_rows
 from textmint.pipelines.beam_yaml import transforms as beam_yaml
 from textmint.pipelines.options.parse import GenerateOptions
@@ -323,7 +323,7 @@ def test_error_handling_of_another_form_is_refused(handling: dict[str, Any]) -> 
     [
         (make_draft(), yaml_rows.to_draft),
         (make_prompt(), yaml_rows.to_prompt),
-        (dataclasses.replace(make_reply(make_prompt()), usage=Usage(), attempts=2), yaml_rows.to_reply),
+        (replace(make_reply(make_prompt()), usage=Usage(), attempts=2), yaml_rows.to_reply),
         (make_example(), yaml_rows.to_example),
     ],
 )
@@ -373,6 +373,6 @@ def test_a_value_of_another_type_is_named(value: Any) -> None:
 
 @given(st.text(max_size=30), st.integers(0, 10**6))
 def test_any_text_comes_back(text: str, replica: int) -> None:
-    draft = dataclasses.replace(make_draft(), task=text, replica=replica)
+    draft = replace(make_draft(), task=text, replica=replica)
     assert yaml_rows.to_draft(beam.Row(**{**yaml_rows.to_columns(draft), "replica": float(replica)})) == draft
     assert json.dumps(yaml_rows.to_columns(draft))

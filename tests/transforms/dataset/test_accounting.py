@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from textmint.transforms.core.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList, Usage
 from textmint.transforms.dataset.accounting import (
     OPTIONAL,
@@ -136,10 +136,10 @@ def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
         # what was paid for counts, whatever came of it; once, where the step that asked ends
         ("replies", FAILED, USED),
         ("lists", FAILED, {}),
-        ("replies", dataclasses.replace(FAILED, stage="TaskGenerate"), {}),
+        ("replies", replace(FAILED, stage="TaskGenerate"), {}),
         (
             "lists",
-            dataclasses.replace(LIST, usage=USAGE),
+            replace(LIST, usage=USAGE),
             {
                 "TaskGenerate/kept": 1,
                 "Flatten/in": 4,
@@ -150,7 +150,7 @@ def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
         ("examples", EXAMPLE, {}),
         (
             "examples",
-            dataclasses.replace(EXAMPLE, verified=USAGE),
+            replace(EXAMPLE, verified=USAGE),
             {"VerifyLabels/kept": 1, **{name.replace("LLMCall", "VerifyLabels"): n for name, n in USED.items()}},
         ),
         (
@@ -330,6 +330,6 @@ def test_percentiles() -> None:
 @given(st.integers(0, 600_000))
 def test_latencies_are_told_to_five_per_cent(milliseconds: int) -> None:
     usage = Usage(latencies_ms=(milliseconds,))
-    reply = dataclasses.replace(REPLY, usage=usage)
+    reply = replace(REPLY, usage=usage)
     (edge,) = named(dict(increments("replies", reply)), "LLMCall/latency_ms.")
     assert milliseconds - 1 <= int(edge) <= milliseconds * 1.05 + 1

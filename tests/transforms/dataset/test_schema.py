@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from textmint.transforms.core.elements import Example, LabelSet, Reject, Task, TaskList
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.dataset.schema import (
@@ -94,7 +94,7 @@ def reject(number: int, **changes: Any) -> Reject:
 
 
 def triplet(number: int, **changes: Any) -> Triplet:
-    return dataclasses.replace(to_triplet(example(number)), **changes)
+    return replace(to_triplet(example(number)), **changes)
 
 
 def label_set(number: int, **changes: Any) -> LabelSet:
@@ -147,7 +147,7 @@ def test_every_column_is_described_and_nulls_are_explained(kind: DatasetKind, ke
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_column_is_a_field_of_its_element(kind: DatasetKind) -> None:
-    fields = {field.name for field in dataclasses.fields(type(MAKE[kind](0)))}
+    fields = set(type(MAKE[kind](0)).__struct_fields__)
     names = schema_of(kind, keep_raw=True).names
     # repairs and what a reply cost are counted, not written
     told_elsewhere = {"repairs", "verified", "usage", "settings"} | (
@@ -217,7 +217,7 @@ def test_rejects_of_one_id_have_an_order_too(order: list[int]) -> None:
 
 def test_one_value_changes_the_bytes() -> None:
     rows = [example(number) for number in range(3)]
-    changed = [*rows[:2], dataclasses.replace(rows[2], label="other")]
+    changed = [*rows[:2], replace(rows[2], label="other")]
     assert to_parquet(rows, schema_of("examples")) != to_parquet(changed, schema_of("examples"))
 
 
@@ -237,7 +237,7 @@ NON_NULL = [
 
 @pytest.mark.parametrize(("kind", "name"), [pair for pair in NON_NULL if pair[1] not in ("id", "task_id")])
 def test_a_null_in_a_non_null_column_is_refused(kind: DatasetKind, name: str) -> None:
-    rows = [MAKE[kind](0), dataclasses.replace(MAKE[kind](1), **{name: None})]
+    rows = [MAKE[kind](0), replace(MAKE[kind](1), **{name: None})]
     with pytest.raises(ValueError, match=rf"column '{name}' is null in the row \('{sort_key(rows[1])[0]}'"):
         to_parquet(rows, schema_of(kind, keep_raw=True))
 
@@ -245,14 +245,14 @@ def test_a_null_in_a_non_null_column_is_refused(kind: DatasetKind, name: str) ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_nulls_are_allowed_where_declared(kind: DatasetKind) -> None:
     names = [field.name for field in schema_of(kind) if field.nullable]
-    row = dataclasses.replace(MAKE[kind](0), **dict.fromkeys(names))
+    row = replace(MAKE[kind](0), **dict.fromkeys(names))
     assert all(read(to_parquet([row], schema_of(kind))).column(name).null_count == 1 for name in names)
 
 
 @pytest.mark.parametrize(("name", "value"), [("label", 7), ("label", ["a"]), ("replica", "0"), ("seed", 1 << 63)])
 def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
     with pytest.raises((pa.ArrowException, OverflowError)):
-        to_table([dataclasses.replace(example(0), **{name: value})], schema_of("examples"))
+        to_table([replace(example(0), **{name: value})], schema_of("examples"))
 
 
 def test_limits_of_integers() -> None:

@@ -24,6 +24,7 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.testing.test_pipeline import TestPipeline
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from textmint.transforms.core.elements import Example, Reject, Task, Verdict
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset import publish as publishing
@@ -253,7 +254,7 @@ def test_no_stale_file_when_a_run_has_fewer(tmp_path: Path) -> None:
 
 def test_raw_replies_when_kept_and_a_dataset_without_rows(tmp_path: Path) -> None:
     data = make_data(rejects=0)
-    data = dataclasses.replace(data, examples=[dataclasses.replace(row, raw_reply="raw") for row in data.examples])
+    data = dataclasses.replace(data, examples=[replace(row, raw_reply="raw") for row in data.examples])
     run_graph(graph(make_target(tmp_path), data, keep_raw=True))
     assert {row["raw_reply"] for row in rows_of(tmp_path, "examples")} == {"raw"}
     table = ds.dataset(tmp_path / "rejects", partitioning="hive").to_table()
@@ -323,7 +324,7 @@ def test_no_order_and_no_guess_changes_a_file(
 
 
 def test_verdicts_on_nothing_that_is_there_change_no_file(written: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    verdicts = [NOBODY, dataclasses.replace(NOBODY, id=OLD.rejects[0].id)]
+    verdicts = [NOBODY, replace(NOBODY, id=OLD.rejects[0].id)]
     run_graph(graph(make_target(tmp_path), OLD, verdicts=verdicts))
     assert files_of(tmp_path) == files_of(written[0])
 
@@ -365,7 +366,7 @@ def test_the_smallest_of_several_verdicts_speaks_in_any_order(verdicts: list[Ver
 
 
 def test_a_verdict_is_on_examples_only() -> None:
-    reject = dataclasses.replace(OLD.rejects[0], id=OLD.examples[0].id)
+    reject = replace(OLD.rejects[0], id=OLD.examples[0].id)
     kept, refused = apply_verdicts([verdict(OLD.examples[0]), reject, OLD.tasks[0]])
     assert sorted(map(repr, kept)) == sorted(map(repr, [reject, OLD.tasks[0]]))
     assert refused == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.texts import text_id
 from textmint.transforms.dataset.published_files import check_digest
@@ -54,7 +54,7 @@ def test_tasks_by_their_id() -> None:
 
 
 def test_a_task_that_others_had_before_goes_on_with_its_numbers_and_its_text_stands_there() -> None:
-    later = dataclasses.replace(TASKS[0], first_replica=10)
+    later = replace(TASKS[0], first_replica=10)
     content = to_parquet(sorted([later, TASKS[1]], key=lambda task: task.task_id), schema_of("tasks"))
     assert (later.task_id, "two", 10, 14) in list(published_tasks(content, "two", 4))
     assert [text.id for text in published_texts("tasks", content, "two")] == [TASKS[1].task_id]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from textmint.pipelines.cli.run import target_of
 from textmint.pipelines.generate import plan_labels
 from textmint.pipelines.graph.previous_run import NOTHING
@@ -114,8 +114,8 @@ def test_a_label_set_holds_all_that_its_row_needs() -> None:
         prompt_tokens=7,
         output_tokens=5,
         seed=42,
+        usage=Usage(requests=1, prompt_tokens=7, output_tokens=5, latencies_ms=(20,)),
     )
-    assert make_label_set().usage == Usage(requests=1, prompt_tokens=7, output_tokens=5, latencies_ms=(20,))
 
 
 def test_every_task_becomes_a_label_set_or_a_reject(planned: Ran) -> None:
@@ -195,7 +195,7 @@ def test_drafts_of_a_label_set_are_those_of_its_task_with_labels() -> None:
     free = list(drafts_of(make_task("Sort bees"), examples_per_task=12, attributes=attributes(), seed=42))
     planned = planned_drafts(12)
     bare: dict[str, Any] = {"label": None, "misleading_label": None, "labels": ()}
-    assert [dataclasses.replace(draft, **bare) for draft in planned] == free
+    assert [replace(draft, **bare) for draft in planned] == free
     assert {draft.labels for draft in planned} == {("queen", "drone", "worker")}
     assert collections.Counter(draft.label for draft in planned) == {"queen": 4, "drone": 4, "worker": 4}
     assert len({(draft.label, draft.misleading_label) for draft in planned}) == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 from textmint.transforms.core.elements import REASONS, Choice, Example, FinishReason, Prompt, Reject, Usage
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.prompt_template import VERIFY_VARIABLES, PromptTemplate
@@ -78,10 +79,8 @@ def test_the_shipped_template() -> None:
 
 def test_what_is_kept_is_as_it_was(verified: Ran) -> None:
     kept = {example.task: example for example in verified.of(Example)}
-    assert kept == {task: EXAMPLES[task] for task in ("agrees", "agrees in passing")}
-    assert {example.verified for example in kept.values()} == {
-        Usage(requests=1, prompt_tokens=7, output_tokens=5, latencies_ms=(20,))
-    }
+    usage = Usage(requests=1, prompt_tokens=7, output_tokens=5, latencies_ms=(20,))
+    assert kept == {task: replace(EXAMPLES[task], verified=usage) for task in ("agrees", "agrees in passing")}
 
 
 def test_what_is_not_kept_says_why(verified: Ran) -> None:
@@ -135,7 +134,8 @@ def test_labels_that_are_places_are_told_apart_by_their_text() -> None:
         for replica in range(8):  # both orders
             example = make_example("Grade", replica, label=label, misleading_label=misleading)
             prompt = choice_prompt(choice_of(example), TEMPLATE)
-            assert verify_choice(make_reply(prompt, json.dumps({"label": label}))) == example
+            reply = make_reply(prompt, json.dumps({"label": label}))
+            assert verify_choice(reply) == replace(example, verified=reply.usage)
             assert isinstance(verify_choice(make_reply(prompt, json.dumps({"label": misleading}))), Reject)
 
 

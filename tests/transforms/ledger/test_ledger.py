@@ -497,7 +497,7 @@ def test_a_packed_slice_holds_no_more_than_itself() -> None:
 
 
 def reply_of(row: dict[str, Any]) -> PaidReply:
-    return PaidReply(**{name: row[name] for name in PaidReply.__slots__})
+    return PaidReply(**{name: row[name] for name in PaidReply.__struct_fields__})
 
 
 def test_replies_are_found_by_what_was_asked_for() -> None:

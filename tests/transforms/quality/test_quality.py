@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import json
 import re
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from textmint.transforms.core.attributes import ANY, NUM_WORDS
 from textmint.transforms.core.elements import REASONS, Example
 from textmint.transforms.core.languages import NAMES, find_language
@@ -235,7 +235,7 @@ def test_echo(text: str, task: str, reason: str | None) -> None:
 
 
 def test_a_ruler_in_a_prompt_is_no_line() -> None:
-    example = dataclasses.replace(example_of("A text of its own."), prompt="=" * 50 + "\n" + "-" * 50 + "\n" + " " * 50)
+    example = replace(example_of("A text of its own."), prompt="=" * 50 + "\n" + "-" * 50 + "\n" + " " * 50)
     assert reason_of(example) is None
 
 
@@ -254,7 +254,7 @@ GERMAN = "Das Paket wartet seit drei Wochen in Ihrem Lager, und niemand geht ans
     ],
 )
 def test_language(task: str, language: str, reason: str | None) -> None:
-    example = dataclasses.replace(example_of(GERMAN, task=task), language=language)
+    example = replace(example_of(GERMAN, task=task), language=language)
     assert reason_of(example) == reason
 
 
@@ -355,7 +355,7 @@ def test_nothing_raises_and_verdicts_stay(
         num_words=num_words,
     )
     fault = find_fault(example, Checks())
-    assert find_fault(dataclasses.replace(example), Checks()) == fault
+    assert find_fault(replace(example), Checks()) == fault
     if fault is not None:
         assert fault.reason in CHECKS
         assert reason_of(example, Checks().without(fault.reason)) != fault.reason
