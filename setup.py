@@ -77,7 +77,7 @@ setup(
         "textmint.pipelines": ["py.typed"],
         "textmint.pipelines.beam_yaml": ["providers.yaml"],
         "textmint.templates": ["*.jinja2", "topics.txt"],
-        "textmint.transforms": ["py.typed"],
+        "textmint.transforms": ["py.typed", "llm/offline/*.yaml"],
     },
     install_requires=RUN,
     extras_require={"build": BUILD, "hub": HUB, "train": TRAIN, "yaml": YAML, "test": TEST},

@@ -63,13 +63,14 @@ def test_the_wheel_holds_every_module_and_template_and_nothing_else(wheel: zipfi
     wanted = {
         f"textmint/{path.relative_to(ROOT).as_posix()}"
         for package in PACKAGES
-        for pattern in ("*.py", "*.jinja2", "topics.txt", "providers.yaml", "py.typed")
+        for pattern in ("*.py", "*.jinja2", "topics.txt", "*.yaml", "py.typed")
         for path in (ROOT / package).rglob(pattern)
     }
     assert {
         "textmint/templates/classify.jinja2",
         "textmint/templates/topics.txt",
         "textmint/pipelines/beam_yaml/providers.yaml",
+        "textmint/transforms/llm/offline/fields.yaml",
         "textmint/transforms/py.typed",
     } <= wanted
     assert {

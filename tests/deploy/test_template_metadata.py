@@ -214,7 +214,7 @@ ALIKE = {  # other options that a value needs beside it
     "vertex_project": ["--llm=gemini", "--model=m"],
     "vertex_location": ["--llm=gemini", "--model=m", "--vertex_project=p"],
     "vertex_endpoint": ["--llm=vertex-endpoint", "--vertex_project=p", "--vertex_location=r"],
-    "llm": ["--model=offline-1", "--vertex_project=p", "--vertex_location=r", "--base_url=http://127.0.0.1:9"],
+    "llm": ["--model=offline-2", "--vertex_project=p", "--vertex_location=r", "--base_url=http://127.0.0.1:9"],
 }
 
 

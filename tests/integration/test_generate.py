@@ -264,7 +264,7 @@ def test_rows_explain_themselves(plain: tuple[Path, Done, Path]) -> None:
     rows = rows_of(here / "output", "examples")
     tasks = {row["task_id"]: row["task"] for row in rows_of(here / "output", "tasks")}
     assert {row["task_id"]: row["task"] for row in rows} == tasks
-    assert {row["model"] for row in rows} == {"offline-1"}
+    assert {row["model"] for row in rows} == {"offline-2"}
     assert Counter(row["replica"] for row in rows) == dict.fromkeys(range(3), len(tasks))
     for row in rows:
         assert row["task"] in row["prompt"] and f"should be {row['num_words']} words" in row["prompt"]
@@ -491,7 +491,7 @@ def test_a_failing_refresh_leaves_the_earlier_data(own: tuple[Path, list[str]], 
 
 MOMENTS = {
     "asking": """
-from textmint.transforms.llm.offline.backend import OfflineSession as Where
+from textmint.transforms.llm.offline.backend import OfflineBackend as Where
 name, nth = "generate", 30
 """,
     "writing": """

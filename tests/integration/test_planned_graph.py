@@ -22,8 +22,9 @@ from textmint.transforms.ledger.read_ledger import ReadLedger
 from textmint.transforms.ledger.writer import Ledger
 from textmint.transforms.llm.base import fingerprint_of
 from textmint.transforms.llm.engine import close_engines
-from textmint.transforms.llm.offline import author as offline_author
+from textmint.transforms.llm.offline.author import label_set
 from textmint.transforms.llm.offline.backend import OfflineBackend
+from textmint.transforms.llm.offline.tasks import brainstorm
 from textmint.transforms.llm_call import IsReadable, LLMCall, request_for
 from textmint.transforms.parse_json import ParseJSON, is_example
 from textmint.transforms.sample_attributes import SampleAttributes
@@ -31,7 +32,7 @@ from textmint.transforms.sample_attributes import SampleAttributes
 from tests.support.helpers import Ran, attributes, make_task, run_graph, shipped_template
 from tests.support.llm_server import Options, prompt_digest, reply_text
 
-TASKS = [make_task(text) for text in offline_author.brainstorm("", "planned", 8)]
+TASKS = [make_task(text) for text in brainstorm("", "planned", 8)]
 EXAMPLES_PER_TASK = 6
 
 
@@ -81,7 +82,7 @@ def test_every_task_has_its_labels_and_every_example_two_of_them(good: Ran) -> N
     sets = {found.task_id: found for found in good.of(LabelSet)}
     assert set(sets) == {task.task_id for task in TASKS}
     for found in sets.values():
-        assert found.labels == tuple(offline_author.label_set(found.task))
+        assert found.labels == tuple(label_set(found.task))
     examples = good.of(Example)
     assert len(examples) == len(TASKS) * EXAMPLES_PER_TASK and not good.of(Reject)
     for example in examples:

@@ -38,7 +38,7 @@ from textmint.transforms.dedup.minhash import (
     similarity,
     sketch_of,
 )
-from textmint.transforms.llm.offline.author import brainstorm
+from textmint.transforms.llm.offline.tasks import brainstorm
 
 from tests.support.helpers import ROOT, shuffled
 from tests.support.near_copies import planted

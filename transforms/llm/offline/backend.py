@@ -1,107 +1,58 @@
 """The embedded model: answers like a chat model, from a grammar in plain Python, without a key or a network.
 
-It is for trying the pipeline. Its rows are not for training: they hold what `offline_author` was given to say. It
-writes English, and answers no request for another language.
+It is for trying the pipeline; its rows are not for training. It writes English, and answers no request for another
+language.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 from textmint.transforms.core.elements import FinishReason, Kind
 from textmint.transforms.core.identity import UNIT, Part, fraction
 from textmint.transforms.core.languages import UnknownLanguage, find_language
 from textmint.transforms.llm.base import Answer, FatalError, Request
-from textmint.transforms.llm.offline import author as offline_author
+from textmint.transforms.llm.offline import author
+from textmint.transforms.llm.offline.tasks import brainstorm
 
-MODEL: Final = "offline-1"
+MODEL: Final = "offline-2"
 """The name that rows carry. It changes whenever the same request would be answered otherwise."""
 LANGUAGE: Final = "English"
 """The one that it writes."""
-
-EXAMPLE_FAULTS: Final = (
-    "empty",
-    "blocked",
-    "truncated",
-    "prose",
-    "wrong_shape",
-    "missing_field",
-    "wrong_type",
-    "blank_field",
-)
-LIST_FAULTS: Final = ("empty", "blocked", "prose", "wrong_shape", "bad_items")
-LABEL_SET_FAULTS: Final = (*LIST_FAULTS, "too_few_labels")
-CHOICE_FAULTS: Final = ("empty", "blocked", "truncated", "prose", "wrong_shape", "wrong_label", "no_label")
-EXAMPLE_FORMS: Final = (
-    "fenced",
-    "in_prose",
-    "python_dict",
-    "trailing_comma",
-    "raw_newline",
-    "one_element_list",
-    "extra_key",
-)
-LIST_FORMS: Final = ("fenced", "numbered", "bulleted", "python_list")
-CHOICE_FORMS: Final = ("fenced", "in_prose", "python_dict", "bare", "place", "number")
-
-_FAULTS: Final[Mapping[Kind, tuple[str, ...]]] = {
-    "task_list": LIST_FAULTS,
-    "label_set": LABEL_SET_FAULTS,
-    "example": EXAMPLE_FAULTS,
-    "planned_example": EXAMPLE_FAULTS,
-    "choice": CHOICE_FAULTS,
-}
-_FORMS: Final[Mapping[Kind, tuple[str, ...]]] = {
-    "task_list": LIST_FORMS,
-    "label_set": LIST_FORMS,
-    "example": EXAMPLE_FORMS,
-    "planned_example": EXAMPLE_FORMS,
-    "choice": CHOICE_FORMS,
-}
 
 _CHARACTERS_PER_TOKEN: Final = 4  # rule of thumb of OpenAI's tokenizer guide for English
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OfflineBackend:
-    """The embedded model as a back end.
+    """The embedded model as a back end, and its session.
+
+    Args:
+      fault_rate: share of replies that are bad, and of the good ones that need mending.
 
     Raises:
       ValueError: `fault_rate` is not a number in [0, 1].
     """
 
-    fault_rate: float = 0.0  # share of replies that are bad, and of the good ones that need mending
+    fault_rate: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.fault_rate <= 1.0:
             raise ValueError(f"fault_rate is a share, a number from 0 to 1, not {self.fault_rate!r}")
 
     def fingerprint(self) -> Mapping[str, Part]:
-        """-> the model's name and the rate of bad replies, which changes answers."""
+        """Names the model, and the rate of bad replies, which changes answers."""
         return {"backend": "offline", "model": MODEL, "fault_rate": float(self.fault_rate)}
 
-    async def open(self) -> OfflineSession:
-        """-> a session; nothing needs opening."""
-        return OfflineSession(self.fault_rate)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class OfflineSession:
-    """The embedded model, open."""
-
-    fault_rate: float
+    async def open(self) -> OfflineBackend:
+        """Returns itself; nothing needs opening."""
+        return self
 
     async def generate(self, request: Request) -> Answer:
         """Answers at once.
-
-        Args:
-          request: as for `answer`.
-
-        Returns:
-          The answer.
 
         Raises:
           FatalError: another language is asked for; its rows would say that they are written in it.
@@ -113,18 +64,11 @@ class OfflineSession:
         return answer(request, self.fault_rate)
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Does nothing; nothing is open."""
 
 
 def writes(language: str) -> bool:
-    """Whether it writes a language.
-
-    Args:
-      language: its name, code or alias.
-
-    Returns:
-      True for English.
-    """
+    """Tells whether it writes a language, which is given by name, code or alias."""
     try:
         return find_language(language).name == LANGUAGE
     except UnknownLanguage:
@@ -132,176 +76,172 @@ def writes(language: str) -> bool:
 
 
 def answer(request: Request, fault_rate: float = 0.0) -> Answer:
-    """Request -> Answer, a pure function of the request's id and variables.
+    """Answers a request, by nothing but its id and its variables.
 
     Args:
-      request: its variables are `topic`, or `task`, or `task`, `difficulty`, `clarity`, `num_words` and, where they are
-        planned, `label` and `misleading_label`, or where the user gives them `labels`, one a line; or `first`, `second`
-        and the true `label`; absent ones are blank.
-      fault_rate: share in [0, 1] of bad replies; the same share of the others is written in a form that has to be
-        mended.
+      request: absent variables are blank.
+      fault_rate: share in [0, 1] of bad replies; the same share of the others has a form that has to be mended.
     """
-    if request.kind in ("task_list", "label_set"):
-        text, finish = _list_reply(request, fault_rate)
-    elif request.kind == "choice":
-        text, finish = _choice_reply(request, fault_rate)
+    value = _good_value(request)
+    fault = fault_of(request, fault_rate)
+    if fault:
+        text = FAULTS[request.kind][fault](value, fraction("offline-fault-place", request.request_id))
+    elif form := form_of(request, fault_rate):
+        text = FORMS[request.kind][form](value)
     else:
-        text, finish = _example_reply(request, fault_rate)
+        text = _json(value)
     return Answer(
         text=text,
-        finish_reason=finish,
+        finish_reason=_FINISH_REASONS.get(fault or "", "stop"),
         model=MODEL,
-        prompt_tokens=count_tokens(request.text),
-        output_tokens=count_tokens(text),
+        prompt_tokens=_count_tokens(request.text),
+        output_tokens=_count_tokens(text),
     )
 
 
-def count_tokens(text: str) -> int:
-    """A text -> its tokens by rule of thumb: one for every four characters, rounded up."""
+def _count_tokens(text: str) -> int:
     return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 
 def fault_of(request: Request, fault_rate: float) -> str | None:
-    """Request, rate -> the fault its reply has, one of those of its kind such as EXAMPLE_FAULTS, or None."""
-    if fraction("offline-fault", request.request_id) >= fault_rate * UNIT:
-        return None
-    faults = _FAULTS[request.kind]
-    return faults[fraction("offline-fault-kind", request.request_id) % len(faults)]
+    """Names the fault that the reply to a request has, one of `FAULTS`; None: it is good."""
+    return _drawn("offline-fault", request, fault_rate, tuple(FAULTS[request.kind]))
 
 
 def form_of(request: Request, fault_rate: float) -> str | None:
-    """Request, rate -> the form its good reply has, one of those of its kind such as EXAMPLE_FORMS, or None for plain
-    JSON."""
-    if fraction("offline-form", request.request_id) >= fault_rate * UNIT:
+    """Names the form that the good reply to a request has, one of `FORMS`; None: plain JSON."""
+    return _drawn("offline-form", request, fault_rate, tuple(FORMS[request.kind]))
+
+
+def _drawn(what: str, request: Request, rate: float, names: tuple[str, ...]) -> str | None:
+    if fraction(what, request.request_id) >= rate * UNIT:
         return None
-    forms = _FORMS[request.kind]
-    return forms[fraction("offline-form-kind", request.request_id) % len(forms)]
+    return names[fraction(f"{what}-kind", request.request_id) % len(names)]
+
+
+def _good_value(request: Request) -> Any:
+    """Makes what a good reply holds."""
+    given, key = request.variables, request.request_id
+    if request.kind == "task_list":
+        return brainstorm(given.get("topic") or "", key)
+    task = given.get("task", "")
+    if request.kind == "label_set":
+        return author.label_set(task)
+    if request.kind == "choice":
+        # The author cannot judge texts, so it is given the true label.
+        labels = [given.get("first", ""), given.get("second", "")]
+        return _Choice({"label": labels[labels.index(given["label"]) if given.get("label") in labels else 0]}, labels)
+    style = (given.get("difficulty", ""), given.get("clarity", ""), given.get("num_words", ""))
+    if request.kind == "planned_example":
+        planned = (given.get("label", ""), given.get("misleading_label", ""))
+        return {"input_text": author.write_planned(task, *planned, *style, key)}
+    labels = given.get("labels", "").splitlines() or author.label_set(task)
+    return author.write_example(task, labels, *style, key)
+
+
+class _Choice(dict[str, str]):
+    """The right choice, and the two labels that it was made from."""
+
+    def __init__(self, right: Mapping[str, str], labels: list[str]) -> None:
+        super().__init__(right)
+        self.labels = labels
+
+    @property
+    def place(self) -> int:
+        return self.labels.index(self["label"])
 
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def _example_reply(request: Request, fault_rate: float) -> tuple[str, FinishReason]:
-    fault = fault_of(request, fault_rate)
-    if fault == "empty":
-        return "", "stop"
-    if fault == "blocked":
-        return "", "content_filter"
-    given = request.variables
-    task = given.get("task", "")
-    style = (given.get("difficulty", ""), given.get("clarity", ""), given.get("num_words", ""))
-    if request.kind == "planned_example":
-        wanted = given.get("label", ""), given.get("misleading_label", "")
-        example = {"input_text": offline_author.write_planned(task, *wanted, *style, request.request_id)}
-    elif labels := given.get("labels", "").splitlines():
-        at = fraction("offline-label", request.request_id) % len(labels)
-        further = 1 + fraction("offline-misleading-label", request.request_id) % (len(labels) - 1)
-        right, wrong = labels[at], labels[(at + further) % len(labels)]
-        text = offline_author.write_planned(task, right, wrong, *style, request.request_id)
-        example = {"input_text": text, "label": right, "misleading_label": wrong}
-    else:
-        example = offline_author.write_example(task, *style, request.request_id)
-    place = fraction("offline-fault-place", request.request_id)
-    field = tuple(example)[place % len(example)]
-    if fault is None:
-        return _dressed_example(example, form_of(request, fault_rate)), "stop"
-    if fault == "truncated":
-        text = _json(example)
-        start = text.index(": ") + 3
-        return text[: start + 1 + place % (len(json.dumps(example["input_text"])) - 3)], "length"
-    if fault == "prose":
-        return f"Sure! Here is a text for this task. {example['input_text']} I hope that this is of use.", "stop"
-    if fault == "wrong_shape":
-        return (_json(list(example.values())) if place % 2 else str(len(example["input_text"]))), "stop"
-    if fault == "missing_field" and len(example) == 1:
-        return _json({"text": example[field]}), "stop"
-    if fault == "missing_field":
-        return _json({name: value for name, value in example.items() if name != field}), "stop"
-    if fault == "wrong_type":
-        return _json({**example, field: None if place % 2 else place % 100}), "stop"
-    return _json({**example, field: " " * (place % 3)}), "stop"  # blank_field
+def _with_raw_newline(example: Mapping[str, str]) -> str:
+    # Models forget to escape the line breaks of a letter; a text without any gets one after its first word.
+    broken = {**example, "input_text": example["input_text"].replace(" ", "\n", 1)}
+    return _json(broken).replace("\\n", "\n")
 
 
-def _dressed_example(example: Mapping[str, str], form: str | None) -> str:
-    plain = _json(dict(example))
-    if form == "fenced":
-        return f"```json\n{plain}\n```"
-    if form == "in_prose":
-        return f"Here is the example you asked for:\n\n{plain}\n\nLet me know if you need another one."
-    if form == "python_dict":
-        return repr(dict(example))
-    if form == "trailing_comma":
-        return plain[:-2] + ",\n}"
-    if form == "raw_newline":
-        # Models forget to escape the line breaks of a letter; a text without any gets one after its first word.
-        broken = {**example, "input_text": example["input_text"].replace(" ", "\n", 1)}
-        return _json(broken).replace("\\n", "\n")
-    if form == "one_element_list":
-        return _json([dict(example)])
-    if form == "extra_key":
-        return _json({**example, "explanation": "The label follows from what the text describes."})
-    return plain
+_Form: TypeAlias = Callable[[Any], str]
+_Fault: TypeAlias = Callable[[Any, int], str]
+
+_OBJECT_FORMS: Final[Mapping[str, _Form]] = {
+    "fenced": lambda value: f"```json\n{_json(value)}\n```",
+    "in_prose": lambda value: f"Here is what you asked for:\n\n{_json(value)}\n\nLet me know if you need more.",
+    "python_dict": lambda value: repr(dict(value)),
+}
+_EXAMPLE_FORMS: Final[Mapping[str, _Form]] = {
+    **_OBJECT_FORMS,
+    "trailing_comma": lambda example: _json(example)[:-2] + ",\n}",
+    "raw_newline": _with_raw_newline,
+    "one_element_list": lambda example: _json([example]),
+    "extra_key": lambda example: _json({**example, "explanation": "The label follows from what the text describes."}),
+}
+_LIST_FORMS: Final[Mapping[str, _Form]] = {
+    "fenced": lambda items: f"```json\n{_json(items)}\n```",
+    "numbered": lambda items: "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1)),
+    "bulleted": lambda items: "\n".join(f"- {item}" for item in items),
+    "python_list": repr,
+}
+FORMS: Final[Mapping[Kind, Mapping[str, _Form]]] = {
+    "task_list": _LIST_FORMS,
+    "label_set": _LIST_FORMS,
+    "example": _EXAMPLE_FORMS,
+    "planned_example": _EXAMPLE_FORMS,
+    "choice": {
+        **_OBJECT_FORMS,
+        "bare": lambda choice: choice["label"],
+        "place": lambda choice: _json({"label": f"Label {'AB'[choice.place]}"}),
+        "number": lambda choice: _json({"label": choice.place + 1}),
+    },
+}
+"""What a good reply may look like where it is not plain JSON, by the kind of request."""
 
 
-def _list_reply(request: Request, fault_rate: float) -> tuple[str, FinishReason]:
-    fault = fault_of(request, fault_rate)
-    if fault == "empty":
-        return "", "stop"
-    if fault == "blocked":
-        return "", "content_filter"
-    if fault == "prose":
-        return "I am sorry, but I cannot help with a request of this kind.", "stop"
-    place = fraction("offline-fault-place", request.request_id)
-    if fault == "wrong_shape":
-        return ("{}" if place % 2 else str(place % 100)), "stop"
-    if request.kind == "label_set":
-        items = offline_author.label_set(request.variables.get("task", ""))
-    else:
-        items = offline_author.brainstorm(request.variables.get("topic") or "", request.request_id)
-    if fault == "too_few_labels":
-        return _json([items[place % len(items)]]), "stop"
-    if fault == "bad_items":
-        at = place % len(items)
-        return _json([*items[:at], None, "  ", place % 100, *items[at:]]), "stop"
-    return _dressed_list(items, form_of(request, fault_rate)), "stop"
+def _name_at(example: Mapping[str, str], place: int) -> str:
+    return tuple(example)[place % len(example)]
 
 
-def _dressed_list(items: list[str], form: str | None) -> str:
-    if form == "fenced":
-        return f"```python\n{_json(items)}\n```"
-    if form == "numbered":
-        return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
-    if form == "bulleted":
-        return "\n".join(f"- {item}" for item in items)
-    if form == "python_list":
-        return repr(items)
-    return _json(items)
+def _truncated_example(example: Mapping[str, str], place: int) -> str:
+    text = _json(example)
+    start = text.index(": ") + 3
+    return text[: start + 1 + place % (len(json.dumps(example["input_text"])) - 3)]
 
 
-def _choice_reply(request: Request, fault_rate: float) -> tuple[str, FinishReason]:
-    """It cannot judge texts, so it is told the truth, and says it unless it is to play a fault."""
-    fault = fault_of(request, fault_rate)
-    if fault == "empty":
-        return "", "stop"
-    if fault == "blocked":
-        return "", "content_filter"
-    labels = [request.variables.get("first", ""), request.variables.get("second", "")]
-    right = labels.index(request.variables["label"]) if request.variables.get("label") in labels else 0
-    if fault == "truncated":
-        return '{"label": "', "length"
-    if fault == "prose":
-        return "Both labels could be argued for, and it depends on how the task is understood.", "stop"
-    if fault == "wrong_shape":
-        return _json(labels), "stop"
-    if fault == "no_label":
-        return _json({"label": "neither of the two"}), "stop"
-    at = 1 - right if fault == "wrong_label" else right
-    form = form_of(request, fault_rate)
-    if form == "bare":
-        return labels[at], "stop"
-    if form == "place":
-        return _json({"label": f"Label {'AB'[at]}"}), "stop"
-    if form == "number":
-        return _json({"label": at + 1}), "stop"
-    return _dressed_example({"label": labels[at]}, form), "stop"
+def _without_a_field(example: Mapping[str, str], place: int) -> str:
+    gone = _name_at(example, place)
+    left = {name: value for name, value in example.items() if name != gone}
+    return _json(left or {"text": example[gone]})
+
+
+_FINISH_REASONS: Final[Mapping[str, FinishReason]] = {"blocked": "content_filter", "truncated": "length"}
+_NO_TEXT: Final[Mapping[str, _Fault]] = {"empty": lambda value, place: "", "blocked": lambda value, place: ""}
+_EXAMPLE_FAULTS: Final[Mapping[str, _Fault]] = {
+    **_NO_TEXT,
+    "truncated": _truncated_example,
+    "prose": lambda example, place: f"Sure! Here is a text for this task. {example['input_text']} I hope it is of use.",
+    "wrong_shape": lambda example, place: _json([*example.values()]) if place % 2 else str(len(example["input_text"])),
+    "missing_field": _without_a_field,
+    "wrong_type": lambda example, place: _json({**example, _name_at(example, place): None if place % 2 else 7}),
+    "blank_field": lambda example, place: _json({**example, _name_at(example, place): " " * (place % 3)}),
+}
+_LIST_FAULTS: Final[Mapping[str, _Fault]] = {
+    **_NO_TEXT,
+    "prose": lambda items, place: "I am sorry, but I cannot help with a request of this kind.",
+    "wrong_shape": lambda items, place: "{}" if place % 2 else str(place % 100),
+    "bad_items": lambda items, place: _json([None, *items, "  ", place % 100]),
+}
+FAULTS: Final[Mapping[Kind, Mapping[str, _Fault]]] = {
+    "task_list": _LIST_FAULTS,
+    "label_set": {**_LIST_FAULTS, "too_few_labels": lambda items, place: _json([items[place % len(items)]])},
+    "example": _EXAMPLE_FAULTS,
+    "planned_example": _EXAMPLE_FAULTS,
+    "choice": {
+        **_NO_TEXT,
+        "truncated": lambda choice, place: '{"label": "',
+        "prose": lambda choice, place: "Both labels could be argued for; it depends on how one reads them.",
+        "wrong_shape": lambda choice, place: _json(choice.labels),
+        "wrong_label": lambda choice, place: _json({"label": choice.labels[1 - choice.place]}),
+        "no_label": lambda choice, place: _json({"label": "neither of the two"}),
+    },
+}
+"""What a bad reply may look like, by the kind of request."""

@@ -8,6 +8,8 @@ import dataclasses
 import itertools
 import json
 import pickle
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +19,10 @@ from textmint.transforms.core.identity import choices, stable_hash
 from textmint.transforms.core.labels import clean_labels
 from textmint.transforms.labels.choice import read_choice
 from textmint.transforms.llm.base import Answer, Backend, FatalError, Request
-from textmint.transforms.llm.offline import author as offline_author
+from textmint.transforms.llm.offline import author
 from textmint.transforms.llm.offline import backend as offline
-from textmint.transforms.llm.offline import domains as offline_domains
+from textmint.transforms.llm.offline.tasks import brainstorm, listed_labels, own_tasks, plan, with_article
+from textmint.transforms.llm.offline.vocabulary import vocabulary
 from textmint.transforms.parsing.replies import Refusal, parse_object, parse_string_list
 from textmint.transforms.quality.language_id import check_language
 
@@ -34,19 +37,8 @@ BOUNDS = {
     "any": (4, 320),
 }
 ATTRIBUTES = tuple(itertools.product(DIFFICULTIES, CLARITIES, BOUNDS))
-
-
-GOLDEN_EXAMPLE = {
-    "input_text": "Good day. As the branch manager has pointed out, nothing about the overdraft was worth the trouble.",
-    "label": "negative",
-    "misleading_label": "neutral",
-}
-GOLDEN_LIST_START = [
-    "Determine the bank product concerned (home loan, credit card, deposit or currency exchange"
-    "), judging by a chat with a bank's help desk that mentions a debit card.",
-    "Given a chat with a bank's help desk that mentions a savings account, tell which bank product is concerned.",
-]
-GOLDEN_LIST_HASH = "c0beaef6233fcd2376efe233bf3ba190"  # end of golden values
+GOLDEN_EXAMPLE_HASH = "0200ef5bebc2858dd38efdc0f85e1754"
+GOLDEN_LIST_HASH = "5e7550a4eb72ecdb353e00b21c3fc8ca"
 
 
 def _request(kind: Kind, key: str, **variables: str) -> Request:
@@ -59,27 +51,30 @@ def _example_request(key: str, task: str = "Classify a bank review by the sentim
     )
 
 
+def _write(task: str, difficulty: str, clarity: str, num_words: str, key: str) -> dict[str, str]:
+    return author.write_example(task, author.label_set(task), difficulty, clarity, num_words, key)
+
+
 @pytest.mark.parametrize("language", ["Thai", "German", "th", "Klingon", ""])
 def test_it_answers_no_request_for_another_language(language: str) -> None:
     """Its rows would say that they are written in it: whoever makes drafts, options, a file of tasks or a program."""
     asked = _request("example", "k", task="Sort bees", language=language)
     with pytest.raises(FatalError, match="writes English only, and was asked for") as raised:
-        asyncio.run(offline.OfflineSession(0.0).generate(asked))
+        asyncio.run(offline.OfflineBackend().generate(asked))
     assert "--llm" in raised.value.remedy
 
 
 @pytest.mark.parametrize("language", ["English", "en", "ENGLISH"])
 def test_english_by_any_name_is_answered(language: str) -> None:
-    asked = dataclasses.replace(
-        _example_request("k"), variables={**_example_request("k").variables, "language": language}
-    )
-    assert asyncio.run(offline.OfflineSession(0.0).generate(asked)) == offline.answer(_example_request("k"))
+    asked = _example_request("k")
+    named = dataclasses.replace(asked, variables={**asked.variables, "language": language})
+    assert asyncio.run(offline.OfflineBackend().generate(named)) == offline.answer(asked)
 
 
 def test_what_it_writes_is_taken_for_english() -> None:
     """So its rows are checked as all others are."""
-    tasks = itertools.chain(*(offline_author.brainstorm("", f"round {round_}") for round_ in range(25)))
-    rows = [offline_author.write_example(task, "PhD", "clear", "at least 10", "k") for task in tasks]
+    tasks = itertools.chain(*(brainstorm("", f"round {round_}") for round_ in range(25)))
+    rows = [_write(task, "PhD", "clear", "at least 10", "k") for task in tasks]
     verdicts = [check_language(row["input_text"], "English").verdict for row in rows]
     assert "wrong" not in verdicts and verdicts.count("right") > 400
 
@@ -95,48 +90,46 @@ def _check(example: dict[str, str], num_words: str) -> None:
 
 @pytest.fixture(scope="module")
 def tasks() -> list[str]:
-    return [task for round_ in range(100) for task in offline_author.brainstorm("", f"round {round_}")]
+    return [task for round_ in range(100) for task in brainstorm("", f"round {round_}")]
 
 
-# ------------------------------------------------------------------------------------------------ the data
+# ------------------------------------------------------------------------------------------------ the vocabulary
 
 
-def test_the_data_is_whole() -> None:
-    fields, shared = offline_domains.fields(), offline_domains.shared_schemes()
-    assert len(fields) >= 48
-    assert len({field.name for field in fields}) == len(fields)
-    for field in fields:
-        assert len(field.kinds) == 4 and len(field.things) == 6 and len(field.terms) >= 4 and len(field.schemes) >= 2
-        assert {genre for genre, _ in field.kinds} <= set(offline_domains.OPENERS)
-    for scheme in (*shared, *(scheme for field in fields for scheme in field.schemes)):
-        labels = [option.label.casefold() for option in scheme.options]
-        assert 3 <= len(labels) <= 8 and len(set(labels)) == len(labels), scheme.phrase
-        for clause in (clause for option in scheme.options for clause in option.clauses):
+def test_the_vocabulary_is_whole() -> None:
+    known = vocabulary()
+    assert 12 <= len(known.fields) <= 20
+    for field in known.fields:
+        assert len(field.kinds) == 4 and len(field.things) == 8 and len(field.terms) >= 4 and len(field.axes) >= 2
+        assert {genre for genre, _ in field.kinds} <= set(known.openers) == set(known.closers)
+    for axis in (*known.axes, *(axis for field in known.fields for axis in field.axes)):
+        labels = [label.name.casefold() for label in axis.labels]
+        assert 3 <= len(labels) <= 8 and len(set(labels)) == len(labels), axis.phrase
+        for clause in (clause for label in axis.labels for clause in label.clauses):
             assert 4 <= len(clause.split()) <= 9, clause  # a text of less than ten words holds one clause
-            assert not any(label in clause.casefold() for label in labels), (scheme.phrase, clause)
+            assert not any(label in clause.casefold() for label in labels), (axis.phrase, clause)
 
 
 def test_every_slot_of_every_template_can_be_filled() -> None:
-    field = offline_domains.fields()[0]
-    frames = [f for group in (offline_domains.FRAMES, offline_domains.SHORT) for fs in group.values() for f in fs]
-    groups = (
-        offline_domains.OPENERS,
-        offline_domains.CLOSERS,
-        offline_domains.MENTIONS,
-        offline_domains.FILLERS,
-        offline_domains.KNOWN_CLASSES,
-    )
-    rest = [template for group in groups for templates in group.values() for template in templates]
-    clauses = [
-        clause
-        for scheme in (*offline_domains.shared_schemes(), *(s for f in offline_domains.fields() for s in f.schemes))
-        for option in scheme.options
-        for clause in option.clauses
-    ]
-    for template in (*frames, *rest, *clauses, *offline_domains.UNKNOWN_CLASS, *offline_domains.ABSENT):
-        pen = offline_author._Pen(choices(template), field)
+    known = vocabulary()
+    groups: list[dict[str, tuple[str, ...]]] = [known.openers, known.closers, known.mentions, known.fillers]
+    groups += [*known.frames.values(), *known.short_frames.values()]
+    axes = (*known.axes, *(axis for field in known.fields for axis in field.axes))
+    labels = (*known.known_labels, *(label for axis in axes for label in axis.labels))
+    templates = [template for group in groups for templates in group.values() for template in templates]
+    templates += [*known.unknown_label, *known.absent_label]
+    templates += [clause for label in labels for clause in label.clauses]
+    field, label = known.fields[0], labels[0]
+    job = author._Job(field, "mail", "", label, label, "PhD", "clear", 10, 30, ("\0", "\0"))
+    for template in templates:
+        pen = author._Pen(choices(template), job)
         filled = pen.fill(template, c="it rains", m="it snows")
-        assert "{" not in filled and "}" not in filled
+        assert "$" not in filled and "{" not in filled
+    levels, clarities = set(DIFFICULTIES), set(CLARITIES)
+    assert set(known.frames) == set(known.short_frames) == set(known.mentions) == set(known.fillers) == levels
+    assert {
+        clarity for group in (known.frames, known.short_frames) for by in group.values() for clarity in by
+    } == clarities
 
 
 @pytest.mark.parametrize(
@@ -156,32 +149,30 @@ def test_every_slot_of_every_template_can_be_filled() -> None:
     ],
 )
 def test_article(noun: str, expected: str) -> None:
-    assert offline_author.with_article(noun) == expected
+    assert with_article(noun) == expected
 
 
 # ------------------------------------------------------------------------------------------------ tasks
 
 
-def test_every_point_has_a_task_of_its_own_and_is_found_again() -> None:
-    points = list(offline_author.points())
-    texts = [offline_author.compose(point) for point in points]
-    assert len({text.casefold() for text in texts}) == len(points) >= 4000
-    for point, text in list(zip(points, texts, strict=True))[::7]:
-        assert offline_author.recognise(text) == point
+def test_every_point_of_the_grid_has_a_task_of_its_own() -> None:
+    fields, shared = vocabulary().fields, len(vocabulary().axes)
+    grid = sum(len(field.kinds) * (len(field.things) + 1) * (len(field.axes) + shared) for field in fields)
+    assert len(own_tasks()) == grid >= 4000
+
+
+def test_its_own_tasks_are_found_again(tasks: list[str]) -> None:
+    for task in tasks[::7]:
+        assert plan(task) is own_tasks()[task.casefold().rstrip(".")]
     # a step between may fold case, spacing and the end mark
-    assert offline_author.recognise("  " + texts[5].upper().rstrip(".").replace(" ", "  ")) == points[5]
-
-
-@pytest.mark.parametrize("text", ["", ".", "Classify", "Classify  by ", "Given , tell .", "Classify a by by by b."])
-def test_a_foreign_task_is_not_recognised(text: str) -> None:
-    assert offline_author.recognise(text) is None
+    assert plan("  " + tasks[5].upper().rstrip(".").replace(" ", "  ")) is plan(tasks[5])
 
 
 def test_brainstorm_brings_enough_distinct_tasks() -> None:
-    lists = [offline_author.brainstorm("", f"round {round_}") for round_ in range(800)]
+    lists = [brainstorm("", f"round {round_}") for round_ in range(400)]
     assert all(18 <= len(items) <= 22 and len(set(items)) == len(items) for items in lists)
     assert len(set(itertools.chain(*lists[:50]))) >= 700
-    assert len(set(itertools.chain(*lists))) >= 3500
+    assert len(set(itertools.chain(*lists))) >= 3000
 
 
 @pytest.mark.parametrize(
@@ -189,14 +180,13 @@ def test_brainstorm_brings_enough_distinct_tasks() -> None:
     [("astronomy and telescopes", "astronomy"), ("Banking", "banking"), ("recipes and kitchens", "cooking")],
 )
 def test_brainstorm_leans_towards_the_topic(topic: str, name: str) -> None:
-    items = [item for key in "abcdef" for item in offline_author.brainstorm(topic, key)]
-    points = [offline_author.recognise(item) for item in items]
-    names = collections.Counter(offline_domains.fields()[point.field].name for point in points if point)
+    items = [item for key in "abcdef" for item in brainstorm(topic, key)]
+    names = collections.Counter(plan(item).fields[0].name for item in items)
     assert names[name] >= len(items) * 0.6
 
 
 def test_an_unknown_topic_is_like_none() -> None:
-    assert offline_author.brainstorm("zzgrbl", "k") == offline_author.brainstorm("", "k")
+    assert brainstorm("zzgrbl", "k") == brainstorm("", "k")
 
 
 # ------------------------------------------------------------------------------------------------ examples
@@ -205,17 +195,13 @@ def test_an_unknown_topic_is_like_none() -> None:
 def test_golden() -> None:
     """Pinned, since paid-for rows are found again by request id: if the author changes what it answers to an equal
     request, `MODEL` has to change with it, or old and new rows would bear one name."""
-    example = offline_author.write_example(
-        "Classify a letter to a bank by the sentiment it expresses.", "college", "clear", "at least 10", "golden"
-    )
-    assert example == GOLDEN_EXAMPLE
-    items = offline_author.brainstorm("banking", "golden")
-    assert items[:2] == GOLDEN_LIST_START
-    assert stable_hash("list", items) == GOLDEN_LIST_HASH
+    example = _write("Classify a letter to a bank by the sentiment it expresses.", "college", "clear", "any", "golden")
+    assert stable_hash("example", [*example.values()]) == GOLDEN_EXAMPLE_HASH
+    assert stable_hash("list", brainstorm("banking", "golden")) == GOLDEN_LIST_HASH
 
 
 def test_equal_requests_get_equal_text_and_other_keys_other_text() -> None:
-    write = offline_author.write_example
+    write = _write
     arguments = ("Classify a bank review by the sentiment it expresses.", "PhD", "ambiguous", "at least 50")
     assert write(*arguments, "a") == write(*arguments, "a")
     assert len({write(*arguments, f"key {number}")["input_text"] for number in range(200)}) == 200
@@ -226,35 +212,27 @@ def test_attributes_are_honoured_and_labels_hidden(num_words: str, tasks: list[s
     for number in range(700):
         task = tasks[(number * 13) % len(tasks)]
         difficulty, clarity = DIFFICULTIES[number % 3], CLARITIES[number // 3 % 3]
-        example = offline_author.write_example(task, difficulty, clarity, num_words, f"{num_words} {number}")
+        example = _write(task, difficulty, clarity, num_words, f"{num_words} {number}")
         _check(example, num_words)
-        point = offline_author.recognise(task)
-        assert point is not None
-        field = offline_domains.fields()[point.field]
-        scheme = (*field.schemes, *offline_domains.shared_schemes())[point.scheme]
-        labels = {option.label for option in scheme.options}
-        assert {example["label"], example["misleading_label"]} <= labels
+        assert {example["label"], example["misleading_label"]} <= {label.name for label in plan(task).labels}
 
 
 def test_texts_are_well_formed(tasks: list[str]) -> None:
     for number, (difficulty, clarity, num_words) in enumerate(ATTRIBUTES * 10):
-        example = offline_author.write_example(tasks[number], difficulty, clarity, num_words, f"form {number}")
+        example = _write(tasks[number], difficulty, clarity, num_words, f"form {number}")
         text = example["input_text"]
         assert text == text.strip()
         assert text.replace("\n\n", "").isprintable()
         assert not text[0].islower()
-        assert "{" not in text and "  " not in text and ".." not in text and " ," not in text
-        assert "\x01" not in text and "\x02" not in text
+        assert "  " not in text and ".." not in text and " ," not in text
+        assert "\x01" not in text and "\x02" not in text and "$" not in text
 
 
 def test_difficulty_is_visible(tasks: list[str]) -> None:
     """Longer words and longer sentences from one level to the next."""
     letters, sentences = [], []
     for difficulty in DIFFICULTIES:
-        texts = [
-            offline_author.write_example(task, difficulty, "clear", "at least 100", task)["input_text"]
-            for task in tasks[:60]
-        ]
+        texts = [_write(task, difficulty, "clear", "at least 100", task)["input_text"] for task in tasks[:60]]
         words = [word for text in texts for word in text.split()]
         letters.append(sum(map(len, words)) / len(words))
         sentences.append(len(words) / sum(text.count(". ") + 1 for text in texts))
@@ -266,11 +244,10 @@ def test_difficulty_is_visible(tasks: list[str]) -> None:
 def test_ambiguous_texts_hint_at_the_misleading_label() -> None:
     task = "Classify a bank review by the sentiment it expresses."
     for number in range(30):
-        example = offline_author.write_example(task, "high school", "ambiguous", "at least 50", f"hint {number}")
-        options = {option.label: option for option in offline_domains.shared_schemes()[0].options}
+        example = _write(task, "high school", "ambiguous", "at least 50", f"hint {number}")
+        clauses = {label.name: label.clauses for label in vocabulary().axes[0].labels}
         for side in ("label", "misleading_label"):
-            clauses = options[example[side]].clauses
-            stems = [max(offline_author._segments(clause)[::2], key=len).strip() for clause in clauses]
+            stems = [max(author._segments(clause)[::2], key=len).strip() for clause in clauses[example[side]]]
             assert any(stem in example["input_text"] for stem in stems), example
 
 
@@ -279,7 +256,7 @@ def test_near_duplicates_are_rare(tasks: list[str]) -> None:
     lengths = ("at least 10", "at least 50", "at least 100")
     grams = []
     for number in range(300):
-        text = offline_author.write_example(
+        text = _write(
             tasks[number], DIFFICULTIES[number % 3], CLARITIES[number // 3 % 3], lengths[number // 9 % 3], f"n {number}"
         )["input_text"]
         words = text.lower().split()
@@ -290,7 +267,7 @@ def test_near_duplicates_are_rare(tasks: list[str]) -> None:
 
 def test_short_texts_vary(tasks: list[str]) -> None:
     examples = [
-        offline_author.write_example(task, DIFFICULTIES[n % 3], CLARITIES[n // 3 % 3], "less than 10", f"s {n}")
+        _write(task, DIFFICULTIES[n % 3], CLARITIES[n // 3 % 3], "less than 10", f"s {n}")
         for n, task in enumerate(tasks)
     ]
     assert len({example["input_text"] for example in examples}) >= 0.85 * len(tasks)
@@ -317,8 +294,8 @@ def test_short_texts_vary(tasks: list[str]) -> None:
         ("", ()),
     ],
 )
-def test_listed_classes(task: str, classes: tuple[str, ...]) -> None:
-    assert offline_author.listed_classes(task) == classes
+def test_listed_labels(task: str, classes: tuple[str, ...]) -> None:
+    assert listed_labels(task) == classes
 
 
 @pytest.mark.parametrize(
@@ -333,11 +310,11 @@ def test_listed_classes(task: str, classes: tuple[str, ...]) -> None:
         "Classify as the or it",
     ],
 )
-def test_listed_classes_become_labels(task: str) -> None:
-    classes = offline_author.listed_classes(task)
+def test_listed_labels_become_labels(task: str) -> None:
+    classes = listed_labels(task)
     seen = set()
     for number, (difficulty, clarity, num_words) in enumerate(ATTRIBUTES * 2):
-        example = offline_author.write_example(task, difficulty, clarity, num_words, f"listed {number}")
+        example = _write(task, difficulty, clarity, num_words, f"listed {number}")
         _check(example, num_words)
         seen |= {example["label"], example["misleading_label"]}
     assert len(seen) == len(classes), "a class has one name in all rows"
@@ -345,30 +322,27 @@ def test_listed_classes_become_labels(task: str) -> None:
 
 
 def test_content_fits_the_classes_of_a_known_kind() -> None:
-    example = offline_author.write_example("Sort e-mails into spam and ham", "college", "clear", "at least 50", "k")
+    example = _write("Sort e-mails into spam and ham", "college", "clear", "at least 50", "k")
     signs = {"spam": ("euros", "card", "account", "pills"), "ham": ("lunch", "minutes", "bring", "key")}
     assert any(word in example["input_text"].casefold() for word in signs[example["label"]])
 
 
 def test_a_task_near_a_scheme_gets_its_labels() -> None:
-    example = offline_author.write_example("Find the area of law of a legal document", "PhD", "clear", "any", "k")
+    example = _write("Find the area of law of a legal document", "PhD", "clear", "any", "k")
     assert example["label"] in {"family law", "criminal law", "employment law", "property law"}
-    example = offline_author.write_example("What is the sentiment of this tweet", "PhD", "clear", "any", "k")
+    example = _write("What is the sentiment of this tweet", "PhD", "clear", "any", "k")
     assert example["label"] in {"positive", "negative", "neutral", "mixed"}
 
 
 def test_one_task_keeps_one_set_of_labels() -> None:
-    seen = {
-        offline_author.write_example("Grbl the zwonk", "college", "clear", "at least 10", f"k{n}")["label"]
-        for n in range(60)
-    }
+    seen = {_write("Grbl the zwonk", "college", "clear", "at least 10", f"k{n}")["label"] for n in range(60)}
     assert 3 <= len(seen) <= 5
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=200), st.sampled_from(ATTRIBUTES), st.sampled_from(["", "as ", "into ", "(", ": ", "whether "]))
 def test_no_task_breaks_it(text: str, attributes: tuple[str, str, str], lead: str) -> None:
-    example = offline_author.write_example(f"Classify {lead}{text}", *attributes, key=text)
+    example = _write(f"Classify {lead}{text}", *attributes, key=text)
     _check(example, attributes[2])
     json.dumps(example, ensure_ascii=False).encode()  # no lone surrogate comes through
 
@@ -380,8 +354,8 @@ def test_no_task_breaks_it(text: str, attributes: tuple[str, str, str], lead: st
 )
 def test_odd_tasks(task: str) -> None:
     for number, attributes in enumerate(ATTRIBUTES):
-        _check(offline_author.write_example(task, *attributes, key=f"odd {number}"), attributes[2])
-    assert offline_author.brainstorm(task, "odd")
+        _check(_write(task, *attributes, key=f"odd {number}"), attributes[2])
+    assert brainstorm(task, "odd")
 
 
 # ------------------------------------------------------------------------------------------------ the back end
@@ -391,11 +365,11 @@ def test_good_replies_are_json() -> None:
     for number in range(100):
         reply = offline.answer(_example_request(f"good {number}"))
         assert set(json.loads(reply.text)) == {"input_text", "label", "misleading_label"}
-        assert reply.finish_reason == "stop" and reply.model == offline.MODEL == "offline-1"
+        assert reply.finish_reason == "stop" and reply.model == offline.MODEL == "offline-2"
         assert reply.prompt_tokens == 6 and reply.output_tokens == -(-len(reply.text) // 4)
     items = json.loads(offline.answer(_request("task_list", "good", topic="")).text)
     assert 18 <= len(items) <= 22 and all(isinstance(item, str) for item in items)
-    assert items == offline_author.brainstorm("", "good")
+    assert items == brainstorm("", "good")
 
 
 def test_the_backend_is_one_and_can_be_shipped() -> None:
@@ -403,7 +377,7 @@ def test_the_backend_is_one_and_can_be_shipped() -> None:
     assert isinstance(backend, Backend)
     shipped = pickle.loads(pickle.dumps(backend))
     assert shipped == backend
-    assert dict(shipped.fingerprint()) == {"backend": "offline", "model": "offline-1", "fault_rate": 0.25}
+    assert dict(shipped.fingerprint()) == {"backend": "offline", "model": "offline-2", "fault_rate": 0.25}
     request = _example_request("shipped")
 
     async def ask() -> Answer:
@@ -427,7 +401,16 @@ def test_blank_variables_are_no_error() -> None:
     assert json.loads(offline.answer(_request("task_list", "blank")).text)
 
 
-@pytest.mark.parametrize("kind", ["example", "task_list"])
+REQUESTS: dict[Kind, dict[str, str]] = {
+    "task_list": {"topic": ""},
+    "label_set": {"task": "Tell whether a review is positive, negative or neutral"},
+    "example": dict(_example_request("").variables),
+    "planned_example": {**_example_request("").variables, "label": "negative", "misleading_label": "positive"},
+    "choice": {"first": "negative", "second": "positive", "label": "positive"},
+}
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.3, 1.0])
 def test_shares_of_faults_and_forms(kind: Kind, rate: float) -> None:
     total = 4000
@@ -436,10 +419,9 @@ def test_shares_of_faults_and_forms(kind: Kind, rate: float) -> None:
     good = faults.pop(None, 0)
     spread = (total * rate * (1 - rate)) ** 0.5
     assert abs(total - good - total * rate) <= 4 * spread
-    kinds = offline.LIST_FAULTS if kind == "task_list" else offline.EXAMPLE_FAULTS
     if rate:
-        even = (total - good) / len(kinds)
-        assert set(faults) == set(kinds)
+        even = (total - good) / len(offline.FAULTS[kind])
+        assert set(faults) == set(offline.FAULTS[kind])
         assert all(abs(count - even) <= 4.5 * even**0.5 for count in faults.values())
     else:
         assert not faults
@@ -448,85 +430,86 @@ def test_shares_of_faults_and_forms(kind: Kind, rate: float) -> None:
     plain = forms.pop(None, 0)
     assert abs(good - plain - good * rate) <= 4 * (good * rate * (1 - rate)) ** 0.5
     if 0 < rate < 1:
-        assert set(forms) == set(offline.LIST_FORMS if kind == "task_list" else offline.EXAMPLE_FORMS)
+        assert set(forms) == set(offline.FORMS[kind])
 
 
-def _all(kind: Kind, fault: str | None = None, form: str | None = None, rate: float = 0.5) -> list[Answer]:
-    """Answers of 40 requests whose lot is this fault or form."""
-    found: list[Answer] = []
-    for number in itertools.count():
-        request = _example_request(f"lot {number}") if kind == "example" else _request(kind, f"lot {number}", topic="")
-        if offline.fault_of(request, rate) == fault and (fault or offline.form_of(request, rate) == form):
-            found.append(offline.answer(request, rate))
-            if len(found) == 40:
-                return found
-    raise AssertionError
+def _read(kind: Kind, answer: Answer) -> object:
+    """What the pipeline reads in an answer: a value, or the reason why there is none."""
+    parsed: Any
+    if kind == "choice":
+        found = read_choice(answer.text, answer.finish_reason, "negative", "positive")
+        return found.reason if isinstance(found, Refusal) else {"label": found.label}
+    if kind in ("task_list", "label_set"):
+        parsed = parse_string_list(answer.text, answer.finish_reason)
+    else:
+        names = ("input_text", "label", "misleading_label") if kind == "example" else ("input_text",)
+        parsed = parse_object(answer.text, answer.finish_reason, names)
+    if isinstance(parsed, Refusal):
+        return parsed.reason
+    return dict(parsed.value) if isinstance(parsed.value, Mapping) else list(parsed.value)
 
 
-def test_faults_of_examples() -> None:
-    assert {(a.text, a.finish_reason) for a in _all("example", "empty")} == {("", "stop")}
-    assert {(a.text, a.finish_reason) for a in _all("example", "blocked")} == {("", "content_filter")}
-    for reply in _all("example", "truncated"):
-        assert reply.finish_reason == "length" and reply.text.startswith("{") and '"label"' not in reply.text
-        with pytest.raises(json.JSONDecodeError):
-            json.loads(reply.text)
-        json.loads(reply.text.rstrip("\\") + '"}')  # cut within the string
-    for reply in _all("example", "prose"):
-        assert not set("{}[]") & set(reply.text) and len(reply.text.split()) > 10
-    shapes = {type(json.loads(reply.text)) for reply in _all("example", "wrong_shape")}
-    assert shapes == {list, int}
-    gone, odd, blank = set(), set(), set()
+REASONS = {"prose": "not_json", "blank_field": "empty_field"}
+"""Why a reply with a fault is refused, where the reason has another name than the fault."""
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_faults_and_forms_are_read_as_what_they_are(kind: Kind) -> None:
+    seen = set()
+    for number in range(600):
+        request = _request(kind, f"lot {number}", **REQUESTS[kind])
+        good: Any = json.loads(offline.answer(request).text)
+        answer = offline.answer(request, 0.5)
+        fault, form = offline.fault_of(request, 0.5), offline.form_of(request, 0.5)
+        found: Any = _read(kind, answer)
+        seen.add(fault or f"form {form}")
+        if fault == "too_few_labels":
+            assert len(found) == 1 and found[0] in good
+        elif fault == "wrong_label":
+            assert found == {"label": "negative"}
+        elif fault == "no_label":
+            assert found == {"label": None}
+        elif fault in (None, "bad_items"):
+            if form == "raw_newline" and not fault:
+                found["input_text"] = found["input_text"].replace("\n", " ")
+                good["input_text"] = good["input_text"].replace("\n", " ")
+            assert found == good, (fault, form, answer.text)
+        else:
+            assert found == REASONS.get(fault, fault), answer.text
+    assert seen == {*offline.FAULTS[kind], "form None", *(f"form {form}" for form in offline.FORMS[kind])}
+
+
+def _answers(fault: str | None = None, form: str | None = None) -> list[Answer]:
+    """Answers to 40 requests for an example whose lot is this fault or form."""
+    requests = (_example_request(f"lot {number}") for number in itertools.count())
+    drawn = (r for r in requests if offline.fault_of(r, 0.5) == fault and (fault or offline.form_of(r, 0.5) == form))
+    return [offline.answer(request, 0.5) for request in itertools.islice(drawn, 40)]
+
+
+def test_faults_of_examples_vary() -> None:
     fields = {"input_text", "label", "misleading_label"}
-    for reply in _all("example", "missing_field"):
-        value = json.loads(reply.text)
-        assert len(value) == 2
-        gone |= fields - set(value)
-    for reply in _all("example", "wrong_type"):
-        odd |= {type(value) for value in json.loads(reply.text).values() if not isinstance(value, str)}
-    for reply in _all("example", "blank_field"):
-        blank |= {name for name, value in json.loads(reply.text).items() if not value.strip()}
-    assert gone == blank == fields
-    assert odd == {int, type(None)}
+    for reply in _answers("truncated"):
+        assert reply.finish_reason == "length" and '"label"' not in reply.text
+        json.loads(reply.text.rstrip("\\") + '"}')  # cut within the string
+    assert {type(json.loads(reply.text)) for reply in _answers("wrong_shape")} == {list, int}
+    assert {name for reply in _answers("missing_field") for name in fields - set(json.loads(reply.text))} == fields
+    values = [item for reply in _answers("wrong_type") for item in json.loads(reply.text).items()]
+    odd = {(name, type(value)) for name, value in values if not isinstance(value, str)}
+    assert {name for name, _ in odd} == fields and {kind for _, kind in odd} == {int, type(None)}
+    values = [item for reply in _answers("blank_field") for item in json.loads(reply.text).items()]
+    assert {name for name, value in values if not value.strip()} == fields
 
 
-def test_forms_of_examples() -> None:
-    for form in offline.EXAMPLE_FORMS:
-        for reply in _all("example", form=form):
-            text = reply.text
-            assert reply.finish_reason == "stop"
+def test_forms_of_examples_need_mending() -> None:
+    for form in offline.FORMS["example"]:
+        for reply in _answers(form=form):
             if form == "extra_key":
-                assert len(json.loads(text)) == 4
+                assert len(json.loads(reply.text)) == 4
             elif form == "one_element_list":
-                assert len(json.loads(text)) == 1 and len(json.loads(text)[0]) == 3
+                assert len(json.loads(reply.text)) == 1
             else:
                 with pytest.raises(json.JSONDecodeError):
-                    json.loads(text)
-            if form == "fenced":
-                assert json.loads(text.removeprefix("```json\n").removesuffix("\n```"))
-            if form == "in_prose":
-                assert json.loads(text[text.index("{") : text.rindex("}") + 1])
-            if form == "python_dict":
-                assert text.startswith("{'input_text': ")
-            if form == "trailing_comma":
-                assert json.loads(text[: text.rindex(",")] + "}")
-            if form == "raw_newline":
-                assert json.loads(text, strict=False)
-
-
-def test_replies_to_lists() -> None:
-    assert {(a.text, a.finish_reason) for a in _all("task_list", "empty")} == {("", "stop")}
-    assert {(a.text, a.finish_reason) for a in _all("task_list", "blocked")} == {("", "content_filter")}
-    assert all("cannot" in a.text and "[" not in a.text for a in _all("task_list", "prose"))
-    assert {type(json.loads(a.text)) for a in _all("task_list", "wrong_shape")} == {dict, int}
-    for reply in _all("task_list", "bad_items"):
-        items = json.loads(reply.text)
-        good = [item for item in items if isinstance(item, str) and item.strip()]
-        assert len(items) - len(good) == 3 and len(good) >= 18
-    for reply in _all("task_list", form="fenced"):
-        assert json.loads(reply.text.removeprefix("```python\n").removesuffix("\n```"))
-    assert all(a.text.startswith("1. ") and a.text.count("\n") >= 17 for a in _all("task_list", form="numbered"))
-    assert all(a.text.startswith("- ") and a.text.count("\n") >= 17 for a in _all("task_list", form="bulleted"))
-    assert all(a.text.startswith(("['", '["')) for a in _all("task_list", form="python_list"))
+                    json.loads(reply.text)
 
 
 # ------------------------------------------------------------------------------------------------ planned labels
@@ -534,26 +517,19 @@ def test_replies_to_lists() -> None:
 
 def test_every_task_has_labels(tasks: list[str]) -> None:
     for task in (*tasks[::7], "", "x", "Décide si le texte parle de chats", "Sort articles by topic", "a" * 5_000):
-        labels = offline_author.label_set(task)
+        labels = author.label_set(task)
         assert clean_labels(labels) == tuple(labels), task
         assert 2 <= len(labels) <= 20
-    assert offline_author.label_set("Tell whether a review is positive, negative or neutral") == [
-        "positive",
-        "negative",
-        "neutral",
-    ]
-    assert offline_author.label_set("Grade essays as A, B or C") == ["class A", "class B", "class C"]
+    listed = author.label_set("Tell whether a review is positive, negative or neutral")
+    assert listed == ["positive", "negative", "neutral"]
+    assert author.label_set("Grade essays as A, B or C") == ["class A", "class B", "class C"]
 
 
 def test_the_labels_of_its_tasks_are_those_of_its_examples(tasks: list[str]) -> None:
     for task in tasks[::40]:
-        labels = offline_author.label_set(task)
-        written = [
-            offline_author.write_example(task, "college", "clear", "at least 10", f"{task} {n}") for n in range(10)
-        ]
-        assert {example["label"].removeprefix("class ") for example in written} <= {
-            label.removeprefix("class ") for label in labels
-        }
+        requests = (_example_request(f"{task} {n}", task) for n in range(10))
+        written = {json.loads(offline.answer(request).text)["label"] for request in requests}
+        assert written <= set(author.label_set(task))
 
 
 @pytest.mark.parametrize(("difficulty", "clarity", "num_words"), ATTRIBUTES)
@@ -561,24 +537,17 @@ def test_a_planned_text_is_as_long_as_asked_for_and_names_no_label(
     tasks: list[str], difficulty: str, clarity: str, num_words: str
 ) -> None:
     for task in (*tasks[::200], "Sort articles by topic", "Tell spam from ham", "Label as quick or slow"):
-        labels = offline_author.label_set(task)
+        labels = author.label_set(task)
         for label, misleading in zip(labels, (*labels[1:], labels[0]), strict=True):
-            text = offline_author.write_planned(
-                task, label, misleading, difficulty, clarity, num_words, f"{task} {label}"
-            )
+            text = author.write_planned(task, label, misleading, difficulty, clarity, num_words, f"{task} {label}")
             _check({"input_text": text, "label": label, "misleading_label": misleading}, num_words)
 
 
 def test_any_labels_get_a_text() -> None:
     for label, misleading in (("zorp", "blint"), ("the", "a"), ("", ""), ("x" * 9_000, "y"), ("\ud83d", "賛成")):
-        text = offline_author.write_planned("Sort things", label, misleading, "", "", "at least 10", "key")
-        assert text == offline_author.write_planned("Sort things", label, misleading, "", "", "at least 10", "key")
+        text = author.write_planned("Sort things", label, misleading, "", "", "at least 10", "key")
+        assert text == author.write_planned("Sort things", label, misleading, "", "", "at least 10", "key")
         assert text.strip()
-
-
-def _planned_request(key: str) -> Request:
-    labels = {"label": "negative", "misleading_label": "positive"}
-    return _request("planned_example", key, **{**_example_request(key).variables, **labels})
 
 
 def _choice_request(key: str) -> Request:
@@ -586,57 +555,8 @@ def _choice_request(key: str) -> Request:
     return _request("choice", key, first=labels[0], second=labels[1], label="negative")
 
 
-def test_a_planned_reply_holds_the_text_alone() -> None:
-    for key in map(str, range(20)):
-        assert list(json.loads(offline.answer(_planned_request(key)).text)) == ["input_text"]
-
-
 def test_choices_are_right_without_faults_whatever_the_order() -> None:
     texts = {offline.answer(_choice_request(str(key))).text for key in range(40)}
     assert [json.loads(text) for text in texts] == [{"label": "negative"}]
     unknown = offline.answer(_request("choice", "k", first="a", second="b"))
     assert json.loads(unknown.text) == {"label": "a"}
-
-
-def test_faults_and_forms_of_choices_are_read_as_what_they_are() -> None:
-    refusals = {
-        "empty": "empty",
-        "blocked": "blocked",
-        "truncated": "truncated",
-        "prose": "not_json",
-        "wrong_shape": "wrong_shape",
-    }
-    seen = collections.Counter[str]()
-    for request in (_choice_request(str(key)) for key in range(400)):
-        answer = offline.answer(request, 0.5)
-        fault, form = offline.fault_of(request, 0.5), offline.form_of(request, 0.5)
-        found = read_choice(answer.text, answer.finish_reason, request.variables["first"], request.variables["second"])
-        if isinstance(found, Refusal):
-            assert fault is not None and found.reason == refusals[fault]
-        else:
-            wanted = {"wrong_label": "positive", "no_label": None}.get(fault or "", "negative")
-            assert found.label == wanted, (fault, form, answer.text)
-        seen[fault or f"form {form}"] += 1
-    assert set(seen) == {*offline.CHOICE_FAULTS, *(f"form {form}" for form in (*offline.CHOICE_FORMS, None))}
-    assert 160 <= sum(seen[fault] for fault in offline.CHOICE_FAULTS) <= 240  # of 400, 200 expected: 4 deviations
-
-
-def test_faults_of_label_sets_and_planned_texts_are_read_as_what_they_are() -> None:
-    list_reasons = {"empty": "empty", "blocked": "blocked", "prose": "not_json", "wrong_shape": "wrong_shape"}
-    seen = set()
-    for key in map(str, range(300)):
-        request = _request("label_set", key, task="Tell whether a review is positive, negative or neutral")
-        answer = offline.answer(request, 0.5)
-        fault = offline.fault_of(request, 0.5)
-        parsed = parse_string_list(answer.text, answer.finish_reason)
-        if isinstance(parsed, Refusal):
-            assert fault is not None and parsed.reason == list_reasons[fault]
-        else:
-            assert len(clean_labels(parsed.value)) == (1 if fault == "too_few_labels" else 3), (fault, answer.text)
-        seen.add(fault)
-        planned = _planned_request(key)
-        reply, fault = offline.answer(planned, 0.5), offline.fault_of(planned, 0.5)
-        text = parse_object(reply.text, reply.finish_reason, ("input_text",))
-        assert isinstance(text, Refusal) == (fault is not None), (fault, reply.text)
-        seen.add(fault)
-    assert seen == {*offline.LABEL_SET_FAULTS, *offline.EXAMPLE_FAULTS, None}
