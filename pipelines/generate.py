@@ -21,8 +21,9 @@ from textmint.transforms.labels.verify_labels import VerifyLabels, choice_fault,
 from textmint.transforms.ledger.join_ledger import JoinLedger, shards_for
 from textmint.transforms.ledger.read_ledger import ReadLedger
 from textmint.transforms.ledger.writer import Ledger
+from textmint.transforms.llm.attempts import IsReadable
 from textmint.transforms.llm.base import Backend, fingerprint_of
-from textmint.transforms.llm_call import FaultOf, IsReadable, LLMCall
+from textmint.transforms.llm_call import FaultOf, LLMCall
 from textmint.transforms.parse_json import ParseJSON, is_example
 from textmint.transforms.quality.check_quality import CheckQuality
 from textmint.transforms.sample_attributes import SampleAttributes

@@ -1,4 +1,4 @@
-"""LLMCall: prompts -> the model's replies. The only step that waits, pays and can be throttled."""
+"""LLMCall: asks a model each prompt, and gives its reply. The only step that waits, pays and can be throttled."""
 
 import dataclasses
 import queue
@@ -9,167 +9,25 @@ import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 from msgspec.structs import replace
 from textmint.transforms.core import progress
-from textmint.transforms.core.attributes import ATTRIBUTES
-from textmint.transforms.core.elements import (
-    Choice,
-    Draft,
-    LabelSetSeed,
-    PaidReply,
-    Prompt,
-    Reject,
-    Reply,
-    Usage,
-)
+from textmint.transforms.core.elements import Prompt, Reject, Reply, Usage
 from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.metrics import StepCounters
-from textmint.transforms.core.texts import clean_name
 from textmint.transforms.ledger.writer import Ledger
+from textmint.transforms.llm.attempts import (
+    AttemptRules,
+    IsReadable,
+    NextStep,
+    answer_fields,
+    request_for,
+    with_reply,
+)
 from textmint.transforms.llm.base import Answer, Backend, FatalError, Refused, Request, fingerprint_of
 from textmint.transforms.llm.engine import Engine, Settings, engine_for
 from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.reject_rate import Fault
 from textmint.transforms.storage.lease import keep
 
-IsReadable = Callable[[Prompt, Answer], bool]
 FaultOf = Callable[[Prompt, Answer], Fault | None]
-
-
-def request_id_of(prompt: Prompt, fingerprint: str, attempt: int) -> str:
-    """A prompt, the model it goes to and how many replies to it could not be read -> the identity of the request."""
-    return stable_hash("request", prompt.prompt_id, prompt.text, fingerprint, attempt)
-
-
-def request_for(prompt: Prompt, fingerprint: str, attempt: int = 0) -> Request:
-    """A prompt and the `fingerprint_of` the back end it goes to -> the request, whose identity holds all that changes
-    the answer.
-
-    Args:
-      attempt: counts the times that the prompt is asked because the reply before could not be read, from 0.
-    """
-    request_id = request_id_of(prompt, fingerprint, attempt)
-    subject = prompt.subject
-    if isinstance(subject, Draft):
-        variables = {"task": subject.task, **{name: getattr(subject, name) for name in ATTRIBUTES}}
-        if subject.label is not None:
-            variables |= {"label": subject.label, "misleading_label": subject.misleading_label or ""}
-        elif subject.labels:
-            variables["labels"] = "\n".join(subject.labels)
-    elif isinstance(subject, LabelSetSeed):
-        variables = {"task": subject.task}
-    elif isinstance(subject, Choice):
-        # the label is the truth, which the prompt does not tell
-        variables = {"first": subject.first, "second": subject.second, "label": subject.example.label}
-    else:
-        variables = {"topic": subject.topic or ""}
-    return Request(
-        request_id=request_id,
-        kind=prompt.kind,
-        text=prompt.text,
-        seed=int(request_id[:8], 16) >> 1,
-        variables=variables,
-        prompt_id=prompt.prompt_id,
-        attempt=attempt,
-    )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NextStep:
-    """What is to become of a prompt, by what the ledger has for it.
-
-    Args:
-      answer: the reply to go on with; None: one is to be asked for.
-      request_id: of that reply; "" where there is none.
-      attempt: of that reply, or of the one to be asked for.
-      attempts: how many may be asked for, those that the ledger has among them.
-      from_ledger: replies that it has.
-    """
-
-    answer: Answer | None
-    request_id: str
-    attempt: int
-    attempts: int
-    from_ledger: int
-
-
-def next_step(
-    prompt: Prompt,
-    fingerprint: str,
-    is_readable: IsReadable,
-    parse_attempts: int,
-    retry_rejects: bool = False,
-    is_wanted: IsReadable | None = None,
-    *,
-    attempts: int | None = None,
-) -> NextStep:
-    """A prompt with what the ledger has for it -> the reply to take, or the attempt to ask for.
-
-    Replies count in the order of their attempts, up to the first that is missing. The first that is wanted is taken, or
-    else the first that can be read. Where none can, the next attempt is asked for if there may be one; else the last
-    reply is taken, for its reject.
-
-    Args:
-      fingerprint: of the model that is asked.
-      is_readable: as for `LLMCall`.
-      parse_attempts: as for `LLMCall`.
-      retry_rejects: as for `LLMCall`.
-      is_wanted: as for `LLMCall`; None: whatever can be read.
-      attempts: how many may be asked for, where that is settled; None: it follows from what there is.
-    """
-    if not prompt.subject.paid:
-        return NextStep(None, "", 0, parse_attempts, 0)
-    paid = {reply.request_id: reply for reply in prompt.subject.paid}
-    found: list[tuple[Answer, str]] = []
-    while (reply := paid.get(request_id_of(prompt, fingerprint, len(found)))) is not None:
-        found.append((_answer_of(reply), reply.request_id))
-    readable = [at for at, (answer, _) in enumerate(found) if is_final(prompt, answer, is_readable)]
-    wanted = readable
-    if is_wanted is not None and (retry_rejects or len(found) > 1):
-        wanted = [at for at in readable if _is_wanted(prompt, found[at][0], is_wanted)]
-    if not wanted and (retry_rejects or not readable):
-        if attempts is None:
-            attempts = max(parse_attempts, len(found))
-            if len(found) == attempts and retry_rejects:
-                attempts += parse_attempts
-        if len(found) < attempts:
-            return NextStep(None, "", len(found), attempts, len(found))
-    taken = (wanted or readable or [len(found) - 1])[0]
-    return NextStep(*found[taken], taken, len(found), len(found))
-
-
-def with_reply(prompt: Prompt, request_id: str, answer: Answer) -> Prompt:
-    """A prompt, and a reply that has just come for it -> the same, as if the ledger had had it."""
-    reply = PaidReply(
-        request_id=request_id,
-        text=answer.text,
-        finish_reason=answer.finish_reason,
-        model=answer.model,
-        prompt_tokens=answer.prompt_tokens,
-        output_tokens=answer.output_tokens,
-        time=0,
-    )
-    return replace(prompt, subject=replace(prompt.subject, paid=(*prompt.subject.paid, reply)))
-
-
-def _is_wanted(prompt: Prompt, answer: Answer, is_wanted: IsReadable) -> bool:
-    """A prompt that a filter refuses is done with: it is no use to ask again."""
-    return answer.finish_reason == "content_filter" or is_wanted(prompt, answer)
-
-
-def is_final(prompt: Prompt, answer: Answer, is_readable: IsReadable) -> bool:
-    """Can the answer be read, or is there no sense in asking again? A filter refuses the same prompt again; where it
-    stopped a reply, the next one may be written otherwise."""
-    return answer.finish_reason == "content_filter" or is_readable(prompt, answer)
-
-
-def _answer_of(reply: PaidReply) -> Answer:
-    return Answer(
-        text=reply.text,
-        finish_reason=reply.finish_reason,
-        model=clean_name(reply.model),  # an older version has kept it as it came
-        prompt_tokens=reply.prompt_tokens,
-        output_tokens=reply.output_tokens,
-    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,15 +46,13 @@ class _Asked:
 class _Call(beam.DoFn):
     def __init__(self, call: "LLMCall") -> None:
         self._backend = call.backend
-        self._fingerprint = fingerprint_of(call.backend)
+        self._rules = AttemptRules(
+            fingerprint_of(call.backend), call.is_readable, call.parse_attempts, call.retry_rejects, call.is_wanted
+        )
         self._stage = call.stage
         self._settings = call.settings
         self._ahead = 2 * call.settings.limits.max_concurrency
-        self._is_readable = call.is_readable
-        self._parse_attempts = call.parse_attempts
         self._ledger = call.ledger
-        self._retry_rejects = call.retry_rejects
-        self._is_wanted = call.is_wanted
         self._fault_of = call.fault_of
         self._counters = StepCounters(call.stage)
         self._is_step = call.stage == "LLMCall"  # inside another step, that one counts what went in and came out
@@ -225,10 +81,10 @@ class _Call(beam.DoFn):
             return
         if self._is_step:
             self._counters.add("in")
-        step = self._next_step(prompt)
+        step = self._rules.next_step(prompt)
         usage = Usage(from_ledger=step.from_ledger)
         if step.answer is not None:
-            yield self._ended(_reply(prompt, step.request_id, step.answer, step.attempt, usage))
+            yield self._count(_reply(prompt, step.request_id, step.answer, step.attempt, usage))
             return
         self._ask(prompt, step, 0, usage, timestamp, (window,))
         # Twice the window: while this thread hands a reply on, the engine has as many more to send.
@@ -250,13 +106,13 @@ class _Call(beam.DoFn):
     ) -> None:
         if self._engine is None:
             self._engine = engine_for(self._backend, self._settings, self._ledger)
-        request = request_for(prompt, self._fingerprint, step.attempt)
+        request = request_for(prompt, self._rules.fingerprint, step.attempt)
         asked = _Asked(prompt, request, step.attempts, came, usage, timestamp, windows)
         self._engine.submit(request, asked, self._done)
         self._out += 1
 
     def _next(self) -> Iterator[WindowedValue]:
-        """Waits for one request to end -> its result, or nothing when the prompt is asked again."""
+        """Waits for one request to end, and yields its result, or nothing when the prompt is asked again."""
         done = self._done.get()
         self._out -= 1
         if isinstance(done.error, FatalError):
@@ -265,12 +121,12 @@ class _Call(beam.DoFn):
         usage = asked.usage + self._usage(done)
         prompt, answer = asked.prompt, done.answer
         if answer is not None:
-            self._judge(asked, answer)
+            self._report_worth(asked, answer)
         request_id, attempt = asked.request.request_id, asked.request.attempt
-        if answer is not None and (prompt.subject.paid or not self._is_enough(prompt, answer)):
+        if answer is not None and (prompt.subject.paid or not self._rules.is_enough(prompt, answer)):
             # Where an earlier reply was lost with its file, the ledger may have the next one.
             prompt = with_reply(prompt, request_id, answer)
-            step = self._next_step(prompt, asked.attempts)
+            step = self._rules.next_step(prompt, asked.attempts)
             came = asked.came + 1
             usage = replace(usage, from_ledger=step.from_ledger - came)
             if step.answer is None:
@@ -283,9 +139,9 @@ class _Call(beam.DoFn):
             result: Reply | Reject = _reply(prompt, request_id, answer, attempt, usage)
         else:
             result = self._failed(asked, done, usage)
-        yield WindowedValue(self._ended(result), asked.timestamp, asked.windows)
+        yield WindowedValue(self._count(result), asked.timestamp, asked.windows)
 
-    def _judge(self, asked: _Asked, answer: Answer) -> None:
+    def _report_worth(self, asked: _Asked, answer: Answer) -> None:
         """Tells the engine what an answer that was paid for is worth.
 
         Raises:
@@ -296,24 +152,7 @@ class _Call(beam.DoFn):
             if doom is not None:
                 raise _run_failed(doom)
 
-    def _next_step(self, prompt: Prompt, attempts: int | None = None) -> NextStep:
-        return next_step(
-            prompt,
-            self._fingerprint,
-            self._is_readable,
-            self._parse_attempts,
-            self._retry_rejects,
-            self._is_wanted,
-            attempts=attempts,
-        )
-
-    def _is_enough(self, prompt: Prompt, answer: Answer) -> bool:
-        if not is_final(prompt, answer, self._is_readable):
-            return False
-        return not self._retry_rejects or self._is_wanted is None or _is_wanted(prompt, answer, self._is_wanted)
-
-    def _ended(self, result: Reply | Reject) -> Reply | Reject:
-        """A result -> the same, counted."""
+    def _count(self, result: Reply | Reject) -> Reply | Reject:
         if result.usage is not None and result.usage.from_ledger:
             self._counters.add("requests.from_ledger", result.usage.from_ledger)
         if self._is_step:
@@ -322,7 +161,8 @@ class _Call(beam.DoFn):
             progress.add(f"{self._stage}.failed")
         else:
             progress.add(f"{self._stage}.replies")
-            if self._fault_of is not None and self._fault_of(result.prompt, _answer_in(result)) is not None:
+            answer = Answer(**answer_fields(result))
+            if self._fault_of is not None and self._fault_of(result.prompt, answer) is not None:
                 progress.add(f"{self._stage}.refused")
         return result
 
@@ -368,27 +208,7 @@ class _Call(beam.DoFn):
 
 
 def _reply(prompt: Prompt, request_id: str, answer: Answer, attempt: int, usage: Usage) -> Reply:
-    return Reply(
-        prompt=prompt,
-        request_id=request_id,
-        text=answer.text,
-        finish_reason=answer.finish_reason,
-        model=answer.model,
-        prompt_tokens=answer.prompt_tokens,
-        output_tokens=answer.output_tokens,
-        attempts=attempt + 1,
-        usage=usage,
-    )
-
-
-def _answer_in(reply: Reply) -> Answer:
-    return Answer(
-        text=reply.text,
-        finish_reason=reply.finish_reason,
-        model=reply.model,
-        prompt_tokens=reply.prompt_tokens,
-        output_tokens=reply.output_tokens,
-    )
+    return Reply(prompt=prompt, request_id=request_id, attempts=attempt + 1, usage=usage, **answer_fields(answer))
 
 
 def _run_failed(error: FatalError) -> RunFailed:
@@ -402,8 +222,8 @@ def any_answer(prompt: Prompt, answer: Answer) -> bool:
 
 @dataclasses.dataclass(eq=False)
 class LLMCall(beam.PTransform):
-    """Prompt -> Reply, or a Reject where no reply could be had. Rejects pass through. What the ledger has for a prompt
-    (`paid` of its subject, see `JoinLedger`) is taken, not asked for again.
+    """Asks a model: a Reply for each Prompt, or a Reject where no reply could be had. Rejects pass through. What the
+    ledger has for a prompt (`paid` of its subject, see `JoinLedger`) is taken, not asked for again.
 
     The window of requests spans all elements of a bundle and all bundles of a process. It cannot span bundles of a few
     elements one after the other, so `JoinLedger` should stand before it, or before the step that builds its prompts.

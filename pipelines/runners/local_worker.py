@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 
-_LAUNCHER = "TEXTMINT_LAUNCHER"  # `textmint.transforms.llm.engine.LAUNCHER`
+LAUNCHER = "TEXTMINT_LAUNCHER"
+"""The environment variable in which a run tells its worker processes its own process id."""
 _PROGRESS = "TEXTMINT_PROGRESS"  # `textmint.transforms.core.progress.VARIABLE`
 _ENDING = "ending"  # `textmint.pipelines.cli.signals.ENDING`
 _SECONDS = 0.5  # between two looks
@@ -36,7 +37,7 @@ def watch(launcher: int, folder: str) -> None:
 
 def main() -> None:
     """Runs Beam's worker."""
-    launcher = os.environ.get(_LAUNCHER, "")
+    launcher = os.environ.get(LAUNCHER, "")
     if launcher.isdecimal():
         # A terminal sends Ctrl-C to all processes of a command. The launcher ends in order, and this one after it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -20,12 +20,13 @@ from textmint.transforms.ledger.join_ledger import JoinLedger
 from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.ledger.read_ledger import ReadLedger
 from textmint.transforms.ledger.writer import Ledger
+from textmint.transforms.llm.attempts import IsReadable, request_for
 from textmint.transforms.llm.base import fingerprint_of
 from textmint.transforms.llm.engine import close_engines
 from textmint.transforms.llm.offline.author import label_set
 from textmint.transforms.llm.offline.backend import OfflineBackend
 from textmint.transforms.llm.offline.tasks import brainstorm
-from textmint.transforms.llm_call import IsReadable, LLMCall, request_for
+from textmint.transforms.llm_call import LLMCall
 from textmint.transforms.parse_json import ParseJSON, is_example
 from textmint.transforms.sample_attributes import SampleAttributes
 

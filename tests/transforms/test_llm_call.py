@@ -8,6 +8,7 @@ import dataclasses
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,10 +20,11 @@ from textmint.transforms.ledger.files import ledger_files
 from textmint.transforms.ledger.join import paid_replies, read_for_join
 from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.ledger.writer import Ledger
-from textmint.transforms.llm.base import Answer, Refused, Request
+from textmint.transforms.llm.attempts import AttemptRules, NextStep, request_for, request_id_of
+from textmint.transforms.llm.base import Answer, Refused, Request, fingerprint_of
 from textmint.transforms.llm.engine import Settings, close_engines
 from textmint.transforms.llm.limiter import Limits
-from textmint.transforms.llm_call import LLMCall, NextStep, fingerprint_of, next_step, request_for, request_id_of
+from textmint.transforms.llm_call import LLMCall
 
 from tests.support.helpers import Ran, make_brainstorm_prompt, make_draft, make_prompt, make_reject, run_step, shuffled
 
@@ -267,6 +269,10 @@ def with_replies(prompt: Prompt, replies: Mapping[int, str], fingerprint: str = 
 
 
 ASK, TAKE = "ask", "take"
+
+
+def next_step(prompt: Prompt, fingerprint: str, *rules: Any) -> NextStep:
+    return AttemptRules(fingerprint, *rules).next_step(prompt)
 
 
 @pytest.mark.parametrize(

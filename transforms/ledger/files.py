@@ -131,18 +131,7 @@ def _set_foreign_aside(file: files.FoundFile, reason: str) -> CheckedFiles:
 
 
 def mend_file(file: files.FoundFile, reason: str) -> CheckedFiles:
-    """Keeps what is whole in a damaged file in a new one, and sets the damaged one aside.
-
-    Args:
-      file: the damaged one.
-      reason: what is known to be wrong with it.
-
-    Returns:
-      As `check_files` of this file.
-
-    Raises:
-      OSError: it cannot be read, or not be written or set aside.
-    """
+    """Keeps what is whole in a damaged file in a new one, and sets the damaged one aside."""
     table, damage = None, Damage(reason)
     with contextlib.suppress(FileNotFoundError):
         table, damage = salvage(files.read_file(file.path), file.name, reason)
@@ -193,14 +182,7 @@ def _reason_name(name: str) -> str:
 
 
 def files_set_aside(folder: str) -> dict[str, str]:
-    """Lists every file of a ledger that was ever set aside.
-
-    Args:
-      folder: the ledger's.
-
-    Returns:
-      Why each was set aside, by its name.
-    """
+    """Tells why each file of a ledger was set aside, by its name."""
     found = {}
     for file in files.list_files(files.join(folder, SET_ASIDE), f"*{_REASON}"):
         name = clean_text(file.name.removesuffix(_REASON))  # a name on a disk can be any bytes

@@ -24,27 +24,14 @@ _rank: Final = operator.attrgetter("time", *FIRST_BY)
 
 
 def read_for_join(content: bytes, *, kind: str, fingerprint: str, name: str = "") -> pa.Table:
-    """Reads the replies to prompts of one kind by one model, with the columns that the functions below need.
-
-    Args:
-      content: of a file of the ledger.
-      kind: of the prompts.
-      fingerprint: of the model.
-      name: of the file, as for `read_replies`.
-
-    Raises:
-      LedgerFileError: as `read_replies`.
-    """
+    """Reads from a file the replies to prompts of one kind by one model, as `read_replies`, with the columns that the
+    functions below need."""
     return read_replies(content, ["draft_id", *_FIELDS, "time"], name=name, kind=kind, fingerprint=fingerprint)
 
 
 def split_by_shard(table: pa.Table, shards: int) -> Iterator[tuple[int, pa.Table]]:
-    """Splits replies by the shard of what was asked for, see `identity.shard_of`. A million rows take less than a
-    second, since none is looked at in Python. Rows whose draft_id is no id are left out.
-
-    Yields:
-      Each shard that has replies, and these.
-    """
+    """Yields each shard that has replies, and these; see `identity.shard_of`. A million rows take less than a second,
+    since none is looked at in Python. Rows whose draft_id is no id are left out."""
     if not table.num_rows:
         return
     ids = pa.concat_arrays(table["draft_id"].chunks)
@@ -83,15 +70,8 @@ def unpack_table(packed: bytes) -> pa.Table:
 
 
 def paid_replies(tables: Iterable[pa.Table], wanted: Set[str]) -> dict[str, tuple[PaidReply, ...]]:
-    """Finds the replies to what is asked for.
-
-    Args:
-      tables: replies of a shard, as `read_for_join` gives them.
-      wanted: the ids of what is asked for in it.
-
-    Returns:
-      The replies to each by its id, in the order of their request_id; the earliest where a request has several.
-    """
+    """Finds the replies to each of the ids that are `wanted`, in the order of their request_id; the earliest where a
+    request has several."""
     found: dict[str, dict[str, PaidReply]] = collections.defaultdict(dict)
     for table in tables:
         draft_ids = table["draft_id"].to_pylist()

@@ -30,22 +30,15 @@ _decode: Final = msgspec.json.Decoder(_Line).decode
 
 
 def journal_line(row: Mapping[str, Any]) -> bytes:
-    """Encodes a reply.
-
-    Args:
-      row: by column of SCHEMA, with `time` in milliseconds; its strings hold no lone surrogates.
-    """
+    """Encodes a row, by column of SCHEMA, with `time` in milliseconds. Its strings hold no lone surrogates."""
     encoded = _encode(row)
     return b"%s%s%d}\n" % (encoded[:-1], _CHECKSUM, zlib.crc32(encoded))
 
 
 def read_journal(lines: bytes) -> tuple[pa.Table, int]:
-    """Reads lines of a journal.
-
-    Returns:
-      A table of SCHEMA, and how many lines cannot be read. A process that was killed, or a full disk, leaves half a
-      line. A line that its checksum does not fit is one of them; lines of earlier versions have no checksum.
-    """
+    """Reads lines of a journal: a table of SCHEMA, and how many lines cannot be read. A process that was killed, or a
+    full disk, leaves half a line. A line that its checksum does not fit is one of them; lines of earlier versions have
+    no checksum."""
     rows, damaged = [], 0
     for line in filter(None, lines.split(b"\n")):
         start, checksum, digits = line.rpartition(_CHECKSUM)
@@ -62,11 +55,8 @@ def read_journal(lines: bytes) -> tuple[pa.Table, int]:
 
 
 def tables_of(file: BinaryIO) -> Iterator[tuple[pa.Table, int, bool]]:
-    """Reads an open journal.
-
-    Yields:
-      Tables of its replies, with how many lines cannot be read, and whether that is the half line at its end.
-    """
+    """Yields tables of an open journal, with how many lines cannot be read, and whether that is the half line at its
+    end."""
     rest = b""
     while block := file.read(_BLOCK_BYTES):
         head, newline, tail = block.rpartition(b"\n")

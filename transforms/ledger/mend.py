@@ -40,17 +40,8 @@ class Damage:
 
 
 def salvage(content: bytes, name: str, reason: str) -> tuple[pa.Table | None, Damage]:
-    """Reads what is whole in a damaged file.
-
-    Args:
-      content: of the file.
-      name: of the file.
-      reason: what is known to be wrong with it.
-
-    Returns:
-      Its whole rows, a table of SCHEMA, and what is wrong. None where nothing of it can be read, or nothing tells what
-      of it is whole.
-    """
+    """Reads the rows that are whole in a damaged file, and tells what is wrong beside the reason that is known. There
+    are None where nothing of it can be read, or nothing tells what of it is whole."""
     try:
         try:
             table, lost = _whole_rows(content)

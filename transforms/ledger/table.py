@@ -82,16 +82,8 @@ class LedgerFileError(ValueError):
 
 
 def replies_file(table: pa.Table) -> tuple[str, bytes]:
-    """Makes a file of replies.
-
-    Rows are sorted by kind and draft, so that a reader of one kind skips the rest.
-
-    Args:
-      table: of SCHEMA.
-
-    Returns:
-      The file's name and content. The name is a digest of the content, so that writing it again changes nothing.
-    """
+    """Makes the name and the content of a file from a table of SCHEMA. The name is a digest of the content, so that
+    writing it again changes nothing. Rows are sorted by kind and draft, so that a reader of one kind skips the rest."""
     by = [(name, "ascending") for name in ("kind", "draft_id", "attempt")]
     ordered = table.select(SCHEMA.names).sort_by(by).combine_chunks()
     rows = min(max(math.ceil(ordered.num_rows / _GROUPS), _LEAST_GROUP_ROWS), _MOST_GROUP_ROWS)
@@ -110,15 +102,7 @@ def replies_file(table: pa.Table) -> tuple[str, bytes]:
 
 
 def write_replies(folder: str, table: pa.Table) -> files.FoundFile:
-    """Writes a file of replies, durably.
-
-    Args:
-      folder: the ledger's.
-      table: of SCHEMA.
-
-    Raises:
-      OSError: it cannot be written.
-    """
+    """Writes a file of replies, durably."""
     name, content = replies_file(table)
     path = files.join(folder, name)
     files.write_file(path, content, durable=True)
@@ -186,10 +170,7 @@ def paid_by_footer(file: pq.ParquetFile) -> Paid | None:
 
 
 def open_replies(content: bytes) -> pq.ParquetFile:
-    """Opens a file of the ledger.
-
-    Args:
-      content: of the file; its last `FOOTER_BYTES` will do to see its schema and count its rows, mostly.
+    """Opens a file of the ledger. Its last `FOOTER_BYTES` will do to see its schema and count its rows, mostly.
 
     Raises:
       LedgerFileError: it is no Parquet file, or not of a ledger.
@@ -284,14 +265,9 @@ def _only(table: pa.Table, wanted: Mapping[str, str]) -> pa.Table:
 
 
 def checked_groups(file: pq.ParquetFile) -> Iterator[tuple[int, pa.Table | None]]:
-    """Reads the row groups of a file that may be damaged.
-
-    Statistics are not looked at: damaged ones end the process, in Arrow 25.
-
-    Yields:
-      For each group how many rows it has, and its rows if they are what was written; where the file has no digests, if
-      they can be read.
-    """
+    """Yields of each row group of a file that may be damaged how many rows it has, and its rows if they are what was
+    written; where the file has no digests, if they can be read. Statistics are not looked at: damaged ones end the
+    process, in Arrow 25."""
     digests: list[str] | None = None
     if has_digests(file):
         try:

@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
-from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.ledger.journal import JOURNAL, journal_line
 from textmint.transforms.ledger.table import SCHEMA, replies_file
 from textmint.transforms.storage import files
@@ -63,10 +62,7 @@ class LedgerWriter(Protocol):
     """What keeps the replies of one process. Its methods may be called from any thread."""
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Keeps a reply.
-
-        Args:
-          row: by column of `table.SCHEMA`, `time` in milliseconds.
+        """Keeps a row, by column of `table.SCHEMA`, `time` in milliseconds.
 
         Raises:
           OSError: it, or an earlier one, cannot be kept.
@@ -96,9 +92,6 @@ class LedgerWriter(Protocol):
 
 def open_writer(ledger: Ledger) -> LedgerWriter:
     """Opens what keeps the replies of this process, after a test that it can.
-
-    Args:
-      ledger: where.
 
     Raises:
       OSError: nothing can be written there.
@@ -364,34 +357,3 @@ class ReplyBatches:
                 if tried == _TRIES - 1:
                     raise
                 time.sleep(_TRY_AGAIN_SECONDS[tried])
-
-
-def row_of(
-    reply: PaidReply, *, draft_id: str, kind: str, refresh: str, fingerprint: str, attempt: int, latency_ms: int
-) -> dict[str, Any]:
-    """Makes the row of a reply, by column of `table.SCHEMA`.
-
-    Args:
-      reply: with the time when it came.
-      draft_id: what was asked for.
-      kind: of the prompt.
-      refresh: that paid.
-      fingerprint: of the model.
-      attempt: the replies before it that could not be read.
-      latency_ms: from the sending to the reply.
-    """
-    return {
-        "request_id": reply.request_id,
-        "draft_id": draft_id,
-        "kind": kind,
-        "refresh": refresh,
-        "model": reply.model,
-        "fingerprint": fingerprint,
-        "attempt": attempt,
-        "text": reply.text,
-        "finish_reason": reply.finish_reason,
-        "prompt_tokens": reply.prompt_tokens,
-        "output_tokens": reply.output_tokens,
-        "latency_ms": latency_ms,
-        "time": reply.time,
-    }

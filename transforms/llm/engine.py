@@ -15,13 +15,11 @@ import contextlib
 import dataclasses
 import logging
 import math
-import os
 import queue
 import threading
 from typing import Final
 
 from textmint.transforms.core.elements import Kind
-from textmint.transforms.core.temporary import is_alive
 from textmint.transforms.ledger.writer import Ledger
 from textmint.transforms.llm import descriptors
 from textmint.transforms.llm.base import (
@@ -45,10 +43,6 @@ from textmint.transforms.llm.time_limit import time_limit
 _LOG = logging.getLogger("textmint")
 _CHARACTERS_PER_TOKEN: Final = 4
 _CLOSING_SECONDS: Final = 5.0  # for what is in flight to end, and again for connections
-LAUNCHER: Final = "TEXTMINT_LAUNCHER"
-"""The environment variable in which a run on one machine tells its worker processes its own process id. One that
-outlives a launcher that was killed would go on paying for a run that is over."""
-_LAUNCHER_SECONDS: Final = 0.5  # between two looks whether it lives
 _LEDGER_SECONDS: Final = 0.1  # between two looks whether the ledger has caught up
 
 
@@ -99,9 +93,6 @@ class Engine:
         self._is_closed = False
         self._is_over = False  # the loop has ended, by `close` or by a fault: nothing would answer any more
         self._closing = threading.Lock()  # between what is submitted and the end of the loop
-        launcher = os.environ.get(LAUNCHER, "")
-        self._launcher = int(launcher) if launcher.isdecimal() and int(launcher) != os.getpid() else None
-        self._launcher_checked = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._throttled_since: float | None = None
         self._throttled_seconds: collections.deque[float] = collections.deque()
@@ -256,7 +247,6 @@ class Engine:
 
     def _start_due(self) -> None:
         now = self._loop.time()
-        self._check_launcher(now)
         if self._doom is not None:
             self._jobs.end_waiting(self._doom)
             return
@@ -277,12 +267,6 @@ class Engine:
         elif not is_due and not self._probe_is_out and self._jobs:
             delay = self._retries.probe_after - now
         self._set_timer(delay)
-
-    def _check_launcher(self, now: float) -> None:
-        if self._launcher is not None and now - self._launcher_checked > _LAUNCHER_SECONDS:
-            self._launcher_checked = now
-            if not is_alive(self._launcher):
-                self._doom = self._doom or FatalError("the process that started the run is gone", "start it again")
 
     def _set_timer(self, delay: float) -> None:
         if self._timer is not None:

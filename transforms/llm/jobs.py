@@ -36,25 +36,15 @@ class Done(Generic[Token]):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Job:
-    """A request that has not ended.
-
-    Args:
-      request: what is asked.
-      token: the caller's.
-      done: where the caller waits for it.
-      sent: how many times it was sent.
-      failures: tries that count.
-      refusals: tries that the endpoint had no room for, while it answered others.
-      answered_before: how many answers the engine had when this one failed last.
-    """
+    """A request that has not ended."""
 
     request: Request
     token: Any
     done: queue.SimpleQueue[Done[Any]]
-    sent: int = 0
-    failures: int = 0
-    refusals: int = 0
-    answered_before: int = 0
+    sent: int = 0  # how many times
+    failures: int = 0  # tries that count
+    refusals: int = 0  # tries that the endpoint had no room for, while it answered others
+    answered_before: int = 0  # how many answers the engine had when this one failed last
 
 
 class JobQueue:
@@ -71,12 +61,7 @@ class JobQueue:
         return bool(self._incoming or self._parked)
 
     def add(self, job: Job, *, is_waiting: bool = True) -> None:
-        """Takes a request in.
-
-        Args:
-          job: the request.
-          is_waiting: whether it is to be sent; else it is about to be ended.
-        """
+        """Adds a request, which is to be sent where it `is_waiting`."""
         self._open.add(job)
         if is_waiting:
             self._incoming.append(job)

@@ -88,12 +88,7 @@ class _Bucket:
 
 
 class Limiter:
-    """Decides for one process when the next request starts. Times are seconds of any clock that only goes forward.
-
-    Args:
-      limits: what the user allows.
-      now: the time at the start.
-    """
+    """Decides for one process when the next request starts. Times are seconds of any clock that only goes forward."""
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -113,11 +108,11 @@ class Limiter:
 
     @property
     def is_throttled(self) -> bool:
-        """Does the endpoint, not the user, keep the window below its maximum?"""
+        """Whether the endpoint, not the user, keeps the window below its maximum."""
         return self.window < self._limits.max_concurrency
 
     def throttle_delay(self, now: float) -> float:
-        """-> seconds until the endpoint's throttling lets the next request start: 0 at once, inf when a request must
+        """Returns the seconds until the endpoint's throttling lets the next request start; infinity when a request must
         end first."""
         if now < self._hold_until:
             return self._hold_until - now
@@ -132,7 +127,7 @@ class Limiter:
         return 0.0
 
     def delay(self, now: float) -> float:
-        """-> seconds until the next request may start: 0 at once, inf when a request must end first."""
+        """Returns the seconds until the next request may start; infinity when a request must end first."""
         if self.in_flight >= self._limits.max_concurrency:
             return math.inf
         delay = self.throttle_delay(now)
@@ -142,11 +137,8 @@ class Limiter:
         return delay
 
     def start(self, now: float, prompt_tokens: int) -> float:
-        """A request starts -> the tokens that are set aside for it, to be given to `finish`.
-
-        Args:
-          prompt_tokens: an estimate.
-        """
+        """Counts the start of a request with about so many tokens, and returns the tokens that are set aside for it, to
+        be given to `finish`."""
         self.in_flight += 1
         if self.is_throttled:
             self._next_start = max(now, self._next_start) + self._latency / self.window
@@ -168,9 +160,10 @@ class Limiter:
         output_tokens: int = 0,
         retry_after: float | None = None,
     ) -> None:
-        """A request has ended.
+        """Counts the end of a request.
 
         Args:
+          now: the time.
           outcome: throttled: the endpoint had no room; failed: anything else that is not an answer.
           latency: seconds, of an answer.
           reserved: what `start` set aside.
@@ -190,7 +183,7 @@ class Limiter:
             self._refused += 1
             self._refused_in_a_row += 1
             self._hold(now, retry_after)
-        self._judge(now)
+        self._adapt(now)
 
     def _hold(self, now: float, retry_after: float | None) -> None:
         """Nobody is answered: all wait, for the time that the endpoint names or a short one of our own. Refusals come
@@ -201,7 +194,8 @@ class Limiter:
         self._holds = min(self._holds + 1, 16)
         self._hold_until = now + (wait if retry_after is None else min(retry_after, LONGEST_HOLD))
 
-    def _judge(self, now: float) -> None:
+    def _adapt(self, now: float) -> None:
+        """Ends the epoch where it has lasted long enough, and shrinks or grows the window."""
         outcomes = self._answered + self._refused
         lasted = now - self._epoch
         enough = _SHARE_OUTCOMES if self._refused else _FREE_OUTCOMES

@@ -39,12 +39,8 @@ class Fault(Protocol):
 
 
 class RejectRate:
-    """Counts the replies to prompts of one kind in one process. Its method may be called from any thread.
-
-    Args:
-      kind: what the prompts ask for.
-      most: the share of refused replies that is borne.
-    """
+    """Counts the replies to prompts of one kind in one process; more than the share `most` of them may not be refused.
+    Its method may be called from any thread."""
 
     def __init__(self, kind: Kind, most: float) -> None:
         self._kind = kind
@@ -55,15 +51,8 @@ class RejectRate:
         self._examples: dict[str, tuple[str, str]] = {}  # reason -> detail and reply, the last that was seen
 
     def add(self, fault: Fault | None, text: str) -> tuple[str, str] | None:
-        """Counts one reply.
-
-        Args:
-          fault: why it brings no row; None: it brings one.
-          text: of the reply.
-
-        Returns:
-          None while all is well; else what is wrong and what can be done, a line each.
-        """
+        """Counts one reply and why it brings no row. Returns what is wrong with too many and what can be done, a line
+        each; None while all is well."""
         with self._lock:
             if len(self._recent) == RECENT and self._recent[0] is not None:
                 self._refused -= 1
@@ -73,9 +62,9 @@ class RejectRate:
                 self._examples[fault.reason] = fault.detail, text
             if len(self._recent) < FEWEST or self._refused <= self._most * len(self._recent):
                 return None
-            return self._told(collections.Counter(reason for reason in self._recent if reason is not None))
+            return self._describe(collections.Counter(reason for reason in self._recent if reason is not None))
 
-    def _told(self, refused: collections.Counter[str]) -> tuple[str, str]:
+    def _describe(self, refused: collections.Counter[str]) -> tuple[str, str]:
         ordered = sorted(refused.items(), key=lambda item: (-item[1], item[0]))
         reasons = ", ".join(f"{count} {reason}" for reason, count in ordered[:_REASONS])
         detail, text = self._examples[ordered[0][0]]

@@ -7,9 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.core.texts import clean_name, clean_text
-from textmint.transforms.ledger.writer import Ledger, now_ms, open_writer, row_of
+from textmint.transforms.ledger.writer import Ledger, now_ms, open_writer
 from textmint.transforms.llm.base import Answer, FatalError, Request
 from textmint.transforms.llm.http import masked
 
@@ -24,10 +23,6 @@ def storable(answer: Answer, secrets: Sequence[str] = ()) -> Answer:
 
     A row may so depend on the key; but a reply that quotes the key depends on it by itself, and the mask takes that
     dependence away.
-
-    Args:
-      answer: as it came.
-      secrets: keys and tokens.
     """
     text, model = clean_text(masked(answer.text, secrets)), clean_name(masked(answer.model, secrets))
     prompt, output = min(answer.prompt_tokens, _MOST_TOKENS), min(answer.output_tokens, _MOST_TOKENS)
@@ -37,15 +32,7 @@ def storable(answer: Answer, secrets: Sequence[str] = ()) -> Answer:
 
 
 class ReplyKeeper:
-    """Keeps the answers of one engine in the ledger. A method that fails raises a FatalError, which ends the run.
-
-    Args:
-      ledger: where.
-      fingerprint: of the back end.
-
-    Raises:
-      FatalError: nothing can be written there.
-    """
+    """Keeps the answers of one engine in the ledger. What fails raises a FatalError, which ends the run."""
 
     def __init__(self, ledger: Ledger, fingerprint: str) -> None:
         self._ledger = ledger
@@ -58,42 +45,29 @@ class ReplyKeeper:
             raise self._unwritable(error) from None
 
     def keep(self, request: Request, answer: Answer, latency: float) -> None:
-        """Writes an answer.
-
-        Args:
-          request: what was asked.
-          answer: to it.
-          latency: seconds from the sending to the answer.
-        """
-        reply = PaidReply(
-            request_id=request.request_id,
-            text=answer.text,
-            finish_reason=answer.finish_reason,
-            model=answer.model,
-            prompt_tokens=answer.prompt_tokens,
-            output_tokens=answer.output_tokens,
-            time=now_ms(),
-        )
-        row = row_of(
-            reply,
-            draft_id=request.prompt_id,
-            kind=request.kind,
-            refresh=self._ledger.refresh,
-            fingerprint=self._fingerprint,
-            attempt=request.attempt,
-            latency_ms=round(latency * 1000),
-        )
+        """Writes an answer that came after `latency` seconds."""
+        row = {
+            "request_id": request.request_id,
+            "draft_id": request.prompt_id,
+            "kind": request.kind,
+            "refresh": self._ledger.refresh,
+            "model": answer.model,
+            "fingerprint": self._fingerprint,
+            "attempt": request.attempt,
+            "text": answer.text,
+            "finish_reason": answer.finish_reason,
+            "prompt_tokens": answer.prompt_tokens,
+            "output_tokens": answer.output_tokens,
+            "latency_ms": round(latency * 1000),
+            "time": now_ms(),
+        }
         try:
             self._writer.append(row)
         except Exception as error:  # whatever it is, the element must not be lost
             raise self._unwritable(error) from None
 
     def is_behind(self, now: float) -> bool:
-        """Tells whether the ledger has too much to write already, so that nothing more is paid for at this moment.
-
-        Args:
-          now: seconds of a clock that only goes forward.
-        """
+        """Tells whether the ledger has too much to write already, so that nothing more is paid for at this moment."""
         try:
             is_behind = self._writer.is_behind()
         except OSError as error:

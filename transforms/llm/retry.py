@@ -33,17 +33,8 @@ _LOGGED_AGAIN: Final = 60.0  # seconds until the next one is
 
 
 def backoff(request_id: str, failures: int, is_well: bool = False) -> float:
-    """Chooses how long a request waits for its next try: exponential backoff with full jitter (AWS Architecture Blog,
-    "Exponential Backoff And Jitter"), the jitter taken from the request's id.
-
-    Args:
-      request_id: of the request.
-      failures: tries that have failed.
-      is_well: whether the endpoint answered others meanwhile.
-
-    Returns:
-      Seconds.
-    """
+    """Chooses how many seconds a request waits: exponential backoff with full jitter (AWS Architecture Blog,
+    "Exponential Backoff And Jitter"), the jitter taken from its id. An endpoint `is_well` while it answers others."""
     return backoff_ceiling(failures, is_well) * fraction("backoff", request_id, failures) / UNIT
 
 
@@ -54,11 +45,7 @@ def backoff_ceiling(failures: int, is_well: bool) -> float:
 
 
 class RetryPolicy:
-    """Decides about the requests of one engine.
-
-    Args:
-      max_attempts: tries of one request.
-    """
+    """Decides about the requests of one engine."""
 
     def __init__(self, max_attempts: int) -> None:
         self._max_attempts = max_attempts
@@ -90,14 +77,7 @@ class RetryPolicy:
         self._denied = 0
 
     def count_end(self, error: RequestError | None) -> FatalError | None:
-        """Takes note that a request has ended.
-
-        Args:
-          error: of one that has no answer.
-
-        Returns:
-          Why the run is to end, where too many fail.
-        """
+        """Takes note that a request has ended, and returns why the run is to end, where too many fail."""
         self._recent.append(error is not None)
         if len(self._recent) < _RECENT or sum(self._recent) <= _RECENT // 2:
             return None
@@ -107,17 +87,8 @@ class RetryPolicy:
         return FatalError(detail, "see whether the endpoint is well, then run the same command again")
 
     def decide(self, job: Job, error: RequestError, now: float, others_wait: bool) -> float | RequestError:
-        """Decides what becomes of a request that was not answered.
-
-        Args:
-          job: the request.
-          error: why.
-          now: seconds of any clock that only goes forward.
-          others_wait: whether other requests wait to be sent.
-
-        Returns:
-          The seconds until it is sent again, or the error that it ends with. A FatalError ends the run.
-        """
+        """Returns the seconds until a request that was not answered is sent again, or the error that it ends with. A
+        FatalError ends the run."""
         if isinstance(error, FatalError):
             if error.may_be_prompt:
                 return self._forbidden(job, error, now, others_wait)

@@ -12,40 +12,22 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from textmint.pipelines.cli.ledger import COMPACTING, report
-from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.ledger.compact import Contents, ModelReplies
 from textmint.transforms.ledger.files import ledger_files
 from textmint.transforms.ledger.table import SCHEMA, read_replies, replies_file
-from textmint.transforms.ledger.writer import Ledger, open_writer, row_of
+from textmint.transforms.ledger.writer import Ledger, open_writer
 from textmint.transforms.storage import files, lease
 
 from tests.support.helpers import Done, run_main
+from tests.support.ledger_rows import paid
 from tests.support.mem_store import MemFileSystem
 
 BUCKET = "mem://bucket/data"
 
 
 def rows_for(*numbers: int, refresh: str = "base", model: str = "m-1", tokens: int = 10, time: int = 5) -> list[Any]:
-    return [
-        row_of(
-            PaidReply(
-                request_id=f"{number:032x}",
-                text=f"reply {number}",
-                finish_reason="stop",
-                model=model,
-                prompt_tokens=tokens,
-                output_tokens=1,
-                time=time,
-            ),
-            draft_id=f"{number:032x}"[::-1],
-            kind="example",
-            refresh=refresh,
-            fingerprint="f",
-            attempt=0,
-            latency_ms=1,
-        )
-        for number in numbers
-    ]
+    fields = {"refresh": refresh, "model": model, "prompt_tokens": tokens, "output_tokens": 1}
+    return [paid(number, time=time, **fields) for number in numbers]
 
 
 def put(output: Path | str, rows: Sequence[Any], name: str | None = None) -> str:

@@ -16,15 +16,14 @@ from textmint.pipelines.graph import up_to_date
 from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output
 from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, run_key
 from textmint.pipelines.options.parse import Config, parse
-from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.ledger.writer import Ledger, open_writer, row_of
+from textmint.transforms.ledger.writer import Ledger, open_writer
 from textmint.transforms.llm.engine import close_engines
 from textmint.transforms.llm.offline.backend import OfflineBackend
 from textmint.transforms.storage import lease
 
 from tests.support.helpers import Done, entry_of, files_of, run_main
-from tests.support.ledger_rows import add_file, add_journal, rows_of_ledger
+from tests.support.ledger_rows import add_file, add_journal, paid, rows_of_ledger
 
 VERSIONS = {"python": "3.11.9", "pyarrow": "25.0"}
 
@@ -500,12 +499,7 @@ def test_replies_of_a_run_that_was_cut_short_are_a_run(folder: Path) -> None:
     """It was killed while it asked for something, so there is something that this run may use."""
     close_engines()
     writer = open_writer(Ledger(folder=str(folder / "ledger"), refresh="base", run_id="killed"))
-    reply = PaidReply(
-        request_id="0" * 32, text="x", finish_reason="stop", model="m", prompt_tokens=1, output_tokens=1, time=1
-    )
-    writer.append(
-        row_of(reply, draft_id="1" * 32, kind="example", refresh="base", fingerprint="f", attempt=0, latency_ms=1)
-    )
+    writer.append(paid())
     writer.close()
     assert not nothing_to_do(folder)
     assert nothing_to_do(folder)  # they are in the ledger now; a run that fails keeps the key of the one before

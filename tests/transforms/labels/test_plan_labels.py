@@ -37,8 +37,8 @@ from textmint.transforms.labels.plan_labels import (
     read_label_set,
 )
 from textmint.transforms.ledger.join_ledger import JoinLedger
+from textmint.transforms.llm.attempts import request_for
 from textmint.transforms.llm.base import Answer
-from textmint.transforms.llm_call import request_for
 from textmint.transforms.parse_json import is_example, read_example
 from textmint.transforms.sample_attributes import SampleAttributes, drafts_of
 

@@ -11,8 +11,8 @@ from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.prompt_template import VERIFY_VARIABLES, PromptTemplate
 from textmint.transforms.labels.verify_labels import VerifyLabels, choice_of, choice_prompt, is_choice, verify_choice
 from textmint.transforms.ledger.join_ledger import JoinLedger
+from textmint.transforms.llm.attempts import request_for
 from textmint.transforms.llm.base import Answer
-from textmint.transforms.llm_call import request_for
 
 from tests.support.helpers import (
     FakeLLM,

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from textmint.transforms.core.elements import Draft, PaidReply, Reject, TaskSeed, subject_id
 from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.packing import pack
 from textmint.transforms.ledger.join import pack_table, paid_replies, read_for_join
 from textmint.transforms.ledger.join_ledger import JoinLedger, id_of, join, shards_for
-from textmint.transforms.ledger.table import SCHEMA, replies_file
-from textmint.transforms.ledger.writer import row_of
+from textmint.transforms.ledger.table import replies_file
 
+from tests.support import ledger_rows
 from tests.support.helpers import make_draft, make_reject, make_seed, run_step, shuffled
 
 DRAFTS = [make_draft("Sort bees", n) for n in range(200)]
@@ -38,12 +38,8 @@ def reply(key: int, text: str = "yes", time: int = 5) -> PaidReply:
 
 
 def table_of(*paid: tuple[str, PaidReply]) -> pa.Table:
-    """(id, reply) pairs -> what the ledger's files give for the join."""
-    rows = [
-        row_of(one, draft_id=id_, kind="example", refresh="base", fingerprint="f", attempt=0, latency_ms=1)
-        for id_, one in paid
-    ]
-    _, content = replies_file(pa.Table.from_pylist(rows, schema=SCHEMA))
+    rows = [ledger_rows.paid(draft_id=id_, fingerprint="f", **asdict(one)) for id_, one in paid]
+    _, content = replies_file(ledger_rows.table_of(rows))
     return read_for_join(content, kind="example", fingerprint="f")
 
 

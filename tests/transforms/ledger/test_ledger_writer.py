@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.ledger import writer as ledger_writer
 from textmint.transforms.ledger.files import ledger_files
 from textmint.transforms.ledger.journal import read_journal
-from textmint.transforms.ledger.table import SCHEMA
-from textmint.transforms.ledger.writer import Journal, Ledger, LedgerWriter, ReplyBatches, now_ms, open_writer, row_of
+from textmint.transforms.ledger.writer import Journal, Ledger, LedgerWriter, ReplyBatches, now_ms, open_writer
 from textmint.transforms.storage import files
 
 from tests.support.children import child, open_under
@@ -632,15 +630,6 @@ def test_two_workers_with_one_process_id_do_not_try_with_the_same_object(
 
 
 # --- rows
-
-
-def test_a_reply_becomes_a_row_of_the_schema() -> None:
-    reply = PaidReply(
-        request_id="r", text="t", finish_reason="length", model="m", prompt_tokens=1, output_tokens=2, time=3
-    )
-    row = row_of(reply, draft_id="d", kind="example", refresh="base", fingerprint="f", attempt=4, latency_ms=5)
-    assert list(row) == SCHEMA.names
-    assert list(row.values()) == ["r", "d", "example", "base", "m", "f", 4, "t", "length", 1, 2, 5, 3]
 
 
 def test_the_time_is_in_milliseconds() -> None:

@@ -7,46 +7,26 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.ledger.files import files_set_aside, ledger_files
 from textmint.transforms.ledger.join import paid_replies
 from textmint.transforms.ledger.read_ledger import ReadLedger, groups_of
-from textmint.transforms.ledger.table import SCHEMA, replies_file
-from textmint.transforms.ledger.writer import row_of
+from textmint.transforms.ledger.table import replies_file
 from textmint.transforms.storage import files
 from textmint.transforms.storage.files import FoundFile
 
 from tests.support.helpers import Ran, make_draft, run_graph
+from tests.support.ledger_rows import paid, table_of
 
 DRAFTS = [make_draft("Sort bees", n).draft_id for n in range(40)]
 
 
 def content_of(drafts: Sequence[str], kind: str = "example", fingerprint: str = "f", text: str = "yes") -> bytes:
-    rows = [
-        row_of(
-            PaidReply(
-                request_id=id_[::-1],
-                text=text,
-                finish_reason="stop",
-                model="m-1",
-                prompt_tokens=3,
-                output_tokens=2,
-                time=5,
-            ),
-            draft_id=id_,
-            kind=kind,
-            refresh="base",
-            fingerprint=fingerprint,
-            attempt=0,
-            latency_ms=1,
-        )
-        for id_ in drafts
-    ]
-    return replies_file(pa.Table.from_pylist(rows, schema=SCHEMA))[1]
+    fields = {"kind": kind, "fingerprint": fingerprint, "text": text}
+    rows = [paid(number, draft_id=id_, request_id=id_[::-1], **fields) for number, id_ in enumerate(drafts)]
+    return replies_file(table_of(rows))[1]
 
 
 def put(folder: str | Path, name: str, content: bytes) -> str:

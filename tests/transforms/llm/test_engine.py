@@ -22,6 +22,7 @@ from textmint.transforms.core.identity import Part, stable_hash
 from textmint.transforms.llm import engine as engine_module
 from textmint.transforms.llm import limiter as limiter_module
 from textmint.transforms.llm import retry as retry_module
+from textmint.transforms.llm.attempts import request_for
 from textmint.transforms.llm.base import (
     Answer,
     Backend,
@@ -32,13 +33,14 @@ from textmint.transforms.llm.base import (
     Session,
     Throttled,
     Transient,
+    fingerprint_of,
 )
 from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
 from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.limiter import Limits
 from textmint.transforms.llm.reply_keeper import ReplyKeeper
 from textmint.transforms.llm.retry import backoff
-from textmint.transforms.llm_call import LLMCall, fingerprint_of, request_for
+from textmint.transforms.llm_call import LLMCall
 
 from tests.support.helpers import make_prompt, run_step
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import json
 import logging
 import queue
 import threading
@@ -20,12 +21,14 @@ from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.ledger import writer as ledger_writer
 from textmint.transforms.ledger.journal import read_journal
+from textmint.transforms.ledger.table import SCHEMA
 from textmint.transforms.ledger.writer import Journal, Ledger
+from textmint.transforms.llm.attempts import request_for
 from textmint.transforms.llm.base import Answer, FatalError, Request, Transient, fingerprint_of
 from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
 from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.limiter import Limits
-from textmint.transforms.llm_call import LLMCall, request_for
+from textmint.transforms.llm_call import LLMCall
 from textmint.transforms.storage import files
 
 from tests.support.helpers import make_prompt, run_step
@@ -120,6 +123,8 @@ def test_all_that_is_known_of_a_reply_is_kept(tmp_path: Path) -> None:
     with running(tmp_path, lambda request, visit: answer) as run:
         run.engine.submit(ask_for("a", attempt=2), "a", run.done)
         run.take(1)
+    (path,) = (tmp_path / "_journal").iterdir()
+    assert list(json.loads(path.read_bytes())) == [*SCHEMA.names, "crc32"]
     (row,) = lines_in(tmp_path)
     assert before <= row.pop("time") <= ledger_writer.now_ms()
     assert 0 <= row.pop("latency_ms") < 5_000

@@ -16,11 +16,11 @@ from textmint.transforms.core.prompt_template import shipped_template
 from textmint.transforms.labels.plan_labels import label_set_fault
 from textmint.transforms.labels.verify_labels import choice_fault, choice_of, choice_prompt
 from textmint.transforms.ledger.writer import Ledger
+from textmint.transforms.llm.attempts import request_for
 from textmint.transforms.llm.base import Answer, FatalError
 from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
 from textmint.transforms.llm.offline.backend import OfflineBackend
 from textmint.transforms.llm.reject_rate import FEWEST, RECENT, RejectRate
-from textmint.transforms.llm_call import request_for
 from textmint.transforms.parsing.replies import Refusal
 from textmint.transforms.quality.checks import Checks
 from textmint.transforms.task_generate import task_list_fault
