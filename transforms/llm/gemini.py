@@ -17,28 +17,29 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
 import os
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import aiohttp
-import google.auth
 import google.auth.exceptions
 from google import genai
 from google.genai import types
 from google.genai.client import DebugConfig
 from textmint.transforms.core.elements import FinishReason, Kind
 from textmint.transforms.core.identity import Part
-from textmint.transforms.llm import http
-from textmint.transforms.llm.base import Answer, FatalError, Request, RequestError, Transient
-from textmint.transforms.llm.reply_text import content_text, said
-from textmint.transforms.llm.sampling import Concessions, Sampling, refused_option
+from textmint.transforms.llm.base import FatalError, Request, RequestError, Transient
+from textmint.transforms.llm.error_body import Fault
+from textmint.transforms.llm.error_meaning import FatalCause
+from textmint.transforms.llm.google_credentials import credentials_error, default_credentials
+from textmint.transforms.llm.http import HttpSession, Reading, count_of, estimate_tokens
+from textmint.transforms.llm.reply_text import content_text, finish_of, text_of_reply
+from textmint.transforms.llm.sampling import Sampling
 from textmint.transforms.llm.schemas import LISTS, json_schema
 from textmint.transforms.llm.secrets import check_secret_version, fetch_key
-from textmint.transforms.llm.urls import PROXY_REMEDY, holds_secret, is_http_url, proxy_for, shown_url
+from textmint.transforms.llm.urls import holds_secret, is_http_url, shown_url
 
 SAFETY_THRESHOLDS: Final = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
 """https://ai.google.dev/api/generate-content#HarmBlockThreshold"""
@@ -55,10 +56,12 @@ HARM_CATEGORIES: Final = (
 """Those of text that both APIs let a user set; https://ai.google.dev/api/generate-content#HarmCategory"""
 
 _KEY_VARIABLES: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _DEVELOPER_URL: Final = "https://generativelanguage.googleapis.com/"
+_NO_CREDENTIALS: Final = (
+    "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file; "
+    "or leave --vertex_project out and set GEMINI_API_KEY"
+)
 _TIER_HEADER: Final = "X-Vertex-AI-LLM-Shared-Request-Type"
-_CHARACTERS_PER_TOKEN: Final = 4
 
 
 # ------------------------------------------------------------------------------------------------ cheaper SDK models
@@ -164,31 +167,19 @@ class GeminiBackend(Sampling):
         }
 
     async def open(self) -> GeminiSession:
-        """-> a session on the running event loop.
+        """Opens a session on the running event loop.
 
         Raises:
           FatalError: no key, or no application default credentials.
-          Transient: Secret Manager cannot be reached.
+          Transient: Secret Manager or the metadata server cannot be reached.
         """
         # It warns of variables that do not count here, such as the second of two keys.
         logging.getLogger("google_genai").setLevel(logging.ERROR)
+        if self.project is not None:
+            return GeminiSession(self, credentials=await default_credentials(_NO_CREDENTIALS))
         if self.api_key_secret is not None:
             return GeminiSession(self, key=await asyncio.to_thread(fetch_key, self.api_key_secret))
-        if self.project is None:
-            return GeminiSession(self, key=_key_from_environment())
-        problem = ""
-        try:
-            credentials, _ = await asyncio.to_thread(google.auth.default, scopes=[_SCOPE])
-        except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
-            # its text may quote the file that holds the key
-            problem = type(error).__name__
-        if problem:
-            raise FatalError(
-                f"no application default credentials for Vertex AI ({problem})",
-                "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file; "
-                "or leave --vertex_project out and set GEMINI_API_KEY",
-            )
-        return GeminiSession(self, credentials=credentials)
+        return GeminiSession(self, key=_key_from_environment())
 
     def root_url(self) -> str:
         """-> the URL that the version and the path are appended to."""
@@ -285,101 +276,57 @@ def _key_from_environment() -> str:
 # --------------------------------------------------------------------------------------------------------- the session
 
 
-class GeminiSession:
-    """An open Gemini: one pool of connections, on the event loop that it was made on.
+class GeminiSession(HttpSession):
+    """An open Gemini. It is made by `GeminiBackend.open`, on the event loop that it is to live on.
 
-    Tokens that the endpoint does not count are estimated, one for every four characters, rounded up.
+    Args:
+      backend: what is asked, and where.
+      key: of the Developer API.
+      credentials: for Vertex AI.
     """
+
+    _KIND: ClassVar[str] = "Gemini endpoint"
+    _REPLY_FIELDS: ClassVar[tuple[str, ...]] = ("candidates",)
 
     def __init__(self, backend: GeminiBackend, *, key: str | None = None, credentials: Any = None) -> None:
         self._backend = backend
         self._key = key
         self._credentials = credentials
         self._clients: dict[tuple[Kind, frozenset[str]], genai.Client] = {}
-        self._concessions = Concessions(backend.root_url())
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the engine limits what is in flight
-            response_class=http.bounded(backend.max_reply_bytes),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,  # the environment is looked at here, once
-            proxy=proxy_for(backend.root_url()),
-            raise_for_status=_check_status,
-        )
+        super().__init__(backend, backend.root_url(), backend.model, raise_for_status=_raise_other_statuses)
 
-    def __repr__(self) -> str:
-        return f"GeminiSession({self._backend!r})"
-
-    async def generate(self, request: Request) -> Answer:
-        """Answers a request, by one POST; by one more for each option that the endpoint turns out to refuse.
-
-        Raises:
-          RequestError: one of its subclasses.
-        """
-        left_out = self._concessions.left_out
-        refusals: dict[str, str] = {}
-        while True:
-            sent = self._sent(left_out)
-            found = await self._ask(request, sent)
-            if isinstance(found, Answer):
-                self._concessions.add(refusals)
-                return dataclasses.replace(found, left_out=tuple(sorted(left_out))) if left_out else found
-            option = refused_option(found, sent, self._backend.neutral())
-            if option is None:
-                return self._settled(request, found)
-            refusals[option] = self._said(found)
-            left_out = left_out | self._concessions.left_out | {option}
-
-    def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
-        sent = {"temperature", "top_p", "send_seed"}
-        return frozenset(sent | {"structured_output"} if self._backend.structured_output else sent) - left_out
+    def secrets(self) -> list[str]:
+        """Lists what no text that is kept may hold."""
+        token = self._key or getattr(self._credentials, "token", None)
+        return [token] if isinstance(token, str) else []
 
     async def aclose(self) -> None:
-        """Lets go of connections. A second call does nothing."""
+        """Closes all connections; calls in flight fail. A second call does nothing."""
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.aio.aclose()
             client.close()
-        await self._http.close()
+        await super().aclose()
 
-    async def _ask(self, request: Request, sent: frozenset[str]) -> Answer | http.Fault:
-        # Raised outside of `except`, so that the client's exception, which may quote a key, is not dragged along.
-        problem: RequestError
+    def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
+        sent = {"temperature", "top_p", "send_seed"}
+        if self._backend.structured_output:
+            sent.add("structured_output")
+        return frozenset(sent) - left_out
+
+    async def _send(self, request: Request, sent: frozenset[str]) -> tuple[int, Mapping[str, str], bytes]:
+        client = self._clients.get((request.kind, sent)) or self._open_client(request.kind, sent)
+        part = _EMPTY_PART.model_copy(update={"text": request.text})
         try:
-            client = self._clients.get((request.kind, sent)) or self._open_client(request.kind, sent)
-            part = _EMPTY_PART.model_copy(update={"text": request.text})
             response = await client.aio.models.generate_content(
                 model=self._backend.model,
                 contents=_Content.model_construct(role="user", parts=[part]),
                 config=_CONFIG.seeded(request.seed) if "send_seed" in sent else _CONFIG,
             )
-            raw = response.sdk_http_response
-            headers = (raw and raw.headers) or {}
-            return read_answer((raw and raw.body) or "", request, self._backend.model, headers)
-        except RequestError as error:
-            problem = error
-        except _NotAnswered as answered:
-            return answered.fault
-        except Exception as error:
-            problem = self._client_error(error)
-        raise problem
-
-    def _settled(self, request: Request, found: http.Fault) -> Answer:
-        """Makes an answer of what a filter refused, prompt or reply, so that the ledger keeps it.
-
-        Raises:
-          RequestError: what else the fault is.
-        """
-        if finish := http.filter_of(found):
-            return Answer(
-                text=self._line(found.message),
-                finish_reason=finish,
-                model=self._backend.model,
-                prompt_tokens=_estimate(request.text),
-                output_tokens=0,
-            )
-        if found.status < 400:
-            raise Transient(f"the endpoint answered with status {found.status}, not a reply", dooms_probe=True)
-        raise http.error_of(found, self._said(found), self._remedy, self._backend.model)
+        except _OtherStatus as other:
+            return other.status, other.headers, other.body
+        raw = response.sdk_http_response
+        return 200, (raw and raw.headers) or {}, ((raw and raw.body) or "").encode()
 
     def _open_client(self, kind: Kind, sent: frozenset[str]) -> genai.Client:
         backend = self._backend
@@ -408,166 +355,104 @@ class GeminiSession:
         self._clients[kind, sent] = client
         return client
 
-    def secrets(self) -> list[str]:
-        """Lists what no text that is kept may hold."""
-        token = self._key or getattr(self._credentials, "token", None)
-        return [token] if isinstance(token, str) else []
+    def _read(self, value: Mapping[str, Any], headers: Mapping[str, str], request: Request) -> Reading | None:
+        return read_reply(value, self._place)
 
-    def _line(self, text: str) -> str:
-        return http.one_line(text, http.secret_pattern(form for each in self.secrets() for form in http.forms_of(each)))
-
-    def _said(self, fault: http.Fault) -> str:
-        return self._line(f"{fault.status} {fault.state}: {fault.message}".replace(" :", ":"))
-
-    def _remedy(self, doom: http.Doom, fault: http.Fault) -> str:
+    def _remedies(self, fault: Fault) -> Mapping[FatalCause, str]:
         backend = self._backend
-        vertex = backend.project is not None
         secret = backend.api_key_secret and f"the secret {backend.api_key_secret}"
         key = f"set {secret or 'GEMINI_API_KEY'} to a valid key (https://aistudio.google.com/apikey)"
-        if vertex:
+        where, account = "check --model", "key"
+        if backend.project is not None:
+            where, account = "check --model, --vertex_location", "project"
             key = (
                 "check --vertex_project, that Vertex AI is enabled in it, and that the application default credentials "
                 "may use it (role Vertex AI User)"
             )
-        where = "--model, --vertex_location" if vertex else "--model"
         where += " and --base_url" if backend.base_url else ""
         return {
             "key": key,
             "forbidden": key,
             "unpaid": "enable billing or add credit for this key or project, or choose another endpoint by --base_url",
-            "quota": f"this {'project' if vertex else 'key'} has no quota for {backend.model}: choose another --model, "
-            "or enable billing or ask for quota in the Google Cloud console",
-            "model": f"check {where}",
-            "route": f"check {where}",
-            "proxy": "set HTTPS_PROXY or HTTP_PROXY to a proxy that lets you in, with user and password",
+            "quota": f"this {account} has no quota for {backend.model}: choose another --model, or enable billing or "
+            "ask for quota in the Google Cloud console",
+            "model": where,
+            "route": where,
             "place": "use Vertex AI with --vertex_project, or enable billing for this key",
-        }[doom]
+        }
 
-    def _client_error(self, error: Exception) -> RequestError:
-        say = self._line(f"{type(error).__name__}: {error}")
-        if isinstance(error, google.auth.exceptions.TransportError):
-            return Transient(f"credentials could not be renewed: {say}", dooms_probe=True)
+    def _failure(self, error: Exception) -> RequestError:
         if isinstance(error, google.auth.exceptions.GoogleAuthError):
-            if getattr(error, "retryable", False):
-                return Transient(f"credentials could not be renewed: {say}", dooms_probe=True)
-            return FatalError(f"credentials are refused: {say}", "run `gcloud auth application-default login` again")
-        if isinstance(error, aiohttp.ClientSSLError):
-            return Transient(f"TLS failed: {say}", dooms_probe=True)
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
-            remedy = PROXY_REMEDY if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-            return Transient(f"no connection: {say}", dooms_probe=True, remedy=remedy)
-        if isinstance(error, aiohttp.ClientPayloadError):
-            return Transient(f"the reply broke off: {say}")
-        if isinstance(error, aiohttp.ClientResponseError):
-            # a proxy that refuses, or what is not HTTP at all
-            return Transient(f"the reply is no HTTP reply: {say}", dooms_probe=True)
-        if isinstance(error, aiohttp.ClientError | OSError | asyncio.TimeoutError):
-            return Transient(f"the connection broke: {say}")
-        if isinstance(error, ValueError):  # JSON or UTF-8 of an error's body
-            return Transient(f"the reply cannot be read: {say}")
-        return Transient(f"the client failed: {say}")
+            return credentials_error(error)
+        if isinstance(error, UnicodeDecodeError):
+            return Transient(f"{self._place} answered what cannot be read as text")
+        return super()._failure(error)
 
 
-# --------------------------------------------------------------------------------------------------- reading refusals
-
-
-class _NotAnswered(Exception):
+class _OtherStatus(Exception):
     """An answer of another status than 200, read before the SDK does: that takes what is no JSON for a broken one, and
     loses the status of the answer."""
 
-    def __init__(self, fault: http.Fault) -> None:
-        super().__init__(fault.status)
-        self.fault = fault
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+        self.body = body
 
 
-async def _check_status(response: aiohttp.ClientResponse) -> None:
+async def _raise_other_statuses(response: aiohttp.ClientResponse) -> None:
     if response.status != 200:
-        raise _NotAnswered(http.fault_of(response.status, response.headers, await response.read()))
+        raise _OtherStatus(response.status, response.headers, await response.read())
 
 
-# ----------------------------------------------------------------------------------------------------- reading answers
+def read_reply(value: Mapping[str, Any], place: str) -> Reading | None:
+    """Reads a GenerateContentResponse (https://ai.google.dev/api/generate-content#generatecontentresponse).
 
-
-def read_answer(
-    body: str, request: Request, model: str, headers: Mapping[str, str] | None = None
-) -> Answer | http.Fault:
-    """The body of a reply with status 200, as text -> Answer, or the error that stands in its place.
-
-    A prompt that is blocked is an answer without text. Parts are joined, thoughts left out; thinking counts as output,
-    for it is paid for. What is not counted is estimated, one token for every four characters, rounded up.
+    A prompt that is blocked is a reply without text. Parts are joined, thoughts left out; thinking counts as output,
+    for it is paid for.
 
     Args:
-      body: of GenerateContentResponse (https://ai.google.dev/api/generate-content#generatecontentresponse).
-      request: what was asked.
-      model: what was asked for, where the reply does not tell what served it.
-      headers: of the reply; an error may be told to wait there.
+      value: the body.
+      place: who answered, for errors.
+
+    Returns:
+      None: it is no such body.
 
     Raises:
-      Throttled: it broke off for want of room.
-      Transient: it is no such body, with `dooms_probe` where the endpoint seems to be another one; or it broke off.
+      Throttled, Transient: the reply was broken off, or there is none.
     """
-    try:
-        reply = json.loads(body)
-    except ValueError:
-        reply = None
-        start = body.lstrip()[:1]
-        if start == "{":
-            problem = Transient("malformed JSON in the reply")
-        elif start == "<":
-            problem = Transient("the endpoint answered HTML, not JSON: check --base_url", dooms_probe=True)
-        else:
-            problem = Transient("the endpoint answered no JSON: check --base_url", dooms_probe=True)
-    else:
-        problem = Transient("the endpoint answered JSON that is not Gemini's: check --base_url", dooms_probe=True)
-    candidates = reply.get("candidates") if isinstance(reply, dict) else None
-    if not candidates:
-        fault = http.fault_under_200(headers or {}, reply)
-        if fault is not None:
-            return fault
-    if not isinstance(reply, dict):
-        raise problem
-    feedback = reply.get("promptFeedback")
+    candidates, feedback = value.get("candidates"), value.get("promptFeedback")
     text = ""
     finish: FinishReason
     if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict):
-        content = candidates[0].get("content")
-        listed = content.get("parts") if isinstance(content, dict) else None
-        parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
-        finish = http.finish_of(candidates[0].get("finishReason"), "the endpoint")
-        calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
-        message = candidates[0].get("finishMessage")  # such as the call that was malformed
-        text = said(
-            content_text(parts) or "",
-            finish,
-            arguments=[call.get("args") for call in calls],
-            reasoning=[part.get("text") for part in parts if part.get("thought")],
-            other=message if isinstance(message, str) else "",
-            whole=content,
-        )
+        finish = finish_of(candidates[0].get("finishReason"), place)
+        text = _text_of(candidates[0], finish)
     elif isinstance(feedback, dict) and feedback.get("blockReason"):
         finish = "content_filter"
-    elif "usageMetadata" in reply or "modelVersion" in reply:
-        raise Transient("the reply holds no candidate")
+    elif "usageMetadata" in value or "modelVersion" in value:
+        raise Transient(f"{place} answered without a candidate")
     else:
-        raise problem
-    usage = reply.get("usageMetadata")
+        return None
+    usage = value.get("usageMetadata")
     counts = usage if isinstance(usage, dict) else {}
+    names = ("prompt", "candidates", "thoughts")
+    prompt, made, thoughts = (count_of(counts.get(f"{name}TokenCount")) for name in names)
     # A count of 0 is left out of the JSON: it is missing only where there is something to count.
-    made = _count(counts, "candidatesTokenCount")
-    served = reply.get("modelVersion")
-    return Answer(
-        text=text,
-        finish_reason=finish,
-        model=served if isinstance(served, str) and served else model,
-        prompt_tokens=_count(counts, "promptTokenCount") or _estimate(request.text),
-        output_tokens=(made or _estimate(text)) + _count(counts, "thoughtsTokenCount"),
+    output = (made or estimate_tokens(text)) + (thoughts or 0)
+    return Reading(text, finish, value.get("modelVersion"), prompt or None, output)
+
+
+def _text_of(candidate: Mapping[str, Any], finish: FinishReason) -> str:
+    content = candidate.get("content")
+    listed = content.get("parts") if isinstance(content, dict) else None
+    parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
+    calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
+    message = candidate.get("finishMessage")  # such as the call that was malformed
+    return text_of_reply(
+        content_text(parts) or "",
+        finish,
+        arguments=[call.get("args") for call in calls],
+        reasoning=[part.get("text") for part in parts if part.get("thought")],
+        other=message if isinstance(message, str) else "",
+        whole=content,
     )
-
-
-def _count(counts: Mapping[str, Any], name: str) -> int:
-    value = counts.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _estimate(text: str) -> int:
-    return -(-len(text) // _CHARACTERS_PER_TOKEN)

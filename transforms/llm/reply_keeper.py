@@ -10,7 +10,7 @@ from typing import Final
 from textmint.transforms.core.texts import clean_name, clean_text
 from textmint.transforms.ledger.writer import Ledger, now_ms, open_writer
 from textmint.transforms.llm.base import Answer, FatalError, Request
-from textmint.transforms.llm.http import masked
+from textmint.transforms.llm.redaction import masked
 
 _LOG = logging.getLogger("textmint")
 _MOST_TOKENS: Final = 1 << 40  # that an endpoint is believed; sums of counts stay far below 2**63

@@ -1,4 +1,4 @@
-"""Where endpoints put what a model wrote.
+"""Where endpoints put what a model wrote, and why it ended.
 
 The place is `content`, but not always: a server that takes reasoning apart puts the whole answer into the reasoning
 where the model never closed it (vLLM's reasoning parsers, DeepSeek, OpenRouter), and one that turns structured output
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from textmint.transforms.core.elements import FinishReason
+from textmint.transforms.llm.base import Throttled, Transient
 from textmint.transforms.parsing.reasoning import has_only_marks
 from textmint.transforms.parsing.replies import start_of_answer
 
@@ -26,12 +27,51 @@ _THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_details", "thin
 _NO_TEXT: Final = frozenset(
     {"role", "type", "id", "call_id", "index", "name", "refusal", "content", "finish_reason", "finishReason"}
 )
+_FINISHES: Final[Mapping[str, FinishReason]] = {
+    **dict.fromkeys(
+        ("length", "max_tokens", "max_length", "max_output_tokens", "model_length", "continuation"),
+        "length",
+    ),
+    **dict.fromkeys(
+        (
+            "content_filter", "content_filtered", "guardrail_intervened", "sensitive", "safety", "recitation",
+            "language", "prohibited_content", "blocklist", "spii", "model_armor", "refusal", "blocked",
+            "image_safety", "image_prohibited_content", "image_recitation",
+        ),
+        "reply_filter",
+    ),
+}  # fmt: skip
+"""Reasons of OpenAI, Gemini, Anthropic, Bedrock, Zhipu, vLLM and TGI, in lower case. Every other one (stop, eos_token,
+stop_sequence, OTHER, ...) is an end of the model's own, or no limit and no filter: what came is read, and asked for
+again where it cannot be."""
+
+_OVERLOADED: Final = frozenset({"insufficient_system_resource"})  # DeepSeek
+_UNFINISHED: Final = _OVERLOADED | {"error", "abort", "aborted", "cancelled", "canceled", "network_error", "timeout"}
+"""OpenRouter, vLLM, SGLang, Zhipu: what came is no answer, and the same request may get one."""
+
 _OPEN: Final = "<think>\n"
 _CLOSE: Final = "\n</think>\n"
 """Marks of models themselves, around the part of a reasoning that is no answer: the drafts in it are not read."""
 
 
-def said(
+def finish_of(reason: object, place: str) -> FinishReason:
+    """Reads why a reply ended.
+
+    Args:
+      reason: as the endpoint words it; whatever is no string counts as "stop".
+      place: who says so, for the error.
+
+    Raises:
+      Throttled, Transient: it did not end, but was broken off.
+    """
+    word = reason.lower() if isinstance(reason, str) else "stop"
+    if word in _UNFINISHED:
+        stopped = f"{place} stopped in the middle of an answer: {word}"
+        raise Throttled(stopped) if word in _OVERLOADED else Transient(stopped)
+    return _FINISHES.get(word, "stop")
+
+
+def text_of_reply(
     content: str,
     finish: FinishReason,
     *,
@@ -50,11 +90,11 @@ def said(
       reasoning: texts, or objects that hold some, taken where there is nothing else.
       whole: what all of it stands in; taken as JSON where nothing was found and yet something came.
     """
-    is_said = bool(content) and not content.isspace() and not has_only_marks(content)
-    if is_said and ("{" in content or "[" in content):
+    has_content = bool(content) and not content.isspace() and not has_only_marks(content)
+    if has_content and ("{" in content or "[" in content):
         return content
     called = "\n".join(filter(None, map(_argument, arguments)))
-    if is_said:  # maybe words before a call: "I will use the tool."
+    if has_content:  # maybe words before a call: "I will use the tool."
         return f"{content}\n{called}" if called else content
     if called or other.strip():
         return called or other
@@ -96,7 +136,7 @@ def choice_text(choice: Mapping[str, Any], finish: FinishReason) -> str | None:
     calls = message.get("tool_calls")
     called = [message.get("function_call"), *(calls if isinstance(calls, list) else [calls]), *parts]
     refusal = message.get("refusal")
-    return said(
+    return text_of_reply(
         content_text(content) or "",
         finish,
         arguments=[_arguments_of(call) for call in called],

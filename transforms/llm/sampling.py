@@ -9,18 +9,16 @@ the session, and each answer tells what was left out, so that the manifest does 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
 from textmint.transforms.core.identity import Part
-from textmint.transforms.llm import http
+from textmint.transforms.llm.error_body import Fault
+from textmint.transforms.llm.error_meaning import STRUCTURE, filter_of, meaning_of
 
 MAX_REPLY_BYTES: Final = 16_000_000
 """Of a reply, unless the user says otherwise: some hundred times what the longest models write at once."""
-
-_LOG: Final = logging.getLogger("textmint")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +71,12 @@ class _Option:
     """How errors name an option, in lower case, and what is said when it is left out."""
 
     names: re.Pattern[str]
-    said: str
+    warning: str
 
 
 OPTIONS: Final[Mapping[str, _Option]] = {
     "structured_output": _Option(
-        http.STRUCTURE,
+        STRUCTURE,
         "refuses structured output: going on without it, as with --structured_output=never",
     ),
     "max_output_tokens": _Option(
@@ -104,7 +102,7 @@ _OF_REQUEST: Final = frozenset({400, 404, 422, 500, 501, 502})
 """Statuses that may be about a part of the request; gateways give the 400 of those behind them as one of the others."""
 
 
-def refused_option(fault: http.Fault, sent: Collection[str], neutral: Collection[str] = ()) -> str | None:
+def refused_option(fault: Fault, sent: Collection[str], neutral: Collection[str] = ()) -> str | None:
     """Finds the option that an endpoint refuses.
 
     Args:
@@ -116,9 +114,9 @@ def refused_option(fault: http.Fault, sent: Collection[str], neutral: Collection
     Returns:
       Its name in OPTIONS; None where the fault is another one.
     """
-    if fault.status not in _OF_REQUEST or http.filter_of(fault):
+    if fault.status not in _OF_REQUEST or filter_of(fault):
         return None
-    meaning = http.meaning_of(fault)
+    meaning = meaning_of(fault)
     text = f"{fault.parameter} {fault.message.lower()} {fault.code.replace(fault.state.lower(), '')}"
     if meaning in ("key", "unpaid", "quota") or "json_validate_failed" in text:
         return None
@@ -133,27 +131,3 @@ def refused_option(fault: http.Fault, sent: Collection[str], neutral: Collection
     if is_plain and refuses and not named and meaning == "refused" and "structured_output" in sent:
         return "structured_output"  # "not supported", and no word of what
     return None
-
-
-class Concessions:
-    """What a session leaves out because its endpoint refuses it. One warning is given for each option.
-
-    An option is tried without first, and not given up before that helps: an error may blame the wrong thing.
-    """
-
-    __slots__ = ("_place", "left_out")
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self.left_out: frozenset[str] = frozenset()
-
-    def add(self, refusals: Mapping[str, str]) -> None:
-        """Gives up options for the rest of the session, since a request without them was answered.
-
-        Args:
-          refusals: option -> what the endpoint said, fit to be shown.
-        """
-        for option, message in refusals.items():
-            if option not in self.left_out:
-                self.left_out |= {option}
-                _LOG.warning("%s %s (%s)", self._place, OPTIONS[option].said, message)

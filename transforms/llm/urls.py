@@ -10,9 +10,10 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from textmint.transforms.llm.base import FatalError
-from textmint.transforms.llm.http import secret_pattern
+from textmint.transforms.llm.redaction import secret_pattern
 
 PROXY_REMEDY: Final = "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the endpoint's host in NO_PROXY"
+PASS_PROXY: Final = "set HTTPS_PROXY or HTTP_PROXY to a proxy that lets you in, with user and password"
 
 _PARAMETER: Final = re.compile(
     r"((?:[\w-]*[_-])?(?:key|token|secret|password|passwd|pwd|pass|sig|signature|auth\w*|credentials?)=)[^&;/\s]+", re.I

@@ -28,7 +28,7 @@ from textmint.transforms.llm.base import (
     Throttled,
     Transient,
 )
-from textmint.transforms.llm.gemini import GeminiBackend, GeminiSession, read_answer
+from textmint.transforms.llm.gemini import GeminiBackend, GeminiSession
 
 from tests.support.llm_server import LlmServer
 
@@ -429,7 +429,7 @@ def test_the_fingerprint_holds_what_changes_answers() -> None:
         ({"quota_zero": True}, FatalError, "429"),
         ({"require_key": "other", "echo_key": True}, FatalError, "[key]"),
         ({"rate_html": 1}, Transient, "HTML, not JSON"),
-        ({"rate_malformed": 1}, Transient, "malformed JSON"),
+        ({"rate_malformed": 1}, Transient, "JSON that is broken"),
         ({"rate_half": 1}, Transient, "broke off"),
         ({"rate_reset": 1}, Transient, ""),
     ],
@@ -479,15 +479,15 @@ def test_retry_after_of_retry_info(server: LlmServer) -> None:
 @pytest.mark.parametrize(
     ("reply", "kind", "dooms", "word"),
     [
-        (b"", Transient, False, "connection broke"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Transient, True, "no HTTP"),
-        (http("200 OK", b"hello", kind="text/plain"), Transient, True, "no JSON"),
-        (http("200 OK", b""), Transient, True, "no JSON"),
+        (b"", Transient, False, "closed the connection"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Transient, True, "does not speak HTTP"),
+        (http("200 OK", b"hello", kind="text/plain"), Transient, True, "something else than JSON"),
+        (http("200 OK", b""), Transient, True, "nothing"),
         (http("200 OK", b'{"candidates": \xff}'), Transient, False, "cannot be read"),
-        (http("200 OK", [1, 2]), Transient, True, "not Gemini's"),
-        (http("200 OK", {"choices": []}), Transient, True, "not Gemini's"),
-        (http("200 OK", {"candidates": 7}), Transient, True, "not Gemini's"),
-        (http("200 OK", {"usageMetadata": {"promptTokenCount": 4}}), Transient, False, "no candidate"),
+        (http("200 OK", [1, 2]), Transient, True, "no Gemini endpoint"),
+        (http("200 OK", {"choices": []}), Transient, True, "no Gemini endpoint"),
+        (http("200 OK", {"candidates": 7}), Transient, True, "no Gemini endpoint"),
+        (http("200 OK", {"usageMetadata": {"promptTokenCount": 4}}), Transient, False, "without a candidate"),
         (http("204 No Content", b""), Transient, True, "204"),
         (http("302 Found", b"", "Location: http://127.0.0.1:1/steal"), Transient, True, "302"),
         (http("307 Moved", b"", "Location: http://127.0.0.1:1/steal"), Transient, True, "307"),
@@ -518,7 +518,7 @@ def test_keys_of_others_that_an_endpoint_quotes(server: LlmServer) -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://127.0.0.1:1", "http://no-such-host.invalid"])
 def test_nobody_listens(server: LlmServer, url: str) -> None:
     error = refused(GeminiBackend(model=MODEL, base_url=url))
-    assert isinstance(error, Transient) and error.dooms_probe and "no connection" in error.detail
+    assert isinstance(error, Transient) and error.dooms_probe and "cannot connect" in error.detail
 
 
 def test_tls_fails(server: LlmServer) -> None:
@@ -537,7 +537,7 @@ def test_tls_fails(server: LlmServer) -> None:
             async with opened(GeminiBackend(model=MODEL, base_url=url)) as session:
                 with pytest.raises(Transient) as caught:
                     await session.generate(request())
-        assert caught.value.dooms_probe and "TLS failed" in caught.value.detail
+        assert caught.value.dooms_probe and "no secure connection" in caught.value.detail
 
     asyncio.run(run())
     assert accepted == 1
@@ -547,7 +547,7 @@ def test_an_exception_of_the_client_that_nobody_foresaw(server: LlmServer, monke
     def fail(*_: object) -> None:
         raise KeyError(KEY)
 
-    monkeypatch.setattr(gemini, "read_answer", fail)
+    monkeypatch.setattr(gemini, "read_reply", fail)
     error = refused(backend_of(server))
     assert type(error) is Transient and "KeyError" in error.detail and KEY not in error.detail
 
@@ -576,29 +576,42 @@ def test_truncated_is_an_answer_with_or_without_text(server: LlmServer) -> None:
     assert lengths == {True, False}
 
 
-def _body(finish: str | None = "STOP", parts: object = ({"text": "ab"},), **more: object) -> str:
-    candidate: dict[str, object] = {"content": {"role": "model", "parts": parts}}
-    if finish is not None:
-        candidate["finishReason"] = finish
-    return json.dumps({"candidates": [candidate], **more})
+def said(finish: str, parts: object, **more: object) -> Answer:
+    candidate = {"content": {"role": "model", "parts": parts}, "finishReason": finish}
+
+    async def run() -> Answer:
+        body = http("200 OK", {"candidates": [candidate], **more})
+        async with canned(body) as (url, _), opened(GeminiBackend(model=MODEL, base_url=url)) as session:
+            return await session.generate(request())
+
+    return asyncio.run(run())
 
 
-def test_parts_are_joined_and_thoughts_left_out() -> None:
-    parts = [{"text": "hm", "thought": True}, {"text": '{"a"'}, {"inlineData": {}}, 7, {"text": ': "ü"}'}]
-    usage = {"promptTokenCount": 11, "candidatesTokenCount": 5, "thoughtsTokenCount": 30, "totalTokenCount": 46}
-    answer = read_answer(_body("STOP", parts, usageMetadata=usage, modelVersion="m-1"), request(), MODEL)
-    assert (answer.text, answer.prompt_tokens, answer.output_tokens, answer.model) == ('{"a": "ü"}', 11, 35, "m-1")
-
-
-@pytest.mark.parametrize("parts", [None, [], [{"text": ""}]])
-def test_no_parts(parts: object) -> None:
-    answer = read_answer(_body("MAX_TOKENS", parts, usageMetadata={"thoughtsTokenCount": 9}), request(), MODEL)
-    assert (answer.text, answer.finish_reason, answer.output_tokens) == ("", "length", 9)
-
-
-def test_tokens_are_estimated_where_they_are_not_counted() -> None:
-    answer = read_answer(_body("STOP", [{"text": "abcde"}]), request(), MODEL)
-    assert (answer.prompt_tokens, answer.output_tokens) == (-(-len(request().text) // 4), 2)
+@pytest.mark.parametrize(
+    ("finish", "parts", "more", "text", "output_tokens"),
+    [
+        (  # parts are joined, thoughts left out
+            "STOP",
+            [{"text": "hm", "thought": True}, {"text": '{"a"'}, {"inlineData": {}}, 7, {"text": ': "ü"}'}],
+            {"usageMetadata": {"candidatesTokenCount": 5, "thoughtsTokenCount": 30}},
+            '{"a": "ü"}',
+            35,
+        ),
+        *(
+            ("MAX_TOKENS", parts, {"usageMetadata": {"thoughtsTokenCount": 9}}, "", 9)
+            for parts in (None, [], [{"text": ""}])
+        ),
+        ("STOP", [{"text": "abcde"}], {}, "abcde", 2),  # estimated
+    ],
+)
+def test_parts_and_tokens(
+    server: LlmServer, finish: str, parts: object, more: dict[str, Any], text: str, output_tokens: int
+) -> None:
+    answer = said(finish, parts, **more)
+    assert (answer.text, answer.output_tokens) == (text, output_tokens)
+    assert (answer.model, answer.prompt_tokens) == (MODEL, -(-len(request().text) // 4))
+    counted = said(finish, parts, usageMetadata={"promptTokenCount": 11}, modelVersion="m-1")
+    assert (counted.model, counted.prompt_tokens) == ("m-1", 11)
 
 
 # ---------------------------------------------------------------------------------------- structured output, refused

@@ -37,19 +37,14 @@ from textmint.transforms.llm.base import (
     Transient,
 )
 from textmint.transforms.llm.engine import Engine, Settings
+from textmint.transforms.llm.error_body import fault_of
+from textmint.transforms.llm.error_meaning import filter_of, meaning_of
 from textmint.transforms.llm.gemini import GeminiBackend
-from textmint.transforms.llm.http import (
-    DETAIL_CHARS,
-    fault_of,
-    filter_of,
-    finish_of,
-    masked,
-    meaning_of,
-    one_line,
-    wait_of,
-)
 from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.openai import OpenAIBackend
+from textmint.transforms.llm.redaction import DETAIL_CHARS, masked, one_line
+from textmint.transforms.llm.reply_text import finish_of
+from textmint.transforms.llm.retry_after import wait_of
 from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend
 
 from tests.support.helpers import Script
@@ -342,8 +337,6 @@ def test_the_words_of_the_provider_behind_reach_the_user(endpoint: Endpoint) -> 
 def test_structured_output_that_the_provider_behind_refuses_is_left_out(
     endpoint: Endpoint, name: str, status: int
 ) -> None:
-    if name == "vertex-endpoint" and status == 502:
-        pytest.skip("nothing stands behind a container")
     body = raw(error("'response_format' of type 'json_schema' is not supported with this model"), 400)
     found = endpoint.ask(name, status, body)
     assert isinstance(found, Refused | Transient | FatalError)
@@ -501,7 +494,8 @@ _VALUES = st.recursive(
 @settings(deadline=None)
 @given(_VALUES, st.sampled_from([200, 204, 302, 400, 402, 403, 404, 418, 429, 500, 529]), st.text(max_size=30))
 def test_no_body_and_no_header_whatever_breaks_the_reader(body: object, status: int, header: str) -> None:
-    fault = fault_of(status, {"Retry-After": header, "Date": header, "x-ratelimit-reset": header}, json.dumps(body))
+    headers = {"Retry-After": header, "Date": header, "x-ratelimit-reset": header}
+    fault = fault_of(status, headers, json.dumps(body).encode())
     assert fault.retry_after is None or 0 <= fault.retry_after <= 7 * 86_400
     assert filter_of(fault) in (None, "content_filter", "reply_filter")
     assert isinstance(meaning_of(fault), str)
@@ -513,7 +507,7 @@ def test_no_body_and_no_header_whatever_breaks_the_reader(body: object, status: 
     "body", ["[" * 100_000, '{"error":' * 5_000, json.dumps({"error": "[" * 100_000}), "\x00\x1b[2J"]
 )
 def test_bombs(body: str) -> None:
-    assert one_line(fault_of(400, {}, body).message).isprintable()
+    assert one_line(fault_of(400, {}, body.encode()).message).isprintable()
 
 
 @given(st.text(max_size=20) | st.integers() | st.none() | st.lists(st.text(), max_size=2))

@@ -218,15 +218,16 @@ def test_a_list_is_asked_for_as_an_object(server: LlmServer) -> None:
 def test_the_newer_name_of_the_limit_is_for_openai_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
-    async def first_frame(base: str | None) -> bytes:
-        session = await OpenAIBackend(model="m", base_url=base, max_output_tokens=9).open()
-        try:
-            return session._body(request(), frozenset())
-        finally:
-            await session.aclose()
+    sent: list[bytes] = []
 
-    assert json.loads(asyncio.run(first_frame(None)))["max_completion_tokens"] == 9
-    assert json.loads(asyncio.run(first_frame("http://localhost:8000/v1")))["max_tokens"] == 9
+    async def post(_: object, url: object, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        sent.append(body)
+        return 200, {}, json.dumps(chat()).encode()
+
+    monkeypatch.setattr(ours.OpenAISession, "_post", post)
+    for base in ("https://api.openai.com/v1", "http://localhost:8000/v1"):
+        ask(base, max_output_tokens=9)
+    assert ["max_completion_tokens" in json.loads(body) for body in sent] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -425,10 +426,10 @@ FOREIGN = "it is no chat endpoint"
         (b'data: {"choices": []}\n\n', "a stream of events", True),
         (b"[]", FOREIGN, True),
         (b"7", FOREIGN, True),
-        (b"{}", "without `choices`", True),
-        (b'{"choices": {}}', "without `choices`", True),
-        (b'{"choices": [7]}', "without `message`", True),
-        (b'{"choices": [{"index": 0}]}', "without `message`", True),
+        (b"{}", "another form", True),
+        (b'{"choices": {}}', "another form", True),
+        (b'{"choices": [7]}', "another form", True),
+        (b'{"choices": [{"index": 0}]}', "another form", True),
         (b'{"choices": []}', "without a choice", False),
         (b'{"choices": [{"message"', "broken", False),
         (b'{"choices": "\xff"}', "broken", False),
@@ -467,11 +468,11 @@ def test_no_body_whatever_breaks_the_reader(body: object, status: int) -> None:
         async with opened("http://localhost/v1") as session:
             assert isinstance(session, ours.OpenAISession)
 
-            async def post(_: bytes) -> tuple[int, dict[str, str], bytes]:
+            async def post(*_: object) -> tuple[int, dict[str, str], bytes]:
                 return status, {}, json.dumps(body).encode()
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(ours.OpenAISession, "_post", lambda self, sent: post(sent))
+                patch.setattr(ours.OpenAISession, "_post", post)
                 return await session.generate(request())
 
     with contextlib.suppress(RequestError):
@@ -642,7 +643,7 @@ def test_another_protocol() -> None:
 
 
 def test_a_host_that_drops_packets_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ours, "_CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("textmint.transforms.llm.http._CONNECT_SECONDS", 0.05)
     with socket.socket() as deaf:
         # a full queue of connections that nobody takes
         deaf.bind(("127.0.0.1", 0))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Reject
-from textmint.transforms.llm.base import Request
-from textmint.transforms.llm.gemini import read_answer
-from textmint.transforms.llm.http import Fault
+from textmint.transforms.llm.chat_protocol import read_chat
+from textmint.transforms.llm.gemini import read_reply
+from textmint.transforms.llm.http import Reading
+from textmint.transforms.llm.predictions import read_prediction
 from textmint.transforms.llm.reply_text import choice_text
-from textmint.transforms.llm.vertex_endpoint import _read_choices, _read_prediction
 from textmint.transforms.parse_json import read_example
 
 from tests.support.helpers import make_prompt, make_reply
@@ -64,8 +64,8 @@ def test_places_of_a_message(message: dict[str, Any], text: str) -> None:
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
     found = choice_text(choice, "stop")
     assert found is not None and found.strip() == text
-    read = _read_choices({"choices": [choice]})  # a Vertex endpoint's chat route
-    assert read is not None and read.text.strip() == text
+    read = read_chat({"choices": [choice]}, {}, "it")
+    assert isinstance(read, Reading) and read.text.strip() == text
     delta = {"delta": choice["message"]}
     assert choice_text(delta, "stop") == found
 
@@ -87,15 +87,15 @@ def test_places_of_a_choice() -> None:
     ],
 )
 def test_places_of_a_prediction(prediction: dict[str, Any]) -> None:
-    read = _read_prediction([prediction], "?")
-    assert read is not None and read.text == EXAMPLE
+    read = read_prediction([prediction], "?", {}, "it")
+    assert isinstance(read, Reading) and read.text == EXAMPLE
 
 
 def gemini(parts: object, finish: str = "STOP", **more: object) -> str:
-    body = {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": finish, **more}]}
-    answer = read_answer(json.dumps(body), Request(request_id="r", kind="example", text="p", seed=1, variables={}), "m")
-    assert not isinstance(answer, Fault)
-    return answer.text
+    candidate = {"content": {"role": "model", "parts": parts}, "finishReason": finish, **more}
+    found = read_reply({"candidates": [candidate]}, "it")
+    assert found is not None
+    return found.text
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from textmint.transforms.dataset.accounting import REFUSED, as_sent
 from textmint.transforms.dataset.card import dataset_card
 from textmint.transforms.dataset.public_manifest import public_manifest
-from textmint.transforms.llm import http
 from textmint.transforms.llm.base import Answer, Backend, Refused, Request, RequestError, fingerprint_of
+from textmint.transforms.llm.error_body import fault_of
 from textmint.transforms.llm.gemini import GeminiBackend
 from textmint.transforms.llm.openai import OpenAIBackend
 from textmint.transforms.llm.sampling import OPTIONS, Sampling, refused_option
@@ -223,7 +223,7 @@ def test_structure_that_a_route_does_not_know(route: str) -> None:
 
 @given(st.text(), st.sets(st.sampled_from(list(OPTIONS))))
 def test_only_what_was_sent_is_refused(text: str, sent: set[str]) -> None:
-    assert refused_option(http.fault_of(400, {}, text), sent, sent) in {*sent, None}
+    assert refused_option(fault_of(400, {}, text.encode("utf-8", "surrogatepass")), sent, sent) in {*sent, None}
 
 
 # --- numbers, once for all back ends
