@@ -1,8 +1,8 @@
-"""Pushing to the Hugging Face Hub: a dataset folder -> a dataset repository that holds the same.
+"""Pushes a dataset folder to a dataset repository of the Hugging Face Hub.
 
-What goes there is the card, the manifest (without paths, URLs and projects) and the Parquet files that the manifest
-lists; nothing else that lies in the folder. It is one commit, which also takes away the data files of earlier pushes
-that the manifest lists no more: the Hub shows the state before or the state after, and never both.
+It pushes the card, the manifest (without paths, URLs and projects) and the Parquet files that the manifest lists, and
+nothing else in the folder. It is one commit, which also deletes the data files of earlier pushes that the manifest no
+longer lists: the Hub shows the state before or the state after, and never both.
 """
 
 from __future__ import annotations
@@ -15,37 +15,36 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.core.temporary import temporary_folder
 from textmint.transforms.dataset.card import CARD
 from textmint.transforms.dataset.manifest import MANIFEST, read_manifest
 from textmint.transforms.dataset.public_manifest import public_manifest
+from textmint.transforms.storage.files import is_local, join, open_file
 
 TOKEN_VARIABLE: Final = "HF_TOKEN"
 ENDPOINT_VARIABLE: Final = "HF_ENDPOINT"  # another Hub than huggingface.co, for instance of a company
 _TOKENS_PAGE: Final = "https://huggingface.co/settings/tokens"
 
-# What the Hub takes, by huggingface_hub/utils/_validators.py, which may not be installed when the name is checked.
+# As huggingface_hub/utils/_validators.py, which may not be installed when the name is checked.
 _NAME: Final = re.compile(r"(?!.*(?:--|\.\.|\.git$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 _DATA_FILE: Final = re.compile(r"[a-z][a-z_]*/refresh=[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*\.parquet")
 
 
 class PushFailed(RuntimeError):
-    """The Hub does not have what the folder has. The message says why, and the remedy, in one line; no token is in it.
-    The folder is as it was."""
+    """The folder could not be pushed, and is as it was. The message says why, and the remedy, in one line without any
+    token."""
 
 
 def check_push(repo: str, environment: Mapping[str, str] = os.environ) -> None:
-    """What was typed for `--push_to_hub` -> nothing, if a push can be tried. Sends nothing.
+    """Checks whether a push can be tried. Sends nothing.
 
     Args:
-      repo: OWNER/NAME.
+      repo: OWNER/NAME, as typed for `--push_to_hub`.
       environment: holds the token.
 
     Raises:
-      OptionError: the name is none, huggingface_hub is not installed, no token is set; all that is wrong.
+      OptionError: not such a name, huggingface_hub is not installed, no token is set; all that is wrong.
     """
     problems = []
     if not _NAME.fullmatch(repo):
@@ -66,17 +65,21 @@ def check_push(repo: str, environment: Mapping[str, str] = os.environ) -> None:
 
 
 def push(output: str, repo: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A dataset folder and OWNER/NAME -> the address of the dataset on the Hub, once it holds what the folder holds.
-    A repository that is not there yet is made, and is private until its owner makes it public. Doing it again changes
-    nothing.
+    """Pushes a dataset folder. Doing it again changes nothing.
+
+    A missing repository is created, and is private until its owner makes it public.
 
     Args:
-      output: an absolute local path or a URL, as for `read_manifest`.
+      output: the dataset folder, an absolute local path or a URL.
+      repo: OWNER/NAME.
       environment: holds the token, and the address of the Hub if it is another one.
 
+    Returns:
+      The address of the dataset on the Hub.
+
     Raises:
-      OptionError: as `check_push`.
-      PushFailed: nothing to push, or the Hub did not take it.
+      OptionError: see `check_push`.
+      PushFailed: there is nothing to push, or the Hub did not take it.
     """
     check_push(repo, environment)
     import huggingface_hub as hub
@@ -118,11 +121,8 @@ def _manifest_of(output: str) -> dict[str, Any]:
 
 
 def _data_files(manifest: Mapping[str, Any]) -> list[str]:
-    """The manifest -> the paths of the files that it lists, within the folder.
-
-    Raises:
-      PushFailed: a path that no run of ours writes. It may lead out of the folder.
-    """
+    """Returns the paths, within the folder, of the files that a manifest lists. A path that no run writes, and that may
+    lead out of the folder, is refused."""
     paths = sorted(
         file["path"] for entry in manifest["refreshes"].values() for files in entry["files"].values() for file in files
     )
@@ -133,14 +133,14 @@ def _data_files(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _as_local(output: str, path: str, copy: Path) -> Path:
-    """A file of the folder -> a local path with its content: its own, or that of a copy."""
-    source = FileSystems.join(output, path)
-    if "://" not in output:
+    """Returns a local path of a file of the folder: its own, or that of a copy."""
+    source = join(output, path)
+    if is_local(output):
         if not Path(source).is_file():
             raise PushFailed(f"{source} is not there: run `generate` of that label again")
         return Path(source)
     try:
-        with FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as file, copy.open("wb") as to:
+        with open_file(source) as file, copy.open("wb") as to:
             shutil.copyfileobj(file, to)
     except Exception as error:  # each file system raises its own
         raise PushFailed(f"{source} cannot be read ({_one_line(error)}): run `generate` of that label again") from None
@@ -148,7 +148,7 @@ def _as_local(output: str, path: str, copy: Path) -> Path:
 
 
 def _stale(there: Iterable[str], files: Iterable[str]) -> list[str]:
-    """What the repository holds and what it is to hold -> the data files that are too many. Others are not ours."""
+    """Returns the data files of a repository that it is no longer to hold. Files of other kinds are its owner's."""
     return sorted(path for path in set(there) - set(files) if _DATA_FILE.fullmatch(path))
 
 
@@ -159,7 +159,7 @@ def _summary(manifest: Mapping[str, Any]) -> str:
 
 
 def _explained(error: Exception, repo: str, endpoint: str) -> str:
-    """What went wrong with the Hub -> one line with the remedy."""
+    """Explains an error of the Hub or its client in one line, with the remedy."""
     owner = repo.split("/")[0]
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
@@ -180,5 +180,5 @@ def _explained(error: Exception, repo: str, endpoint: str) -> str:
 
 
 def _one_line(error: object) -> str:
-    """-> without the query of an address, which can hold a signature."""
+    """Shortens a message to one line without the queries of addresses, which can hold a signature."""
     return " ".join(re.sub(r"\?\S+", "", str(error)).split())[:200] or type(error).__name__

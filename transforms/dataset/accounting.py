@@ -1,4 +1,4 @@
-"""Accounting: what went into each step came out of it, kept or rejected, and every rejection has a known reason."""
+"""Accounting: all that went into a step came out of it, kept or rejected, and each rejection has a known reason."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from textmint.transforms.core.elements import (
     Reply,
     Task,
     TaskList,
-    TaskSettings,
     Usage,
 )
 
 Counts = Mapping[str, int]
-"""`Step/name` -> how many, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
+"""How many, by `Step/name`, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
 
 COMPARISONS: Final = ("FindDuplicates", "FindNearDuplicates")
 """The steps whose verdicts are applied, and counted, where rows are written; in the order of the graph."""
@@ -37,73 +36,64 @@ OPTIONAL: Final = ("PlanLabels", "VerifyLabels")
 REFUSED: Final = "refused by the endpoint"
 """What a manifest says of an option that was not sent because the endpoint does not take it."""
 
-_ASKS: Final[Mapping[str, str]] = {
-    "lists": "TaskGenerate",
-    "label_sets": "PlanLabels",
-    "replies": "LLMCall",
-    "examples": "VerifyLabels",
+_STREAMS: Final[Mapping[str, tuple[str, type]]] = {
+    "lists": ("TaskGenerate", TaskList),
+    "tasks": ("Flatten", Task),
+    "label_sets": ("PlanLabels", LabelSet),
+    "prompts": ("BuildPrompt", Prompt),
+    "replies": ("LLMCall", Reply),
+    "parsed": ("ParseJSON", Example),
+    "checked": ("CheckQuality", Example),
+    "examples": ("VerifyLabels", Example),
 }
-"""Stream -> the step that asks the model at its end."""
+"""Each stream of the graph: the step at whose end it is counted, and what it holds beside rejects."""
+_USED_BY: Final = ("lists", "label_sets", "replies", "examples")
+"""The streams at the end of a step that asks the model."""
 
 _REQUESTS: Final = ("sent", "retries", "asked_again", "from_ledger")
 _TOKENS: Final = ("prompt", "output")
 
 
 def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
-    """One element of a stream of the graph -> what it adds to the counts. A reject rides along to the end of the
-    graph, so it is counted there only, in the stream `examples`.
+    """Yields what one element of a stream adds to the counts.
+
+    A reject rides along to the end of the graph, so it is counted there only, in the stream `examples`.
 
     Args:
-      stream: the name that the graph gives the stream: lists, tasks, label_sets, prompts, replies, parsed, checked or
-        examples.
+      stream: a name of _STREAMS, as the graph has it.
       element: an element of it.
 
     Raises:
-      TypeError: an element that the stream may not hold.
+      TypeError: the stream may not hold such an element.
     """
+    step, kind = _STREAMS.get(stream, ("", Reject))
     if isinstance(element, Reject):
         if stream == "examples":
             yield f"{element.stage}/rejected.{element.reason}", 1
-        if element.usage and _ASKS.get(stream) == element.stage:
-            yield from _used(element.stage, element.usage)
+        if element.usage and element.stage == step and stream in _USED_BY:
+            yield from _used(step, element.usage)
         return
-    if stream == "lists" and isinstance(element, TaskList):
-        yield "TaskGenerate/kept", 1
-        if element.usage:
-            yield from _used("TaskGenerate", element.usage)
-        yield "Flatten/in", len(element.items) + len(element.refused)
-    elif stream == "tasks" and isinstance(element, Task):
-        yield "Flatten/kept", 1
-        yield from _own_examples("Flatten", element.settings)
-    elif stream == "prompts" and isinstance(element, Prompt):
-        yield "BuildPrompt/kept", 1
-    elif stream == "replies" and isinstance(element, Reply):
-        yield "LLMCall/kept", 1
-        yield from _used("LLMCall", element.usage)
-    elif stream == "label_sets" and isinstance(element, LabelSet):
-        yield "PlanLabels/kept", 1
-        yield from _own_examples("PlanLabels", element.settings)
-        if element.usage:
-            yield from _used("PlanLabels", element.usage)
-    elif stream == "checked" and isinstance(element, Example):
-        yield "CheckQuality/kept", 1
-    elif stream == "examples" and isinstance(element, Example):
-        if element.verified is not None:
-            yield "VerifyLabels/kept", 1
-            yield from _used("VerifyLabels", element.verified)
-    elif stream == "parsed" and isinstance(element, Example):
-        yield "ParseJSON/kept", 1
-        for repair in element.repairs:
-            yield f"ParseJSON/repaired.{repair}", 1
-    else:
+    if not isinstance(element, kind):
         raise TypeError(f"a {type(element).__name__} in the stream {stream!r}")
-
-
-def _own_examples(step: str, settings: TaskSettings | None) -> Iterator[tuple[str, int]]:
-    """Counts the tasks that leave a step and say themselves how many examples they want, and how many those are."""
-    if settings is not None and settings.examples is not None:
-        yield f"{step}/own.tasks", 1
-        yield f"{step}/own.examples", settings.examples
+    usage: Usage | None = None
+    if isinstance(element, Example):
+        if stream == "examples":
+            usage = element.verified
+            if usage is None:  # nobody was asked
+                return
+        elif stream == "parsed":
+            for repair in element.repairs:
+                yield f"{step}/repaired.{repair}", 1
+    elif isinstance(element, (TaskList, Reply, LabelSet)):
+        usage = element.usage
+    yield f"{step}/kept", 1
+    if usage:
+        yield from _used(step, usage)
+    if isinstance(element, TaskList):
+        yield "Flatten/in", len(element.items) + len(element.refused)
+    if isinstance(element, (Task, LabelSet)) and element.settings is not None and element.settings.examples is not None:
+        yield f"{step}/own.tasks", 1  # tasks that say themselves how many examples they want
+        yield f"{step}/own.examples", element.settings.examples
 
 
 def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
@@ -124,16 +114,16 @@ def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
         yield f"{step}/left_out.{option}", 1
 
 
-_BUCKET_RATIO: Final = 1.05  # percentiles are so exact to 5 %
+_BUCKET_RATIO: Final = 1.05  # so percentiles are exact to 5 %
 
 
 def _bucket(milliseconds: int) -> int:
-    """A latency -> the upper edge of its bucket, milliseconds."""
+    """Returns the upper edge of the bucket of a latency, in milliseconds."""
     return round(_BUCKET_RATIO ** math.ceil(math.log(max(1, milliseconds), _BUCKET_RATIO)))
 
 
 def percentiles(buckets: Mapping[str, int], which: tuple[int, ...] = (50, 90, 99)) -> dict[str, int]:
-    """Upper edge of each bucket -> how many are in it, and which percentiles -> {`p50`: the edge it lies at, ...}."""
+    """Estimates percentiles as {"p50": edge of its bucket, ...} from the sizes of buckets by their upper edge."""
     edges = sorted((int(edge), count) for edge, count in buckets.items())
     total = sum(buckets.values())
     found = {}
@@ -150,7 +140,7 @@ def percentiles(buckets: Mapping[str, int], which: tuple[int, ...] = (50, 90, 99
 def step_table(
     counts: Counts, *, task_requests: int | None, examples_per_task: int, optional: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Counts -> for each step, in the order of the graph, what went in, was kept and was rejected.
+    """Makes the table of the steps, in the order of the graph: what went in, was kept and was rejected.
 
     Args:
       counts: as counted over the graph's streams.
@@ -191,38 +181,38 @@ def step_table(
 def as_sent(
     backend: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]], earlier: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Corrects what a manifest says of the model by what its endpoint refused, which only a run that asks finds out.
+    """Corrects what a manifest says of the model by what its endpoint refused, which only asking can find out.
 
     Args:
       backend: the model and its options, as configured.
       table: see `step_table`.
-      earlier: what the manifest says of the model in other entries. Replies that came from the ledger were paid for by
-        such a run, so what was refused to the same model and options then holds for them.
+      earlier: what other entries say of the model. A run of these paid for the replies that came from the ledger, so
+        what was refused to the same model and options then holds for them.
 
     Returns:
-      The same, with REFUSED for each option that some reply was asked without. How many lack it stands in the table.
+      The same, with REFUSED for each option that some reply was asked without. The table says how many lack it.
     """
     mine = {step: line for step, line in table.items() if step != "VerifyLabels"}  # which may ask another model
     refused = {option for line in mine.values() for option in line.get("left_out", ())}
     if any(line.get("requests", {}).get("from_ledger") for line in mine.values()):
         for other in earlier:
-            told = {option for option, value in other.items() if value == REFUSED}
-            if all(other.get(name) == value or name in {*told, "base_url"} for name, value in backend.items()):
-                refused |= told
+            missing = {option for option, value in other.items() if value == REFUSED}
+            if all(other.get(name) == value or name in {*missing, "base_url"} for name, value in backend.items()):
+                refused |= missing
     return {**backend, **dict.fromkeys(sorted(refused), REFUSED)}
 
 
 def named(counts: Counts, prefix: str) -> dict[str, int]:
-    """Counts and a prefix -> those whose name begins with it, under the rest of the name, in order."""
+    """Returns the counts whose name begins with a prefix, sorted, under the rest of the name."""
     return {name[len(prefix) :]: counts[name] for name in sorted(counts) if name.startswith(prefix)}
 
 
 def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int]) -> list[str]:
-    """The table of steps and the rows in the files -> what does not add up, a line each; [] when all does.
+    """Lists what does not add up between the table of steps and the rows written, a line each.
 
     Args:
       table: see `step_table`.
-      rows: dataset -> rows written.
+      rows: how many were written, by dataset.
     """
     problems = []
     for step, line in table.items():

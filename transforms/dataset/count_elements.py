@@ -1,4 +1,4 @@
-"""CountElements: all streams of the graph -> how many of what went through each step."""
+"""CountElements: counts what went through each step of the graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textmint.transforms.dataset.accounting import increments
 
 
 class _Count(beam.DoFn):
-    """Counts a whole bundle in memory and emits the sums at its end: an addition an element, no element emitted."""
+    """Counts a bundle in memory and emits the sums at its end, so that an element costs an addition."""
 
     def __init__(self, stream: str) -> None:
         self._stream = stream
@@ -35,7 +35,7 @@ class _Count(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class CountElements(beam.PTransform):
-    """{stream: PCollection} -> (name, count) pairs, each name once; see `accounting.increments` for the names.
+    """Counts the elements of streams, given by name, as (name, count) pairs; see `accounting.increments`.
 
     The counts are part of the graph, not metrics, so they are exact when an engine retries a bundle, and a step of
     the graph can refuse to publish what does not add up.

@@ -1,4 +1,4 @@
-"""Schema: the columns of the dataset, and rows -> Parquet bytes.
+"""The columns of the dataset, and how rows become Parquet.
 
 Every column has a declared type and a description, which travels in the file as the field's metadata. A column is
 non-null unless its description says when it is null.
@@ -28,7 +28,7 @@ ROW_GROUP_ROWS: Final = 32_768  # about 32 MB of text, so that a reader of one g
 
 
 def column(name: str, type_: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
-    """A column's name, type and description -> the field, which carries the description in the file."""
+    """Makes a column, which carries its description in the file."""
     return pa.field(name, type_, nullable=nullable, metadata={"description": description})
 
 
@@ -127,9 +127,10 @@ REJECTS: Final = pa.schema(
 
 
 def schema_of(kind: DatasetKind, *, keep_raw: bool = False) -> pa.Schema:
-    """Which dataset -> its schema.
+    """Returns the schema of a dataset.
 
     Args:
+      kind: the dataset.
       keep_raw: whether examples have the column `raw_reply`, after `output_tokens`.
     """
     if kind == "examples":
@@ -138,7 +139,7 @@ def schema_of(kind: DatasetKind, *, keep_raw: bool = False) -> pa.Schema:
 
 
 def sort_key(row: Row) -> tuple[str, str, str]:
-    """A row -> its place in a file: by id, then by what tells rows of one id apart."""
+    """Returns what rows are sorted by: the id, then what tells rows of one id apart."""
     if isinstance(row, (Task, LabelSet)):
         return row.task_id, "", ""
     if isinstance(row, Reject):
@@ -156,16 +157,12 @@ _KIND_OF: Final[Mapping[type, DatasetKind]] = {
 
 
 def kind_of(element: object) -> DatasetKind | None:
-    """An element -> the dataset it is a row of; None for another element."""
+    """Returns the dataset that an element is a row of, if it is one."""
     return _KIND_OF.get(type(element))
 
 
 def to_record(row: Row, *, keep_raw: bool = False) -> dict[str, Any]:
-    """A row -> {column: value}, with the columns of its dataset's schema, such as `beam.io.WriteToParquet` takes.
-
-    Args:
-      keep_raw: as for `schema_of`.
-    """
+    """Returns a row by column of its schema, as `beam.io.WriteToParquet` takes it; see `schema_of`."""
     return {name: getattr(row, name) for name in _columns(_KIND_OF[type(row)], keep_raw)}
 
 
@@ -175,7 +172,7 @@ def _columns(kind: DatasetKind, keep_raw: bool) -> tuple[str, ...]:
 
 
 def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    """Rows -> a table with exactly the schema's columns.
+    """Makes a table of rows with exactly the schema's columns.
 
     Raises:
       ValueError: a column that is declared non-null holds a null.
@@ -192,17 +189,18 @@ def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
 
 
 def to_parquet(rows: Iterable[Row], schema: pa.Schema) -> bytes:
-    """Rows in any order -> a Parquet file: sorted by id, zstd, the same bytes for the same rows.
+    """Makes a Parquet file of rows: sorted by id, zstd, the same bytes whatever order the rows came in.
 
     Raises:
-      as `to_table`.
+      ValueError: see `to_table`.
+      pyarrow.ArrowException: see `to_table`.
     """
-    sink = io.BytesIO()
-    options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROW_GROUP_ROWS}
     table = to_table(sorted(rows, key=sort_key), schema)
     if not table.num_rows:
         return join_parquet([], schema)
-    pq.write_table(table, sink, sorting_columns=_sorting(schema), **options)
+    sink = io.BytesIO()
+    sorting = _sorting(schema)
+    pq.write_table(table, sink, sorting_columns=sorting, compression="zstd", row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
 
 
@@ -211,8 +209,10 @@ def _sorting(schema: pa.Schema) -> list[pq.SortingColumn]:
 
 
 def join_parquet(files: Sequence[bytes], schema: pa.Schema) -> bytes:
-    """Parquet files whose rows are in order, one after the other -> one file of all of them; an empty one of none,
-    without any row group (`datasets` cannot read one that has no rows). Holds one of them unpacked at a time."""
+    """Joins Parquet files into one, in their order, holding one of them unpacked at a time.
+
+    Without files it is an empty one without any row group: `datasets` cannot read a row group without rows.
+    """
     if len(files) == 1:
         return files[0]
     sink = io.BytesIO()
@@ -223,9 +223,5 @@ def join_parquet(files: Sequence[bytes], schema: pa.Schema) -> bytes:
 
 
 def content_digest(content: bytes) -> str:
-    """Makes the digest that the name of a published file holds, `part-00000-of-00001-DIGEST.parquet`.
-
-    Args:
-      content: of the file.
-    """
+    """Computes the digest in the name of a published file, `part-00000-of-00001-DIGEST.parquet`."""
     return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Triplets: examples as training reads them.
+"""Triplets: the examples as training reads them.
 
     anchor "Instruct: {task}\\nQuery: {input_text}"   positive: the label   negative: the misleading label
 
@@ -28,13 +28,15 @@ class Triplet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def anchor_of(task: str, input_text: str) -> str:
-    """A task and a text -> the query that is embedded for it. For a model that was trained on such data, the queries
-    asked of it later take the same form; the labels, or documents, stand as they are."""
+    """Makes the query that is embedded for a task and a text.
+
+    A model that was trained on such data takes later queries in the same form, and labels or documents as they are.
+    """
     return f"Instruct: {task}\nQuery: {input_text}"
 
 
 def to_triplet(example: Example) -> Triplet:
-    """An example -> its training view."""
+    """Makes the training view of an example."""
     return Triplet(
         anchor=anchor_of(example.task, example.input_text),
         positive=example.label,

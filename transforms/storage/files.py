@@ -1,8 +1,9 @@
-"""Files: whole files on whatever file system Beam knows, a local disk, gs://, s3:// or another.
+"""Whole files on any file system that Beam knows: a local disk, gs://, s3:// or another.
 
-On a local disk, or another file system with folders, a file is written under another name and renamed, so that none is
-ever seen half; object stores show an object when all of it is there. On gs:// a file can also be changed for sure: see
-`update_file`.
+On a local disk, or another file system with folders, a file is written under another name and then renamed, so that
+nobody sees half of it; object stores show an object when all of it is there. On gs:// no change by somebody else is
+lost, see `update_file`. All functions raise an OSError where they cannot do their work, whatever the store's client
+raises; a FileNotFoundError where what they are to read is missing.
 """
 
 from __future__ import annotations
@@ -31,8 +32,7 @@ _Result = TypeVar("_Result")
 
 
 def _with_os_errors(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """A function -> the same, which raises an OSError where the client of an object store raises an error of its own:
-    Google's, for one, are no OSErrors, not even where there is no such object."""
+    """Turns errors of an object store's client into OSErrors. Google's are none, not even that of a missing object."""
 
     @functools.wraps(function)
     def wrapped(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
@@ -49,7 +49,7 @@ def _with_os_errors(function: Callable[_Given, _Result]) -> Callable[_Given, _Re
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class FoundFile:
-    """A file that is there.
+    """A file that a listing found.
 
     Args:
       path: in full.
@@ -61,99 +61,101 @@ class FoundFile:
 
     @property
     def name(self) -> str:
-        """-> the last part of its path."""
+        """Returns the last part of the path."""
         return self.path.rpartition("/")[2]
 
 
 def is_local(path: str) -> bool:
-    """A path or URL -> whether it lies on a disk of this machine."""
+    """Says whether a path or URL is on a disk of this machine."""
     return type(FileSystems.get_filesystem(path)) is LocalFileSystem
 
 
 def join(folder: str, *names: str) -> str:
-    """A folder and names -> the path or URL of what is in it."""
+    """Joins the path or URL of a folder with names."""
     return str(FileSystems.join(folder, *names))
+
+
+# --- listing
 
 
 @_with_os_errors
 def list_files(folder: str, pattern: str = "*") -> list[FoundFile]:
-    """A folder -> the files right in it whose name matches, by path; [] where there is no such folder."""
+    """Lists the files directly in a folder whose names match, by path; [] if there is no such folder."""
     if is_local(folder):
         found = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
                 if fnmatch.fnmatchcase(entry.name, pattern):
-                    with contextlib.suppress(FileNotFoundError):  # it went away meanwhile
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                         if entry.is_file():
                             found.append(FoundFile(os.path.join(folder, entry.name), entry.stat().st_size))
         return sorted(found)
     if gcs.is_gcs(folder):
-        return [FoundFile(path, size) for path, size in gcs.list_objects(folder, pattern)]
-    # What looks like a pattern in the folder's own name is none.
-    matches = FileSystems.match([FileSystems.join(glob.escape(folder), pattern)])[0].metadata_list
-    return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
+        return [FoundFile(*found) for found in gcs.list_objects(folder, pattern)]
+    return _matching(_within(folder, pattern))
 
 
 @_with_os_errors
 def list_folders(folder: str, prefix: str) -> list[str]:
-    """A folder -> the names of the folders in it that begin so and hold files, sorted."""
+    """Lists the names of the folders in a folder that begin with a prefix and hold files, sorted."""
     if is_local(folder):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir())
         return []
     if gcs.is_gcs(folder):
         return gcs.list_folders(folder, prefix)
-    found = set()
-    for match in FileSystems.match([FileSystems.join(glob.escape(folder), f"{prefix}*", "*")])[0].metadata_list:
-        found.add(str(match.path)[len(folder) :].strip("/").split("/")[0])
-    return sorted(found)
+    found = _matching(_within(folder, f"{prefix}*", "*"))
+    return sorted({file.path[len(folder) :].strip("/").split("/")[0] for file in found})
 
 
 @_with_os_errors
 def list_below(folder: str) -> list[FoundFile]:
-    """A folder of an object store -> the files in it and in its folders, by path."""
+    """Lists the files in a folder of an object store and in its folders, by path."""
     if gcs.is_gcs(folder):
-        return [FoundFile(path, size) for path, size in gcs.list_below(folder)]
-    matches = FileSystems.match([FileSystems.join(glob.escape(folder), "**")])[0].metadata_list
-    return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
+        return [FoundFile(*found) for found in gcs.list_below(folder)]
+    return _matching(_within(folder, "**"))
 
 
 @_with_os_errors
 def match_files(pattern: str) -> list[FoundFile]:
-    """A path, URL or pattern that a user gave -> the files that it stands for, by path."""
-    if gcs.is_gcs(pattern):
-        gcs.settle_credentials()
-    with gcs.translate_errors(pattern, "read") if gcs.is_gcs(pattern) else contextlib.nullcontext():
-        matches = FileSystems.match([pattern])[0].metadata_list
-    return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
+    """Lists the files that a path, URL or pattern of the user stands for, by path."""
+    if not gcs.is_gcs(pattern):
+        return _matching(pattern)
+    gcs.settle_credentials()
+    with gcs.translate_errors(pattern, "read"):
+        return _matching(pattern)
 
 
 def match_paths(pattern: str) -> list[str]:
-    """As `match_files`, but their paths alone.
-
-    Raises:
-      FileNotFoundError: there is none.
-    """
+    """Lists the paths that `match_files` finds."""
     found = [file.path for file in match_files(pattern)]
     if not found:  # it was there when the options were checked
         raise FileNotFoundError(f"{pattern}: there is no such file")
     return found
 
 
+def _within(folder: str, *patterns: str) -> str:
+    """Makes a pattern for Beam of which the folder's own name is no part."""
+    return join(glob.escape(folder), *patterns)
+
+
+def _matching(pattern: str) -> list[FoundFile]:
+    matches = FileSystems.match([pattern])[0].metadata_list
+    return sorted(FoundFile(str(match.path), int(match.size_in_bytes)) for match in matches)
+
+
 @_with_os_errors
 def exists(path: str) -> bool:
-    """A path or URL -> whether something is there."""
+    """Says whether something is at a path or URL."""
     return gcs.exists(path) if gcs.is_gcs(path) else bool(FileSystems.exists(path))
+
+
+# --- reading
 
 
 @_with_os_errors
 def open_file(path: str) -> IO[bytes]:
-    """A path or URL -> the file, open for reading as it is. What is read from it later may raise what the file system
-    likes.
-
-    Raises:
-      OSError: it cannot be opened; FileNotFoundError where it is not there.
-    """
+    """Opens a file as it is stored. Reading from it later may raise any error of the file system."""
     if is_local(path):
         return open(path, "rb")
     if gcs.is_gcs(path):
@@ -173,22 +175,16 @@ def open_text(path: str) -> IO[bytes]:
     Beam's `CompressedFile` is not used: it takes the end of a cut-off file for the end of its text, and skips what
     follows the last member.
 
-    Args:
-      path: a path or URL.
-
     Returns:
       The file, open for reading. Where the compressed data is cut off, damaged, or not compressed at all, reading
       raises a `DamagedFileError`.
-
-    Raises:
-      as `open_file`.
     """
     file = open_file(path)
     return _GzipFile(file) if path.lower().endswith(".gz") else file  # type: ignore[return-value]
 
 
 class _GzipFile(gzip.GzipFile):
-    """Reads a compressed file to its last byte or not at all: all members, each held against its checksum and length.
+    """Reads a compressed file to its last byte or not at all: all members, each checked by its checksum and length.
 
     Memory is bounded whatever the file holds, as long as it is read in pieces.
     """
@@ -202,11 +198,11 @@ class _GzipFile(gzip.GzipFile):
         try:
             content = super().read(size)
         except EOFError:
-            raise DamagedFileError(f"its compressed data is cut off; {_COPY_ANEW}") from None
+            raise DamagedFileError(f"its compressed data is cut off; {_COPY_AGAIN}") from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise DamagedFileError(f"it is no intact gzip file ({error}); {_COPY_ANEW}") from None
+            raise DamagedFileError(f"it is no intact gzip file ({error}); {_COPY_AGAIN}") from None
         if not content and not self._is_begun and size != 0 and not self._file.tell():
-            raise DamagedFileError(f"it is empty, but a compressed file has a header; {_COPY_ANEW}")
+            raise DamagedFileError(f"it is empty, but a compressed file has a header; {_COPY_AGAIN}")
         self._is_begun = True
         return content
 
@@ -215,16 +211,12 @@ class _GzipFile(gzip.GzipFile):
         self._file.close()
 
 
-_COPY_ANEW: Final = "copy it anew from where it came"
+_COPY_AGAIN: Final = "copy it anew from where it came"
 
 
 @_with_os_errors
 def read_file(path: str) -> bytes:
-    """A path or URL -> the content.
-
-    Raises:
-      as `open_file`.
-    """
+    """Reads a whole file."""
     if gcs.is_gcs(path):
         return gcs.read(path)
     with open_file(path) as file:
@@ -233,11 +225,7 @@ def read_file(path: str) -> bytes:
 
 @_with_os_errors
 def read_end(path: str, count: int) -> bytes:
-    """A path or URL -> the last bytes of the content, so many of them or all that there are.
-
-    Raises:
-      as `open_file`.
-    """
+    """Reads the last `count` bytes of a file, or all of it where it is shorter."""
     if gcs.is_gcs(path):
         return gcs.read_end(path, count)
     with open_file(path) as file:
@@ -246,15 +234,17 @@ def read_end(path: str, count: int) -> bytes:
         return bytes(file.read())
 
 
+# --- writing
+
+
 @_with_os_errors
 def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
-    """A path or URL and its content -> the file, whole or not at all; one that is there is replaced.
+    """Writes a file, whole or not at all; one that is there is replaced.
 
     Args:
-      durable: on a local disk, whether to wait until it is on the disk itself and would outlast a power cut.
-
-    Raises:
-      OSError: it cannot be written; nothing is left of it.
+      path: of the file, or its URL.
+      content: all of it. Where it cannot be written, nothing is left of it.
+      durable: whether to wait, on a local disk, until it is on the disk itself and would outlast a power cut.
     """
     if gcs.is_gcs(path):
         gcs.write(path, content)
@@ -283,7 +273,7 @@ def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """The name of a file is part of its folder, which is to be on the disk too."""
+    """Waits until the names in a folder are on the disk too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -310,55 +300,61 @@ def _write_remote(path: str, content: bytes) -> None:
         raise
 
 
+def read_version(path: str, *, patience: float | None = None) -> tuple[bytes | None, int | None]:
+    """Reads a file and, on gs://, its generation, which a later `write_version` can demand.
+
+    Args:
+      path: of the file, or its URL.
+      patience: see `gcs`.
+
+    Returns:
+      Its content, None where it is missing; and its generation, None where the store knows none.
+    """
+    try:
+        return gcs.read_version(path, patience=patience) if gcs.is_gcs(path) else (read_file(path), None)
+    except FileNotFoundError:
+        return None, gcs.ABSENT
+
+
+def write_version(path: str, content: bytes, generation: int | None, *, patience: float | None = None) -> None:
+    """Writes a file, on gs:// on the condition that it still has the generation (else a FileChangedError is raised);
+    elsewhere the last writer wins."""
+    if gcs.is_gcs(path):
+        gcs.write(path, content, generation=generation, patience=patience)
+    else:
+        write_file(path, content)
+
+
 @_with_os_errors
 def update_file(path: str, change: Callable[[bytes | None], bytes]) -> None:
-    """A path or URL, and what makes its new content of the old one (None: there is none) -> the file.
+    """Changes a file.
 
-    On gs:// no change that somebody else makes at the same moment is lost: it is looked at, and `change` is called
-    again. Elsewhere there is nothing of that kind, and the last of the two stays.
+    On gs:// no change that somebody else makes at the same moment is lost: the file is read again, and `change` called
+    again. Elsewhere the last writer wins.
 
-    Raises:
-      OSError: it cannot be read or written.
+    Args:
+      path: of the file, or its URL.
+      change: makes the new content from the old one, which is None where there is no file.
     """
-    if not gcs.is_gcs(path):
-        write_file(path, change(_content_of(path)))
-        return
     while True:
-        content: bytes | None
-        try:
-            content, generation = gcs.read_version(path)
-        except FileNotFoundError:
-            content, generation = None, gcs.ABSENT
-        try:
-            gcs.write(path, change(content), generation=generation)
+        old, generation = read_version(path)
+        # An answer may have been lost, so that the other write is our own; then once more changes nothing.
+        with contextlib.suppress(FileChangedError):
+            write_version(path, change(old), generation)
             return
-        except FileChangedError:  # or an answer was lost, and it is our own; then once more changes nothing
-            continue
 
 
-def _content_of(path: str) -> bytes | None:
-    try:
-        return read_file(path)
-    except FileNotFoundError:
-        return None
+# --- moving and deleting
 
 
 def move_file(source: str, destination: str) -> None:
-    """A file -> the same under another name of the same file system.
-
-    Raises:
-      OSError: it cannot be moved.
-    """
+    """Renames a file within its file system."""
     move_files([(source, destination)])
 
 
 @_with_os_errors
 def move_files(pairs: Iterable[tuple[str, str]]) -> None:
-    """(from, to) -> each file under its other name, on the same file system.
-
-    Raises:
-      OSError: one cannot be moved.
-    """
+    """Renames files, given as (from, to), within their file system."""
     remote: list[tuple[str, str]] = []
     for source, destination in pairs:
         if is_local(source):
@@ -374,11 +370,7 @@ def move_files(pairs: Iterable[tuple[str, str]]) -> None:
 
 @_with_os_errors
 def delete_files(paths: Iterable[str]) -> None:
-    """Files -> gone; those that are not there are no error.
-
-    Raises:
-      OSError: one cannot be deleted.
-    """
+    """Deletes files; a missing one is no error."""
     remote = []
     for path in paths:
         if is_local(path):
@@ -390,7 +382,7 @@ def delete_files(paths: Iterable[str]) -> None:
     elif remote:
         try:
             FileSystems.delete(remote)
-        except Exception:  # one was not there; some file systems leave the others then
+        except Exception:  # one was missing; some file systems leave the others then
             left = [path for path in remote if FileSystems.exists(path)]
             if left:
                 FileSystems.delete(left)

@@ -1,9 +1,12 @@
 """Google Cloud Storage: whole objects, and the changes of an object that nobody else's can undo.
 
 Each write gives an object a new generation, and a write may demand the one that it was made from: of two that change a
-file at the same moment, the second is told and looks again. Beam's file systems know no such thing; they also make a
-client, and so a connection, for every call, and take what is to be deleted for a pattern. Here one client a process
-keeps its connections. It has the credentials, and the options, that Beam's has.
+file at the same moment, the second fails and reads again. Beam's file systems cannot do that; they also make a client,
+and so a connection, for every call, and take what is to be deleted for a pattern. Here one client a process keeps its
+connections. It has the credentials and the options that Beam's has.
+
+Functions that take `patience` try again for so many seconds; None stands for PATIENCE_SECONDS. All of them raise what
+`translate_errors` does.
 """
 
 from __future__ import annotations
@@ -41,13 +44,13 @@ ABSENT: Final = 0
 """The generation of an object that is not there."""
 
 PATIENCE_SECONDS = 120.0
-"""How long an operation is tried again while the store cannot be reached or is out of order; Google's default."""
+"""How long an operation is tried again while the store cannot be reached or fails; Google's default."""
 
 EMULATOR: Final = "STORAGE_EMULATOR_HOST"
-"""The environment variable that names a store other than Google's, with its scheme. It knows no credentials."""
+"""The environment variable with the URL of a store other than Google's. It takes no credentials."""
 
 NO_BUCKET: Final = "bucket does not exist"
-"""What the store says where it has no such bucket; by its status alone that looks as if there were no such object."""
+"""What the store says of a missing bucket; its status alone could also mean a missing object."""
 
 _SCHEME: Final = "gs://"
 REQUEST: Final = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) https?://\S+: ")
@@ -65,7 +68,7 @@ _NO_BUCKET_METADATA: Final = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 
 
 def is_gcs(path: str) -> bool:
-    """A path or URL -> whether it is in Google Cloud Storage."""
+    """Says whether a path or URL is in Google Cloud Storage."""
     return path.startswith(_SCHEME)
 
 
@@ -73,12 +76,13 @@ def is_gcs(path: str) -> bool:
 
 
 def settle_credentials(*, once: bool = False) -> None:
-    """Spares Beam a search for credentials that cannot succeed: it asks five times, with pauses, which takes 23 s and
-    more. Where there are none it connects without; so does it with an emulator.
+    """Saves Beam a search for credentials that cannot succeed, which takes 23 s and more.
+
+    Where there are no credentials, or with an emulator, Beam then connects without.
 
     Args:
-      once: whether to look for credentials, and to believe the first answer. Workers must not: the metadata server of a
-        machine that has just started may need several calls.
+      once: whether to search for credentials and to believe the first answer. Workers must not: the metadata server of
+        a machine that has just started may need several calls.
     """
     os.environ.setdefault(_NO_BUCKET_METADATA, "true")
     known = auth._Credentials
@@ -92,7 +96,7 @@ def settle_credentials(*, once: bool = False) -> None:
 def _has_credentials() -> bool:
     log = logging.getLogger("google.auth")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # it tells of every try to find a metadata server
+    log.setLevel(logging.CRITICAL)  # it logs every try to find a metadata server
     try:
         google.auth.default(scopes=_options().view_as(GoogleCloudOptions).gcp_oauth_scopes)
     except DefaultCredentialsError:
@@ -103,7 +107,7 @@ def _has_credentials() -> bool:
 
 
 def _options() -> PipelineOptions:
-    """-> Beam's options of this process, as its own file system has them."""
+    """Returns Beam's options of this process, as its own file system has them."""
     return FileSystems.get_filesystem(_SCHEME)._pipeline_options or PipelineOptions([])
 
 
@@ -143,16 +147,16 @@ def _patiently(patience: float | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def translate_errors(path: str, what: str) -> Iterator[None]:
-    """While its `with` block runs, errors of Google's client, also those that Beam has wrapped, become our own.
+    """Translates the errors of Google's client, also those that Beam has wrapped, while its `with` block runs.
 
     Args:
-      path: that is worked on.
-      what: is done to it, as in "cannot be read". Where nothing can be written or listed, there is no bucket.
+      path: the object or folder.
+      what: what is done to it, as in "cannot be read". Where nothing can be written or listed, there is no bucket.
 
     Raises:
       FileNotFoundError: there is no such object.
       FileChangedError: it has another generation than was demanded.
-      StoreError: any other.
+      StoreError: any other error.
     """
     try:
         yield
@@ -207,27 +211,12 @@ def _reason(error: BaseException | None) -> str:
 
 
 def read(path: str, most: int | None = None, *, patience: float | None = None) -> bytes:
-    """An object -> its content, as it is stored.
-
-    Args:
-      most: how many bytes are read at most; None stands for all.
-      patience: seconds that it is tried for; None stands for PATIENCE_SECONDS, here and below.
-
-    Raises:
-      as `told`, here and below.
-    """
-    with translate_errors(path, "read"):
-        try:
-            content: bytes = _blob(path).download_as_bytes(
-                end=None if most is None else most - 1, raw_download=True, **_patiently(patience)
-            )
-        except RequestRangeNotSatisfiable:  # it is empty
-            return b""
-        return content
+    """Reads an object as it is stored; the first `most` bytes of it, or all."""
+    return _download(path, patience, end=None if most is None else most - 1)
 
 
 def read_version(path: str, *, patience: float | None = None) -> tuple[bytes, int | None]:
-    """An object -> its content and its generation; None of an emulator that has none, where no condition can be set."""
+    """Reads an object and its generation; None for an emulator that has none, where no condition can be set."""
     with translate_errors(path, "read"):
         blob = _blob(path)
         content: bytes = blob.download_as_bytes(raw_download=True, **_patiently(patience))
@@ -235,19 +224,21 @@ def read_version(path: str, *, patience: float | None = None) -> tuple[bytes, in
 
 
 def read_end(path: str, count: int) -> bytes:
-    """An object -> its last bytes, so many of them or all that there are."""
-    if count < 1:
-        return b""
+    """Reads the last `count` bytes of an object, or all of it where it is shorter."""
+    return _download(path, None, start=-count) if count > 0 else b""
+
+
+def _download(path: str, patience: float | None, **part: int | None) -> bytes:
     with translate_errors(path, "read"):
         try:
-            content: bytes = _blob(path).download_as_bytes(start=-count, raw_download=True, **_patiently(None))
+            content: bytes = _blob(path).download_as_bytes(raw_download=True, **part, **_patiently(patience))
         except RequestRangeNotSatisfiable:  # it is empty
             return b""
         return content
 
 
 class _Reader(BlobReader):
-    """As Google's, with our errors."""
+    """Google's reader, with our errors."""
 
     mode = "rb"  # which Beam looks at where it decompresses
 
@@ -258,7 +249,7 @@ class _Reader(BlobReader):
 
 
 def open_object(path: str) -> IO[bytes]:
-    """An object -> a file to read it from, bit by bit."""
+    """Opens an object to be read in parts."""
     with translate_errors(path, "read"):
         blob = _blob(path)
         blob.reload(**_patiently(None))
@@ -267,16 +258,19 @@ def open_object(path: str) -> IO[bytes]:
 
 
 def exists(path: str) -> bool:
-    """A path -> whether there is such an object."""
+    """Says whether there is such an object."""
     with translate_errors(path, "read"):
         return bool(_blob(path).exists(**_patiently(None)))
 
 
 def write(path: str, content: bytes, *, generation: int | None = None, patience: float | None = None) -> None:
-    """A path and its content -> the object, whole or not at all; one that is there is replaced.
+    """Writes an object, whole or not at all; one that is there is replaced.
 
     Args:
-      generation: that is demanded of the object that is replaced.
+      path: of the object.
+      content: all of it.
+      generation: the one that the object must have, ABSENT if it must be missing; None stands for any.
+      patience: seconds.
     """
     with translate_errors(path, "written"):
         _blob(path).upload_from_string(
@@ -288,18 +282,18 @@ def write(path: str, content: bytes, *, generation: int | None = None, patience:
 
 
 def delete(path: str, *, generation: int | None = None, patience: float | None = None) -> None:
-    """A path -> no object is there; that there was none is no error."""
+    """Deletes an object, if it has the generation; a missing one is no error."""
     with translate_errors(path, "deleted"), contextlib.suppress(NotFound):
         _blob(path).delete(if_generation_match=generation, **_patiently(patience))
 
 
 def delete_all(paths: Iterable[str]) -> None:
-    """Paths -> no object is there."""
+    """Deletes objects, several at a time; a missing one is no error."""
     _at_once(delete, [(path,) for path in paths])
 
 
 def move_all(pairs: Iterable[tuple[str, str]]) -> None:
-    """(from, to) -> each object under its other name, in the same bucket. All are copied before any is deleted."""
+    """Renames objects, given as (from, to), within their bucket. All are copied before any is deleted."""
     both = list(pairs)
     _at_once(_copy, both)
     delete_all(source for source, _ in both)
@@ -321,7 +315,7 @@ def _at_once(act: Callable[..., None], arguments: Sequence[tuple[str, ...]]) -> 
 
 
 def list_objects(folder: str, pattern: str = "*") -> list[tuple[str, int]]:
-    """A folder -> (path, bytes) of the objects right in it whose name matches, by path."""
+    """Lists path and bytes of the objects directly in a folder whose names match, by path."""
     prefix = f"{folder.rstrip('/')}/"
     return [
         (path, size)
@@ -331,18 +325,18 @@ def list_objects(folder: str, pattern: str = "*") -> list[tuple[str, int]]:
 
 
 def list_below(folder: str) -> list[tuple[str, int]]:
-    """A folder -> (path, bytes) of all objects in it and in its folders, by path."""
+    """Lists path and bytes of all objects in a folder and in its folders, by path."""
     return _listed(f"{folder.rstrip('/')}/", delimiter=None)[0]
 
 
 def list_folders(folder: str, prefix: str) -> list[str]:
-    """A folder -> the names of the folders in it that begin so, sorted."""
+    """Lists the names of the folders in a folder that begin with a prefix, sorted."""
     whole = f"{folder.rstrip('/')}/"
     return sorted(path[len(whole) :].rstrip("/") for path in _listed(f"{whole}{prefix}", delimiter="/")[1])
 
 
 def check_listing(path: str, *, patience: float) -> None:
-    """What is asked for before anything else is done: may objects be listed there?"""
+    """Checks that objects may be listed there, before anything else is done."""
     _listed(path, delimiter="/", patience=patience, most=1)
 
 

@@ -1,16 +1,16 @@
-"""Leases: one run at a time for a label of a dataset folder, wherever the folder is.
+"""Leases: one run at a time for a refresh of a dataset folder, wherever the folder is.
 
     OUTPUT/_leases/NAME.json    who holds it, and until when
 
-A holder renews its lease now and then. One that has expired is taken over; so is, at once, that of a process of this
-machine that is gone. On a local disk the file is locked as well, and the lock goes with the process, however that ends.
+A holder renews its lease from time to time. One that has expired can be taken over; so can, at once, the lease of a
+process of this machine that has ended. On a local disk the file is locked as well, and the lock ends with the process.
 Object stores have no locks. On gs:// a lease is written on the condition that nobody has written it since it was read,
-so of two that come at the same time one is refused. On other stores a new holder writes its lease, waits for a moment
-and reads it again, so that the last writer stays. A run looks once more before it publishes (`require`).
+so of two that come at the same time one is refused. On other stores a new holder writes its lease, waits and reads it
+again, so that the last writer keeps it. A run checks its lease once more before it publishes (`require`).
 
-A run whose work goes on elsewhere after its launcher has ended (a Dataflow job) takes its lease along: the launcher
-hands it over (`Held.hand_over`), with an end that leaves the job the time to start, the job's worker processes renew it
-(`keep`), and whoever publishes the job's result gives it back (`release`). Of a job that died it expires.
+Where the work goes on after the launcher has ended (a Dataflow job), the launcher hands its lease over to the job
+(`Held.hand_over`), long enough for the job to start. The job's worker processes renew it (`keep`), and whoever
+publishes the job's result gives it back (`release`). The lease of a job that died expires.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
 from textmint.transforms.core.errors import FileChangedError
 from textmint.transforms.core.temporary import is_alive
 from textmint.transforms.storage import files, gcs
 
 FOLDER: Final = "_leases"
 _LOG = logging.getLogger("textmint")
-_SECONDS: Final = 180.0  # that a lease is good for without being renewed
+_SECONDS: Final = 180.0  # that a lease is valid without being renewed
 _RENEW_SECONDS: Final = 30.0
-_JOB_SECONDS: Final = 1_800.0  # that a job's lease is good for: its workers come and go
-_LONGEST_SECONDS: Final = 86_400.0  # a day; the longest that is ever asked for is an hour or two
+_JOB_SECONDS: Final = 1_800.0  # that a job's lease is valid: its workers come and go
+_LONGEST_SECONDS: Final = 86_400.0  # a day; no run asks for more than an hour or two
 _LOOK_SECONDS: Final = 60.0  # between two looks of a worker process at its job's lease
 _PATIENCE_SECONDS: Final = 20.0  # for a store that does not answer; a renewal is tried again soon
-_PATIENCE_AT_END_SECONDS: Final = 3.0  # a lease that stays behind is no harm: it expires
+_PATIENCE_AT_END_SECONDS: Final = 3.0  # a lease that stays behind does no harm: it expires
 SETTLE_SECONDS = 2.0  # between a lease written to an object store and the second look; what a slow write may take
 
 
@@ -51,7 +52,7 @@ class LeaseTakenError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Who holds it.
+    """The holder of a lease.
 
     Args:
       owner: the holder's own name for itself, such as the id of its run.
@@ -73,7 +74,7 @@ class Lease:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobLease:
-    """A lease that a job holds; what its workers must know of it.
+    """What the workers of a job must know of the lease that the job holds.
 
     Args:
       output: the dataset folder, on an object store.
@@ -87,7 +88,7 @@ class JobLease:
 
 
 class Held:
-    """A lease, while the `with` block of `hold` runs."""
+    """A lease on an object store, while the `with` block of `hold` runs."""
 
     def __init__(self, output: str, name: str, owner: str) -> None:
         self._path = path_of(output, name)
@@ -96,7 +97,7 @@ class Held:
         self.is_handed_over = False
 
     def hand_over(self, job: str, seconds: float) -> None:
-        """Leaves the lease to a job: this process renews it no more, and the end of the block does not give it back.
+        """Leaves the lease to a job: this process no longer renews it, and the end of the block does not give it back.
 
         Args:
           job: its name, for whoever is refused.
@@ -105,39 +106,44 @@ class Held:
         Raises:
           LeaseTakenError: somebody else has taken it over.
           OSError: it cannot be written.
-          ValueError: it is on a local disk, where a lease goes with its process.
+          ValueError: it is on a local disk, where a lease ends with its process.
         """
         if files.is_local(self._path):
             raise ValueError(self._path)
         with self._lock:
-            _rewrite(self._path, self._owner, _content(self._owner, host=job, process=0, seconds=seconds))
+            self._rewrite(_content(self._owner, host=job, process=0, seconds=seconds))
             self.is_handed_over = True
 
     def take_back(self) -> None:
-        """The job has ended, or never began: the end of the block gives the lease back, if it is still there."""
+        """Takes the lease back from a job that has ended or never began: the end of the block gives it back."""
         with self._lock:
             self.is_handed_over = False
 
     def renew(self) -> None:
-        """On an object store.
+        """Renews the lease, unless a job has it.
 
         Raises:
           LeaseTakenError: somebody else has taken it over.
-          OSError: it cannot be written.
+          OSError: it cannot be read or written, or somebody writes it at this moment.
         """
         with self._lock:
             if not self.is_handed_over:
-                _rewrite(self._path, self._owner, _mine(self._owner))
+                self._rewrite(_own_content(self._owner))
+
+    def _rewrite(self, content: bytes) -> None:
+        old, generation = files.read_version(self._path, patience=_PATIENCE_SECONDS)
+        _refuse_others(_parse(old), self._owner, self._path)
+        files.write_version(self._path, content, generation, patience=_PATIENCE_SECONDS)
 
 
 def path_of(output: str, name: str) -> str:
-    """The dataset folder and what is leased -> the lease's file."""
+    """Returns the path of the file of a lease."""
     return files.join(output, FOLDER, f"{name}.json")
 
 
 @contextlib.contextmanager
 def hold(output: str, name: str, owner: str) -> Iterator[Held]:
-    """While its `with` block runs, nobody else holds the lease.
+    """Holds a lease while the `with` block runs: nobody else can have it.
 
     Args:
       output: the dataset folder.
@@ -145,11 +151,11 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
       owner: tells this holder from others of the same process.
 
     Yields:
-      what hands the lease over to a job.
+      What hands the lease over to a job.
 
     Raises:
       LeaseTakenError: somebody else holds it.
-      OSError: the lease cannot be written.
+      OSError: it cannot be written.
     """
     held = Held(output, name, owner)
     if files.is_local(output):
@@ -157,23 +163,17 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
 
             def overwrite() -> None:
                 require(output, name, owner)  # locks of a network's file system may not reach all machines
-                _overwrite(descriptor, _mine(owner))
+                _overwrite(descriptor, _own_content(owner))
 
             os.ftruncate(descriptor, 0)
-            _overwrite(descriptor, _mine(owner))
+            _overwrite(descriptor, _own_content(owner))
             with _renewed(overwrite):
                 yield held
         return
     path = path_of(output, name)
-    compares = gcs.is_gcs(path)
-    if compares:
-        _take(path, owner)
-    elif (holder := _holder_at(path)) is not None:
-        raise LeaseTakenError(_told(holder, path))
-    else:
-        files.write_file(path, _mine(owner))
+    _take(path, owner)
     try:
-        if not compares:
+        if not gcs.is_gcs(path):
             time.sleep(SETTLE_SECONDS)
             require(output, name, owner)
         with _renewed(held.renew):
@@ -184,81 +184,61 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
 
 
 def require(output: str, name: str, owner: str) -> None:
-    """Checks that nobody else has taken the lease over meanwhile. One that is gone was taken by nobody.
+    """Checks that nobody else has taken the lease over. A missing lease counts as free.
 
     Raises:
       LeaseTakenError: somebody has.
       OSError: it cannot be read.
     """
-    try:
-        holder = _parsed(files.read_file(path_of(output, name)))
-    except FileNotFoundError:
-        return
-    _refuse_another(holder, owner, path_of(output, name))
-
-
-def _refuse_another(holder: Lease | None, owner: str, path: str) -> None:
-    if holder is not None and holder.owner != owner:
-        raise LeaseTakenError(_told(holder, path))
-
-
-def _told(holder: Lease, path: str) -> str:
-    """Who holds a lease -> what to say of it, with the remedy where its end is so far away that nobody waits for it."""
-    if holder.expires - time.time() <= _LONGEST_SECONDS:
-        return str(holder)
-    return f"{holder}, which is longer than any run asks for: if it is none's, delete {path}"
+    path = path_of(output, name)
+    content, _ = files.read_version(path)
+    _refuse_others(_parse(content), owner, path)
 
 
 def holders(output: str) -> dict[str, Lease]:
-    """The dataset folder -> who holds what at this moment, by name."""
+    """Returns who holds which lease of a dataset folder at this moment, by name."""
     found = {}
     for file in files.list_files(files.join(output, FOLDER), "*.json"):
-        holder = _holder_at(file.path)
+        content, _ = files.read_version(file.path)
+        holder = _if_current(_parse(content))
         if holder is not None:
             found[file.name.removesuffix(".json")] = holder
     return found
 
 
-def _holder_at(path: str) -> Lease | None:
-    """-> who holds the lease; None where it is absent, stale or unreadable."""
-    try:
-        return _if_current(_parsed(files.read_file(path)))
-    except FileNotFoundError:
-        return None
+def _refuse_others(holder: Lease | None, owner: str, path: str) -> None:
+    if holder is not None and holder.owner != owner:
+        raise LeaseTakenError(_describe(holder, path))
+
+
+def _describe(holder: Lease, path: str) -> str:
+    """Says who holds a lease, and the remedy where its end is so far away that nobody waits for it."""
+    if holder.expires - time.time() <= _LONGEST_SECONDS:
+        return str(holder)
+    return f"{holder}, which is longer than any run asks for: if it is none's, delete {path}"
 
 
 def _if_current(holder: Lease | None) -> Lease | None:
+    """Returns a holder whose lease has not expired and whose process, if it is one of this machine, is alive."""
     if holder is None or holder.expires <= time.time():
         return None
     return None if holder.host == _host() and not is_alive(holder.process) else holder
 
 
 def _take(path: str, owner: str) -> None:
-    """A lease on gs:// -> it is ours, if it is nobody's. The object's generation decides between two that come at the
-    same moment."""
+    """Takes a free lease on an object store. On gs:// the generation decides between two that come at once."""
     while True:
-        holder, generation = _versioned(path, gcs.PATIENCE_SECONDS)
-        _refuse_another(_if_current(holder), owner, path)
+        content, generation = files.read_version(path)
+        _refuse_others(_if_current(_parse(content)), owner, path)
         with contextlib.suppress(FileChangedError):  # by somebody else; or the answer to our own write was lost
-            gcs.write(path, _mine(owner), generation=generation)
+            files.write_version(path, _own_content(owner), generation)
             return
-
-
-def _rewrite(path: str, owner: str, content: bytes) -> None:
-    """A lease on an object store that is ours, or nobody's -> it says something else.
-
-    Raises:
-      LeaseTakenError: somebody else has it.
-      OSError: it cannot be read or written, or somebody writes it at this moment.
-    """
-    holder, generation = _versioned(path, _PATIENCE_SECONDS)
-    _refuse_another(holder, owner, path)
-    _write_version(path, content, generation)
 
 
 def _give_back(path: str, owner: str) -> None:
     with contextlib.suppress(OSError):
-        holder, generation = _versioned(path, _PATIENCE_AT_END_SECONDS)
+        content, generation = files.read_version(path, patience=_PATIENCE_AT_END_SECONDS)
+        holder = _parse(content)
         if holder is None or holder.owner != owner:
             return
         if gcs.is_gcs(path):
@@ -267,29 +247,14 @@ def _give_back(path: str, owner: str) -> None:
             files.delete_files([path])
 
 
-def _versioned(path: str, patience: float) -> tuple[Lease | None, int | None]:
-    """-> the lease that is there, and its generation where the store tells one."""
-    try:
-        content, generation = (
-            gcs.read_version(path, patience=patience) if gcs.is_gcs(path) else (files.read_file(path), gcs.ABSENT)
-        )
-    except FileNotFoundError:
-        return None, gcs.ABSENT
-    return _parsed(content), generation
-
-
-def _write_version(path: str, content: bytes, generation: int | None) -> None:
-    if gcs.is_gcs(path):
-        gcs.write(path, content, generation=generation, patience=_PATIENCE_SECONDS)
-    else:
-        files.write_file(path, content)
+# --- what the file holds
 
 
 def _host() -> str:
     return socket.gethostname()
 
 
-def _mine(owner: str) -> bytes:
+def _own_content(owner: str) -> bytes:
     return _content(owner, host=_host(), process=os.getpid(), seconds=_SECONDS)
 
 
@@ -298,75 +263,79 @@ def _content(owner: str, *, host: str, process: int, seconds: float) -> bytes:
     return json.dumps(dataclasses.asdict(lease)).encode()
 
 
-def _parsed(content: bytes) -> Lease | None:
+def _parse(content: bytes | None) -> Lease | None:
+    """Parses a lease; anything else counts as no lease."""
     try:
-        told = json.loads(content)
-        lease = Lease(
-            owner=str(told["owner"]),
-            host=str(told["host"]),
-            process=int(told["process"]),
-            expires=float(told["expires"]),
-        )
-        time.gmtime(lease.expires)  # neither endless nor beyond all calendars
+        lease = msgspec.json.decode(content or b"", type=Lease)
+        time.gmtime(lease.expires)  # not beyond all calendars
         return lease
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (msgspec.MsgspecError, OSError, ValueError, OverflowError, RecursionError):
         return None
+
+
+# --- renewing
+
+
+class _Renewer:
+    """A thread that renews a lease from time to time, until it is stopped, the lease is lost or `renew` says False."""
+
+    def __init__(self, renew: Callable[[], object], *, name: str, whose: str, first: float, seconds: float) -> None:
+        self._renew = renew
+        self._whose = whose
+        self._first = first
+        self._seconds = seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Waits for the thread: a later renewal would bring the lease back, or write to a closed descriptor."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        seconds = self._first
+        while not self._stopped.wait(seconds):
+            seconds = self._seconds
+            try:
+                if self._renew() is False:
+                    return
+            except LeaseTakenError as error:
+                _LOG.error("another run took %s lease over (%s); this one will not publish", self._whose, error)
+                return
+            except Exception as error:  # the next try may succeed, and an expired lease does no harm by itself
+                _LOG.warning("%s lease could not be renewed: %s", self._whose, error)
 
 
 @contextlib.contextmanager
 def _renewed(renew: Callable[[], None]) -> Iterator[None]:
-    """While its `with` block runs, a thread renews the lease."""
-    ended = threading.Event()
-
-    def now_and_then() -> None:
-        while not ended.wait(_RENEW_SECONDS):
-            try:
-                renew()
-            except LeaseTakenError as error:
-                _LOG.error("another run took this one's lease over (%s); this one will not publish", error)
-                return
-            except Exception as error:  # the next try may go right, and an expired lease is no harm by itself
-                _LOG.warning("the lease could not be renewed: %s", error)
-
-    thread = threading.Thread(target=now_and_then, name="lease", daemon=True)
-    thread.start()
+    """Renews a lease while the `with` block runs."""
+    renewer = _Renewer(renew, name="lease", whose="this run's", first=_RENEW_SECONDS, seconds=_RENEW_SECONDS)
     try:
         yield
     finally:
-        ended.set()
-        thread.join()  # a renewal after the end would bring the lease back, or write to a descriptor that is closed
+        renewer.stop()
+
+
+# --- on a local disk
 
 
 @contextlib.contextmanager
 def _locked(output: str, name: str, owner: str) -> Iterator[int]:
-    """While its `with` block runs, the lease's file on a local disk is locked; then it is taken away.
+    """Locks the file of a lease on a local disk while the `with` block runs, then deletes it.
 
     Yields:
-      its descriptor.
+      Its descriptor.
     """
     path = path_of(output, name)
-    while True:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            lock = _open(path)
-        except FileNotFoundError:  # a run that ended just now took the folder away
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _parsed(os.pread(lock, 10_000, 0))
-            os.close(lock)
-            raise LeaseTakenError(_told(holder, path) if holder else "a process of this machine") from None
-        except OSError:
-            os.close(lock)
-            raise
-        if _is_still(path, lock):
-            break
-        os.close(lock)  # its owner ended and took it away between our two calls
+    lock = _lock_file(path)
     try:
-        holder = _parsed(os.pread(lock, 10_000, 0))
+        holder = _parse(os.pread(lock, 10_000, 0))
         if holder is not None and holder.host != _host() and holder.expires > time.time():
-            raise LeaseTakenError(_told(holder, path))  # of a machine whose locks do not reach this one
+            raise LeaseTakenError(_describe(holder, path))  # of a machine whose locks do not reach this one
         try:
             yield lock
         finally:
@@ -378,9 +347,32 @@ def _locked(output: str, name: str, owner: str) -> Iterator[int]:
         os.close(lock)
 
 
+def _lock_file(path: str) -> int:
+    """Opens and locks the file of a lease, and returns its descriptor."""
+    while True:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            lock = _open(path)
+        except FileNotFoundError:  # a run that ended just now deleted the folder
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.stat(path), os.fstat(lock)):
+                return lock
+        except BlockingIOError:
+            holder = _parse(os.pread(lock, 10_000, 0))
+            os.close(lock)
+            raise LeaseTakenError(_describe(holder, path) if holder else "a process of this machine") from None
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(lock)
+            raise
+        os.close(lock)  # its owner ended and deleted it between our two calls
+
+
 def _open(path: str) -> int:
-    """-> the descriptor of a lease's file on a local disk, which is made where there is none. What it holds will be
-    written over, so it must be a file of its own.
+    """Opens the file of a lease, or makes it. It will be written over, so it must be a file of its own.
 
     Raises:
       OSError: it is a folder, a link, a pipe or the like, or cannot be opened.
@@ -397,79 +389,54 @@ def _open(path: str) -> int:
     return descriptor
 
 
-def _is_still(path: str, lock: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(lock))
-    except FileNotFoundError:
-        return False
-
-
 def _overwrite(descriptor: int, content: bytes) -> None:
-    """With one call, and spaces over what was there: whoever reads at the same moment sees the one or the other."""
+    """Writes with one call, and spaces over what was there: a reader sees the old lease or the new one."""
     os.pwrite(descriptor, content.ljust(os.fstat(descriptor).st_size), 0)
 
 
 # --- the lease of a job, in its worker processes
 
-_keepers: Final[dict[JobLease, tuple[threading.Thread, threading.Event]]] = {}
-_keepers_lock: Final = threading.Lock()
+_renewers: Final[dict[JobLease, _Renewer]] = {}
+_renewers_lock: Final = threading.Lock()
 
 
 def keep(job: JobLease) -> None:
-    """From now on a thread of this process renews the job's lease now and then, until the lease is given back or the
-    process ends. A second call does nothing.
+    """Renews the lease of a job on a thread of this process, until the lease is given back or the process ends. A
+    second call does nothing.
 
     It looks once a minute, and writes only where half of the lease's time has passed and no other process has written:
     a store takes about one write a second of the same object.
     """
-    with _keepers_lock:
-        if job in _keepers:
+    with _renewers_lock:
+        if job in _renewers and _renewers[job].is_running():
             return
-        ended = threading.Event()
-        thread = threading.Thread(target=_keep_now_and_then, args=(job, ended), name="job-lease", daemon=True)
-        _keepers[job] = thread, ended
-        thread.start()
+        _renewers[job] = _Renewer(
+            lambda: _renew_if_due(job), name="job-lease", whose="this job's", first=0.0, seconds=_LOOK_SECONDS
+        )
 
 
 def release(job: JobLease) -> None:
-    """The job is done: the lease is given back, unless somebody else has it."""
-    with _keepers_lock:
-        kept = _keepers.get(job)
-    if kept is not None:
-        thread, ended = kept
-        ended.set()
-        thread.join()  # a renewal after the end would bring the lease back
+    """Gives the lease of a finished job back, unless somebody else has it."""
+    with _renewers_lock:
+        renewer = _renewers.pop(job, None)
+    if renewer is not None:
+        renewer.stop()
     _give_back(path_of(job.output, job.name), job.owner)
 
 
-def _keep_now_and_then(job: JobLease, ended: threading.Event) -> None:
-    try:
-        while not ended.is_set():
-            try:
-                if not _renewed_where_due(job):
-                    return
-            except LeaseTakenError as error:
-                _LOG.error("another run took this job's lease over (%s); this one will not publish", error)
-                return
-            except Exception as error:  # the next try may go right, and an expired lease is no harm by itself
-                _LOG.warning("the job's lease could not be renewed: %s", error)
-            ended.wait(_LOOK_SECONDS)
-    finally:
-        with _keepers_lock:
-            _keepers.pop(job, None)
-
-
-def _renewed_where_due(job: JobLease) -> bool:
-    """-> whether there still is such a lease. The first worker also shortens the one that the launcher left, which had
-    to cover the start of the job."""
+def _renew_if_due(job: JobLease) -> bool:
+    """Returns whether there still is such a lease. The first worker also shortens the one that the launcher left, which
+    had to cover the start of the job."""
     path = path_of(job.output, job.name)
-    holder, generation = _versioned(path, _PATIENCE_SECONDS)
-    if holder is None and generation == gcs.ABSENT and not files.exists(path):  # given back: the run is over
+    content, generation = files.read_version(path, patience=_PATIENCE_SECONDS)
+    if content is None:  # given back: the run is over
         return False
-    _refuse_another(holder, job.owner, path)
+    holder = _parse(content)
+    _refuse_others(holder, job.owner, path)
     left = holder.expires - time.time() if holder else 0.0
     if not _JOB_SECONDS / 2 <= left <= _JOB_SECONDS + _LOOK_SECONDS:
         host = holder.host if holder else "a job"
+        renewed = _content(job.owner, host=host, process=0, seconds=_JOB_SECONDS)
         with contextlib.suppress(FileChangedError):  # another worker was quicker
-            _write_version(path, _content(job.owner, host=host, process=0, seconds=_JOB_SECONDS), generation)
+            files.write_version(path, renewed, generation, patience=_PATIENCE_SECONDS)
     return True

@@ -1,8 +1,8 @@
 """Listings: long lists of files that a graph is to read, each in a file of its own.
 
 A graph that holds every name grows with what earlier runs have left, and engines refuse large ones (Dataflow takes
-10 MB). So from some names on they stand in a file of the run, and the graph names that. It is written once, before the
-graph runs: a worker that starts anew reads the same names, whatever has come into the folder since.
+10 MB). So long lists stand in a file of the run, and the graph holds its name. It is written once, before the graph
+runs: a worker that starts again reads the same names, whatever has come into the folder since.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ class Listing:
 
 
 def write_listing(path: str, rows: Iterable[Row]) -> Listing:
-    """Rows -> a file of them, a JSON array a line.
-
-    A digest of the rows becomes a part of its name, so that whoever reads it finds just them.
+    """Writes rows to a file, a JSON array a line. Its name holds their digest, by which a reader checks them.
 
     Raises:
       OSError: it cannot be written.
@@ -52,7 +50,7 @@ def _digest(content: bytes) -> str:
 
 
 def read_listing(path: str) -> Iterator[Row]:
-    """The path of a listing -> its rows, in order.
+    """Reads the rows of a listing, in order.
 
     Raises:
       OSError: it cannot be read.
@@ -66,7 +64,7 @@ def read_listing(path: str) -> Iterator[Row]:
 
 
 def create(rows: Sequence[Row] | Listing) -> Any:
-    """Rows, or where they stand -> a `PTransform` from the pipeline to them, spread over workers."""
+    """Makes a transform that creates the rows, or reads them from their listing, spread over workers."""
     if isinstance(rows, Listing):
         read = beam.FlatMap(read_listing).with_output_types(Row)
         return beam.Create([rows.path]) | "ReadListing" >> read | "Spread" >> beam.Reshuffle()

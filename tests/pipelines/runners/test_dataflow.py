@@ -63,7 +63,7 @@ def quick(store: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     for logger, level, handlers, filters in before:
         logger.setLevel(level)
         logger.handlers[:], logger.filters[:] = handlers, filters
-    for job in list(lease._keepers):
+    for job in list(lease._renewers):
         lease.release(job)
 
 

@@ -422,13 +422,13 @@ def test_a_lease_outlives_a_store_that_is_gone_for_a_while(
     monkeypatch.setattr(lease, "_SECONDS", 50.0)
     with hold(OUT, "base", "me"):
         cloud.kill()
-        wait_until(lambda: "the lease could not be renewed" in caplog.text)
+        wait_until(lambda: "lease could not be renewed" in caplog.text)
         cloud.start()
         seen = holders(OUT)["base"].expires
         wait_until(lambda: holders(OUT)["base"].expires > seen)
         require(OUT, "base", "me")
         put_lease("base")
-        wait_until(lambda: "took this one's lease over" in caplog.text)
+        wait_until(lambda: "took this run's lease over" in caplog.text)
         with pytest.raises(LeaseTakenError, match="elsewhere"):
             require(OUT, "base", "me")
     assert json.loads(objects_of(cloud)["_leases/base.json"])["owner"] == "other"

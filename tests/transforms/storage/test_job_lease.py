@@ -35,7 +35,7 @@ JOB = JobLease(output=OUTPUT, name=NAME, owner="run 1")
 def nothing_is_left(store: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
     yield
-    for job in list(lease._keepers):
+    for job in list(lease._renewers):
         release(job)
     assert [thread for thread in threading.enumerate() if "lease" in thread.name] == []
 
@@ -153,14 +153,14 @@ def test_many_steps_of_a_process_keep_it_with_one_thread() -> None:
 
 def test_it_is_left_alone_when_it_was_given_back() -> None:
     keep(JOB)
-    wait_until(lambda: not lease._keepers)
+    wait_until(lambda: not lease._renewers[JOB].is_running())
     assert not files.exists(path_of(OUTPUT, NAME))
 
 
 def test_it_is_left_alone_when_somebody_else_has_it(caplog: pytest.LogCaptureFixture) -> None:
     put(10, owner="run 2")
     keep(JOB)
-    wait_until(lambda: not lease._keepers)
+    wait_until(lambda: not lease._renewers[JOB].is_running())
     assert told()["owner"] == "run 2"
     assert "another run took this job's lease over" in caplog.text
 
@@ -189,7 +189,7 @@ def test_whoever_publishes_gives_it_back() -> None:
     keep(JOB)
     release(JOB)
     assert holders(OUTPUT) == {}
-    assert not lease._keepers
+    assert not lease._renewers
     release(JOB)  # a bundle that is tried again
 
 

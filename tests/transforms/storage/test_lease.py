@@ -201,7 +201,7 @@ def test_a_process_that_is_none_is_dead(store: dict[str, bytes]) -> None:
 @settings(max_examples=40)
 def test_a_lease_can_always_be_told(owner: str, host: str, process: int, expires: float) -> None:
     content = {"owner": owner, "host": host, "process": process, "expires": expires}
-    found = lease._parsed(json.dumps(content).encode())
+    found = lease._parse(json.dumps(content).encode())
     assert found == Lease(**content)
     assert str(process) in str(found)
 
@@ -242,7 +242,7 @@ def test_whoever_reads_while_it_is_renewed_sees_a_lease(tmp_path: Path, monkeypa
     me = {"owner": "me", "host": socket.gethostname(), "process": os.getpid()}
     contents = [json.dumps({**me, "expires": expires}).encode() for expires in (4e9 + 0.123456, 4e9 + 0.5)]
     turns = itertools.cycle(contents)
-    monkeypatch.setattr(lease, "_mine", lambda owner: next(turns))
+    monkeypatch.setattr(lease, "_own_content", lambda owner: next(turns))
     seen: list[bytes] = []
     truncate, write = os.ftruncate, os.pwrite
 
@@ -293,11 +293,11 @@ def test_one_that_was_stolen_is_not_renewed_and_not_taken_away(output: str, capl
         stolen = files.read_file(path_of(output, "base"))
         with pytest.raises(LeaseTakenError, match="on elsewhere"):
             require(output, "base", "me")
-        wait_until(lambda: "took this one's lease over" in caplog.text)
+        wait_until(lambda: "took this run's lease over" in caplog.text)
         time.sleep(0.03)
         assert files.read_file(path_of(output, "base")) == stolen
     assert files.read_file(path_of(output, "base")) == stolen
-    assert caplog.text.count("took this one's lease over") == 1
+    assert caplog.text.count("took this run's lease over") == 1
 
 
 def test_one_that_is_gone_was_taken_by_nobody(output: str) -> None:
