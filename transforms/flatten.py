@@ -1,4 +1,4 @@
-"""Flatten: lists of tasks -> tasks, one element each, no task twice."""
+"""Flatten: makes one element of each task, and keeps no task twice."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -20,14 +20,14 @@ Rank = tuple[int, str]
 
 
 def split_list(tasks: TaskList) -> Iterator[Task | Reject]:
-    """A list -> its items as tasks, and a reject for each item that cannot be one."""
+    """Yields the items of a list as tasks, and a reject for each item that cannot be one."""
 
-    def item(text: str, place: int, settings: TaskSettings | None = None) -> tuple[Task, str]:
+    def read(text: str, place: int, settings: TaskSettings | None = None) -> tuple[Task, str]:
         tidy = tidy_task(text)
-        normal = normalise_task(tidy)
+        is_blank = not normalise_task(tidy)
         task = Task(
-            task_id=task_id(tidy) if normal else "",
-            task=tidy if normal else "",
+            task_id="" if is_blank else task_id(tidy),
+            task="" if is_blank else tidy,
             source=tasks.source,
             round=tasks.round,
             topic=tasks.topic,
@@ -39,28 +39,35 @@ def split_list(tasks: TaskList) -> Iterator[Task | Reject]:
 
     settings = tasks.settings or (None,) * len(tasks.items)
     for place, text in enumerate(tasks.items):
-        task, item_id = item(text, place, settings[place])
-        raw = clean_text(text)
+        task, item_id = read(text, place, settings[place])
         if not task.task:
-            yield Reject.of_task(task, id=item_id, stage=_STEP, reason="empty_field", detail="a blank task", raw=raw)
+            yield _refuse(task, item_id, "empty_field", "a blank task", clean_text(text))
         elif len(task.task) > MAX_TASK_CHARS:
             detail = f"{len(task.task):,} characters, at most {MAX_TASK_CHARS:,} fit"
-            yield Reject.of_task(task, id=item_id, stage=_STEP, reason="too_long", detail=detail, raw=raw)
+            yield _refuse(task, item_id, "too_long", detail, clean_text(text))
         else:
             yield task
     for place, (reason, detail, raw) in enumerate(tasks.refused):
-        task, item_id = item("", -1 - place)
-        yield Reject.of_task(task, id=item_id, stage=_STEP, reason=reason, detail=detail, raw=raw)
+        task, item_id = read("", -1 - place)
+        yield _refuse(task, item_id, reason, detail, raw)
+
+
+def _refuse(task: Task, id_: str, reason: str, detail: str, raw: str | None = None) -> Reject:
+    return Reject.of_task(
+        task, id=id_, stage=_STEP, reason=reason, detail=detail, raw=task.task if raw is None else raw
+    )
 
 
 Holder = tuple[int, str, int]
-"""A refresh that has published a task: the number of its first example of it, the label, and the number after its last.
-Two of them go by the first, then by the label: the one that had the task first, or the one that counts as that."""
+"""A refresh that has published a task: the number of its first example of it, the label, the number after its last.
+The least of them counts as the one that had the task first."""
+
+_OWN = "file"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Numbering:
-    """What is to be known of a run, to say whether it may have a task that others have, and to number its examples.
+    """How a run numbers the examples of tasks that other refreshes have too.
 
     Args:
       refresh: the label of the run.
@@ -74,21 +81,17 @@ class Numbering:
     is_alone: bool = True
 
     def first_replica(self, task: Task, holders: Iterable[Holder]) -> int | None:
-        """Says how the run numbers its examples of a task.
+        """Returns the number of the run's first example of a task; None where the task belongs to others.
 
-        A refresh that has published a task keeps its numbers, whatever others have published since: what was
-        published tells, not the order of runs. Where two have it by the same numbers, as after a first run at the same
-        moment, all but the first of them by label yield, so that one has it still when all of them run again at once.
-
-        A brainstormed task yields by being no task of this run. One of the user's own is wanted in every refresh: its
-        examples go on where the numbers of others end.
+        A refresh that has published a task keeps its numbers, whatever others have published since, so the order of
+        runs does not matter. Where two have it by the same numbers, as after two first runs at the same moment, all but
+        the first by label yield; so one of them still has it when all run again at once. A brainstormed task yields by
+        being no task of this run. A task of the user's own is wanted in every refresh: its examples go on where the
+        numbers of others end.
 
         Args:
           task: of the run.
           holders: the refreshes that have published it, this one among them.
-
-        Returns:
-          the number of the first example; None: the task belongs to others.
         """
         own = min((holder for holder in holders if holder[1] == self.refresh), default=None)
         others = [holder for holder in holders if holder[1] != self.refresh]
@@ -105,50 +108,37 @@ class Numbering:
         return max((max(end, first + wanted) for first, _, end in others), default=wanted or self.examples_per_task)
 
 
-_OWN = "file"
-
-
 def first_of(found: Iterable[Task | Holder], numbering: Numbering | None = None) -> Iterator[Task | Reject]:
-    """Says what becomes of all tasks of one task_id: one stands for them, if the run may have it; the others are
-    rejects.
+    """Yields the task that stands for all tasks of one task_id, if the run may have it; then a reject for each other.
 
-    The earliest round wins, so that more rounds never change a task that is already there; then one with settings,
-    before those that say nothing; then the smallest text.
+    The earliest round wins, so that more rounds never change a task that is already there; then one with settings;
+    then the smallest text.
 
     Args:
       found: the tasks, and among them the refreshes that have published it.
       numbering: of the run.
-
-    Yields:
-      the task that stands for all, then a reject for each other one.
     """
     numbering = numbering or Numbering()
     holders: list[Holder] = []
-    ordered: list[Task] = []
+    tasks: list[Task] = []
     for one in found:
         if isinstance(one, tuple):
             holders.append(one)
         else:
-            ordered.append(one)
-    if not ordered:
+            tasks.append(one)
+    if not tasks:
         return
-    ordered.sort(key=_precedence)
-    number = numbering.first_replica(ordered[0], holders)
-    if number is not None:
-        yield replace(ordered[0], first_replica=number) if number else ordered[0]
-    told = f"the same task as {ordered[0].task!r:.120}"
+    tasks.sort(key=_precedence)
+    number = numbering.first_replica(tasks[0], holders)
     if number is None:
-        told = f"refresh={min(label for _, label, _ in holders if label != numbering.refresh)} has this task"
-    first = 0 if number is None else 1
-    for place, task in enumerate(ordered[first:], start=first):
-        yield Reject.of_task(
-            task,
-            id=stable_hash("duplicate_task", task.task_id, place),
-            stage=_STEP,
-            reason="duplicate",
-            detail=told,
-            raw=task.task,
-        )
+        first = 0
+        detail = f"refresh={min(label for _, label, _ in holders if label != numbering.refresh)} has this task"
+    else:
+        first = 1
+        detail = f"the same task as {tasks[0].task!r:.120}"
+        yield replace(tasks[0], first_replica=number) if number else tasks[0]
+    for place, task in enumerate(tasks[first:], start=first):
+        yield _refuse(task, stable_hash("duplicate_task", task.task_id, place), "duplicate", detail)
 
 
 def _precedence(task: Task) -> tuple[Any, ...]:
@@ -158,13 +148,13 @@ def _precedence(task: Task) -> tuple[Any, ...]:
 
 
 def rank(task: Task, seed: int) -> Rank:
-    """A task -> its place when only some are taken: earlier rounds first, within a round by hash. So a larger
-    `--max_tasks` keeps all that a smaller one kept."""
+    """Orders tasks when only some are taken: earlier rounds first, within a round by hash. So a larger `--max_tasks`
+    keeps all that a smaller one kept."""
     return task.round, stable_hash("max_tasks", task.task_id, seed)
 
 
 class _Split(beam.DoFn):
-    """Tasks by their id in the output `TASKS`; in the main one what is refused, here or before."""
+    """Yields tasks by their id in the output `TASKS`; in the main one what is refused, here or before."""
 
     TASKS = "tasks"
 
@@ -185,7 +175,7 @@ class _Split(beam.DoFn):
 
 
 class _Deduplicate(beam.DoFn):
-    """The first of each task in the output `FIRST`; in the main one the others, as rejects."""
+    """Yields the first of each task in the output `FIRST`; in the main one the others, as rejects."""
 
     FIRST = "first"
 
@@ -210,20 +200,14 @@ class _TakeUpTo(beam.DoFn):
     def process(self, task: Task, taken: list[Rank]) -> Iterator[Task | Reject]:
         result: Task | Reject = task
         if rank(task, self._seed) > max(taken):
-            result = Reject.of_task(
-                task,
-                id=stable_hash("over_max_tasks", task.task_id),
-                stage=_STEP,
-                reason="over_max_tasks",
-                detail=f"--max_tasks={self._max_tasks}",
-                raw=task.task,
-            )
+            id_ = stable_hash("over_max_tasks", task.task_id)
+            result = _refuse(task, id_, "over_max_tasks", f"--max_tasks={self._max_tasks}")
         self._counters.outcome(result)
         yield result
 
 
 class _DropNearCopies(beam.DoFn):
-    """A task, with its twin if it has one -> its reject, or the task itself in the output `KEPT`."""
+    """Yields a task in the output `KEPT`, or its reject where it is a near copy of another."""
 
     KEPT = "kept"
 
@@ -234,16 +218,9 @@ class _DropNearCopies(beam.DoFn):
     def process(self, group: tuple[str, Iterable[Any]]) -> Iterator[Any]:
         found = list(group[1])
         task = next(value for value in found if isinstance(value, Task))
-        twins = sorted(value for value in found if isinstance(value, str))
-        if twins:
-            reject = Reject.of_task(
-                task,
-                id=stable_hash("near_duplicate_task", task.task_id),
-                stage=_STEP,
-                reason="near_duplicate",
-                detail=twins[0],
-                raw=task.task,
-            )
+        details = sorted(value for value in found if isinstance(value, str))
+        if details:
+            reject = _refuse(task, stable_hash("near_duplicate_task", task.task_id), "near_duplicate", details[0])
             self._counters.outcome(reject)
             yield reject
         else:
@@ -257,8 +234,8 @@ def _by_task_id(task: Task) -> tuple[str, Any]:
 
 
 def _near_duplicate_by_task_id(found: tuple[str, NearDuplicate]) -> tuple[str, Any]:
-    id_, twin = found
-    return task_id_of(id_), describe(dataclasses.replace(twin, id=task_id_of(twin.id)))
+    id_, other = found
+    return task_id_of(id_), describe(dataclasses.replace(other, id=task_id_of(other.id)))
 
 
 def _holder_by_task_id(published: tuple[str, str, int, int]) -> tuple[str, Any]:
@@ -268,16 +245,17 @@ def _holder_by_task_id(published: tuple[str, str, int, int]) -> tuple[str, Any]:
 
 @dataclasses.dataclass(eq=False)
 class Flatten(beam.PTransform):
-    """TaskList, or the text of one task -> Task, one element a task; blanks, repeats and what is over `max_tasks`
-    become rejects. Rejects of the step before pass through.
+    """Takes lists of tasks, or texts of tasks, and makes one Task of each.
+
+    Blanks, repeats and what is over `max_tasks` become rejects. Rejects of the step before pass through.
 
     Args:
       max_tasks: how many tasks are kept at most; None: all.
       seed: decides which, together with the tasks themselves.
       published: a `PTransform` from the pipeline to the tasks that refreshes have published, this one among them, as
         `ReadPublished` gives them; None: there are none.
-      near_copies: a `PTransform` from the texts of tasks to those that are near copies, each with its twin, as
-        `FindNearDuplicates` gives them; None: they stay.
+      near_copies: a `PTransform` from the texts of tasks to those that are near copies, as `FindNearDuplicates` gives
+        them; None: they stay.
       numbering: of the run.
 
     Raises:
@@ -324,14 +302,14 @@ class Flatten(beam.PTransform):
         self, tasks: beam.PCollection[Task], near_copies: beam.PTransform
     ) -> tuple[beam.PCollection[Any], ...]:
         tasks.element_type = Task
-        twins = tasks | "TextsOfTasks" >> beam.Map(text_of_task) | "NearCopies" >> near_copies
-        keyed_twins = twins | "KeyTwins" >> beam.Map(_near_duplicate_by_task_id)
+        copies = tasks | "TextsOfTasks" >> beam.Map(text_of_task) | "NearCopies" >> near_copies
+        keyed_copies = copies | "KeyNearCopies" >> beam.Map(_near_duplicate_by_task_id)
         keyed_tasks = tasks | "KeyTasks" >> beam.Map(_by_task_id)
         drop = beam.ParDo(_DropNearCopies(self.max_tasks is None)).with_outputs(_DropNearCopies.KEPT, main="dropped")
         found = (
-            (keyed_tasks, keyed_twins)
-            | "TasksAndTwins" >> beam.Flatten()
-            | "GroupTwins" >> beam.GroupByKey()
+            (keyed_tasks, keyed_copies)
+            | "TasksAndNearCopies" >> beam.Flatten()
+            | "GroupNearCopies" >> beam.GroupByKey()
             | "DropNearCopies" >> drop
         )
         return found.dropped, found[_DropNearCopies.KEPT]

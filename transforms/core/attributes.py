@@ -51,19 +51,18 @@ class Weighted:
 
     @classmethod
     def of(cls, weights: Mapping[str, Fraction]) -> Weighted:
-        """Weights of any positive sum -> the values, ordered by name, so that the order in which a user writes them
-        down changes nothing. Values of weight 0 are left out."""
+        """Takes weights of any positive sum. Values are ordered by name, so that the order in which a user writes them
+        changes nothing; those of weight 0 are left out."""
         total = sum(weights.values(), Fraction(0))
         return cls(tuple((value, weights[value] / total) for value in sorted(weights) if weights[value]))
 
     @classmethod
     def even(cls, values: Iterable[str]) -> Weighted:
-        """Values -> the same, each with the same weight."""
+        """Gives all values the same weight."""
         return cls.of({value: Fraction(1) for value in values})
 
     def pick(self, draft_id: str, attribute: str) -> str:
-        """A draft and the attribute's name -> one value: the one in whose share of [0, 1) the hash lies. The shares
-        are exact to 2**-64."""
+        """Picks the value in whose share of [0, 1) the hash of the draft lies. Shares are exact to 2**-64."""
         if len(self.values) == 1:
             return self.values[0][0]
         point = fraction("attribute", draft_id, attribute)
@@ -73,13 +72,13 @@ class Weighted:
         return self.values[-1][0]
 
     def describe(self) -> dict[str, float]:
-        """-> {value: weight}, for people and the manifest."""
+        """Returns the weight of each value, for people and the manifest."""
         return {value: float(weight) for value, weight in self.values}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """From what each attribute of an example is picked."""
+    """What each attribute of an example is picked from."""
 
     language: Weighted
     difficulty: Weighted
@@ -87,11 +86,11 @@ class Attributes:
     num_words: Weighted
 
     def pick(self, draft_id: str) -> dict[str, str]:
-        """A draft's id -> {attribute: value}."""
+        """Picks a value of each attribute for a draft."""
         return {name: getattr(self, name).pick(draft_id, name) for name in ATTRIBUTES}
 
     def describe(self) -> dict[str, dict[str, float]]:
-        """-> {attribute: {value: weight}}, for people and the manifest."""
+        """Returns the weights of each attribute, for people and the manifest."""
         return {name: getattr(self, name).describe() for name in ATTRIBUTES}
 
 
@@ -140,7 +139,7 @@ def _weight(text: str, value: str) -> Fraction:
 
 
 def parse_choice(attribute: str, text: str) -> Weighted:
-    """An attribute's name and what the user wrote for it -> the values to pick from.
+    """Reads what the user wrote for an attribute.
 
     Args:
       attribute: one of ATTRIBUTES.
@@ -188,8 +187,7 @@ def parse_attributes(
     clarity: str | None = None,
     num_words: str | None = None,
 ) -> Attributes:
-    """What the user wrote for each attribute, None where nothing -> from what each is picked. The defaults are the
-    paper's values, evenly, and English.
+    """Reads what the user wrote for each attribute. The defaults are the paper's values, evenly, and English.
 
     Raises:
       ChoiceError: see `parse_choice`; the message begins with the option's name.

@@ -244,25 +244,21 @@ class _Rewriter(NodeTransformer):
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
-        node.expr = self._unless_constant(node.expr)
-        for operand in node.ops:
-            operand.expr = self._unless_constant(operand.expr)
+        operands: list[nodes.Compare | nodes.Operand] = [node, *node.ops]
+        for operand in operands:
+            if not isinstance(operand.expr, (nodes.Const, nodes.TemplateData)):
+                operand.expr = self._filter(operand.expr, _WEIGHED)
         return node
-
-    def _unless_constant(self, node: nodes.Expr) -> nodes.Expr:
-        return node if isinstance(node, (nodes.Const, nodes.TemplateData)) else self._filter(node, _WEIGHED)
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         self.generic_visit(node)
         return self._filter(node, _WEIGHED) if isinstance(node.arg, nodes.Slice) else node
 
-    def visit_List(self, node: nodes.List) -> nodes.Node:
+    def _visit_weighed(self, node: nodes.Expr) -> nodes.Node:
         self.generic_visit(node)
         return self._filter(node, _WEIGHED)
 
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
-        self.generic_visit(node)
-        return self._filter(node, _WEIGHED)
+    visit_List = visit_Dict = _visit_weighed
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
         self.generic_visit(node)

@@ -21,7 +21,7 @@ SHARD_DIGITS = 8  # of an id, which decide on its shard
 
 
 def encode(part: Part) -> bytes:
-    """One value -> bytes that no other value encodes to.
+    """Encodes a value as bytes that no other value encodes to.
 
     Each value is a type letter, the byte length of its payload, a colon and the payload, as in netstrings
     (https://cr.yp.to/proto/netstrings.txt), so ("ab", "c") and ("a", "bc"), "1" and 1, [] and None all differ.
@@ -60,10 +60,10 @@ def encode(part: Part) -> bytes:
 
 
 def stable_hash(domain: str, *parts: Part) -> str:
-    """What is hashed (a word such as `task`) and its parts -> an id, 32 hexadecimal digits.
+    """Makes an id of 32 hexadecimal digits.
 
     Args:
-      domain: keeps ids of different things apart even where their parts are equal.
+      domain: what is hashed, such as `task`; it keeps ids of different things apart even where their parts are equal.
       *parts: the values that make the identity.
     """
     return hashlib.blake2b(encode((domain, *parts)), digest_size=_ID_BYTES).hexdigest()
@@ -83,15 +83,14 @@ def shard_of(element_id: str, shards: int) -> int:
 
 
 def fraction(domain: str, *parts: Part) -> int:
-    """What is chosen and for whom -> a number in [0, UNIT), evenly spread over all parts: a hash read as a fraction."""
+    """Makes a number in [0, UNIT) of a hash, evenly spread over all parts."""
     return int.from_bytes(hashlib.blake2b(encode((domain, *parts)), digest_size=8).digest(), "big")
 
 
 def choices(key: str) -> Iterator[int]:
-    """A key -> an endless stream of numbers in [0, UNIT), each a pure function of the key and its place.
+    """Yields numbers in [0, UNIT) without end, each a pure function of the key and its place.
 
-    For a writer who needs many small decisions on one key. It is BLAKE2b in counter mode: block i of the stream is
-    the hash of (key, i).
+    For many small decisions on one key. It is BLAKE2b in counter mode: block i is the hash of (key, i).
     """
     block = 0
     encoded = encode(key)
@@ -103,6 +102,6 @@ def choices(key: str) -> Iterator[int]:
 
 
 def text_digest(text: str | bytes) -> str:
-    """A text, for instance that of a template -> 12 hexadecimal digits that name its exact content."""
+    """Makes 12 hexadecimal digits that name the exact content of a text, such as a template."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return hashlib.blake2b(raw, digest_size=6).hexdigest()

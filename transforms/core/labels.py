@@ -20,8 +20,8 @@ _SHORT: Final = 2  # letters of a grade or a blood group, whose sign counts: "A-
 
 @functools.lru_cache(maxsize=8192)  # a task has few labels and many rows
 def normal_form(label: str) -> str:
-    """A label -> its normal form, equal for labels that differ only in case, spacing, punctuation or Unicode form
-    (NFKC; see `words.fold`).
+    """Returns the normal form of a label, equal for labels that differ only in case, spacing, punctuation or Unicode
+    form (NFKC; see `words.fold`).
 
     White space and punctuation vanish wherever they stand, so "Non-profit", "non profit" and '"nonprofit"' are equal,
     but not where they say something:
@@ -68,7 +68,7 @@ def _stays(text: str, at: int, char: str, kept: list[str]) -> bool:
 
 
 def label_id(task_id: str, label: str) -> str:
-    """A task's id and a label in any spelling -> the label's id within the task, the hash of its normal form.
+    """Returns the id of a label within its task, the hash of its normal form.
 
     Rows of a task whose labels mean the same have the same id, so that training need not take one's positive for
     another's negative.
@@ -77,9 +77,13 @@ def label_id(task_id: str, label: str) -> str:
 
 
 def agree(counts: Mapping[str, int]) -> dict[str, str]:
-    """How often each spelling of a label occurs in one task -> for each spelling, the most frequent one of the same
-    normal form. Of equally frequent spellings the first in the order of code points is taken, so that the order of
-    the rows changes nothing."""
+    """Returns, for each spelling of a label in a task, the most frequent one of the same normal form.
+
+    Of equally frequent spellings it is the first by code points, so that the order of rows changes nothing.
+
+    Args:
+      counts: how often each spelling occurs.
+    """
     best: dict[str, str] = {}
     for spelling in sorted(counts, key=lambda spelling: (-counts[spelling], spelling)):
         best.setdefault(normal_form(spelling), spelling)

@@ -140,14 +140,14 @@ NAMES: Final[tuple[str, ...]] = tuple(language.name for language in XLM_R)
 
 
 class UnknownLanguage(ValueError):
-    """A text that names none of the 100 languages. Its message is one line and names the nearest known one."""
+    """A text that names none of the 100 languages; the message is one line and names the nearest one."""
 
 
 _SHOWN = 60  # characters of a wrong text that a message repeats and that are compared; a real name has at most 22
 
 
 def _key(text: str) -> str:
-    """Any spelling -> what it is compared by: no case, no accents, single spaces, hyphens for underscores."""
+    """Returns what spellings are compared by: no case, no accents, single spaces, hyphens for underscores."""
     bare = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
     return " ".join(bare.replace("_", "-").casefold().split())
 
@@ -160,7 +160,7 @@ _SPELLINGS: Final[dict[str, tuple[str, Language]]] = {
 
 
 def find_language(text: str) -> Language:
-    """A name, code or alias, in any case -> its Language.
+    """Returns the language of a name, code or alias, in any case.
 
     Raises:
       UnknownLanguage: none of them is meant; the message names the nearest one, when there is one that is near.
@@ -177,34 +177,20 @@ def find_language(text: str) -> Language:
     raise UnknownLanguage(f"unknown language {shown!r}: {hint}")
 
 
-_ENGLISH: Final = Fraction(431, 1000)
-_HIGH: Final = Fraction(29, 1000)
-# The outer tuple holds the languages that share one weight; an inner one holds the rows that share it evenly.
-_HIGH_RESOURCE: Final[tuple[tuple[str, ...], ...]] = (
-    ("Arabic",),
-    ("Chinese (Simplified)", "Chinese (Traditional)"),
-    ("Dutch",),
-    ("French",),
-    ("German",),
-    ("Indonesian",),
-    ("Italian",),
-    ("Japanese",),
-    ("Persian",),
-    ("Polish",),
-    ("Portuguese",),
-    ("Russian",),
-    ("Spanish",),
-)
+_FIXED: Final = {
+    "English": Fraction(431, 1000),
+    **dict.fromkeys(("Arabic", "Dutch", "French", "German", "Indonesian", "Italian"), Fraction(29, 1000)),
+    **dict.fromkeys(("Japanese", "Persian", "Polish", "Portuguese", "Russian", "Spanish"), Fraction(29, 1000)),
+    **dict.fromkeys(("Chinese (Simplified)", "Chinese (Traditional)"), Fraction(29, 2000)),
+}
 
 
 def xlm_r_weights() -> dict[str, Fraction]:
-    """-> the name of each of the 100 languages and its share, in the order of the table; the shares sum to 1.
+    """Returns the share of each of the 100 languages, in the order of the table; the shares sum to 1.
 
-    English 43.1 %, thirteen high-resource languages 2.9 % each, the rest evenly. Source: "Improving Text Embeddings
-    with Large Language Models" (arXiv 2401.00368), Figure 2. The figure counts what was generated and kept: English
-    43.1 %, each of the thirteen 2.7 to 3.0 % (most often 2.9 %), all others together 19.8 %. Here the thirteen are
-    alike, which leaves the others 19.2 %.
+    English has 43.1 %, thirteen high-resource languages 2.9 % each, the rest is even. Source: "Improving Text
+    Embeddings with Large Language Models" (arXiv 2401.00368), Figure 2. It counts what was generated and kept: each of
+    the thirteen has 2.7 to 3.0 % there (most often 2.9 %), and all others together 19.8 %, here 19.2 %.
     """
-    fixed = {"English": _ENGLISH} | {name: _HIGH / len(rows) for rows in _HIGH_RESOURCE for name in rows}
-    rest = (1 - sum(fixed.values(), Fraction())) / (len(NAMES) - len(fixed))
-    return {name: fixed.get(name, rest) for name in NAMES}
+    rest = (1 - sum(_FIXED.values(), Fraction())) / (len(NAMES) - len(_FIXED))
+    return {name: _FIXED.get(name, rest) for name in NAMES}

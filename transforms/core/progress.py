@@ -68,7 +68,7 @@ flush = _board.flush
 
 
 def read(folder: str) -> collections.Counter[str]:
-    """The folder -> the counts of all worker processes, added up."""
+    """Adds up the counts of all worker processes in a folder."""
     total: collections.Counter[str] = collections.Counter()
     for path in Path(folder).glob("*.json"):
         with contextlib.suppress(OSError, ValueError):

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from textmint.transforms.core.elements import Task, TaskSettings
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.labels import normal_form, own_labels
 from textmint.transforms.core.languages import find_language
-from textmint.transforms.core.text_files import decoded_lines, json_lines
+from textmint.transforms.core.text_files import SUFFIXES, decoded_lines, json_lines, parquet_rows
 from textmint.transforms.core.texts import clean_text, columns_of, normalise_text
 
 MAX_TASK_CHARS: Final = 2_000
 MAX_EXAMPLES: Final = 1_000_000
 """How many examples a task may ask for in a file; more is a slip of the pen."""
 MAX_UNKNOWN: Final = 100
+TASK_SUFFIXES: Final = SUFFIXES
 _COMMENT: Final = "#"
 _TRAILING: Final = ".,;:!?…‥·。、｡､؟،؛۔।॥።՝ "  # what ends a sentence or a clause; not '#' or '+' ("C#", "C++")
-TASK_SUFFIXES: Final = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
 
 
 class TaskFileError(ValueError):
@@ -30,23 +31,23 @@ class TaskFileError(ValueError):
 
 
 def tidy_task(text: str) -> str:
-    """A task as it came -> as it is shown and sent: Unicode NFC, runs of white space made one space."""
+    """Returns a task as it is shown and sent: in Unicode NFC, runs of white space made one space."""
     return " ".join(unicodedata.normalize("NFC", clean_text(text)).split())
 
 
 def normalise_task(text: str) -> str:
-    """A task -> its normal form, equal for tasks that differ only in case, spacing, trailing punctuation or Unicode
-    form (NFKC; https://unicode.org/reports/tr15/)."""
+    """Returns the normal form of a task, equal for tasks that differ only in case, spacing, trailing punctuation or
+    Unicode form (NFKC; https://unicode.org/reports/tr15/)."""
     return normalise_text(text).rstrip(_TRAILING)
 
 
 def task_id(text: str) -> str:
-    """A task -> its id, the hash of its normal form."""
+    """Returns the id of a task, the hash of its normal form."""
     return stable_hash("task", normalise_task(text))
 
 
 def task_of(text: str) -> Task:
-    """A task as it came -> the element that `SampleAttributes` takes, as `Flatten` would make it.
+    """Makes the element that `SampleAttributes` takes, as `Flatten` would.
 
     Raises:
       ValueError: it is blank, longer than MAX_TASK_CHARS, or holds a NUL character.
@@ -57,7 +58,7 @@ def task_of(text: str) -> Task:
 
 
 def _problem(text: str) -> str:
-    """A task as it came -> why it cannot be one; "" where it can."""
+    """Says why a text cannot be a task; "" where it can."""
     if not normalise_task(text):
         return "the task is blank"
     if "\0" in text:
@@ -82,7 +83,7 @@ class TaskEntry:
 
 
 def read_tasks(file: IO[bytes], path: str, unknown: set[str] | None = None) -> Iterator[TaskEntry]:
-    """Reads the tasks of a file in order, one at a time.
+    """Yields the tasks of a file in order.
 
     Of `.txt` each line is one, but for those that are blank or begin with `#`. Of `.jsonl` and `.parquet` it stands
     under `task`, and beside it, where the user wants so, SETTINGS: `labels` (a list of strings), `language`, and
@@ -92,9 +93,6 @@ def read_tasks(file: IO[bytes], path: str, unknown: set[str] | None = None) -> I
       file: opened in binary, already decompressed.
       path: tells the format by its ending.
       unknown: gets the keys or columns that mean nothing here, MAX_UNKNOWN at most.
-
-    Yields:
-      Each task.
 
     Raises:
       TaskFileError: another ending, text that is not UTF-8, a line that is no JSON object, a `task` that is missing,
@@ -110,9 +108,9 @@ def read_tasks(file: IO[bytes], path: str, unknown: set[str] | None = None) -> I
     elif name.endswith(".jsonl"):
         rows = _read_jsonl(file, unknown)
     elif name.endswith(".parquet"):
-        rows = _read_parquet(file, unknown)
+        rows = parquet_rows(file, TaskFileError, functools.partial(_columns, unknown))
     else:
-        raise TaskFileError(f"is not one of {', '.join(TASK_SUFFIXES)}")
+        raise TaskFileError(f"is not one of {', '.join(SUFFIXES)}")
     for where, row in rows:
         task = row["task"]
         if not isinstance(task, str):
@@ -165,11 +163,8 @@ _KNOWN: Final = frozenset(("task", *SETTINGS))
 
 
 def _note(unknown: set[str], names: Iterable[str]) -> None:
-    """Keeps names that mean nothing here. A hostile file may have another one in each line."""
-    for name in names:
-        if len(unknown) >= MAX_UNKNOWN:
-            return
-        unknown.add(name)
+    """Keeps names that mean nothing here, up to a limit: a hostile file may have another one in each line."""
+    unknown.update(itertools.islice(names, MAX_UNKNOWN - len(unknown)))
 
 
 def _read_jsonl(file: IO[bytes], unknown: set[str]) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -180,33 +175,18 @@ def _read_jsonl(file: IO[bytes], unknown: set[str]) -> Iterator[tuple[str, Mappi
         yield where, row
 
 
-def _read_parquet(file: IO[bytes], unknown: set[str]) -> Iterator[tuple[str, Mapping[str, object]]]:
-    try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        names = parquet.schema_arrow.names
-        if "task" not in names:
-            raise TaskFileError(f"has no column 'task'; its columns are {', '.join(names) or 'none'}")
-        if twice := sorted(name for name in _KNOWN if names.count(name) > 1):
-            raise TaskFileError(f"has the column {twice[0]!r} twice")
-        _note(unknown, set(names) - _KNOWN)
-        number = 0
-        for batch in parquet.iter_batches(columns=[name for name in ("task", *SETTINGS) if name in names]):
-            for place in range(batch.num_rows):
-                number += 1
-                try:
-                    row = {
-                        name: column[place].as_py()
-                        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-                    }
-                except UnicodeDecodeError:
-                    raise TaskFileError(f"row {number}: not UTF-8") from None
-                yield f"row {number}", row
-    except (pa.ArrowException, OSError) as error:
-        raise TaskFileError(f"is no readable Parquet file ({str(error).splitlines()[0]})") from None
+def _columns(unknown: set[str], schema: pa.Schema) -> list[str]:
+    names = schema.names
+    if "task" not in names:
+        raise TaskFileError(f"has no column 'task'; its columns are {', '.join(names) or 'none'}")
+    if twice := sorted(name for name in _KNOWN if names.count(name) > 1):
+        raise TaskFileError(f"has the column {twice[0]!r} twice")
+    _note(unknown, set(names) - _KNOWN)
+    return [name for name in ("task", *SETTINGS) if name in names]
 
 
 class TaskSurvey:
-    """Looks through all task files of a run before anything is paid for.
+    """Checks all task files of a run before anything is paid for.
 
     Attributes:
       tasks: how many there are.
@@ -253,8 +233,7 @@ class TaskSurvey:
 
 
 def read_topics(lines: Iterable[str]) -> tuple[str, ...]:
-    """The lines of a topics file -> the topics, in order, without repeats; blanks and lines that begin with # are
-    skipped."""
+    """Returns the topics in the lines of a file, in order and without repeats; blanks and lines with # are skipped."""
     stripped = (" ".join(line.split()) for line in lines)
     return tuple(dict.fromkeys(topic for topic in stripped if topic and not topic.startswith("#")))
 
@@ -262,11 +241,11 @@ def read_topics(lines: Iterable[str]) -> tuple[str, ...]:
 def topics_of_rounds(
     topics: Sequence[str], rounds: int, *, refresh: str, seed: int, start: int = 0
 ) -> list[str | None]:
-    """How many brainstorm rounds -> the topic of each, in order; None for all where there are no topics.
+    """Returns the topic of each brainstorm round, in order; None for all where there are no topics.
 
-    The list is put in an order by hash and each round takes the next one, so that no topic comes again before all
-    were taken. From then on a round takes two topics together, another pair each time, so that its prompt still
-    differs from all earlier ones (until every pair was taken).
+    Topics are put in an order by hash and each round takes the next one, so that none comes again before all were
+    taken. From then on a round takes two topics together, another pair each time, so that its prompt still differs from
+    all earlier ones (until every pair was taken).
 
     Args:
       topics: in any order.

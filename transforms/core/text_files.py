@@ -1,30 +1,31 @@
-"""Text files of users, line by line, with errors that say where and why."""
+"""Files of users, line by line or row by row, with errors that say where and why."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Final
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from textmint.transforms.core.errors import DamagedFileError
 
+SUFFIXES: Final = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
+"""What the names of such files end with."""
+
 MAX_LINE_BYTES: Final = 16 << 20
-"""The longest line that is read: no text that fits a prompt is near it, and a file without line ends, or a small file
-that decompresses to a large one, must not fill the memory."""
+"""The longest line that is read. A file without line ends, or a small one that decompresses to a large one, must not
+fill the memory."""
 _BLOCK_BYTES: Final = 1 << 20
 
 
 def raw_lines(file: IO[bytes]) -> Iterator[bytes]:
-    r"""Reads lines that end in `\n`, `\r\n` or `\r`, one at a time.
+    r"""Yields lines with their ends, which are `\n`, `\r\n` or `\r`.
 
-    Those are the line ends of Unix, Windows and old Macs (and of some spreadsheets today). Other characters that
-    Unicode counts as line ends (U+0085, U+2028, ...) stand within a text as white space, as they may in JSON.
+    Other characters that Unicode counts as line ends (U+0085, U+2028, ...) are white space within a text, as in JSON.
 
     Args:
       file: opened in binary, already decompressed.
-
-    Yields:
-      Each line with its end.
 
     Raises:
       ValueError: a line is longer than MAX_LINE_BYTES.
@@ -42,18 +43,15 @@ def raw_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def decoded_lines(file: IO[bytes], error: type[ValueError]) -> Iterator[tuple[str, str]]:
-    """Reads the lines of a file of UTF-8, one at a time, without the blank ones.
+    """Yields the lines of a file of UTF-8 that are not blank, each after where it stands (`line 7`).
 
     Args:
       file: opened in binary, already decompressed.
       error: what is raised; its message begins with the line.
 
-    Yields:
-      Where each stands (`line 7`), and the line.
-
     Raises:
-      error: the line is not UTF-8, holds a NUL character or is longer than MAX_LINE_BYTES, or the compressed file that
-        it stands in is damaged.
+      error: the line is not UTF-8, holds a NUL character or is longer than MAX_LINE_BYTES, or the compressed file is
+        damaged.
     """
     number = 0
     lines = raw_lines(file)
@@ -76,17 +74,14 @@ def decoded_lines(file: IO[bytes], error: type[ValueError]) -> Iterator[tuple[st
 
 
 def json_lines(file: IO[bytes], error: type[ValueError]) -> Iterator[tuple[str, Any]]:
-    """Reads the lines of a file of JSON lines, as `decoded_lines` does.
+    """Yields the values of a file of JSON lines, each after where it stands (`line 7`).
 
     Args:
       file: opened in binary, already decompressed.
       error: what is raised; its message begins with the line.
 
-    Yields:
-      Where each stands (`line 7`), and its value.
-
     Raises:
-      error: as there, or the line is no JSON, or an object in it has a key twice.
+      error: as of `decoded_lines`, or the line is no JSON, or an object in it has a key twice.
     """
     for where, line in decoded_lines(file, error):
         try:
@@ -103,3 +98,31 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key {key!r:.80} stands twice")
         found[key] = value
     return found
+
+
+def parquet_rows(
+    file: IO[bytes], error: type[ValueError], choose: Callable[[pa.Schema], list[str]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the rows of a Parquet file, each after where it stands (`row 7`).
+
+    Args:
+      file: opened in binary.
+      error: what is raised; its message begins with the row.
+      choose: names the columns that are read, or raises.
+
+    Raises:
+      error: a string is not UTF-8, or the file cannot be read.
+    """
+    try:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        number = 0
+        for batch in parquet.iter_batches(columns=choose(parquet.schema_arrow)):
+            for place in range(batch.num_rows):
+                number += 1
+                try:
+                    row = {name: column[place].as_py() for name, column in zip(batch.schema.names, batch, strict=True)}
+                except UnicodeDecodeError:
+                    raise error(f"row {number}: not UTF-8") from None
+                yield f"row {number}", row
+    except (pa.ArrowException, OSError) as fault:
+        raise error(f"is no readable Parquet file ({str(fault).splitlines()[0]})") from None

@@ -19,7 +19,7 @@ def columns_of(text: str) -> int:
 
 
 def clean_text(text: str) -> str:
-    """Any text -> the text as it can be stored: surrogate pairs joined, lone surrogates replaced by U+FFFD.
+    """Makes a text fit to be stored: surrogate pairs are joined, lone surrogates become U+FFFD.
 
     Python strings, and JSON escapes, can hold lone surrogates; UTF-8, hence Parquet, cannot.
     """
@@ -35,12 +35,6 @@ def printable_text(text: str) -> str:
 
     A terminal obeys control characters (C0 and C1, such as ESC), and characters such as the bidirectional overrides
     show a text as another than it is (CVE-2021-42574). U+FFFD takes the place of each; line breaks and tabs stay.
-
-    Args:
-      text: what somebody else wrote: a reply, an error of an endpoint, the name of a file.
-
-    Returns:
-      the text, where it is all printable the same.
     """
     if text.isprintable():
         return text
@@ -52,42 +46,36 @@ def _is_shown(char: str) -> bool:
 
 
 def printable_line(text: str, limit: int | None = None) -> str:
-    """Makes any text safe to be shown in the middle of a line.
+    """Makes any text one line that is safe to be shown; all white space becomes a single space.
 
     Args:
       text: as for `printable_text`.
       limit: how many characters it may have; None: any number.
-
-    Returns:
-      one line, in which all white space is a single space.
     """
     line = " ".join(printable_text(text if limit is None else text[: 4 * limit]).split())
     return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def clean_name(name: str) -> str:
-    """Makes a name that an endpoint gives itself fit to be stored, and to be shown wherever it comes to.
-
-    Args:
-      name: such as the version of the model that has answered.
-
-    Returns:
-      the name, with U+FFFD in the place of whatever cannot be seen.
-    """
+    """Makes a name that an endpoint gives itself, such as a model's version, fit to be stored and to be shown."""
     if name.isprintable():
         return name
     return "".join(char if char.isprintable() else _UNSHOWN for char in clean_text(name))
 
 
-def normalise_text(text: str) -> str:
-    """A text -> its normal form, equal for texts that differ only in case, white space or Unicode form (NFKC;
-    https://unicode.org/reports/tr15/)."""
+def fold_case(text: str) -> str:
+    """Folds case and compatibility forms: the caseless matching of the Unicode Standard (D146) with NFKC
+    (https://unicode.org/reports/tr15/)."""
     if text.isascii():  # nothing to compose, and case folding is lower case
-        return " ".join(text.lower().split())
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean_text(text)).casefold())
-    return " ".join(folded.split())
+        return text.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean_text(text)).casefold())
+
+
+def normalise_text(text: str) -> str:
+    """Returns the normal form of a text, equal for texts that differ only in case, white space or Unicode form."""
+    return " ".join(fold_case(text).split())
 
 
 def text_id(text: str) -> str:
-    """A text -> the hash of its normal form."""
+    """Returns the hash of the normal form of a text."""
     return stable_hash("text", normalise_text(text))

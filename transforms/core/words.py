@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import Final
 
-from textmint.transforms.core.texts import clean_text
+from textmint.transforms.core.texts import fold_case
 
 # Ranges are written as code points, since some of their first letters have a twin in another block.
 _HAN: Final = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
@@ -26,7 +26,7 @@ _SOUTH_EAST: Final = (
 
 
 def _letters_and_others(ranges: str) -> tuple[list[str], list[str]]:
-    """Ranges of characters -> those that are letters, and the others."""
+    """Splits ranges of characters into letters and others."""
     found: tuple[list[str], list[str]] = ([], [])
     for first, last in zip(ranges[::3], ranges[2::3], strict=True):
         for char in map(chr, range(ord(first), ord(last) + 1)):
@@ -71,28 +71,28 @@ letters. What is held against it has a wide slack (`quality.Checks`)."""
 
 
 def fold(text: str) -> str:
-    """Any text -> what it is compared by: Unicode NFKC (https://unicode.org/reports/tr15/), no case, no invisible
-    characters. Line breaks stay. The Turkish dotted and dotless i are one, since case folding does not know which of
-    them a capital I stands for."""
-    if text.isascii():
-        return text.lower()
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean_text(text)).casefold())
+    """Returns what texts are compared by: no case, no compatibility forms, no invisible characters; line breaks stay.
+
+    The Turkish dotted and dotless i are one, since case folding does not know which of them a capital I stands for.
+    """
+    folded = fold_case(text)
+    if folded.isascii():
+        return folded
     return _INVISIBLE.sub("", folded).replace("i\u0307", "i").replace("ı", "i")
 
 
 def spaced(folded: str) -> str:
-    """A folded text -> the same with one space for all that parts words in a line or a compound, so that "non-profit",
-    "non_profit" and "non profit" are equal."""
+    """Puts one space for all that parts words, so that "non-profit", "non_profit" and "non profit" are equal."""
     return _GAP.sub(" ", folded)
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether a text holds letters of a script that puts no spaces between words."""
+    """Says whether a text holds letters of a script that puts no spaces between words."""
     return not text.isascii() and _UNSPACED.search(text) is not None
 
 
 def count_words(text: str) -> tuple[int, int]:
-    """A text -> its fewest and its most words.
+    """Counts the fewest and the most words of a text.
 
     Between white space, what holds a letter or a digit is a word, in all scripts that use spaces; there both numbers
     are equal. Chinese characters, kana and bopomofo count as half a word at the fewest, for most words have two
@@ -109,7 +109,7 @@ def count_words(text: str) -> tuple[int, int]:
 
 
 def holds(text: str, needle: str) -> bool:
-    """Whether a text holds another as whole words; both folded and spaced.
+    """Says whether a text holds another as whole words; both are folded and spaced.
 
     A word ends where a letter, a digit or a combining mark meets something else. In addition:
       - scripts without spaces: any place between two characters may end a word, except inside what is written as one:
@@ -132,7 +132,7 @@ def _is_word(char: str) -> bool:
 
 
 def _one_word(left: str, right: str) -> bool:
-    """Two characters side by side -> whether they are parts of one word, by what they are alone."""
+    """Says whether two neighbours are parts of one word, by what they are alone."""
     if not _is_word(left) or not _is_word(right):
         return left == right and not left.isspace() and not _is_punctuation(left)  # "$$" is not in "$$$"
     if _UNSPACED.match(left) or _UNSPACED.match(right):
@@ -168,7 +168,7 @@ def _ends_word(text: str, end: int, needle: str) -> bool:
 
 
 def is_telling(text: str) -> bool:
-    """A folded text, such as a label -> whether it is long enough not to stand in another by chance.
+    """Says whether a folded text, such as a label, is long enough not to stand in another by chance.
 
     Three letters, digits or vowel signs; two Chinese characters or Korean syllables, of which most words consist.
     In South-East Asian scripts, where words are not parted, three letters, or four with the signs around them.

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import IO, Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from textmint.transforms.core.text_files import decoded_lines, json_lines
+from textmint.transforms.core.text_files import SUFFIXES, decoded_lines, json_lines, parquet_rows
 from textmint.transforms.core.texts import clean_text
 from textmint.transforms.dedup.minhash import Text
 
-EXCLUSION_SUFFIXES: Final = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
+EXCLUSION_SUFFIXES: Final = SUFFIXES
 TEXT_COLUMN: Final = "text"
 _UNPRINTABLE: Final = {0: "\ufffd"}
 
@@ -21,12 +20,12 @@ class ExclusionFileError(ValueError):
 
 
 def read_exclusions(file: IO[bytes], path: str) -> Iterator[Text]:
-    """An open file -> its texts in order, one at a time, each with the line or row (and column) as its id and the path
-    as its source: the lines of `.txt`, or what stands in each line of `.jsonl` or row of `.parquet`. Text is UTF-8.
+    """Yields the texts of a file in order, each with the line or row (and column) as its id and the path as its source.
 
-    Of an object or row, `text` is taken where there is one, and nothing else; otherwise every string and every list of
-    strings, whatever its name, since benchmarks name theirs in many ways (`sentence1`, `query`, `sent2`): rather a
-    label too many, which is like no text but itself, than a sentence too few. Blank texts and nulls are skipped.
+    They are the lines of `.txt`, or what stands in each line of `.jsonl` or row of `.parquet`. Text is UTF-8. Of an
+    object or row, `text` is taken where there is one, and nothing else; otherwise every string and list of strings,
+    whatever its name, since benchmarks name theirs in many ways (`sentence1`, `query`, `sent2`): rather a label too
+    many, which is like no text but itself, than a sentence too few. Blank texts and nulls are skipped.
 
     Args:
       file: opened in binary, already decompressed.
@@ -45,7 +44,7 @@ def read_exclusions(file: IO[bytes], path: str) -> Iterator[Text]:
     elif name.endswith(".parquet"):
         found = _read_parquet(file)
     else:
-        raise ExclusionFileError(f"is not one of {', '.join(EXCLUSION_SUFFIXES)}")
+        raise ExclusionFileError(f"is not one of {', '.join(SUFFIXES)}")
     source = _name(path)
     for where, text in found:
         if text.strip():
@@ -57,7 +56,7 @@ def _name(text: str) -> str:
 
 
 def _texts_of(value: object) -> list[str] | None:
-    """A value -> the texts in it; [] for null; None where it is something else."""
+    """Returns the texts in a value: none for null; None where it is something else."""
     if value is None:
         return []
     if isinstance(value, str):
@@ -100,28 +99,19 @@ def _holds_text(kind: Any) -> bool:
     return _is_text(kind.value_type) if is_list else _is_text(kind)
 
 
+def _columns(schema: pa.Schema) -> list[str]:
+    names = [field.name for field in schema if _holds_text(field.type)]
+    if TEXT_COLUMN in schema.names:
+        if TEXT_COLUMN not in names:
+            raise ExclusionFileError(f"its column 'text' holds {schema.field(TEXT_COLUMN).type}, not strings")
+        return [TEXT_COLUMN]
+    if not names:
+        columns = ", ".join(schema.names) or "none"
+        raise ExclusionFileError(f"has no column 'text', nor any other of strings; its columns are {columns}")
+    return names
+
+
 def _read_parquet(file: IO[bytes]) -> Iterator[tuple[str, str]]:
-    try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        schema = parquet.schema_arrow
-        names = [field.name for field in schema if _holds_text(field.type)]
-        if TEXT_COLUMN in schema.names:
-            if TEXT_COLUMN not in names:
-                raise ExclusionFileError(f"its column 'text' holds {schema.field(TEXT_COLUMN).type}, not strings")
-            names = [TEXT_COLUMN]
-        if not names:
-            columns = ", ".join(schema.names) or "none"
-            raise ExclusionFileError(f"has no column 'text', nor any other of strings; its columns are {columns}")
-        number = 0
-        for batch in parquet.iter_batches(columns=names):
-            for place in range(batch.num_rows):
-                number += 1
-                for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                    try:
-                        value = column[place].as_py()
-                    except UnicodeDecodeError:
-                        raise ExclusionFileError(f"row {number}: not UTF-8") from None
-                    where = f"row {number}" if name == TEXT_COLUMN else f"row {number}, {name}"
-                    yield from _labelled(where, _texts_of(value) or [])
-    except (pa.ArrowException, OSError) as error:
-        raise ExclusionFileError(f"is no readable Parquet file ({str(error).splitlines()[0]})") from None
+    for where, row in parquet_rows(file, ExclusionFileError, _columns):
+        for name, value in row.items():
+            yield from _labelled(where if name == TEXT_COLUMN else f"{where}, {name}", _texts_of(value) or [])

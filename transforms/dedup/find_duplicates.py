@@ -1,4 +1,4 @@
-"""FindDuplicates: examples -> a verdict on each whose text is there already, in this run or another refresh.
+"""FindDuplicates: finds the examples whose text is there already, in this run or in another refresh.
 
 Only ids and hashes travel to be compared. The verdicts meet their examples where those are sorted to be written, so
 that an example is shuffled once (see `WriteDataset`).
@@ -17,22 +17,19 @@ _STEP = "FindDuplicates"
 _SHARD_ROWS = 20_000  # of a few words each, held in memory at once
 
 Seen = tuple[str, str, str]
-"""A text_id, the id of an example that has it, and the label that published it; "" where it is of this run."""
+"""A text_id, the id of an example that has it, and the refresh that published it; "" where it is of this run."""
 
 
 def duplicates(seen: Iterable[Seen], refresh: str = "") -> Iterator[Verdict]:
-    """Says which examples of this run are not to be kept.
+    """Yields a verdict on each example of this run that is not to be kept; no order decides.
 
-    What another label has published stands, the earliest label first; in this run the smallest id. A text that this
-    run's label and a later one have both published, as after a first run at the same moment, stands here: so one of
-    them has it still when both run again at once. The verdict does not depend on any order.
+    Of what other refreshes have published, the earliest by label stands; in this run the smallest id. A text that this
+    refresh and a later one have both published, as after first runs at the same moment, stands here: so one of them
+    still has it when both run again at once.
 
     Args:
       seen: the texts of this run, and those that were published.
       refresh: the label of the run.
-
-    Yields:
-      a verdict on each of those examples.
     """
     first: dict[str, tuple[bool, str, str]] = {}
     ours: list[tuple[str, str]] = []
@@ -58,22 +55,15 @@ def duplicates(seen: Iterable[Seen], refresh: str = "") -> Iterator[Verdict]:
             yield Verdict(id=id_, stage=_STEP, reason="duplicate", detail=detail)
 
 
-class _KeyText(beam.DoFn):
+class _Key(beam.DoFn):
     def __init__(self, shards: int) -> None:
         self._shards = shards
 
-    def process(self, row: Example | Reject) -> Iterator[tuple[str, Seen]]:
-        if isinstance(row, Example):
-            text = text_id(row.input_text)
-            yield f"{shard_of(text, self._shards):04x}", (text, row.id, "")
-
-
-class _KeyPublished(beam.DoFn):
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
-
-    def process(self, published: Seen) -> Iterator[tuple[str, Seen]]:
-        yield f"{shard_of(published[0], self._shards):04x}", published
+    def process(self, row: Example | Reject | Seen) -> Iterator[tuple[str, Seen]]:
+        if isinstance(row, Reject):
+            return
+        seen = (text_id(row.input_text), row.id, "") if isinstance(row, Example) else row
+        yield f"{shard_of(seen[0], self._shards):04x}", seen
 
 
 class _Compare(beam.DoFn):
@@ -86,13 +76,12 @@ class _Compare(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class FindDuplicates(beam.PTransform):
-    """Example or Reject -> Verdict, on each example whose text is there already, in this or another spelling. It names
-    the id that has the text.
+    """Finds examples whose text is there already, in any spelling; the verdict names the id that has the text.
 
     Args:
       published: a `PTransform` from the pipeline to the texts that refreshes have published, as `ReadPublished` gives
         them; None: there are none.
-      expected_rows: a guess at the number of texts, published ones among them; it decides in how many pieces they are
+      expected_rows: a guess at the number of texts, published ones too; it decides in how many pieces they are
         compared.
       refresh: the label of the run; see `duplicates`.
     """
@@ -103,13 +92,9 @@ class FindDuplicates(beam.PTransform):
 
     def expand(self, rows: beam.PCollection[Example | Reject]) -> beam.PCollection[Verdict]:
         shards = max(1, min(65_536, math.ceil(self.expected_rows / _SHARD_ROWS)))
-        pair = tuple[str, Seen]
-        texts = rows | "KeyTexts" >> beam.ParDo(_KeyText(shards)).with_output_types(pair)
+        key = beam.ParDo(_Key(shards)).with_output_types(tuple[str, Seen])
+        texts = rows | "KeyTexts" >> key
         if self.published is not None:
-            published = (
-                rows.pipeline
-                | "Published" >> self.published
-                | "KeyPublished" >> beam.ParDo(_KeyPublished(shards)).with_output_types(pair)
-            )
+            published = rows.pipeline | "Published" >> self.published | "KeyPublished" >> key
             texts = (texts, published) | "AllTexts" >> beam.Flatten()
         return texts | "GroupByText" >> beam.GroupByKey() | "Compare" >> beam.ParDo(_Compare(self.refresh))

@@ -1,4 +1,4 @@
-"""FindNearDuplicates: texts -> those of this run that are near copies of another, each with its twin.
+"""FindNearDuplicates: finds the texts of this run that are near copies of another.
 
 A text of this run is dropped if and only if
   - it is an exact copy (its normal form is equal) of one that comes before it, or
@@ -11,11 +11,11 @@ answer is a function of the set of texts, whatever the order of input, the bundl
 found in one pass. Where A ~ B and B ~ C but not A ~ C (A before B before C), B and C are both dropped, C as a copy of
 B: a verdict names one pair that can be looked at, and does not hang on what became of B. (To keep C instead would need
 the verdict on B first, and so on along a chain of any length: a pass over all data for each link.) No two texts that
-are kept are near copies, short of those that no bucket brings together; see `near_duplicates.Banding.recall`.
+are kept are near copies, short of those that no bucket brings together; see `minhash.Banding.recall`.
 
 What is shuffled: of each text a digest, a sketch and its id, to find exact copies; of each distinct text that sketch
 once a band; each distinct text itself once; and the texts of candidate pairs. No worker holds more than a bucket, whose
-sketches it does not compare all with all where they are many; see `near_duplicates.pairs_of`.
+sketches it does not compare all with all where they are many; see `minhash.pairs_of`.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import apache_beam as beam
+import msgspec
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints import Tuple
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.dedup.minhash import (
-    BAND_BYTES,
-    HASHES,
     MANY,
     THRESHOLD,
     Banding,
     NearDuplicate,
+    Sketch,
     Text,
     banding_for,
     digest_of,
@@ -48,22 +48,31 @@ from textmint.transforms.dedup.minhash import (
 )
 
 _STEP = "FindNearDuplicates"
-_LENGTH_BYTES: Final = 4
 
-# What a record of a shuffle is, in its first byte.
-_TEXT, _WANTED, _SENT, _COPY, _STANDS = b"t", b"w", b"s", b"c", b"p"
-
-
-def _squeeze(normal: str) -> bytes:
-    return zlib.compress(normal.encode(), 1)
+# What is shuffled is MessagePack, so that engines move it as bytes. Records under the name of a text:
+_TEXT = "text"  # its normal form, compressed
+_WANTED = "wanted"  # the name of a text that it is to be sent to
+_SENT = "sent"  # the name of another text and its normal form, to be compared with
+_COPY = "copy"  # the id of an exact copy
+_STANDS = "stands"  # it is not dropped for a text of a later refresh
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder().decode
 
 
 def _unsqueeze(squeezed: bytes) -> str:
     return zlib.decompress(squeezed).decode()
 
 
+def _source_of(node: str) -> str:
+    return near_duplicate_of(node, 1.0).source
+
+
+def _id_of(node: str) -> str:
+    return near_duplicate_of(node, 1.0).id
+
+
 class _Sketch(beam.DoFn):
-    """Text -> (digest, sketch and name); and, as `texts`, (name, normal form)."""
+    """Yields the digest of a text with its name and sketch; in the output `texts` the name with the text."""
 
     def __init__(self, banding: Banding, refresh: str) -> None:
         self._banding = banding
@@ -75,25 +84,18 @@ class _Sketch(beam.DoFn):
         # What the run's own refresh has published is not compared; it says which texts of the run stand.
         shingles = frozenset() if text.source and text.source == self._refresh else shingles_of(normal)
         # What has no shingle can only have exact copies.
-        sketch = sketch_of(shingles, self._banding) if shingles else None
-        packed = b"".join((sketch.marks, *sketch.bands)) if sketch else b""
-        yield digest_of(normal), b"".join((len(packed).to_bytes(_LENGTH_BYTES, "big"), packed, node.encode()))
-        if sketch:
-            yield TaggedOutput("texts", (node, _TEXT + _squeeze(normal)))
-
-
-def _source_of(node: str) -> str:
-    """The name of a text -> where it is from; "" for one of this run."""
-    return "" if is_own(node) else near_duplicate_of(node, 1.0).source
-
-
-def _node_in(record: bytes) -> str:
-    return record[_LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big") :].decode()
+        sketch = sketch_of(shingles, self._banding) if shingles else Sketch((), b"")
+        yield digest_of(normal), _encode((node, sketch.marks, sketch.bands))
+        if shingles:
+            yield TaggedOutput("texts", (node, _encode((_TEXT, zlib.compress(normal.encode(), 1)))))
 
 
 class _CollapseCopies(beam.DoFn):
-    """All texts of one normal form -> of the first of them (bucket, sketch and name), once a band; as `copies`, what is
-    to be dropped with it, and which texts stand; as `found`, what is a copy of a text from elsewhere."""
+    """Yields, of all texts of one normal form, the first with its sketch under each of its buckets.
+
+    In the output `copies` is what is to be dropped with that text, and which texts stand; in `found` what is a copy of
+    a text from elsewhere.
+    """
 
     def __init__(self, refresh: str) -> None:
         self._refresh = refresh
@@ -103,28 +105,28 @@ class _CollapseCopies(beam.DoFn):
         if self._refresh:
             records, standing = self._without_published(records)
             for node in standing:
-                yield TaggedOutput("copies", (node, _STANDS))
+                yield TaggedOutput("copies", (node, _encode((_STANDS,))))
             if not records:
                 return
-        first = min(records, key=_node_in)
-        node = _node_in(first)
-        packed = first[_LENGTH_BYTES : -len(node.encode())]
-        marks, bands = packed[:HASHES], packed[HASHES:]
-        for start in range(0, len(bands), BAND_BYTES):
-            yield bands[start : start + BAND_BYTES].hex(), marks + node.encode()
+        node, marks, bands = min(map(_decode, records))
+        for band in bands:
+            yield band.hex(), _encode((node, marks))
         for record in records:
-            other = _node_in(record)
+            other = _decode(record)[0]
             if other == node or not is_own(other):
                 continue
             if is_own(node):
-                yield TaggedOutput("copies", (node, _COPY + near_duplicate_of(other, 1.0).id.encode()))
+                yield TaggedOutput("copies", (node, _encode((_COPY, _id_of(other)))))
             else:
-                yield TaggedOutput("found", (near_duplicate_of(other, 1.0).id, near_duplicate_of(node, 1.0)))
+                yield TaggedOutput("found", (_id_of(other), near_duplicate_of(node, 1.0)))
 
     def _without_published(self, records: Iterable[bytes]) -> tuple[list[bytes], list[str]]:
-        """-> the records but for those of the run's own refresh and, where there are such, those that yield to them;
-        and the names of the texts that stand."""
-        named = [(_node_in(record), record) for record in records]
+        """Leaves out the records of the run's own refresh and, where there are some, those that yield to them.
+
+        Returns:
+          The others, and the names of the texts that stand.
+        """
+        named = [(_decode(record)[0], record) for record in records]
         left = [(node, record) for node, record in named if _source_of(node) != self._refresh]
         if len(left) == len(named):
             return [record for _, record in left], []
@@ -135,20 +137,17 @@ class _CollapseCopies(beam.DoFn):
 
 
 class _PairUp(beam.DoFn):
-    """A bucket -> (name, the name of one that it is to be compared with), under both names of each pair: the earlier
-    text is wanted by the later one, the later one by itself."""
+    """Yields, for each pair of a bucket that is to be compared, the later name under both names: the earlier text is
+    wanted by the later one, the later one by itself."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self._counters = StepCounters(_STEP)
 
     def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, bytes]]:
-        members = [(record[HASHES:].decode(), record[:HASHES]) for record in bucket[1]]
-        if len(members) == 1:
-            return
-        members.sort()
+        members = sorted(map(_decode, bucket[1]))
         first_own = next((place for place, (node, _) in enumerate(members) if is_own(node)), len(members))
-        if first_own == len(members):
+        if len(members) == 1 or first_own == len(members):
             return
         found = pairs_of([marks for _, marks in members], first_own, self._threshold)
         self._counters.add("compared.sketches", found.compared)
@@ -156,29 +155,33 @@ class _PairUp(beam.DoFn):
             self._counters.add("buckets.large")
         asked = -1
         for earlier, later in found.pairs:
-            name = _WANTED + members[later][0].encode()
-            yield members[earlier][0], name
+            wanted = _encode((_WANTED, members[later][0]))
+            yield members[earlier][0], wanted
             if asked != later:
-                yield members[later][0], name
+                yield members[later][0], wanted
                 asked = later
 
 
 class _SendTexts(beam.DoFn):
-    """A name with its text and the names that want it -> (each of these, the text and its name)."""
+    """Yields a text and its name, under each name that wants it."""
 
     def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, bytes]]:
         node, records = group
-        wanted = {record[1:] for record in records if record[:1] == _WANTED}
+        wanted: set[str] = set()
+        texts: list[bytes] = []
+        for kind, value in map(_decode, records):
+            if kind == _WANTED:
+                wanted.add(value)
+            else:
+                texts.append(value)
         if wanted:
-            name = node.encode()
-            text = min(record[1:] for record in records if record[:1] == _TEXT)
-            message = b"".join((_SENT, len(name).to_bytes(_LENGTH_BYTES, "big"), name, text))
+            message = _encode((_SENT, node, min(texts)))
             for receiver in wanted:
-                yield receiver.decode(), message
+                yield receiver, message
 
 
 class _Verify(beam.DoFn):
-    """A name with its own text, those that it is to be compared with, and its exact copies -> what is to be dropped."""
+    """Yields what is to be dropped: a text that is like one that was sent to it, and its exact copies."""
 
     def __init__(self, threshold: float, refresh: str) -> None:
         self._threshold = threshold
@@ -189,26 +192,24 @@ class _Verify(beam.DoFn):
         node, records = group
         texts: dict[str, bytes] = {}
         stands = False
-        for record in records:
-            stands = stands or record == _STANDS
-            if record[:1] == _SENT:
-                start = 1 + _LENGTH_BYTES
-                end = start + int.from_bytes(record[1:start], "big")
-                texts[record[start:end].decode()] = record[end:]
+        for kind, *values in map(_decode, records):
+            if kind == _SENT:
+                name, texts[name] = values
+            stands = stands or kind == _STANDS
         if stands:
             texts = {name: text for name, text in texts.items() if not _source_of(name) > self._refresh}
-        twin = None
+        first = None
         if own := texts.pop(node, None):
             earlier = ((name, _unsqueeze(text)) for name, text in texts.items())
-            twin, compared = first_near_copy(_unsqueeze(own), earlier, self._threshold)
+            first, compared = first_near_copy(_unsqueeze(own), earlier, self._threshold)
             self._counters.add("compared.texts", compared)
-        if twin:
-            yield near_duplicate_of(node, 1.0).id, twin
+        if first:
+            yield _id_of(node), first
         # Copies of a text that is like one from elsewhere are like it too; of another they are copies of that text.
-        of_copies = twin if twin and twin.source else near_duplicate_of(node, 1.0)
-        for record in records:
-            if record[:1] == _COPY:
-                yield record[1:].decode(), of_copies
+        of_copies = first if first and first.source else near_duplicate_of(node, 1.0)
+        for kind, *values in map(_decode, records):
+            if kind == _COPY:
+                yield values[0], of_copies
 
 
 def _keyed(records: beam.PCollection[Any]) -> beam.PCollection[tuple[str, bytes]]:
@@ -219,14 +220,14 @@ def _keyed(records: beam.PCollection[Any]) -> beam.PCollection[tuple[str, bytes]
 
 @dataclasses.dataclass(eq=False)
 class FindNearDuplicates(beam.PTransform):
-    """Text -> (id, NearDuplicate), for each text of this run that is to be dropped, once; see the head of this file.
+    """Yields, once for each text of this run that is to be dropped, its id and what it is like.
 
-    Texts from elsewhere (`source` is not empty) are never dropped, and win over those of this run. The twin of a near
-    copy is the first that was found in the order of (source, id), texts from elsewhere before those of this run; a twin
-    of this run may itself be dropped. Exact copies have similarity 1 and are found however short they are.
+    That is the first in the order of (source, id), texts from elsewhere before those of this run; it may itself be
+    dropped. Texts from elsewhere (`source` is not empty) never are. Exact copies have similarity 1 and are found
+    however short they are. See the head of this file.
 
     Args:
-      threshold: two texts this alike, or more, are near copies, from 0.3 to 1; see `near_duplicates.THRESHOLD`.
+      threshold: two texts this alike, or more, are near copies, from 0.3 to 1; see `minhash.THRESHOLD`.
       refresh: the source of the texts that the run's own refresh has published; a text of the run that is among them
         is not dropped for one whose source comes after this one. "": there are none.
 

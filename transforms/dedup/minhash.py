@@ -16,13 +16,12 @@ import functools
 import hashlib
 import itertools
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from textmint.transforms.core.identity import choices, stable_hash
-from textmint.transforms.core.texts import clean_text
+from textmint.transforms.core.texts import clean_text, fold_case
 
 THRESHOLD: Final = 0.8
 """Two texts this alike, or more, are near copies. A changed word is in three shingles, so of 100 words three may differ
@@ -103,27 +102,21 @@ _ONLY_MARKS: Final = re.compile("[-‐‑‒–—―~]+").fullmatch
 
 
 def normal_form(text: str) -> str:
-    """A text -> its units, joined by single spaces: words, and single characters where words are not spaced. Equal for
-    texts that differ only in case, Unicode form (NFKC), spacing, or punctuation at the edges of words.
+    """Returns the units of a text, joined by single spaces: words, and single characters where words are not spaced.
 
-    A text of mixed scripts has units of both kinds. A text of punctuation only keeps it.
+    Equal for texts that differ only in case, Unicode form (NFKC), spacing, or punctuation at the edges of words. A text
+    of mixed scripts has units of both kinds. A text of punctuation only keeps it.
     """
-    cleaned = clean_text(text)
-    if not cleaned.isascii():
-        cleaned = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", cleaned).casefold())
-        cleaned = _UNSEEN.sub("", cleaned)
-    else:
-        cleaned = cleaned.casefold()
+    cleaned = _UNSEEN.sub("", fold_case(text))
     units = [word for unit in _UNIT.findall(cleaned) if (word := unit.strip(_EDGES)) and not _ONLY_MARKS(word)]
     return " ".join(units or cleaned.split())
 
 
 def shingles_of(normal: str) -> frozenset[str]:
-    """A normal form -> its shingles: at each word that word and the two units after it, at each character of a script
-    without spaces that one and the four units after it, as far as there are so many.
+    """Returns the shingles of a normal form: word 3-grams, and character 5-grams where words are not spaced.
 
-    So texts of one kind of script have word 3-grams or character 5-grams, and in a mixed text each part has its own.
-    A text that is too short for a shingle has none; only its equal is a copy of it.
+    In a text of mixed scripts the first unit of a shingle decides which of the two it is. A text that is too short for
+    a shingle has none; only its equal is a copy of it.
     """
     units = normal.split(" ")
     found = set()
@@ -135,13 +128,13 @@ def shingles_of(normal: str) -> frozenset[str]:
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Two sets of shingles -> what they share, as a part of what they are together; 0 where both are empty."""
+    """Returns the Jaccard similarity of two sets; 0 where both are empty."""
     shared = len(one & other)
     return shared / (len(one) + len(other) - shared) if shared else 0.0
 
 
 def similarity(one: str, other: str) -> float:
-    """Two normal forms -> how alike they are: 1 where they are equal, else the Jaccard similarity of their shingles."""
+    """Says how alike two normal forms are: 1 where they are equal, else the similarity of their shingles."""
     return 1.0 if one == other else jaccard(shingles_of(one), shingles_of(other))
 
 
@@ -161,13 +154,13 @@ class Banding:
     rows: int  # hashes in a band
 
     def recall(self, similarity: float) -> float:
-        """The similarity of two texts -> the chance that they share a band."""
+        """Returns the chance that two texts of this similarity share a band."""
         return 1.0 - (1.0 - similarity**self.rows) ** self.bands
 
 
 def banding_for(threshold: float) -> Banding:
-    """A threshold -> as many rows as can be, so that unlike texts seldom meet, with as many bands as are needed to
-    find a pair that is 0.05 above the threshold (or half-way to 1, if that is less) with TARGET_RECALL.
+    """Returns the banding for a threshold: the most rows, so that unlike texts seldom meet, with which a pair that is
+    0.05 above the threshold (or half-way to 1, if that is less) is found with TARGET_RECALL.
 
     Raises:
       ValueError: the threshold is not between LEAST_THRESHOLD and 1.
@@ -201,7 +194,7 @@ _MIX: Final = np.uint32(0x9E3779B1)  # 2^32 over the golden ratio, odd: D. Knuth
 
 @functools.cache
 def _permutations() -> tuple[Any, Any]:
-    """-> the odd factors and the offsets of HASHES permutations of the numbers of 32 bits, h -> factor * h + offset."""
+    """Returns factors and offsets: HASHES permutations of the numbers h of 32 bits, factor * h + offset."""
     stream = choices("near_duplicates")
     factors = [next(stream) % (1 << 32) | 1 for _ in range(HASHES)]
     offsets = [next(stream) % (1 << 32) for _ in range(HASHES)]
@@ -209,8 +202,7 @@ def _permutations() -> tuple[Any, Any]:
 
 
 def _spread(hashes: Any) -> Any:
-    """Numbers of 32 bits, mixed so that each of their bits decides all of them: the last step of A. Appleby's
-    MurmurHash3 (fmix32, in the public domain)."""
+    """Mixes the bits of numbers of 32 bits: the last step of A. Appleby's MurmurHash3 (fmix32, public domain)."""
     hashes ^= hashes >> np.uint32(16)
     hashes *= np.uint32(0x85EBCA6B)
     hashes ^= hashes >> np.uint32(13)
@@ -235,7 +227,7 @@ def _hash_values(shingles: Iterable[str]) -> Any:
 
 
 def sketch_of(shingles: Iterable[str], banding: Banding) -> Sketch:
-    """Shingles of a text, in any order -> its sketch."""
+    """Makes the sketch of a text of its shingles, in any order."""
     values = _hash_values(shingles)
     table = values.astype("<u4").tobytes()
     width = 4 * banding.rows
@@ -275,14 +267,14 @@ class Pairs:
 
 
 def pairs_of(marks: Sequence[bytes], first_own: int, threshold: float) -> Pairs:
-    """The marks of all texts of a bucket, in the order of precedence -> the pairs to be compared in full.
+    """Chooses the pairs of a bucket that are to be compared in full.
 
     In a bucket of up to MANY texts each is held against all before it. In a larger one, each is held against those
     before it that are surely no near copy of one before them, up to the first MANY of these: so a bucket of n texts
     that are all alike takes n comparisons, and no bucket takes more than n times MANY.
 
     Args:
-      marks: of each text.
+      marks: of each text, in the order of precedence.
       first_own: the place of the first text of this run; those before it are never the later one of a pair.
       threshold: two texts this alike are near copies.
     """
@@ -317,23 +309,22 @@ def pairs_of(marks: Sequence[bytes], first_own: int, threshold: float) -> Pairs:
 
 
 def digest_of(normal: str) -> str:
-    """A normal form -> its hash, equal for exact copies."""
+    """Returns the hash of a normal form, equal for exact copies."""
     return stable_hash("near_duplicate_text", normal)
 
 
 def node_of(text: Text) -> str:
-    """A text -> its name, by which texts are put in order: those from elsewhere first, by source and id, then those of
-    this run, by id."""
+    """Names a text; names order texts: those from elsewhere first, by source and id, then those of this run, by id."""
     return f"0{text.source}\0{text.id}" if text.source else f"1{text.id}"
 
 
 def is_own(node: str) -> bool:
-    """A name that `node_of` made -> whether the text is of this run."""
+    """Says whether a text that `node_of` has named is of this run."""
     return node.startswith("1")
 
 
 def near_duplicate_of(node: str, similarity: float) -> NearDuplicate:
-    """A name that `node_of` made, and how alike it is -> the twin."""
+    """Returns the text that `node_of` has named, as one that another text is like."""
     source, _, id_ = node[1:].rpartition("\0")
     return NearDuplicate(id=id_, source=source, similarity=similarity)
 
@@ -341,8 +332,16 @@ def near_duplicate_of(node: str, similarity: float) -> NearDuplicate:
 def first_near_copy(
     normal: str, earlier: Iterable[tuple[str, str]], threshold: float
 ) -> tuple[NearDuplicate | None, int]:
-    """A normal form, and (name, normal form) of others -> the first of them, by name, that it is a near copy of, with
-    the exact similarity, or None; and how many were compared."""
+    """Finds the first text, by name, that a normal form is a near copy of.
+
+    Args:
+      normal: the normal form.
+      earlier: names and normal forms of others.
+      threshold: two texts this alike, or more, are near copies.
+
+    Returns:
+      That text with the exact similarity, or None; and how many were compared.
+    """
     shingles = shingles_of(normal)
     compared = 0
     for node, other in sorted(earlier):

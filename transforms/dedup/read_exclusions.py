@@ -1,4 +1,4 @@
-"""ReadExclusions: files of texts that no example may share -> these texts."""
+"""ReadExclusions: reads the files of texts that no example may share."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -17,8 +17,7 @@ class _ReadFile(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class ReadExclusions(beam.PTransform):
-    """Pipeline -> Text, each with its file's path as source, to stand beside the texts of the run before
-    `FindNearDuplicates`.
+    """Reads texts, each with its file's path as source, to stand beside those of the run in `FindNearDuplicates`.
 
     Args:
       pattern: a path or pattern that Beam's FileSystems open; see `exclusions.read_exclusions` for the formats.

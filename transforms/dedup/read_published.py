@@ -1,4 +1,4 @@
-"""ReadPublished: what other refreshes of the dataset hold -> what a new one must not repeat."""
+"""ReadPublished: reads what other refreshes of the dataset hold, and a new one must not repeat."""
 
 import dataclasses
 import io
@@ -20,42 +20,34 @@ from textmint.transforms.storage import files, listing
 _LOG = logging.getLogger("textmint")
 
 Published = tuple[str, str, str]
-"""An example: the `texts.text_id` that tells it apart, its id, and the label that has it."""
+"""An example: its `texts.text_id`, its id, and the refresh that has it."""
 
 PublishedTask = tuple[str, str, int, int]
-"""A task_id, a label that has the task, the number of its first example there, and the one after its last."""
+"""A task_id, a refresh that has the task, the number of its first example there, and the one after its last."""
 
 
 def published_rows(content: bytes, label: str) -> Iterator[Published]:
-    """Reads a published file of examples.
-
-    Raises:
-      ValueError: it is none.
-    """
+    """Reads a published file of examples, or raises a ValueError where it is none."""
     for id_, text, _ in _rows("examples", content):
         yield text_id(text), id_, label
 
 
 def published_tasks(content: bytes, label: str, examples_per_task: int) -> Iterator[PublishedTask]:
-    """Reads a published file of tasks.
+    """Reads a published file of tasks, or raises a ValueError where it is none.
 
     Args:
       content: of the file.
-      label: that it belongs to.
+      label: of the refresh that it belongs to.
       examples_per_task: that were asked for.
-
-    Raises:
-      ValueError: it is none.
     """
     for id_, _, first in _rows("tasks", content):
         yield id_, label, first, first + examples_per_task
 
 
 def published_texts(kind: DatasetKind, content: bytes, label: str) -> Iterator[Text]:
-    """Reads the texts of a published file. Of tasks, only those that no refresh had before: the others stand there too.
+    """Reads the texts of a published file, or raises a ValueError where it is none of that kind.
 
-    Raises:
-      ValueError: it is no file of that dataset.
+    Of tasks, only those that no refresh had before: the others are published there too.
     """
     for id_, text, first in _rows(kind, content):
         if not first:
@@ -63,7 +55,7 @@ def published_texts(kind: DatasetKind, content: bytes, label: str) -> Iterator[T
 
 
 def _rows(kind: DatasetKind, content: bytes) -> Iterator[tuple[str, str, int]]:
-    """-> id, text and, of a task, the number of its first example."""
+    """Yields id, text and, of a task, the number of its first example."""
     columns = ["task_id", "task"] if kind == "tasks" else ["id", "input_text"]
     try:
         file = pq.ParquetFile(io.BytesIO(content))
@@ -122,7 +114,7 @@ class _Read(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class ReadPublished(beam.PTransform):
-    """Pipeline -> `PublishedTask`, `Published` or Text, for each task or example that refreshes hold.
+    """Reads each task or example that refreshes hold, as `PublishedTask`, `Published` or Text.
 
     Args:
       kind: tasks or examples.

@@ -1,4 +1,4 @@
-"""Judging: texts that are compared with each other -> what becomes of the examples and tasks that have them.
+"""What becomes of examples and tasks whose texts were compared with each other.
 
 Beside the texts of a run stand those of other refreshes and of files of excluded texts; `Text.source` tells them apart.
 """
@@ -17,16 +17,16 @@ DUPLICATE_CHECKS: Final = (NEAR_DUPLICATE, CONTAMINATED)
 """The checks of examples that compare them with others, by the names of their reasons."""
 
 STAGE: Final = "FindNearDuplicates"
-_REFRESH: Final = "~refresh="  # after every path: of two twins from elsewhere, an excluded text is the one named
+_REFRESH: Final = "~refresh="  # sorts after every path: of two texts from elsewhere, an excluded one is named
 
 
 def source_of(label: str) -> str:
-    """The label of another refresh -> the source of its texts."""
+    """Returns the source of the texts of another refresh."""
     return f"{_REFRESH}{label}"
 
 
 def texts_of(row: Example | Reject) -> Iterator[Text]:
-    """An example -> its text, to be compared; nothing of a reject."""
+    """Yields the text of an example, to be compared; nothing of a reject."""
     if isinstance(row, Example):
         yield Text(id=row.id, text=row.input_text)
 
@@ -38,26 +38,26 @@ def verdicts_of(found: tuple[str, NearDuplicate], checks: tuple[str, ...]) -> It
       found: the id of the example, and what it is like.
       checks: of DUPLICATE_CHECKS, those that are made.
     """
-    id_, twin = found
-    is_excluded = bool(twin.source) and not twin.source.startswith(_REFRESH)
+    id_, other = found
+    is_excluded = bool(other.source) and not other.source.startswith(_REFRESH)
     reason = CONTAMINATED if is_excluded else NEAR_DUPLICATE
     if reason in checks:
-        yield Verdict(id=id_, stage=STAGE, reason=reason, detail=describe(twin))
+        yield Verdict(id=id_, stage=STAGE, reason=reason, detail=describe(other))
 
 
-def describe(twin: NearDuplicate) -> str:
-    """A twin -> one line for a person: how alike, whose it is and where from."""
-    likeness = "the same text as" if twin.similarity >= 1 else f"{twin.similarity:.2f} like"
-    where = twin.source.removeprefix("~")
-    return f"{likeness} {twin.id}" + (f" of {where}" if where else "")
+def describe(other: NearDuplicate) -> str:
+    """Says in one line how alike a near duplicate is, whose it is and where from."""
+    likeness = "the same text as" if other.similarity >= 1 else f"{other.similarity:.2f} like"
+    where = other.source.removeprefix("~")
+    return f"{likeness} {other.id}" + (f" of {where}" if where else "")
 
 
 def text_of_task(task: Task) -> Text:
-    """A task -> its text, to be compared. Its id puts the earliest round first, so that more rounds never change a task
-    that is already there."""
+    """Returns the text of a task, to be compared. Its id puts the earliest round first, so that more rounds never
+    change a task that is already there."""
     return Text(id=f"{task.round:08d}-{task.task_id}", text=task.task)
 
 
 def task_id_of(id_: str) -> str:
-    """The id of a task's text -> the task's; an id of another kind as it is."""
+    """Returns the task_id in the id of a task's text, or an id of another kind as it is."""
     return id_.rpartition("-")[2]
