@@ -13,7 +13,8 @@ from typing import Final
 
 from textmint.transforms.core import labels
 from textmint.transforms.core.elements import Example
-from textmint.transforms.parsing.replies import EXAMPLE_FIELDS, Parsed, parse_object
+from textmint.transforms.parsing.objects import EXAMPLE_FIELDS, parse_object
+from textmint.transforms.parsing.results import Parsed
 from textmint.transforms.quality import checks as quality_checks
 from textmint.transforms.quality.checks import CHECKS, Checks, find_fault
 

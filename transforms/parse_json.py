@@ -10,7 +10,8 @@ from textmint.transforms.core.labels import spelled_as
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.texts import clean_text
 from textmint.transforms.llm.base import Answer
-from textmint.transforms.parsing.replies import EXAMPLE_FIELDS, Parsed, Refusal, parse_object
+from textmint.transforms.parsing.objects import EXAMPLE_FIELDS, parse_object
+from textmint.transforms.parsing.results import Parsed, Refusal
 
 _STEP = "ParseJSON"
 _PLANNED_FIELDS = ("input_text",)  # its labels are the draft's, whatever else the reply says

@@ -11,7 +11,8 @@ from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
 from textmint.transforms.core.tasks import read_tasks, topics_of_rounds
 from textmint.transforms.llm.base import Answer
-from textmint.transforms.parsing.replies import Refusal, parse_string_list
+from textmint.transforms.parsing.lists import parse_string_list
+from textmint.transforms.parsing.results import Refusal
 from textmint.transforms.storage import files
 
 _STEP = "TaskGenerate"

@@ -13,7 +13,9 @@ from typing import Final
 
 from textmint.transforms.core.elements import FinishReason
 from textmint.transforms.core.labels import normal_form
-from textmint.transforms.parsing.replies import Parsed, Refusal, answer_text, parse_object
+from textmint.transforms.parsing.answers import answer_text
+from textmint.transforms.parsing.objects import parse_object
+from textmint.transforms.parsing.results import Parsed, Refusal
 
 _FIELDS: Final = ("label",)
 _NUMBER: Final = re.compile(r"""((?:["']label["']|\blabel)\s*:\s*)([12])(?=\s*[,}\]]|\s*$)""")

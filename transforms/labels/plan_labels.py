@@ -12,7 +12,8 @@ from textmint.transforms.core.labels import MAX_LABEL_COLUMNS, MIN_LABELS, clean
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
 from textmint.transforms.llm.base import Answer
-from textmint.transforms.parsing.replies import Refusal, parse_string_list
+from textmint.transforms.parsing.lists import parse_string_list
+from textmint.transforms.parsing.results import Refusal
 
 _STEP = "PlanLabels"
 

@@ -11,7 +11,7 @@ from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
 from textmint.transforms.labels.choice import Named, read_choice
 from textmint.transforms.llm.base import Answer
-from textmint.transforms.parsing.replies import Refusal
+from textmint.transforms.parsing.results import Refusal
 
 _STEP = "VerifyLabels"
 _DETAIL_CHARS = 60  # of each label and of the answer

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from textmint.transforms.core.elements import FinishReason
 from textmint.transforms.llm.base import Throttled, Transient
+from textmint.transforms.parsing.answers import start_of_answer
 from textmint.transforms.parsing.reasoning import has_only_marks
-from textmint.transforms.parsing.replies import start_of_answer
 
 _DEPTH: Final = 8  # objects within each other
 _SPOKEN: Final = ("text", "output_text")  # types of parts; those of reasoning have others

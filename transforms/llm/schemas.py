@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from textmint.transforms.core.elements import Kind
-from textmint.transforms.parsing.replies import EXAMPLE_FIELDS
+from textmint.transforms.parsing.objects import EXAMPLE_FIELDS
 
 OBJECTS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "example": EXAMPLE_FIELDS,

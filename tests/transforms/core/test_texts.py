@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from textmint.transforms.core.labels import clean_labels
-from textmint.transforms.core.texts import columns_of, normalise_text, text_id
-from textmint.transforms.parsing.replies import clean_text
+from textmint.transforms.core.texts import clean_text, columns_of, normalise_text, text_id
 from textmint.transforms.quality.checks import Checks, find_fault
 
 from tests.support.helpers import make_example

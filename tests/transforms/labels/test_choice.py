@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import REASONS, FinishReason
 from textmint.transforms.labels.choice import Named, read_choice, which_label
-from textmint.transforms.parsing.replies import Refusal
+from textmint.transforms.parsing.results import Refusal
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from textmint.transforms.llm.base import Answer, FatalError
 from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
 from textmint.transforms.llm.offline.backend import OfflineBackend
 from textmint.transforms.llm.reject_rate import FEWEST, RECENT, RejectRate
-from textmint.transforms.parsing.replies import Refusal
+from textmint.transforms.parsing.results import Refusal
 from textmint.transforms.quality.checks import Checks
 from textmint.transforms.task_generate import task_list_fault
 

@@ -14,16 +14,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import REASONS, FinishReason
-from textmint.transforms.parsing import replies as parsing
-from textmint.transforms.parsing.replies import (
-    EXAMPLE_FIELDS,
-    REPAIRS,
-    Parsed,
-    Refusal,
-    clean_text,
-    parse_object,
-    parse_string_list,
-)
+from textmint.transforms.core.texts import clean_text
+from textmint.transforms.parsing.answers import READ_MAX_CHARS
+from textmint.transforms.parsing.lists import parse_string_list
+from textmint.transforms.parsing.objects import EXAMPLE_FIELDS, parse_object
+from textmint.transforms.parsing.repair import REPAIR_MAX_CHARS, REPAIR_MAX_WORK
+from textmint.transforms.parsing.results import REPAIRS, Parsed, Refusal
 
 FINISH: tuple[FinishReason, ...] = get_args(FinishReason)
 
@@ -857,7 +853,7 @@ HOSTILE: dict[str, str] = {
 def test_hostile_replies_are_refused(name: str) -> None:
     whole = HOSTILE[name]
     for text in (whole[:10], whole[:1_001], whole[:8_000], whole):
-        if 8_000 < len(text) <= parsing.READ_MAX_CHARS:
+        if 8_000 < len(text) <= READ_MAX_CHARS:
             continue  # nothing that 8,000 characters do not show, and seconds rather than milliseconds
         for finish_reason in FINISH:
             object_refusal = parse_object(text, finish_reason)
@@ -867,7 +863,7 @@ def test_hostile_replies_are_refused(name: str) -> None:
 
 
 def test_a_reply_past_the_limit_of_the_reader_must_be_exact() -> None:
-    long = "x" * parsing.READ_MAX_CHARS
+    long = "x" * READ_MAX_CHARS
     assert parse_object(json.dumps(fields(long)), "stop") == Parsed(value=fields(long), repairs=())
     refusal = parse_object("Here: " + json.dumps(fields(long)), "stop")
     assert isinstance(refusal, Refusal)
@@ -892,13 +888,13 @@ def test_the_work_of_json_repair_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
             calls += len(handed)
             assert len(handed) <= 8  # four for each of the two
             for chunk in handed:
-                assert len(chunk) <= parsing.REPAIR_MAX_CHARS + 1
-                assert len(chunk) * sum(map(chunk.count, "\"'“”")) <= parsing.REPAIR_MAX_WORK * 1.01
+                assert len(chunk) <= REPAIR_MAX_CHARS + 1
+                assert len(chunk) * sum(map(chunk.count, "\"'“”")) <= REPAIR_MAX_WORK * 1.01
     assert calls  # else this shows nothing
 
 
 def test_past_the_limits_only_what_is_exact_is_taken() -> None:
-    long = "x" * parsing.REPAIR_MAX_CHARS
+    long = "x" * REPAIR_MAX_CHARS
     assert parse_object("Here: " + json.dumps(fields(long)), "stop").value == fields(long)  # type: ignore[union-attr]
     broken = json.dumps(fields(long)).replace('", "', '" "')
     refusal = parse_object(broken, "stop")

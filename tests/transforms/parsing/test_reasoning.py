@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import FinishReason
 from textmint.transforms.labels.choice import Named, read_choice
+from textmint.transforms.parsing.answers import READ_MAX_CHARS
+from textmint.transforms.parsing.lists import parse_string_list
+from textmint.transforms.parsing.objects import parse_object
 from textmint.transforms.parsing.reasoning import drop_end_tokens
-from textmint.transforms.parsing.replies import READ_MAX_CHARS, Parsed, Refusal, parse_object, parse_string_list
+from textmint.transforms.parsing.results import Parsed, Refusal
 
 EXAMPLE = {"input_text": "The invoice is wrong.", "label": "billing", "misleading_label": "shipping"}
 DRAFT = {"input_text": "A draft.", "label": "draft", "misleading_label": "other draft"}

@@ -23,7 +23,9 @@ from textmint.transforms.llm.offline import author
 from textmint.transforms.llm.offline import backend as offline
 from textmint.transforms.llm.offline.tasks import brainstorm, listed_labels, own_tasks, plan, with_article
 from textmint.transforms.llm.offline.vocabulary import vocabulary
-from textmint.transforms.parsing.replies import Refusal, parse_object, parse_string_list
+from textmint.transforms.parsing.lists import parse_string_list
+from textmint.transforms.parsing.objects import parse_object
+from textmint.transforms.parsing.results import Refusal
 from textmint.transforms.quality.language_id import check_language
 
 DIFFICULTIES = ("high school", "college", "PhD")
