@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from textmint.transforms.core.elements import Prompt, Reply
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.identity import stable_hash
@@ -177,7 +176,7 @@ def test_whatever_an_endpoint_says_can_be_kept(folder: str, tmp_path: Path, stor
 def test_an_answer_that_is_none_is_a_failure_of_its_own_request(tmp_path: Path, fault: dict[str, Any]) -> None:
     """A back end's fault must not lose the element: whoever waits for it would wait for ever."""
     good = Answer(text="yes", finish_reason="stop", model="m-1", prompt_tokens=7, output_tokens=3)
-    odd = replace(good, **fault)
+    odd = dataclasses.replace(good, **fault)
     with running(tmp_path, lambda request, visit: odd if request.text == "odd" else None) as run:
         found = run.ask("first", "odd", "last").take(3)
     assert isinstance(found["odd"].error, Transient)
