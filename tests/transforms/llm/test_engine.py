@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import dataclasses
 import itertools
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
@@ -18,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Prompt, Reject, Reply, Usage
 from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.core.identity import Part, stable_hash
 from textmint.transforms.llm import engine as engine_module
 from textmint.transforms.llm import limiter as limiter_module
 from textmint.transforms.llm import retry as retry_module
@@ -43,125 +40,7 @@ from textmint.transforms.llm.retry import backoff
 from textmint.transforms.llm_call import LLMCall
 
 from tests.support.helpers import make_prompt, run_step
-
-TOKENS = Answer(text="yes", finish_reason="stop", model="m-1", prompt_tokens=7, output_tokens=3)
-
-
-@dataclasses.dataclass
-class Seen:
-    """What the back end of a name has seen, and what it is to do. Back ends are frozen, and may be pickled."""
-
-    play: Callable[[Request, int], Any] = lambda request, visit: None
-    wait: float = 0.0  # seconds that an answer takes
-    open_fault: Exception | None = None
-    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
-    calls: list[tuple[str, float]] = dataclasses.field(default_factory=list)  # text, when
-    visits: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    ids: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    in_flight: int = 0
-    most: int = 0
-    opened: int = 0
-    closed: int = 0
-    threads: set[int] = dataclasses.field(default_factory=set)
-
-
-_seen: dict[str, Seen] = collections.defaultdict(Seen)
-_names = itertools.count()
-
-
-@dataclasses.dataclass(frozen=True)
-class Scripted:
-    """Does what `Seen.play` says of a request and of how many times it came before: None answers, an exception is
-    raised, a number of seconds is waited, "hang" never ends."""
-
-    name: str
-
-    def fingerprint(self) -> Mapping[str, Part]:
-        return {"backend": "scripted"}
-
-    async def open(self) -> Scripted:
-        seen = _seen[self.name]
-        seen.opened += 1
-        if seen.open_fault is not None:
-            raise seen.open_fault
-        return self
-
-    async def generate(self, request: Request) -> Answer:
-        seen = _seen[self.name]
-        with seen.lock:
-            visit = seen.visits[request.text]
-            seen.visits[request.text] += 1
-            seen.ids[request.request_id] += 1
-            seen.calls.append((request.text, time.monotonic()))
-            seen.in_flight += 1
-            seen.most = max(seen.most, seen.in_flight)
-            seen.threads.add(threading.get_ident())
-        try:
-            planned = seen.play(request, visit)
-            if planned == "hang":
-                await asyncio.Event().wait()
-            await asyncio.sleep(planned if isinstance(planned, float) else seen.wait)
-            if isinstance(planned, BaseException):
-                raise planned
-            return planned if isinstance(planned, Answer) else dataclasses.replace(TOKENS, text=request.text)
-        finally:
-            with seen.lock:
-                seen.in_flight -= 1
-
-    async def aclose(self) -> None:
-        _seen[self.name].closed += 1
-
-
-def request(text: str) -> Request:
-    return Request(request_id=stable_hash("request", text), kind="example", text=text, seed=1, variables={})
-
-
-@dataclasses.dataclass
-class Running:
-    """An engine over a scripted back end, and what came out of it."""
-
-    engine: Engine
-    seen: Seen
-    done: queue.SimpleQueue[Done[str]] = dataclasses.field(default_factory=queue.SimpleQueue)
-
-    def ask(self, texts: Sequence[str]) -> Running:
-        """Queues all of them before the first is sent."""
-        are_queued = threading.Event()
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self.engine._loop.call_soon_threadsafe(are_queued.wait, 10)
-        for text in texts:
-            self.engine.submit(request(text), text, self.done)
-        are_queued.set()
-        return self
-
-    def take(self, count: int) -> dict[str, Done[str]]:
-        """-> what has ended, by token; that it is no more than that is checked too."""
-        found: dict[str, Done[str]] = {}
-        for _ in range(count):
-            each = self.done.get(timeout=10)
-            assert each.token not in found
-            found[each.token] = each
-        assert self.done.empty()
-        return found
-
-
-@contextlib.contextmanager
-def running(play: Callable[[Request, int], Any] | None = None, wait: float = 0.0, **chosen: Any) -> Iterator[Running]:
-    name = f"engine-{next(_names)}"
-    seen = _seen[name]
-    seen.wait = wait
-    if play is not None:
-        seen.play = play
-    limits = Limits(**{key: chosen.pop(key) for key in list(chosen) if key not in ("request_timeout", "max_attempts")})
-    engine = Engine(Scripted(name), Settings(limits=limits, **chosen))
-    try:
-        yield Running(engine, seen)
-    finally:
-        engine.close()
-        assert not engine._thread.is_alive()
-        assert seen.in_flight == 0
-        assert not engine._tasks
-        del _seen[name]
+from tests.support.scripted_engine import ANSWER, Running, Scripted, Seen, all_doomed, names, running, seen_by, texts
 
 
 @pytest.fixture(autouse=True)
@@ -169,10 +48,6 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is a quarter of a second there is a millisecond here."""
     monkeypatch.setattr(retry_module, "_BACKOFF", (0.001, 4.0, 60.0))
     monkeypatch.setattr(retry_module, "_BACKOFF_WHEN_WELL", (0.001, 2.0, 0.01))
-
-
-def texts(count: int) -> list[str]:
-    return [f"prompt {number}" for number in range(count)]
 
 
 def first_fails_with(*faults: Any) -> Callable[[Request, int], Any]:
@@ -191,7 +66,7 @@ def test_protocols_hold() -> None:
 
 def test_each_request_gets_its_own_answer() -> None:
     with running(wait=0.002, max_concurrency=16) as run:
-        found = run.ask(texts(200)).take(200)
+        found = run.answers(texts(200))
     assert {token: done.answer.text for token, done in found.items() if done.answer} == {t: t for t in texts(200)}
     assert all((done.error, done.sent) == (None, 1) for done in found.values())
     assert all(0.001 < done.latency < 5 for done in found.values())
@@ -201,7 +76,7 @@ def test_each_request_gets_its_own_answer() -> None:
 
 def test_the_window_is_filled_and_never_exceeded() -> None:
     with running(wait=0.005, max_concurrency=8) as run:
-        run.ask(texts(80)).take(80)
+        run.answers(texts(80))
     assert run.seen.most == 8
 
 
@@ -228,7 +103,7 @@ def test_the_first_request_is_alone_until_it_is_answered() -> None:
 def test_a_probe_that_fails_is_sent_again_alone() -> None:
     faults = [Throttled("busy"), Throttled("busy"), Throttled("busy")]
     with running(first_fails_with(*faults), wait=0.01, max_concurrency=8) as run:
-        found = run.ask(texts(20)).take(20)
+        found = run.answers(texts(20))
     assert [text for text, _ in run.seen.calls[:4]] == ["prompt 0"] * 4
     assert found["prompt 0"].sent == 4
     assert run.seen.calls[3][1] - run.seen.calls[0][1] >= 0.03
@@ -247,19 +122,11 @@ def test_a_probe_that_waits_for_its_retry_is_not_overtaken() -> None:
     assert run.seen.calls[1][1] - run.seen.calls[0][1] >= 0.1
 
 
-def all_doomed(found: Mapping[str, Done[str]]) -> FatalError:
-    errors = {id(done.error): done.error for done in found.values()}
-    assert all(done.answer is None for done in found.values())
-    (error,) = errors.values()
-    assert isinstance(error, FatalError)
-    return error
-
-
 def test_a_doomed_probe_ends_all_after_one_request() -> None:
     with running(lambda request, visit: FatalError("no such key", "set the key"), max_concurrency=8) as run:
-        error = all_doomed(run.ask(texts(30)).take(30))
+        error = all_doomed(run.answers(texts(30)))
         assert run.engine.is_doomed
-        later = run.ask(["later"]).take(1)
+        later = run.answers(["later"])
         assert later["later"].error is error
     assert (error.detail, error.remedy) == ("no such key", "set the key")
     assert run.seen.visits.total() == 1
@@ -268,7 +135,7 @@ def test_a_doomed_probe_ends_all_after_one_request() -> None:
 def test_a_back_end_that_cannot_open_is_doomed_without_a_request() -> None:
     with running() as run:
         run.seen.open_fault = FatalError("no key", "set it")
-        assert all_doomed(run.ask(texts(5)).take(5)).detail == "no key"
+        assert all_doomed(run.answers(texts(5))).detail == "no key"
     assert (run.seen.visits.total(), run.seen.opened) == (0, 1)
 
 
@@ -286,19 +153,19 @@ def test_a_back_end_that_opens_at_the_second_try() -> None:
 def test_what_dooms_a_probe_is_a_passing_fault_later() -> None:
     refused = Transient("connection refused", dooms_probe=True)
     with running(first_fails_with(refused)) as run:
-        error = all_doomed(run.ask(texts(9)).take(9))
+        error = all_doomed(run.answers(texts(9)))
     assert error.detail == "connection refused"
     assert "--base_url" in error.remedy
     assert run.seen.visits.total() == 1
     with running(lambda request, visit: refused if request.text == "prompt 3" and not visit else None) as run:
-        found = run.ask(texts(9)).take(9)
+        found = run.answers(texts(9))
     assert all(done.answer for done in found.values())
     assert found["prompt 3"].sent == 2
 
 
 def test_three_prompts_refused_at_the_start_doom() -> None:
     with running(lambda request, visit: Refused("400: no such parameter")) as run:
-        found = run.ask(texts(20)).take(20)
+        found = run.answers(texts(20))
     assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Refused, Refused, FatalError, FatalError]
     assert found["prompt 2"].error.detail == "400: no such parameter"  # type: ignore[union-attr]
     assert run.seen.visits.total() == 3
@@ -306,22 +173,22 @@ def test_three_prompts_refused_at_the_start_doom() -> None:
 
 def test_two_prompts_refused_at_the_start_do_not() -> None:
     with running(first_fails_with(Refused("no"), Refused("no")), wait=0.002) as run:
-        found = run.ask(texts(20)).take(20)
+        found = run.answers(texts(20))
         assert not run.engine.is_doomed
     assert [token for token, done in found.items() if done.error] == ["prompt 0", "prompt 1"]
 
 
 def test_a_probe_that_fails_for_good_says_how_often_and_why() -> None:
     with running(lambda request, visit: Transient("500: oh"), max_attempts=3) as run:
-        error = all_doomed(run.ask(texts(5)).take(5))
+        error = all_doomed(run.answers(texts(5)))
     assert error.detail == "none of the first 3 prompts was answered in 3 tries; the last: 500: oh"
     assert error.remedy
     assert run.seen.visits == {"prompt 0": 1, "prompt 1": 1, "prompt 2": 1}
     with running(lambda request, visit: Transient("500: oh"), max_attempts=3) as run:
-        error = all_doomed(run.ask(texts(1)).take(1))
+        error = all_doomed(run.answers(texts(1)))
     assert "3 times" in error.detail and "500: oh" in error.detail
     with running(lambda request, visit: Transient("500: oh"), max_attempts=1) as run:
-        found = run.ask(texts(4)).take(4)
+        found = run.answers(texts(4))
     assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Transient, Transient, FatalError, FatalError]
 
 
@@ -341,7 +208,7 @@ def test_another_prompt_becomes_the_probe_where_the_first_is_never_answered(
     with running(
         lambda request, visit: fault if request.text in bad else None, wait=0.002, max_attempts=max_attempts
     ) as run:
-        found = run.ask(texts(12)).take(12)
+        found = run.answers(texts(12))
         assert not run.engine.is_doomed
     assert {token for token, done in found.items() if done.answer is None} == bad
     for token in bad:
@@ -359,12 +226,12 @@ FORBIDDEN: Final = FatalError("403: no", "check the key", may_be_prompt=True)
 
 def test_three_prompts_forbidden_at_the_start_blame_the_key() -> None:
     with running(lambda request, visit: FORBIDDEN) as run:
-        found = run.ask(texts(9)).take(9)
+        found = run.answers(texts(9))
     assert [type(found[f"prompt {n}"].error) for n in range(4)] == [Refused, Refused, FatalError, FatalError]
     error = found["prompt 2"].error
     assert isinstance(error, FatalError) and (error.detail, error.remedy) == ("403: no", "check the key")
     with running(lambda request, visit: FORBIDDEN) as run:
-        assert all_doomed(run.ask(texts(1)).take(1)).remedy == "check the key"
+        assert all_doomed(run.answers(texts(1))).remedy == "check the key"
     assert run.seen.visits == {"prompt 0": 3}, "others might have come"
 
 
@@ -386,7 +253,7 @@ def test_a_forbidden_prompt_waits_for_others_that_are_queued_after_it() -> None:
 def test_prompts_forbidden_after_others_were_answered_are_refused() -> None:
     bad = {f"prompt {number}" for number in range(7, 100, 3)}
     with running(lambda request, visit: FORBIDDEN if request.text in bad else None, max_concurrency=4) as run:
-        found = run.ask(texts(100)).take(100)
+        found = run.answers(texts(100))
         assert not run.engine.is_doomed
     assert {token for token, done in found.items() if done.answer is None} == bad
     assert {type(found[token].error) for token in bad} == {Refused}
@@ -397,7 +264,7 @@ def test_many_forbidden_in_a_row_end_the_run_and_say_that_others_were_answered()
         return None if int(request.text.split()[1]) < 10 else FORBIDDEN
 
     with running(play, max_concurrency=1) as run:
-        found = run.ask(texts(60)).take(60)
+        found = run.answers(texts(60))
     ended = [done.error for done in found.values() if isinstance(done.error, FatalError)]
     assert ended and ended[0].remedy == "check the key"
     assert ended[0].detail.startswith("25 requests in a row were refused, after others were answered")
@@ -416,11 +283,11 @@ def test_what_would_end_a_run_at_its_start_is_tried_again_where_others_were_answ
         return DENIED if number and (number + visit) % 3 == 0 else None
 
     with running(play, max_concurrency=8) as run:
-        found = run.ask(texts(200)).take(200)
+        found = run.answers(texts(200))
         assert not run.engine.is_doomed
     assert all(done.answer for done in found.values())
     with running(lambda request, visit: DENIED) as run:
-        assert all_doomed(run.ask(texts(9)).take(9)).remedy == "check the key"
+        assert all_doomed(run.answers(texts(9))).remedy == "check the key"
     assert run.seen.visits.total() == 1, "at the start it ends the run at once"
 
 
@@ -430,7 +297,7 @@ def test_a_key_that_is_revoked_in_mid_run_ends_it(prompts: int, denials: int) ->
         return None if int(request.text.split()[1]) < 10 else DENIED
 
     with running(play, max_concurrency=1) as run:
-        found = run.ask(texts(prompts)).take(prompts)
+        found = run.answers(texts(prompts))
     doom = next(done.error for done in found.values() if isinstance(done.error, FatalError))
     assert doom.remedy == "check the key"
     assert doom.detail.startswith(f"{denials} requests in a row were refused, after others were answered")
@@ -451,7 +318,7 @@ def test_a_long_wait_is_bounded_and_told_once(
         return Throttled("429: come back in an hour", 3600.0) if request.text != "prompt 0" and not visit else None
 
     with running(play, max_concurrency=4) as run:
-        found = run.ask(texts(20)).take(20)
+        found = run.answers(texts(20))
     assert all(done.answer for done in found.values())
     told = [record.getMessage() for record in caplog.records if "before a request is sent again" in record.getMessage()]
     assert len(told) == 1 and "429: come back in an hour" in told[0]
@@ -459,7 +326,7 @@ def test_a_long_wait_is_bounded_and_told_once(
 
 def test_a_first_request_that_is_to_wait_for_long_ends_the_run_and_says_how_long() -> None:
     with running(lambda request, visit: Throttled("429: wait", 3600.0)) as run:
-        error = all_doomed(run.ask(texts(3)).take(3))
+        error = all_doomed(run.answers(texts(3)))
     assert "3600 s" in error.remedy and run.seen.visits.total() == 1
 
 
@@ -473,7 +340,7 @@ def test_nobody_waits_for_minutes_for_one_header() -> None:
 def test_a_refused_prompt_harms_no_other_and_is_not_sent_again() -> None:
     bad = {"prompt 5", "prompt 6", "prompt 7", "prompt 8"}
     with running(lambda request, visit: Refused("too long") if request.text in bad else None) as run:
-        found = run.ask(texts(30)).take(30)
+        found = run.answers(texts(30))
     assert {token for token, done in found.items() if done.error} == bad
     assert all(isinstance(found[token].error, Refused) and found[token].sent == 1 for token in bad)
     assert run.seen.visits.total() == 30
@@ -485,7 +352,7 @@ def test_a_request_is_sent_so_many_times_at_most(max_attempts: int) -> None:
         return Transient(f"500 at visit {visit}") if request.text == "prompt 4" else None
 
     with running(play, max_attempts=max_attempts) as run:
-        found = run.ask(texts(10)).take(10)
+        found = run.answers(texts(10))
     done = found["prompt 4"]
     assert (done.sent, run.seen.visits["prompt 4"]) == (max_attempts, max_attempts)
     assert isinstance(done.error, Transient)
@@ -497,7 +364,7 @@ def test_a_request_is_sent_so_many_times_at_most(max_attempts: int) -> None:
 def test_the_last_try_may_still_be_answered() -> None:
     faults = {"prompt 4": 4}
     with running(lambda r, visit: Transient("500") if visit < faults.get(r.text, 0) else None) as run:
-        assert run.ask(texts(10)).take(10)["prompt 4"].sent == 5
+        assert run.answers(texts(10))["prompt 4"].sent == 5
 
 
 @given(st.text(), st.integers(1, 2000), st.booleans())
@@ -563,7 +430,7 @@ def test_refusals_while_nobody_is_answered_do() -> None:
         return None if request.text == "prompt 0" else Throttled("busy")
 
     with running(play, max_concurrency=4, max_attempts=3) as run:
-        found = run.ask(texts(3)).take(3)
+        found = run.answers(texts(3))
     for token in ("prompt 1", "prompt 2"):
         assert isinstance(found[token].error, Throttled)
         assert 3 <= found[token].sent <= 4  # the first may have come after the probe's answer
@@ -574,7 +441,7 @@ def test_a_hang_is_cut_and_sent_again() -> None:
     with running(
         lambda request, visit: "hang" if request.text in hangs and not visit else None, request_timeout=0.15
     ) as run:
-        found = run.ask(texts(6)).take(6)
+        found = run.answers(texts(6))
     assert all(done.answer for done in found.values())
     assert {token: found[token].sent for token in texts(6)} == {token: 1 + (token in hangs) for token in texts(6)}
     assert all(done.latency < 0.15 for done in found.values())  # of the try that was answered
@@ -584,7 +451,7 @@ def test_what_hangs_for_ever_is_a_failure_that_names_the_time() -> None:
     with running(
         lambda request, visit: "hang" if request.text == "prompt 1" else None, request_timeout=0.02, max_attempts=2
     ) as run:
-        done = run.ask(texts(3)).take(3)["prompt 1"]
+        done = run.answers(texts(3))["prompt 1"]
     assert isinstance(done.error, Transient)
     assert "0.02 s" in done.error.detail
     assert done.sent == 2
@@ -613,11 +480,11 @@ def test_whatever_a_back_end_raises_loses_nothing(fault: BaseException) -> None:
         return fault if request.text in ("prompt 0", "prompt 2") and not visit else None
 
     with running(once) as run:
-        found = run.ask(texts(5)).take(5)
+        found = run.answers(texts(5))
         assert all(done.answer for done in found.values())
         assert found["prompt 2"].sent == 2
         run.seen.play = lambda request, visit: fault
-        done = run.ask(["bad"]).take(1)["bad"]
+        done = run.answers(["bad"])["bad"]
     assert isinstance(done.error, Transient)
     assert type(fault).__name__ in done.error.detail
     assert "\n" not in done.error.detail
@@ -632,7 +499,7 @@ def test_when_more_than_half_of_the_last_200_fail_the_run_stops() -> None:
         return Refused("no") if int(request.text.split()[1]) >= 100 else None
 
     with running(play, max_concurrency=4) as run:
-        found = run.ask(texts(400)).take(400)
+        found = run.answers(texts(400))
     errors = collections.Counter(type(done.error).__name__ for done in found.values())
     assert errors["NoneType"] == 100
     assert 100 <= errors["Refused"] <= 105  # and those in flight
@@ -649,7 +516,7 @@ def test_when_half_of_them_fail_it_goes_on() -> None:
         return Refused("no") if int(request.text.split()[1]) % 2 else None
 
     with running(play, max_concurrency=1) as run:
-        found = run.ask(texts(500)).take(500)
+        found = run.answers(texts(500))
         assert not run.engine.is_doomed
     assert sum(isinstance(done.error, Refused) for done in found.values()) == 250
 
@@ -663,7 +530,7 @@ def test_a_doom_in_the_middle_keeps_what_is_paid_for() -> None:
         return 0.03 if request.text != "prompt 0" else None
 
     with running(play, wait=0.01, max_concurrency=8) as run:
-        found = run.ask(texts(50)).take(50)
+        found = run.answers(texts(50))
     assert sum(done.answer is not None for done in found.values()) == 8
     assert sum(isinstance(done.error, FatalError) for done in found.values()) == 42
     assert run.seen.visits.total() == 9
@@ -704,7 +571,7 @@ def test_every_request_ends_exactly_once_whatever_happens(
         return FAULTS[script[visit]]() if visit < len(script) else None
 
     with running(play, max_concurrency=most, request_timeout=0.03, max_attempts=3) as run:
-        found = run.ask(texts(len(scripts))).take(len(scripts))
+        found = run.answers(texts(len(scripts)))
     assert run.done.empty()
     for token, done in found.items():
         assert (done.answer is None) != (done.error is None)
@@ -756,7 +623,7 @@ def test_an_engine_that_breaks_ends_all_with_the_reason(
 ) -> None:
     """Whoever waits for a request would wait for ever."""
     with running(lambda request, visit: None if request.text == "first" else "hang", max_concurrency=3) as run:
-        run.ask(["first"]).take(1)
+        run.answers(["first"])
         run.ask(texts(2))
         while run.seen.in_flight < 2:
             time.sleep(0.001)
@@ -768,7 +635,7 @@ def test_an_engine_that_breaks_ends_all_with_the_reason(
         (detail,) = {done.error.detail for done in found.values() if done.error}
         assert detail.startswith(f"the engine that sends requests broke: {reason}")
         assert run.engine.is_doomed
-        assert isinstance(run.ask(["late"]).take(1)["late"].error, FatalError)
+        assert isinstance(run.answers(["late"])["late"].error, FatalError)
 
 
 def test_a_loop_that_somebody_stops_ends_all() -> None:
@@ -777,9 +644,9 @@ def test_a_loop_that_somebody_stops_ends_all() -> None:
         return "hang"
 
     with running(stop) as run:
-        assert isinstance(run.ask(["a"]).take(1)["a"].error, FatalError)
+        assert isinstance(run.answers(["a"])["a"].error, FatalError)
         run.engine._thread.join(5)
-        assert isinstance(run.ask(["late"]).take(1)["late"].error, FatalError)
+        assert isinstance(run.answers(["late"])["late"].error, FatalError)
     assert run.seen.closed == 1
 
 
@@ -800,7 +667,7 @@ def test_closing_ends_what_is_in_flight_and_what_waits() -> None:
         assert run.seen.in_flight == 0
         assert run.seen.closed == 1
         run.engine.close()
-        assert isinstance(run.ask(["late"]).take(1)["late"].error, FatalError)
+        assert isinstance(run.answers(["late"])["late"].error, FatalError)
     assert run.seen.visits.total() == 5
     assert set(threading.enumerate()) <= before
 
@@ -833,7 +700,7 @@ def test_a_session_that_cannot_be_closed_does_not_keep_the_thread(monkeypatch: p
     for aclose in (stuck, broken):
         monkeypatch.setattr(Scripted, "aclose", aclose)
         with running() as run:
-            run.ask(texts(1)).take(1)
+            run.answers(texts(1))
 
 
 # --- engines of a process
@@ -876,7 +743,7 @@ def test_threads_that_ask_at_once_get_the_same_engine() -> None:
 @pytest.mark.usefixtures("fresh_engines")
 def test_after_a_doom_there_is_a_new_engine_and_no_thread_is_left() -> None:
     before = threading.active_count()
-    seen = _seen["after doom"]
+    seen = seen_by["after doom"]
     seen.play = first_fails_with(FatalError("no key", "set it"))
     engine = engine_for(Scripted("after doom"), Settings())
     assert isinstance(Running(engine, seen).ask(["a"]).take(1)["a"].error, FatalError)
@@ -894,7 +761,7 @@ def test_after_closing_there_is_a_new_engine() -> None:
     close_engines()
     another = engine_for(Scripted("after close"), Settings())
     assert another is not engine
-    assert Running(another, _seen["after close"]).ask(["a"]).take(1)["a"].answer is not None
+    assert Running(another, seen_by["after close"]).ask(["a"]).take(1)["a"].answer is not None
 
 
 def test_two_threads_share_one_window() -> None:
@@ -923,7 +790,7 @@ def test_two_threads_share_one_window() -> None:
 
 def test_time_without_throttling_is_not_reported() -> None:
     with running(wait=0.01, max_concurrency=2, requests_per_minute=6000) as run:
-        run.ask(texts(150)).take(150)
+        run.answers(texts(150))
         assert run.engine.take_throttled_seconds() == 0.0
 
 
@@ -933,7 +800,7 @@ def test_throttled_seconds_are_reported_once() -> None:
 
     started = time.monotonic()
     with running(play, max_concurrency=8) as run:
-        run.ask(texts(9)).take(9)
+        run.answers(texts(9))
         seconds = run.engine.take_throttled_seconds()
         assert run.engine.take_throttled_seconds() == 0.0
     assert 0.08 <= seconds <= time.monotonic() - started
@@ -947,16 +814,16 @@ def is_sound(prompt: Prompt, answer: Answer) -> bool:
 
 
 def asked(play: Callable[[Request, int], Any], *prompts: Prompt, **chosen: Any) -> tuple[Any, Seen]:
-    name = f"asked-{next(_names)}"
-    _seen[name].play = play
+    name = next(names)
+    seen_by[name].play = play
     try:
-        return run_step(LLMCall(Scripted(name), is_sound, **chosen), prompts, Prompt), _seen.pop(name)
+        return run_step(LLMCall(Scripted(name), is_sound, **chosen), prompts, Prompt), seen_by.pop(name)
     finally:
         close_engines()
 
 
 def spoken(text: str, **fields: Any) -> Answer:
-    return dataclasses.replace(TOKENS, text=text, **fields)
+    return dataclasses.replace(ANSWER, text=text, **fields)
 
 
 def test_a_reply_that_cannot_be_read_is_asked_for_again_under_another_id() -> None:

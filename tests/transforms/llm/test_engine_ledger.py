@@ -8,9 +8,8 @@ import itertools
 import json
 import logging
 import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,68 +22,26 @@ from textmint.transforms.ledger.journal import read_journal
 from textmint.transforms.ledger.table import SCHEMA
 from textmint.transforms.ledger.writer import Journal, Ledger
 from textmint.transforms.llm.attempts import request_for
-from textmint.transforms.llm.base import Answer, FatalError, Request, Transient, fingerprint_of
-from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
+from textmint.transforms.llm.base import Answer, FatalError, Transient, fingerprint_of
+from textmint.transforms.llm.engine import Settings, close_engines, engine_for
 from textmint.transforms.llm.jobs import Done
-from textmint.transforms.llm.limiter import Limits
 from textmint.transforms.llm_call import LLMCall
 from textmint.transforms.storage import files
 
+from tests.support import scripted_engine
 from tests.support.helpers import make_prompt, run_step
 from tests.support.ledger_rows import rows_in, rows_of_ledger
 from tests.support.mem_store import MemFileSystem
-from tests.transforms.llm.test_engine import Scripted, Seen, _seen, texts
+from tests.support.scripted_engine import Play, Running, Scripted, all_doomed, ask_for, names, seen_by, texts
 
 REMOTE = "mem://bucket/out/ledger"
-_names = itertools.count()
 
 
-def ask_for(text: str, attempt: int = 0) -> Request:
-    return Request(
-        request_id=stable_hash("request", text, attempt),
-        kind="example",
-        text=text,
-        seed=1,
-        variables={},
-        prompt_id=stable_hash("draft", text),
-        attempt=attempt,
-    )
-
-
-@dataclasses.dataclass
-class Running:
-    engine: Engine
-    seen: Seen
-    done: queue.SimpleQueue[Done[str]] = dataclasses.field(default_factory=queue.SimpleQueue)
-
-    def ask(self, *asked: str) -> Running:
-        for text in asked:
-            self.engine.submit(ask_for(text), text, self.done)
-        return self
-
-    def take(self, count: int) -> dict[str, Done[str]]:
-        found = [self.done.get(timeout=10) for _ in range(count)]
-        assert self.done.empty()
-        return {done.token: done for done in found}
-
-
-@contextlib.contextmanager
 def running(
-    folder: Path | str, play: Callable[[Request, int], Any] | None = None, concurrency: int = 4, max_attempts: int = 1
-) -> Iterator[Running]:
-    name = f"ledger-{next(_names)}"
-    seen = _seen[name]
-    if play is not None:
-        seen.play = play
-    settings = Settings(limits=Limits(max_concurrency=concurrency), max_attempts=max_attempts)
-    engine = Engine(Scripted(name), settings, Ledger(folder=str(folder), refresh="label", run_id="run"))
-    try:
-        yield Running(engine, seen)
-    finally:
-        engine.close()
-        assert not engine._thread.is_alive()
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("ledger-")]
-        del _seen[name]
+    folder: Path | str, play: Play | None = None, concurrency: int = 4
+) -> contextlib.AbstractContextManager[Running]:
+    ledger = Ledger(folder=str(folder), refresh="label", run_id="run")
+    return scripted_engine.running(play, ledger=ledger, max_attempts=1, max_concurrency=concurrency)
 
 
 def lines_in(folder: Path) -> list[dict[str, Any]]:
@@ -144,7 +101,7 @@ def test_all_that_is_known_of_a_reply_is_kept(tmp_path: Path) -> None:
 
 def test_what_was_not_answered_is_not_in_it(tmp_path: Path) -> None:
     with running(tmp_path, lambda request, visit: Transient("500") if request.text == "prompt 3" else None) as run:
-        run.ask(*texts(6)).take(6)
+        run.answers(texts(6))
     assert sorted(row["text"] for row in lines_in(tmp_path)) == [t for t in texts(6) if t != "prompt 3"]
 
 
@@ -159,7 +116,7 @@ def test_whatever_an_endpoint_says_can_be_kept(folder: str, tmp_path: Path, stor
         output_tokens=1 << 63,
     )
     with running(where, lambda request, visit: answer if request.text == "odd" else None) as run:
-        found = run.ask("first", "odd", "last").take(3)
+        found = run.answers(["first", "odd", "last"])
         run.engine.flush_ledger()
         kept = rows_of_ledger(where) if folder == REMOTE else lines_in(tmp_path)
         assert not run.engine.is_doomed
@@ -178,7 +135,7 @@ def test_an_answer_that_is_none_is_a_failure_of_its_own_request(tmp_path: Path, 
     good = Answer(text="yes", finish_reason="stop", model="m-1", prompt_tokens=7, output_tokens=3)
     odd = dataclasses.replace(good, **fault)
     with running(tmp_path, lambda request, visit: odd if request.text == "odd" else None) as run:
-        found = run.ask("first", "odd", "last").take(3)
+        found = run.answers(["first", "odd", "last"])
     assert isinstance(found["odd"].error, Transient)
     assert found["first"].answer
     assert found["last"].answer
@@ -186,12 +143,6 @@ def test_an_answer_that_is_none_is_a_failure_of_its_own_request(tmp_path: Path, 
 
 
 # --- a ledger that cannot be written
-
-
-def all_doomed(found: dict[str, Done[str]]) -> FatalError:
-    (error,) = {id(done.error): done.error for done in found.values()}.values()
-    assert isinstance(error, FatalError)
-    return error
 
 
 def no_room(descriptor: int, data: bytes) -> int:
@@ -216,7 +167,7 @@ def test_nothing_is_sent_where_nothing_can_be_kept(
         monkeypatch.setattr(MemFileSystem, "create", refuse)
     with running(folder) as run:
         assert run.engine.is_doomed
-        error_ = all_doomed(run.ask(*texts(9)).take(9))
+        error_ = all_doomed(run.answers(texts(9)))
         run.engine.flush_ledger()
     assert f"the ledger {folder} cannot be written: " in error_.detail
     assert "run the same command again" in error_.remedy
@@ -242,9 +193,9 @@ def test_a_disk_that_gets_full_ends_the_run_and_what_fitted_stays(
 ) -> None:
     fail_after(monkeypatch, 10, error)
     with running(tmp_path, lambda request, visit: 0.002, concurrency=4) as run:
-        found = run.ask(*texts(100)).take(100)
+        found = run.answers(texts(100))
         assert run.engine.is_doomed
-        later = run.ask("later").take(1)
+        later = run.answers(["later"])
     answered = [token for token, done in found.items() if done.answer]
     doomed = {token: done for token, done in found.items() if not done.answer}
     assert "cannot be written: no" in all_doomed({**doomed, **later}).detail.lower()
@@ -268,7 +219,7 @@ def test_small_replies_may_still_fit_after_a_large_one_did_not(tmp_path: Path, m
     # The first is alone; then four are in flight, of which one comes first and does not fit.
     slow = {"prompt 1": 0.02}
     with running(tmp_path, lambda request, visit: slow.get(request.text, 0.1), concurrency=4) as run:
-        run.ask(*texts(9)).take(9)
+        run.answers(texts(9))
     assert sorted(row["text"] for row in lines_in(tmp_path)) == ["prompt 0", "prompt 2", "prompt 3", "prompt 4"]
 
 
@@ -277,7 +228,7 @@ def test_a_store_that_fails_later_is_told_at_the_flush(
 ) -> None:
     monkeypatch.setattr(ledger_writer, "_TRY_AGAIN_SECONDS", (0.001, 0.001, 0.001))
     with running(REMOTE) as run:
-        run.ask("a").take(1)
+        run.answers(["a"])
         run.engine.flush_ledger()
         assert [row["text"] for row in rows_of_ledger(REMOTE)] == ["a"]
 
@@ -285,12 +236,12 @@ def test_a_store_that_fails_later_is_told_at_the_flush(
             raise RuntimeError("503")
 
         monkeypatch.setattr(files, "write_file", fail)
-        run.ask("b").take(1)
+        run.answers(["b"])
         with pytest.raises(FatalError, match="RuntimeError: 503"):
             run.engine.flush_ledger()
-        assert all_doomed(run.ask("c").take(1))  # and is not paid for
+        assert all_doomed(run.answers(["c"]))  # and is not paid for
         assert run.engine.is_doomed
-        assert all_doomed(run.ask("d").take(1))
+        assert all_doomed(run.answers(["d"]))
         with caplog.at_level(logging.WARNING, "textmint"):
             run.engine.close()
     assert "could not be kept in the ledger: RuntimeError: 503" in caplog.text
@@ -301,8 +252,8 @@ def test_a_store_that_fails_later_is_told_at_the_flush(
 def test_closing_keeps_what_came(tmp_path: Path, store: dict[str, bytes]) -> None:
     for folder in (str(tmp_path), REMOTE):
         with running(folder, lambda request, visit: "hang" if request.text == "hangs" else None) as run:
-            run.ask("a", "b").take(2)
-            run.ask("hangs")
+            run.answers(["a", "b"])
+            run.ask(["hangs"])
             time.sleep(0.01)
         assert run.take(1)["hangs"].answer is None
     assert sorted(row["text"] for row in lines_in(tmp_path)) == ["a", "b"]
@@ -336,7 +287,7 @@ def engines() -> Iterator[None]:
 
 
 def call(folder: Path | str) -> LLMCall:
-    backend = Scripted(f"step-{next(_names)}")
+    backend = Scripted(next(names))
     return LLMCall(backend, ledger=Ledger(folder=str(folder), refresh="label", run_id="run"))
 
 
@@ -362,4 +313,4 @@ def test_a_run_whose_ledger_cannot_be_written_fails_and_says_so(tmp_path: Path) 
         run_step(step, [make_prompt()], Prompt)
     assert f"the ledger {tmp_path / 'ledger'} cannot be written" in str(raised.value)
     assert isinstance(step.backend, Scripted)
-    assert _seen[step.backend.name].visits.total() == 0
+    assert seen_by[step.backend.name].visits.total() == 0
