@@ -318,7 +318,7 @@ def test_tasks_come_through_literally(own: tuple[Path, list[str]]) -> None:
     shown = {" ".join(task.split()) for task in tasks}
     assert {row["task"] for row in rows_of(here / "out", "tasks")} == shown
     for row in rows_of(here / "out", "examples"):
-        assert row["prompt"].startswith(f"You have been assigned a text classification task: {row['task']}\n")
+        assert f"\n> {row['task']}\n" in row["prompt"]
     assert entry_of(here / "out")["counts"] == {"examples": 58, "triplets": 58, "tasks": 29, "rejects": 0}
     assert {(row["source"], row["model"], row["topic"]) for row in rows_of(here / "out", "tasks")} == {
         ("file", None, None)

@@ -235,18 +235,18 @@ _ASPECTS = (
     "the time it speaks of", "the main argument", "the style",
 )  # fmt: skip
 # what tells this project's prompts apart; each stands in the template of its name, and in no other
-_ASKS_FOR_LABELS = "list the labels that texts are given"
-_ASKS_FOR_PLANNED = "a text whose correct label is"
+_ASKS_FOR_LABELS = "ist the labels that texts are given"
+_ASKS_FOR_PLANNED = "Right label of your text:"
 _ASKS_FOR_CHOICE = "Which of the two labels"
-_WANTED = re.compile(_ASKS_FOR_PLANNED + r' "(.*)"\.')
-_OFFERED = re.compile(r"\n- (.*)\n- (.*)\n\n" + _ASKS_FOR_CHOICE)
+_WANTED = re.compile(_ASKS_FOR_PLANNED + r"\n> (.*)\n")
+_OFFERED = re.compile(r"\n> (.*)\n> (.*)\n\n" + _ASKS_FOR_CHOICE)
 _SIGNED = re.compile(r"\(no\. (\d+)\)")
 _WRONG_CHOICES = 16  # of 256 choices, so many are wrong
 _PAD = " It went on and on, as such stories do, and nothing else of note happened that day."
 LIST_LENGTH: Final = 20
 
 
-_WANTED_WORDS = re.compile(r"should be (less than|at least) (\d+) words")
+_WANTED_WORDS = re.compile(r"must have (less than|at least) (\d+) words")
 _WORDS_OF_SENTENCE: Final = 8  # at least; "At 5 a.m." and the like make some longer
 
 
@@ -327,8 +327,8 @@ def reply_text(options: Options, prompt: str, digest: bytes, wrapper: str = "") 
 
     Args:
       options: `reply_bytes` is read, in bytes.
-      prompt: `input_text` in it asks for an example; `python list` or `brainstorm` for a list; the templates of the
-        label sets, of planned labels and of the choices are known by a phrase.
+      prompt: `input_text` in it asks for an example; `JSON array`, `python list` or `brainstorm` for a list; the
+        templates of the label sets, of planned labels and of the choices are known by a phrase.
       digest: of `prompt_digest`.
       wrapper: the property that is to hold the list, where a response schema asks for an object.
     """
@@ -340,7 +340,7 @@ def reply_text(options: Options, prompt: str, digest: bytes, wrapper: str = "") 
         text = _example(prompt, digest, options.reply_bytes, wanted[1])
     elif "input_text" in prompt:
         text = _example(prompt, digest, options.reply_bytes)
-    elif "python list" in prompt or "rainstorm" in prompt:
+    elif "JSON array" in prompt or "python list" in prompt or "rainstorm" in prompt:
         text = _task_list(digest, wrapper)
     else:
         text = f"I have read your {len(prompt)} characters; their sign is {digest[:8].hex()}."

@@ -99,7 +99,7 @@ def test_the_shipped_template_says_how_many() -> None:
     template = shipped_template("label_set")
     template.check(LABEL_SET_VARIABLES)
     text = label_set_prompt(label_set_seed(make_task("Sort {{ 7*7 }}"), 42), template).text
-    assert "task: Sort {{ 7*7 }}\n" in text and "at least 2 and at most 20" in text
+    assert "\n> Sort {{ 7*7 }}\n" in text and "Give 2 to 20 labels" in text
 
 
 def test_a_label_set_holds_all_that_its_row_needs() -> None:
@@ -216,10 +216,10 @@ def test_the_prompt_asks_for_a_text_of_the_label() -> None:
     draft = planned_drafts(1, language="German", num_words="at least 50")[0]
     prompt = example_prompt(draft, template)
     assert prompt.kind == "planned_example"
-    assert "- queen\n- drone\n- worker\n\nYour mission" in prompt.text
-    assert f'a text whose correct label is "{draft.label}". ' in prompt.text
-    assert f'mistaken for one of the label "{draft.misleading_label}", but' in prompt.text
-    assert "at least 50 words and diverse" in prompt.text and "in German" in prompt.text
+    assert "\n> queen\n> drone\n> worker\n\nRight label" in prompt.text
+    assert f"Right label of your text:\n> {draft.label}\n" in prompt.text
+    assert f"fits less well:\n> {draft.misleading_label}\n" in prompt.text
+    assert "must have at least 50 words" in prompt.text and "in German" in prompt.text
     variables = request_for(prompt, "f").variables
     assert (variables["label"], variables["misleading_label"]) == (draft.label, draft.misleading_label)
 
