@@ -52,9 +52,10 @@ class Scripted:
     raised, a number of seconds is waited, "hang" never ends."""
 
     name: str
+    temperature: float = 1.0
 
     def fingerprint(self) -> Mapping[str, Part]:
-        return {"backend": "scripted"}
+        return {"backend": "scripted", "temperature": self.temperature}
 
     async def open(self) -> Scripted:
         seen = seen_by[self.name]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import dataclasses
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,80 +13,49 @@ import pytest
 from msgspec.structs import replace
 from textmint.transforms import llm_call
 from textmint.transforms.core.elements import FinishReason, PaidReply, Prompt, Reject, Reply, Usage
-from textmint.transforms.core.identity import Part
+from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.ledger.files import ledger_files
 from textmint.transforms.ledger.join import paid_replies, read_for_join
 from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.ledger.writer import Ledger
+from textmint.transforms.llm import retry
 from textmint.transforms.llm.attempts import AttemptRules, NextStep, request_for, request_id_of
-from textmint.transforms.llm.base import Answer, Refused, Request, fingerprint_of
-from textmint.transforms.llm.engine import Settings, close_engines
+from textmint.transforms.llm.base import Answer, FatalError, Refused, Request, Throttled, Transient, fingerprint_of
+from textmint.transforms.llm.engine import Engine, Settings, close_engines
 from textmint.transforms.llm.limiter import Limits
 from textmint.transforms.llm_call import LLMCall
 
 from tests.support.helpers import Ran, make_brainstorm_prompt, make_draft, make_prompt, make_reject, run_step, shuffled
+from tests.support.scripted_engine import ANSWER, Play, Scripted, Seen, names, seen_by
 
 THREADS = ("--direct_num_workers=4", "--direct_running_mode=multi_threading")
 PROMPTS = [make_prompt("Sort bees", n) for n in range(60)]
 
 
-@dataclasses.dataclass
-class Seen:
-    """What a back end has seen, under its name; back ends themselves are pickled on their way to the bundles."""
+def echo(request: Request, visit: int) -> Answer | Exception:
+    """Answers with the prompt's text, and fails on what it names."""
+    if "refuse" in request.text:
+        return Refused("connection reset")
+    if "confuse" in request.text:
+        return KeyError("choices\nof many")
+    return Answer(
+        text=f"echo: {request.text}",
+        finish_reason="length" if "cut" in request.text else "stop",
+        model="echo-1",
+        prompt_tokens=len(request.text),
+        output_tokens=3,
+    )
 
-    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
-    requests: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    in_flight: int = 0
-    most: int = 0
 
-
-_seen: dict[str, Seen] = collections.defaultdict(Seen)
-
-
-@dataclasses.dataclass(frozen=True)
-class Echo:
-    """Answers with the prompt's text, later ones sooner, and fails on what a text names."""
-
-    name: str
-    wait: float = 0.0  # seconds
-    temperature: float = 1.0
-
-    def fingerprint(self) -> Mapping[str, Part]:
-        return {"backend": "echo", "temperature": self.temperature}
-
-    async def generate(self, request: Request) -> Answer:
-        seen = _seen[self.name]
-        with seen.lock:
-            seen.requests[request.request_id] += 1
-            seen.in_flight += 1
-            seen.most = max(seen.most, seen.in_flight)
-        try:
-            await asyncio.sleep(self.wait * (1 + request.seed % 3))
-            if "refuse" in request.text:
-                raise Refused("connection reset")
-            if "confuse" in request.text:
-                raise KeyError("choices\nof many")
-        finally:
-            with seen.lock:
-                seen.in_flight -= 1
-        return Answer(
-            text=f"echo: {request.text}",
-            finish_reason="length" if "cut" in request.text else "stop",
-            model="echo-1",
-            prompt_tokens=len(request.text),
-            output_tokens=3,
-        )
-
-    async def open(self) -> Echo:
-        return self
-
-    async def aclose(self) -> None:
-        pass
+def echoing(name: str, wait: float = 0.0) -> Scripted:
+    """What it has seen is `seen_by[name]`: back ends themselves are pickled on their way to the bundles."""
+    seen_by[name].play, seen_by[name].wait = echo, wait
+    return Scripted(name)
 
 
 def call(prompts: list[Prompt | Reject], name: str, *flags: str, limit: int = 8, wait: float = 0.0) -> Ran:
     return run_step(
-        LLMCall(Echo(name, wait), settings=Settings(limits=Limits(max_concurrency=limit), max_attempts=1)),
+        LLMCall(echoing(name, wait), settings=Settings(limits=Limits(max_concurrency=limit), max_attempts=1)),
         prompts,
         Prompt,
         *flags,
@@ -101,8 +68,8 @@ def test_every_prompt_gets_its_own_reply_once() -> None:
         prompt.prompt_id: f"echo: {prompt.text}" for prompt in PROMPTS
     }
     assert len(ran.elements) == len(PROMPTS)
-    assert set(_seen["once"].requests.values()) == {1}
-    assert len(_seen["once"].requests) == len(PROMPTS)
+    assert set(seen_by["once"].ids.values()) == {1}
+    assert len(seen_by["once"].ids) == len(PROMPTS)
 
 
 def test_a_reply_says_how_it_came_about() -> None:
@@ -110,16 +77,16 @@ def test_a_reply_says_how_it_came_about() -> None:
     assert isinstance(reply, Reply)
     assert (reply.finish_reason, reply.model, reply.usage.requests) == ("length", "echo-1", 1)
     assert (reply.prompt_tokens, reply.output_tokens) == (len(reply.prompt.text), 3)
-    assert reply.request_id == request_for(reply.prompt, fingerprint_of(Echo("about"))).request_id
+    assert reply.request_id == request_for(reply.prompt, fingerprint_of(Scripted("about"))).request_id
 
 
 def test_rejects_pass_through_unasked() -> None:
     rejects = [make_reject("Other", n) for n in range(5)]
     ran = call([*rejects, PROMPTS[0]], "pass")
     assert sorted(map(repr, ran.of(Reject))) == sorted(map(repr, rejects))
-    assert len(_seen["pass"].requests) == 1
+    assert len(seen_by["pass"].ids) == 1
     assert call([*rejects], "unasked").counters == {}
-    assert not _seen["unasked"].requests
+    assert not seen_by["unasked"].ids
 
 
 def test_whatever_a_back_end_raises_becomes_a_reject_and_harms_no_neighbour() -> None:
@@ -154,7 +121,7 @@ def test_counters() -> None:
 
 
 def test_the_stage_names_rejects_and_counters() -> None:
-    step = LLMCall(Echo("stage"), stage="Elsewhere")
+    step = LLMCall(echoing("stage"), stage="Elsewhere")
     ran = run_step(step, [make_prompt("refuse bees"), make_prompt("Sort bees")], Prompt)
     assert [reject.stage for reject in ran.of(Reject)] == ["Elsewhere"]
     assert ran.counters["Elsewhere/tokens.prompt"] == len(make_prompt("Sort bees").text)
@@ -165,7 +132,7 @@ def test_the_stage_names_rejects_and_counters() -> None:
 def test_the_window_is_filled_and_never_exceeded() -> None:
     ran = call([*PROMPTS], "window", limit=8, wait=0.003)
     assert len(ran.of(Reply)) == len(PROMPTS)
-    assert _seen["window"].most == 8
+    assert seen_by["window"].most == 8
 
 
 def test_all_threads_of_a_process_share_the_window() -> None:
@@ -174,8 +141,8 @@ def test_all_threads_of_a_process_share_the_window() -> None:
     assert len(ran.of(Reject)) == 2
     assert ran.counters["LLMCall/in"] == len(PROMPTS) + 1
     assert ran.counters["LLMCall/kept"] == len(PROMPTS)
-    assert 2 <= _seen["threads"].most <= 5
-    assert set(_seen["threads"].requests.values()) == {1}
+    assert 2 <= seen_by["threads"].most <= 5
+    assert set(seen_by["threads"].ids.values()) == {1}
 
 
 def test_order_changes_no_reply() -> None:
@@ -189,13 +156,13 @@ def test_order_changes_no_reply() -> None:
 
 
 def test_a_reply_that_cannot_be_read_is_asked_for_again_and_all_of_it_is_counted() -> None:
-    step = LLMCall(Echo("again"), is_readable=says_bees, parse_attempts=3)
+    step = LLMCall(echoing("again"), is_readable=says_bees, parse_attempts=3)
     ran = run_step(step, [make_prompt("Sort bees"), make_prompt("Sort ants")], Prompt)
     usage = {reply.prompt.text: reply.usage for reply in ran.of(Reply)}
     assert (usage["Do: Sort bees #0"].requests, usage["Do: Sort bees #0"].asked_again) == (1, 0)
     ants = usage["Do: Sort ants #0"]
     assert (ants.requests, ants.asked_again, ants.output_tokens, len(ants.latencies_ms)) == (3, 2, 9, 3)
-    assert set(_seen["again"].requests.values()) == {1}, "each attempt has an identity of its own"
+    assert set(seen_by["again"].ids.values()) == {1}, "each attempt has an identity of its own"
 
 
 def says_bees(prompt: Prompt, answer: Answer) -> bool:
@@ -204,27 +171,27 @@ def says_bees(prompt: Prompt, answer: Answer) -> bool:
 
 def test_no_prompts_no_requests() -> None:
     assert call([], "none") == Ran([], {})
-    assert not _seen["none"].requests
+    assert not seen_by["none"].ids
 
 
 def test_the_identity_of_a_request_holds_all_that_changes_the_answer() -> None:
-    backend = fingerprint_of(Echo("id"))
+    backend = fingerprint_of(Scripted("id"))
     prompt = PROMPTS[0]
     requests = [
         request_for(prompt, backend),
         request_for(prompt, backend, attempt=1),
         request_for(PROMPTS[1], backend),
         request_for(replace(prompt, text="Other words"), backend),
-        request_for(prompt, fingerprint_of(Echo("id", temperature=0.5))),
+        request_for(prompt, fingerprint_of(Scripted("id", temperature=0.5))),
     ]
     assert len({request.request_id for request in requests}) == 5
     assert len({request.seed for request in requests}) == 5
     assert all(0 <= request.seed < 2**31 for request in requests)
-    assert request_for(prompt, fingerprint_of(Echo("another name", wait=9.0))) == requests[0]
+    assert request_for(prompt, fingerprint_of(Scripted("another name"))) == requests[0]
 
 
 def test_what_a_request_shows_the_back_end() -> None:
-    request = request_for(make_prompt("Sort bees"), fingerprint_of(Echo("shows")))
+    request = request_for(make_prompt("Sort bees"), fingerprint_of(Scripted("shows")))
     assert (request.kind, request.text) == ("example", "Do: Sort bees #0")
     assert request.variables == {
         "task": "Sort bees",
@@ -234,14 +201,119 @@ def test_what_a_request_shows_the_back_end() -> None:
         "num_words": "at least 10",
     }
     assert make_draft("Sort bees").task == request.variables["task"]
-    listed = request_for(make_brainstorm_prompt(), fingerprint_of(Echo("shows")))
+    listed = request_for(make_brainstorm_prompt(), fingerprint_of(Scripted("shows")))
     assert (listed.kind, dict(listed.variables)) == ("task_list", {"topic": "bees"})
+
+
+# --- a reply that cannot be read
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_BACKOFF", (0.001, 4.0, 60.0))
+
+
+def is_sound(prompt: Prompt, answer: Answer) -> bool:
+    return answer.text == "sound"
+
+
+def asked(play: Play, *prompts: Prompt, **chosen: Any) -> tuple[Any, Seen]:
+    name = next(names)
+    seen_by[name].play = play
+    try:
+        return run_step(LLMCall(Scripted(name), is_sound, **chosen), prompts, Prompt), seen_by.pop(name)
+    finally:
+        close_engines()
+
+
+def spoken(text: str, **fields: Any) -> Answer:
+    return dataclasses.replace(ANSWER, text=text, **fields)
+
+
+def test_a_reply_that_cannot_be_read_is_asked_for_again_under_another_id() -> None:
+    prompt = make_prompt()
+    ran, seen = asked(lambda r, visit: spoken("sound") if visit else spoken("odd"), prompt)
+    (reply,) = ran.of(Reply)
+    assert reply.text == "sound"
+    ids = [request_for(prompt, fingerprint_of(Scripted("any")), attempt).request_id for attempt in (0, 1)]
+    assert seen.ids == collections.Counter(ids)
+    assert reply.request_id == ids[1]
+    assert (reply.prompt_tokens, reply.output_tokens) == (7, 3)  # of this reply
+    usage = reply.usage
+    assert (usage.requests, usage.retries, usage.asked_again) == (2, 0, 1)
+    assert (usage.prompt_tokens, usage.output_tokens) == (14, 6)  # of both, for both are paid for
+    assert len(usage.latencies_ms) == 2
+    assert ran.counters["LLMCall/tokens.prompt"] == 14
+    assert ran.counters["LLMCall/requests.sent"] == 2
+    assert ran.counters["LLMCall/in"] == ran.counters["LLMCall/kept"] == 1
+
+
+@pytest.mark.parametrize("parse_attempts", [1, 3])
+def test_it_is_asked_for_so_many_times_at_most(parse_attempts: int) -> None:
+    ran, seen = asked(lambda r, visit: spoken(f"odd {visit}"), make_prompt(), parse_attempts=parse_attempts)
+    (reply,) = ran.of(Reply)
+    assert reply.text == f"odd {parse_attempts - 1}"  # the last one, for ParseJSON to say what is wrong with it
+    assert len(seen.ids) == seen.ids.total() == parse_attempts
+    assert reply.usage.requests == parse_attempts
+    assert reply.usage.asked_again == parse_attempts - 1
+
+
+def test_what_a_filter_withheld_is_not_asked_for_again() -> None:
+    ran, seen = asked(lambda r, visit: spoken("", finish_reason="content_filter"), make_prompt())
+    assert ran.of(Reply)[0].usage.requests == seen.ids.total() == 1
+
+
+@pytest.mark.usefixtures("short_waits")
+def test_retries_and_second_askings_add_up() -> None:
+    plan = [None, Transient("500"), spoken("odd"), Throttled("busy"), spoken("sound")]
+
+    def play(request: Request, visit: int) -> Any:
+        return spoken("sound") if "other" in request.text else plan[visit + 1]
+
+    ran, _ = asked(play, make_prompt("other bees"), make_prompt("these bees"))
+    usage = next(reply.usage for reply in ran.of(Reply) if "these" in reply.prompt.text)
+    assert (usage.requests, usage.retries, usage.asked_again) == (4, 2, 1)
+    assert (usage.prompt_tokens, usage.output_tokens, len(usage.latencies_ms)) == (14, 6, 2)
+
+
+def test_asked_again_and_failed_for_good_keeps_what_was_paid() -> None:
+    def play(request: Request, visit: int) -> Any:
+        if "other" in request.text:
+            return spoken("sound")
+        return Refused("too long") if visit else spoken("odd")
+
+    ran, _ = asked(play, make_prompt("other bees"), make_prompt("these bees"))
+    (reject,) = ran.of(Reject)
+    found = reject.reason, reject.detail, reject.can_retry, reject.attempts
+    assert found == ("request_failed", "too long", False, 2)
+    assert reject.usage is not None
+    assert (reject.usage.requests, reject.usage.prompt_tokens, reject.usage.asked_again) == (2, 7, 1)
+
+
+def test_usage_adds_up() -> None:
+    one = Usage(requests=2, retries=1, prompt_tokens=7, output_tokens=3, latencies_ms=(5,), throttled_ms=10)
+    two = Usage(requests=1, asked_again=1, prompt_tokens=1, latencies_ms=(9, 8))
+    counts = {"requests": 3, "retries": 1, "asked_again": 1, "prompt_tokens": 8, "output_tokens": 3}
+    assert one + two == Usage(latencies_ms=(5, 9, 8), throttled_ms=10, **counts)
+    assert one + Usage() == one
+
+
+def test_a_doomed_run_fails_with_the_remedy_in_one_line() -> None:
+    with pytest.raises(RunFailed, match=r"^no key; set the key( \[while running|$)"):
+        asked(lambda r, visit: FatalError("no key", "set the key"), make_prompt())
+
+
+def test_throttled_time_is_counted_under_the_name_that_the_autoscaler_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "take_throttled_seconds", lambda self: 0.75)
+    ran, _ = asked(lambda r, visit: spoken("sound"), *(make_prompt("Sort bees", number) for number in range(4)))
+    assert ran.counters["LLMCall/cumulativeThrottlingSeconds"] == 3
+    assert sum(reply.usage.throttled_ms for reply in ran.of(Reply)) == 3000
 
 
 # --- what the ledger has is not asked for again
 
 
-PRINT = fingerprint_of(Echo("any"))
+PRINT = fingerprint_of(Scripted("any"))
 GOOD, BAD = "bees", "ants"  # to `says_bees`
 
 
@@ -375,12 +447,12 @@ def test_what_is_wanted_is_more_than_what_can_be_read(
 
 def test_a_retry_that_brings_nothing_better_gives_what_a_run_without_it_gives() -> None:
     """Else its rejects would change back with the next run."""
-    backend, bees = Echo("nothing better"), make_prompt("Sort ants")
+    backend, bees = echoing("nothing better"), make_prompt("Sort ants")
     paid = with_replies(bees, {0: GOOD})
     (retried,) = run_step(LLMCall(backend, says_bees, retry_rejects=True, is_wanted=says_so_twice), [paid], Prompt).of(
         Reply
     )
-    assert list(_seen["nothing better"].requests) == [request_id_of(bees, PRINT, 1)]
+    assert list(seen_by["nothing better"].ids) == [request_id_of(bees, PRINT, 1)]
     plain = with_replies(bees, {0: GOOD, 1: "echo: Do: Sort ants #0"})
     (again,) = run_step(LLMCall(backend, says_bees, is_wanted=says_so_twice), [plain], Prompt).of(Reply)
     assert (retried.text, retried.attempts, retried.request_id) == (again.text, again.attempts, again.request_id)
@@ -390,7 +462,7 @@ def test_another_model_prompt_or_draft_pays_anew() -> None:
     nothing = NextStep(None, "", 0, 2, 0)
     paid = with_replies(PROMPTS[0], {0: GOOD, 1: GOOD})
     assert next_step(paid, PRINT, says_bees, 2) != nothing
-    assert next_step(paid, fingerprint_of(Echo("any", temperature=0.5)), says_bees, 2, True) == nothing
+    assert next_step(paid, fingerprint_of(Scripted("any", temperature=0.5)), says_bees, 2, True) == nothing
     assert next_step(replace(paid, text="Other words"), PRINT, says_bees, 2) == nothing
     other = replace(PROMPTS[1], subject=replace(PROMPTS[1].subject, paid=paid.subject.paid))
     assert next_step(other, PRINT, says_bees, 2) == nothing
@@ -406,7 +478,7 @@ def test_the_order_of_what_was_paid_decides_nothing() -> None:
 
 
 def call_again(name: str, *prompts: Prompt, retry_rejects: bool = False, parse_attempts: int = 2) -> Ran:
-    step = LLMCall(Echo(name), says_bees, parse_attempts=parse_attempts, retry_rejects=retry_rejects)
+    step = LLMCall(echoing(name), says_bees, parse_attempts=parse_attempts, retry_rejects=retry_rejects)
     return run_step(step, prompts, Prompt)
 
 
@@ -424,7 +496,7 @@ def test_a_paid_prompt_makes_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         (GOOD, 1, Usage(from_ledger=1)),
     ]
     assert ran.counters == {"LLMCall/in": 2, "LLMCall/kept": 2, "LLMCall/requests.from_ledger": 3}
-    assert not _seen["no engine"].requests
+    assert not seen_by["no engine"].ids
 
 
 def test_a_paid_reply_is_as_it_was_the_first_time(tmp_path: Path) -> None:
@@ -432,7 +504,7 @@ def test_a_paid_reply_is_as_it_was_the_first_time(tmp_path: Path) -> None:
     ledger = Ledger(folder=str(tmp_path / "ledger"), refresh="base", run_id="r")
     prompts = [*PROMPTS[:5], make_prompt("cut bees"), make_prompt("Sort ants"), make_brainstorm_prompt()]
     settings = Settings(max_attempts=1)
-    first = run_step(LLMCall(Echo("kept"), says_bees, settings=settings, ledger=ledger), prompts, Prompt)
+    first = run_step(LLMCall(echoing("kept"), says_bees, settings=settings, ledger=ledger), prompts, Prompt)
     close_engines()
     merge_journals(ledger.folder)
     contents = [Path(file.path).read_bytes() for file in ledger_files(ledger.folder)]
@@ -444,8 +516,8 @@ def test_a_paid_reply_is_as_it_was_the_first_time(tmp_path: Path) -> None:
         "asks nothing",
         *(replace(prompt, subject=replace(prompt.subject, paid=paid[prompt.prompt_id])) for prompt in prompts),
     )
-    assert not _seen["asks nothing"].requests
-    assert again.counters["LLMCall/requests.from_ledger"] == sum(_seen["kept"].requests.values()) == 10
+    assert not seen_by["asks nothing"].ids
+    assert again.counters["LLMCall/requests.from_ledger"] == sum(seen_by["kept"].ids.values()) == 10
 
     def without_usage(ran: Ran) -> list[str]:
         found = []
@@ -469,20 +541,20 @@ def test_what_is_missing_is_asked_for_and_counted_apart() -> None:
     assert reply.usage.output_tokens == 3  # of the reply that this run paid for
     assert replies[PROMPTS[0].text].usage.from_ledger == 0
     assert ran.counters["LLMCall/requests.from_ledger"] == 1
-    assert set(_seen["partly"].requests) == {request_id_of(ants, PRINT, 1), request_id_of(PROMPTS[0], PRINT, 0)}
+    assert set(seen_by["partly"].ids) == {request_id_of(ants, PRINT, 1), request_id_of(PROMPTS[0], PRINT, 0)}
 
 
 def test_rejects_that_are_retried_are_asked_as_often_again() -> None:
     ants = make_prompt("Sort ants")
     (reply,) = call_again("retried", with_replies(ants, {0: BAD, 1: BAD}), retry_rejects=True).of(Reply)
     assert (reply.attempts, reply.usage.from_ledger, reply.usage.requests) == (4, 2, 2)
-    assert set(_seen["retried"].requests) == {request_id_of(ants, PRINT, attempt) for attempt in (2, 3)}
+    assert set(seen_by["retried"].ids) == {request_id_of(ants, PRINT, attempt) for attempt in (2, 3)}
     bees = with_replies(PROMPTS[0], {0: BAD, 1: BAD})
     (reply,) = call_again("retried well", bees, retry_rejects=True).of(Reply)
     assert (reply.attempts, reply.usage.requests) == (3, 1)
     (reply,) = call_again("not retried", bees).of(Reply)
     assert (reply.text, reply.attempts, reply.usage.requests) == (BAD, 2, 0)
-    assert not _seen["not retried"].requests
+    assert not seen_by["not retried"].ids
 
 
 @pytest.mark.parametrize(
@@ -503,7 +575,7 @@ def test_a_reply_whose_forerunner_was_lost_is_not_paid_for_twice(
     ants = make_prompt("Sort ants")
     name = f"forerunner {paid}"
     (reply,) = call_again(name, with_replies(ants, paid)).of(Reply)
-    assert sorted(_seen[name].requests) == sorted(request_id_of(ants, PRINT, attempt) for attempt in asked)
+    assert sorted(seen_by[name].ids) == sorted(request_id_of(ants, PRINT, attempt) for attempt in asked)
     assert (reply.text, reply.attempts) == (text, attempts)
     assert reply.request_id == request_id_of(ants, PRINT, attempts - 1)
     assert reply.usage.requests == len(asked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import itertools
 import threading
 import time
@@ -14,14 +13,10 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from textmint.transforms.core.elements import Prompt, Reject, Reply, Usage
-from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.llm import engine as engine_module
 from textmint.transforms.llm import limiter as limiter_module
 from textmint.transforms.llm import retry as retry_module
-from textmint.transforms.llm.attempts import request_for
 from textmint.transforms.llm.base import (
-    Answer,
     Backend,
     FatalError,
     Refused,
@@ -30,17 +25,14 @@ from textmint.transforms.llm.base import (
     Session,
     Throttled,
     Transient,
-    fingerprint_of,
 )
 from textmint.transforms.llm.engine import Engine, Settings, close_engines, engine_for
 from textmint.transforms.llm.jobs import Done
 from textmint.transforms.llm.limiter import Limits
 from textmint.transforms.llm.reply_keeper import ReplyKeeper
 from textmint.transforms.llm.retry import backoff
-from textmint.transforms.llm_call import LLMCall
 
-from tests.support.helpers import make_prompt, run_step
-from tests.support.scripted_engine import ANSWER, Running, Scripted, Seen, all_doomed, names, running, seen_by, texts
+from tests.support.scripted_engine import Running, Scripted, all_doomed, running, seen_by, texts
 
 
 @pytest.fixture(autouse=True)
@@ -804,113 +796,3 @@ def test_throttled_seconds_are_reported_once() -> None:
         seconds = run.engine.take_throttled_seconds()
         assert run.engine.take_throttled_seconds() == 0.0
     assert 0.08 <= seconds <= time.monotonic() - started
-
-
-# --- a reply that cannot be read
-
-
-def is_sound(prompt: Prompt, answer: Answer) -> bool:
-    return answer.text == "sound"
-
-
-def asked(play: Callable[[Request, int], Any], *prompts: Prompt, **chosen: Any) -> tuple[Any, Seen]:
-    name = next(names)
-    seen_by[name].play = play
-    try:
-        return run_step(LLMCall(Scripted(name), is_sound, **chosen), prompts, Prompt), seen_by.pop(name)
-    finally:
-        close_engines()
-
-
-def spoken(text: str, **fields: Any) -> Answer:
-    return dataclasses.replace(ANSWER, text=text, **fields)
-
-
-def test_a_reply_that_cannot_be_read_is_asked_for_again_under_another_id() -> None:
-    prompt = make_prompt()
-    ran, seen = asked(lambda r, visit: spoken("sound") if visit else spoken("odd"), prompt)
-    (reply,) = ran.of(Reply)
-    assert reply.text == "sound"
-    ids = [request_for(prompt, fingerprint_of(Scripted("any")), attempt).request_id for attempt in (0, 1)]
-    assert seen.ids == collections.Counter(ids)
-    assert reply.request_id == ids[1]
-    assert (reply.prompt_tokens, reply.output_tokens) == (7, 3)  # of this reply
-    usage = reply.usage
-    assert (usage.requests, usage.retries, usage.asked_again) == (2, 0, 1)
-    assert (usage.prompt_tokens, usage.output_tokens) == (14, 6)  # of both, for both are paid for
-    assert len(usage.latencies_ms) == 2
-    assert ran.counters["LLMCall/tokens.prompt"] == 14
-    assert ran.counters["LLMCall/requests.sent"] == 2
-    assert ran.counters["LLMCall/in"] == ran.counters["LLMCall/kept"] == 1
-
-
-@pytest.mark.parametrize("parse_attempts", [1, 3])
-def test_it_is_asked_for_so_many_times_at_most(parse_attempts: int) -> None:
-    ran, seen = asked(lambda r, visit: spoken(f"odd {visit}"), make_prompt(), parse_attempts=parse_attempts)
-    (reply,) = ran.of(Reply)
-    assert reply.text == f"odd {parse_attempts - 1}"  # the last one, for ParseJSON to say what is wrong with it
-    assert len(seen.ids) == seen.ids.total() == parse_attempts
-    assert reply.usage.requests == parse_attempts
-    assert reply.usage.asked_again == parse_attempts - 1
-
-
-def test_what_a_filter_withheld_is_not_asked_for_again() -> None:
-    ran, seen = asked(lambda r, visit: spoken("", finish_reason="content_filter"), make_prompt())
-    assert ran.of(Reply)[0].usage.requests == seen.ids.total() == 1
-
-
-def test_retries_and_second_askings_add_up() -> None:
-    plan = [None, Transient("500"), spoken("odd"), Throttled("busy"), spoken("sound")]
-
-    def play(request: Request, visit: int) -> Any:
-        return spoken("sound") if "other" in request.text else plan[visit + 1]
-
-    ran, _ = asked(play, make_prompt("other bees"), make_prompt("these bees"))
-    usage = next(reply.usage for reply in ran.of(Reply) if "these" in reply.prompt.text)
-    assert (usage.requests, usage.retries, usage.asked_again) == (4, 2, 1)
-    assert (usage.prompt_tokens, usage.output_tokens, len(usage.latencies_ms)) == (14, 6, 2)
-
-
-def test_asked_again_and_failed_for_good_keeps_what_was_paid() -> None:
-    def play(request: Request, visit: int) -> Any:
-        if "other" in request.text:
-            return spoken("sound")
-        return Refused("too long") if visit else spoken("odd")
-
-    ran, _ = asked(play, make_prompt("other bees"), make_prompt("these bees"))
-    (reject,) = ran.of(Reject)
-    assert (reject.reason, reject.detail, reject.can_retry, reject.attempts) == (
-        "request_failed",
-        "too long",
-        False,
-        2,
-    )
-    assert reject.usage is not None
-    assert (reject.usage.requests, reject.usage.prompt_tokens, reject.usage.asked_again) == (2, 7, 1)
-
-
-def test_usage_adds_up() -> None:
-    one = Usage(requests=2, retries=1, prompt_tokens=7, output_tokens=3, latencies_ms=(5,), throttled_ms=10)
-    two = Usage(requests=1, asked_again=1, prompt_tokens=1, latencies_ms=(9, 8))
-    assert one + two == Usage(
-        requests=3,
-        retries=1,
-        asked_again=1,
-        prompt_tokens=8,
-        output_tokens=3,
-        latencies_ms=(5, 9, 8),
-        throttled_ms=10,
-    )
-    assert one + Usage() == one
-
-
-def test_a_doomed_run_fails_with_the_remedy_in_one_line() -> None:
-    with pytest.raises(RunFailed, match=r"^no key; set the key( \[while running|$)"):
-        asked(lambda r, visit: FatalError("no key", "set the key"), make_prompt())
-
-
-def test_throttled_time_is_counted_under_the_name_that_the_autoscaler_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "take_throttled_seconds", lambda self: 0.75)
-    ran, _ = asked(lambda r, visit: spoken("sound"), *(make_prompt("Sort bees", number) for number in range(4)))
-    assert ran.counters["LLMCall/cumulativeThrottlingSeconds"] == 3
-    assert sum(reply.usage.throttled_ms for reply in ran.of(Reply)) == 3000
