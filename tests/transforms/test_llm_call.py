@@ -321,8 +321,8 @@ FINISHES: dict[str, FinishReason] = {"filtered": "content_filter", "stopped": "r
 
 
 def with_replies(prompt: Prompt, replies: Mapping[int, str], fingerprint: str = PRINT) -> Prompt:
-    """A prompt, and by attempt what was replied to it, "filtered" where a filter refused the prompt, "stopped" where it
-    stopped the reply -> the same with it."""
+    """Adds to a prompt, by attempt, what was replied to it: "filtered" where a filter refused the prompt, "stopped"
+    where it stopped the reply."""
     paid = []
     for attempt, text in replies.items():
         finish = FINISHES.get(text, "stop")

@@ -21,7 +21,7 @@ FILE_BYTES: Final = 64 << 20
 """Of replies that become one file: about 16 MB as Parquet."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class MergedJournals:
     """What became of journals.
 
@@ -89,9 +89,9 @@ class _Merge:
         descriptor = _lock(path)
         if descriptor is None:
             if os.path.exists(path):  # else somebody else has just merged it
-                self.result = dataclasses.replace(self.result, busy=(*self.result.busy, name))
+                self.result.busy += (name,)
             return
-        before, tables = self.result, len(self._tables)
+        before, tables = dataclasses.replace(self.result), len(self._tables)
         try:
             damaged = self._read_lines(descriptor)
         except BaseException:
@@ -109,9 +109,8 @@ class _Merge:
         damaged_lines = 0
         with open(os.dup(descriptor), "rb") as file:
             for table, damaged, is_half in tables_of(file):
-                self.result = dataclasses.replace(
-                    self.result, replies=self.result.replies + table.num_rows, damaged=self.result.damaged + damaged
-                )
+                self.result.replies += table.num_rows
+                self.result.damaged += damaged
                 damaged_lines += 0 if is_half else damaged
                 self._tables.append(table)
                 self._bytes += table.nbytes
@@ -133,7 +132,7 @@ class _Merge:
                 files.delete_files([path])
             self._read.pop()
             os.close(descriptor)
-            self.result = dataclasses.replace(self.result, journals=self.result.journals + 1)
+            self.result.journals += 1
 
     def release(self) -> None:
         while self._read:

@@ -59,35 +59,20 @@ class Ledger:
 
 
 class LedgerWriter(Protocol):
-    """What keeps the replies of one process. Its methods may be called from any thread."""
+    """What keeps the replies of one process. Its methods may be called from any thread, and raise OSError where what
+    was appended cannot be kept."""
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Keeps a row, by column of `table.SCHEMA`, `time` in milliseconds.
-
-        Raises:
-          OSError: it, or an earlier one, cannot be kept.
-        """
+        """Keeps a row, by column of `table.SCHEMA`, `time` in milliseconds."""
 
     def is_behind(self) -> bool:
-        """Tells whether so much waits to be written that no more should be paid for at this moment.
-
-        Raises:
-          OSError: what was appended cannot be kept.
-        """
+        """Tells whether so much waits to be written that no more should be paid for at this moment."""
 
     def flush(self) -> None:
-        """Waits until all that was appended is where another process finds it.
-
-        Raises:
-          OSError: that cannot be.
-        """
+        """Waits until all that was appended is where another process finds it."""
 
     def close(self) -> None:
-        """Flushes, and ends the writing. A second call does nothing.
-
-        Raises:
-          OSError: as `flush`.
-        """
+        """Flushes, and ends the writing. A second call does nothing."""
 
 
 def open_writer(ledger: Ledger) -> LedgerWriter:

@@ -39,7 +39,7 @@ _FIRST_HOLD: Final = 0.02  # seconds, where the endpoint names no time; doubled 
 _LONGEST_OWN_HOLD: Final = 1.0
 _SMOOTHING: Final = 0.1  # of the mean latency and the mean tokens of a reply
 LONGEST_HOLD: Final = 60.0
-"""Seconds that a Retry-After is obeyed for. Limits of a day are told in hours; one request a minute finds out as well
+"""Seconds that a Retry-After is obeyed for. Limits of a day are given in hours; one request a minute finds out as well
 when they are over, and nobody is asked to look at a run that stands still."""
 
 

@@ -48,7 +48,7 @@ class RejectRate:
         self._lock = threading.Lock()
         self._recent: collections.deque[str | None] = collections.deque(maxlen=RECENT)  # the reason, or None
         self._refused = 0  # of these
-        self._examples: dict[str, tuple[str, str]] = {}  # reason -> detail and reply, the last that was seen
+        self._examples: dict[str, tuple[str, str]] = {}  # by reason, the last detail and reply
 
     def add(self, fault: Fault | None, text: str) -> tuple[str, str] | None:
         """Counts one reply and why it brings no row. Returns what is wrong with too many and what can be done, a line

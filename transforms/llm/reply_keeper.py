@@ -14,7 +14,7 @@ from textmint.transforms.llm.redaction import masked
 
 _LOG = logging.getLogger("textmint")
 _MOST_TOKENS: Final = 1 << 40  # that an endpoint is believed; sums of counts stay far below 2**63
-_LOGGED_SECONDS: Final = 5.0  # that the ledger may take no files before a person is told
+_LOGGED_SECONDS: Final = 5.0  # that the ledger may take no files before that is logged
 
 
 def storable(answer: Answer, secrets: Sequence[str] = ()) -> Answer:

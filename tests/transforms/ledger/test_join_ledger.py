@@ -52,7 +52,7 @@ class Tables(beam.PTransform):
 
 
 def told(elements: Iterable[Any]) -> list[tuple[str, tuple[PaidReply, ...]]]:
-    """Elements -> each in full, and what was paid for it, which its repr leaves out; in an order of their own."""
+    """Shows each element in full, and what was paid for it, which its repr leaves out; in an order of their own."""
     return sorted((repr(element), getattr(element, "paid", ())) for element in elements)
 
 

@@ -60,7 +60,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, store: dict[str, byte
 
 
 def tree(folder: Path | str) -> list[str]:
-    """-> all files under a folder."""
+    """Lists all files under a folder."""
     if not files.is_local(str(folder)):
         return sorted(path.removeprefix(f"{folder}/") for path in MemFileSystem.objects)
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())

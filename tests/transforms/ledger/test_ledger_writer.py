@@ -24,7 +24,7 @@ from textmint.transforms.ledger.writer import Journal, Ledger, LedgerWriter, Rep
 from textmint.transforms.storage import files
 
 from tests.support.children import child, open_under
-from tests.support.ledger_rows import in_order, paid, rows_in, rows_of_ledger
+from tests.support.ledger_rows import in_order, lines_in, paid, rows_in, rows_of_ledger
 from tests.support.mem_store import MemFileSystem
 from tests.support.waiting import wait_until
 
@@ -43,16 +43,6 @@ def no_thread_is_left(tmp_path: Path) -> Iterator[None]:
     left = {thread for thread in threading.enumerate() if thread.name.startswith("ledger")} - threads
     assert left == set()
     assert open_under(tmp_path) == []
-
-
-def lines_in(folder: Path) -> list[dict[str, Any]]:
-    """-> the rows of all journals; none of their lines is damaged."""
-    found = []
-    for path in sorted((folder / "_journal").glob("*.jsonl")):
-        table, damaged = read_journal(path.read_bytes())
-        assert damaged == 0
-        found += rows_in(table)
-    return found
 
 
 def is_locked(path: Path) -> bool:

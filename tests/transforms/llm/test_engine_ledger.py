@@ -18,7 +18,6 @@ from textmint.transforms.core.elements import Prompt, Reply
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.ledger import writer as ledger_writer
-from textmint.transforms.ledger.journal import read_journal
 from textmint.transforms.ledger.table import SCHEMA
 from textmint.transforms.ledger.writer import Journal, Ledger
 from textmint.transforms.llm.attempts import request_for
@@ -30,7 +29,7 @@ from textmint.transforms.storage import files
 
 from tests.support import scripted_engine
 from tests.support.helpers import make_prompt, run_step
-from tests.support.ledger_rows import rows_in, rows_of_ledger
+from tests.support.ledger_rows import lines_in, rows_of_ledger
 from tests.support.mem_store import MemFileSystem
 from tests.support.scripted_engine import Play, Running, Scripted, all_doomed, ask_for, names, seen_by, texts
 
@@ -42,16 +41,6 @@ def running(
 ) -> contextlib.AbstractContextManager[Running]:
     ledger = Ledger(folder=str(folder), refresh="label", run_id="run")
     return scripted_engine.running(play, ledger=ledger, max_attempts=1, max_concurrency=concurrency)
-
-
-def lines_in(folder: Path) -> list[dict[str, Any]]:
-    """-> the rows of all journals, none of whose lines is damaged."""
-    found = []
-    for path in (folder / "_journal").glob("*.jsonl"):
-        table, damaged = read_journal(path.read_bytes())
-        assert damaged == 0
-        found += rows_in(table)
-    return found
 
 
 # --- what is kept

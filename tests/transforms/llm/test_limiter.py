@@ -32,7 +32,7 @@ class Fate:
 
 
 Endpoint = Callable[[float, int, int], Fate]
-"""(now, number of the request, how many it is answering) -> what becomes of it."""
+"""Tells what becomes of a request, by the time, its number and how many are being answered."""
 
 REFUSED_AFTER = 0.002  # seconds that a refusal takes
 
@@ -146,7 +146,7 @@ class Simulation:
         return refused / (refused + self.count("answered", since))
 
     def busiest(self, seconds: float) -> int:
-        """-> the most requests that were started within any stretch of so many seconds."""
+        """Counts the most requests that were started within any stretch of so many seconds."""
         return max(bisect.bisect_left(self.starts, at + seconds) - index for index, at in enumerate(self.starts))
 
 

@@ -43,7 +43,7 @@ TWO = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
 
 
 def added(rate: RejectRate, *faults: Refusal | None) -> list[tuple[str, str]]:
-    """-> what was told, for each reply after which something was."""
+    """Collects what was reported, for each reply after which something was."""
     return [told for fault in faults if (told := rate.add(fault, f"a {fault.reason if fault else 'good'} reply"))]
 
 
