@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # Modules of transforms that hold no step and import Beam all the same.
 IMPORT_BEAM = {
+    "textmint.transforms.core.do_fns": "holds what several steps share",
     "textmint.transforms.core.metrics": "wraps Beam's counters for the steps",
     "textmint.transforms.storage.files": "opens files on whatever file system Beam knows",
     "textmint.transforms.storage.gcs": "shares the credentials and options of Beam's own file system",

@@ -1,4 +1,4 @@
-"""ParseJSON: the model's replies -> examples."""
+"""ParseJSON: makes examples of the model's replies."""
 
 import dataclasses
 import functools
@@ -18,19 +18,21 @@ _PLANNED_FIELDS = ("input_text",)  # its labels are the draft's, whatever else t
 _parsed = functools.lru_cache(maxsize=16)(parse_object)  # LLMCall has just asked whether the same reply can be read
 
 
-def _read(prompt: Prompt, text: str, finish_reason: FinishReason) -> Parsed[dict[str, str]] | Refusal:
+def _read(prompt: Prompt, text: str, finish_reason: FinishReason) -> tuple[Draft, Parsed[dict[str, str]] | Refusal]:
     draft = prompt.subject
     if not isinstance(draft, Draft):
         raise TypeError(f"an example was asked for by a {type(draft).__name__}")
     if draft.label is not None:
-        return _parsed(text, finish_reason, _PLANNED_FIELDS)
+        return draft, _parsed(text, finish_reason, _PLANNED_FIELDS)
     parsed = _parsed(text, finish_reason, EXAMPLE_FIELDS)
-    return _with_own_labels(parsed, draft.labels) if draft.labels and isinstance(parsed, Parsed) else parsed
+    return draft, _with_own_labels(parsed, draft.labels) if draft.labels and isinstance(parsed, Parsed) else parsed
 
 
 def _with_own_labels(parsed: Parsed[dict[str, str]], labels: tuple[str, ...]) -> Parsed[dict[str, str]] | Refusal:
-    """Holds a row against the labels that the user gives its task, and spells its labels as the user does. A
-    misleading label that is none of them would be no label that is wrong here, but one that is wrong everywhere."""
+    """Checks a row against the labels that the user gives its task, and spells its labels as the user does.
+
+    A misleading label that is none of them would be no label that is wrong here, but one that is wrong everywhere.
+    """
     spelled: dict[str, str] = {}
     for field in ("label", "misleading_label"):
         found = spelled_as(parsed.value[field], labels)
@@ -42,13 +44,17 @@ def _with_own_labels(parsed: Parsed[dict[str, str]], labels: tuple[str, ...]) ->
 
 
 def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
-    """A reply to an example prompt -> the example, or why there is none. Planned labels are taken from the draft."""
-    parsed = _read(reply.prompt, reply.text, reply.finish_reason)
+    """Reads the example in a reply to an example prompt, or says in a Reject why there is none.
+
+    Planned labels are taken from the draft.
+
+    Args:
+      reply: to the prompt.
+      keep_raw: whether the example keeps the reply as it came.
+    """
+    draft, parsed = _read(reply.prompt, reply.text, reply.finish_reason)
     if isinstance(parsed, Refusal):
         return Reject.of_reply(reply, stage=_STEP, reason=parsed.reason, detail=parsed.detail)
-    draft = reply.prompt.subject
-    if not isinstance(draft, Draft):
-        raise TypeError(f"an example was asked for by a {type(draft).__name__}")
     fields = parsed.value
     if draft.label is not None:
         fields = {**fields, "label": draft.label, "misleading_label": draft.misleading_label or ""}
@@ -77,8 +83,9 @@ def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
 
 
 def is_example(prompt: Prompt, answer: Answer) -> bool:
-    """What was asked and answered -> whether `read_example` would take it."""
-    return not isinstance(_read(prompt, answer.text, answer.finish_reason), Refusal)
+    """Tells whether `read_example` would take an answer to a prompt."""
+    _, parsed = _read(prompt, answer.text, answer.finish_reason)
+    return isinstance(parsed, Parsed)
 
 
 class _Parse(beam.DoFn):
@@ -100,7 +107,7 @@ class _Parse(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class ParseJSON(beam.PTransform):
-    """Reply -> Example, or a Reject with the reason and the raw reply. Rejects pass through.
+    """Makes an Example of each Reply, or a Reject with the reason and the raw reply. Rejects pass through.
 
     Args:
       keep_raw: whether examples keep the reply as it came.

@@ -13,8 +13,11 @@ Labelled = tuple[str, str, str]
 
 
 def relabel(examples: Iterable[Labelled]) -> Iterator[Relabel]:
-    """The labels of one task's examples, in any order -> for each example that has another spelling than the most
-    frequent one, the labels that it is to have. See `labels.agree`."""
+    """Gives the examples of one task, in any order, the most frequent spelling of their labels (see `labels.agree`).
+
+    Yields:
+      The new labels of each example that is spelled otherwise.
+    """
     known = sorted(examples)
     spelling = agree(collections.Counter(label for _, *labels in known for label in labels))
     for id_, label, misleading_label in known:
@@ -35,8 +38,7 @@ class _Agree(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class AgreeLabels(beam.PTransform):
-    """Example or Reject -> Relabel, for each example one of whose labels is to be spelled otherwise. Only ids and
-    labels are shuffled."""
+    """Makes a Relabel for each Example that needs another spelling of a label. Only ids and labels are shuffled."""
 
     def expand(self, rows: beam.PCollection[Example | Reject]) -> beam.PCollection[Relabel]:
         return (

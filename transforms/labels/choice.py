@@ -31,22 +31,20 @@ _MAX_BARE: Final = 400  # characters of a reply that is no more than a label: th
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Named:
-    """What a reply names.
+    """What a reply names."""
 
-    Args:
-      text: as it stands in the reply.
-      label: which of the two labels is meant; None: neither of them.
-    """
-
-    text: str
-    label: str | None
+    text: str  # as it stands in the reply
+    label: str | None  # which of the two labels is meant; None: neither of them
 
 
 def read_choice(text: str, finish_reason: FinishReason, first: str, second: str) -> Named | Refusal:
-    """A reply, and the two labels in the order in which they were shown -> what it names, or why it cannot be read.
+    """Reads a reply to a choice between two labels, given in the order in which they were shown.
 
     A reply that is not JSON is taken where it is nothing but one of the labels or its place, and the model stopped by
     itself.
+
+    Returns:
+      What it names, or why it cannot be read.
     """
     found = parse_object(_NUMBER.sub(r'\1"\2"', text), finish_reason, _FIELDS)
     if isinstance(found, Parsed):
@@ -61,8 +59,10 @@ def read_choice(text: str, finish_reason: FinishReason, first: str, second: str)
 
 
 def which_label(named: str, first: str, second: str) -> str | None:
-    """A word for a label, and the two labels in the order in which they were shown -> the one that is meant; None where
-    it is neither. The label's own text is tried first, then its normal form, then its place."""
+    """Finds which of two labels a word means; None where it is neither.
+
+    The label's own text is tried first, then its normal form, then its place in the order in which both were shown.
+    """
     labels = (first, second)
     stripped = named.strip(_AROUND)
     announced = _ANNOUNCED.match(stripped)

@@ -9,7 +9,7 @@ from textmint.transforms.core.labels import normal_form
 
 
 def pair_of(labels: tuple[str, ...], *, task_id: str, seed: int, replica: int) -> tuple[str, str]:
-    """The label set of a task, and which of its examples -> its label and its misleading label.
+    """Picks the label and the misleading label of one example of a task.
 
     Over the first n replicas of a task, for any n, two labels differ by at most 1 in how often they are the label, and
     so they do in how often they are the misleading one; and of one label, two others differ by at most 1 in how often
@@ -21,6 +21,12 @@ def pair_of(labels: tuple[str, ...], *, task_id: str, seed: int, replica: int) -
 
     Args:
       labels: at least 2, all of different normal forms.
+      task_id: of the task.
+      seed: the user's.
+      replica: which of the task's examples, counted from 0.
+
+    Returns:
+      The label and the misleading label.
     """
     count = len(labels)
     block, turn = divmod(replica, count)

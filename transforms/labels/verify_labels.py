@@ -1,14 +1,15 @@
-"""VerifyLabels: examples whose label a model would not choose again -> rejects."""
+"""VerifyLabels: rejects the examples whose label a model would not choose again."""
 
 import dataclasses
 from collections.abc import Iterator
 
 import apache_beam as beam
 from msgspec.structs import replace
+from textmint.transforms.core.do_fns import MakePrompt, ReadReply
 from textmint.transforms.core.elements import Choice, Example, Prompt, Reject, Reply
 from textmint.transforms.core.identity import UNIT, fraction, stable_hash
 from textmint.transforms.core.metrics import StepCounters
-from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
+from textmint.transforms.core.prompt_template import PromptTemplate
 from textmint.transforms.labels.choice import Named, read_choice
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.parsing.results import Refusal
@@ -18,7 +19,7 @@ _DETAIL_CHARS = 60  # of each label and of the answer
 
 
 def choice_of(example: Example) -> Choice:
-    """An example -> the choice between its labels, in an order that its id decides."""
+    """Makes the choice between the labels of an example, in an order that its id decides."""
     labels = (example.label, example.misleading_label)
     first, second = labels if fraction("label_order", example.id) < UNIT // 2 else labels[::-1]
     return Choice(
@@ -27,7 +28,7 @@ def choice_of(example: Example) -> Choice:
 
 
 def choice_prompt(choice: Choice, template: PromptTemplate) -> Prompt:
-    """A choice -> the prompt that asks for it."""
+    """Makes the prompt that asks for a choice."""
     variables = {
         "task": choice.example.task,
         "input_text": choice.example.input_text,
@@ -38,8 +39,11 @@ def choice_prompt(choice: Choice, template: PromptTemplate) -> Prompt:
 
 
 def verify_choice(reply: Reply) -> Example | Reject:
-    """A reply to a choice -> the example as it was, or why it is not kept. A reject holds what the choice was: the
-    prompt with the text and both labels, the template, the model that answered, and its reply."""
+    """Returns the example as it was if a reply confirms its label, or a Reject that says why it is not kept.
+
+    A reject holds what the choice was: the prompt with the text and both labels, the template, the model that answered,
+    and its reply.
+    """
     choice = _choice(reply.prompt)
     named = read_choice(reply.text, reply.finish_reason, choice.first, choice.second)
     if isinstance(named, Refusal):
@@ -60,14 +64,9 @@ def _dispute(example: Example, named: Named) -> Refusal | None:
 
 
 def choice_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
-    """Says why no row comes of an answer: it cannot be read, or it names another label than the row has.
+    """Says why no row comes of an answer to a prompt; None where the row stays.
 
-    Args:
-      prompt: what was asked.
-      answer: what was answered.
-
-    Returns:
-      what is wrong; None where the row stays.
+    Either it cannot be read, or it names another label than the row has.
     """
     choice = _choice(prompt)
     named = read_choice(answer.text, answer.finish_reason, choice.first, choice.second)
@@ -102,35 +101,11 @@ class _Ask(beam.DoFn):
         yield choice_of(example)
 
 
-class _Prompt(beam.DoFn):
-    def __init__(self, template: PromptTemplate) -> None:
-        self._template = template
-
-    def process(self, choice: Choice | Reject) -> Iterator[Prompt | Reject]:
-        if isinstance(choice, Reject):
-            yield choice
-            return
-        try:
-            yield choice_prompt(choice, self._template)
-        except TemplateError as error:
-            yield Reject.of_template(choice, stage=_STEP, template=self._template.name, detail=str(error))
-
-
-class _Verify(beam.DoFn):
-    def __init__(self) -> None:
-        self._counters = StepCounters(_STEP)
-
-    def process(self, reply: Reply | Reject) -> Iterator[Example | Reject]:
-        result = reply if isinstance(reply, Reject) else verify_choice(reply)
-        if not isinstance(result, Reject) or result.stage == _STEP:  # else it only passes through
-            self._counters.outcome(result)
-        yield result
-
-
 @dataclasses.dataclass(eq=False)
 class VerifyLabels(beam.PTransform):
-    """Example -> the same Example, or a Reject where a model that is shown both labels does not choose the label.
-    Rejects pass through. One request an example.
+    """Passes each Example on, or a Reject where a model that is shown both labels does not choose its label.
+
+    Rejects pass through. It sends one request an example.
 
     Args:
       template: the prompt; its variables are `prompt_template.VERIFY_VARIABLES`.
@@ -148,7 +123,7 @@ class VerifyLabels(beam.PTransform):
             examples
             | "Ask" >> beam.ParDo(_Ask())
             | self.join
-            | "Prompt" >> beam.ParDo(_Prompt(self.template))
+            | "Prompt" >> beam.ParDo(MakePrompt(_STEP, choice_prompt, self.template))
             | self.llm
-            | "Judge" >> beam.ParDo(_Verify())
+            | "Verify" >> beam.ParDo(ReadReply(_STEP, verify_choice)).with_output_types(Example | Reject)
         )
