@@ -1,4 +1,4 @@
-"""BuildPrompt: drafts -> the exact text that is sent to the model."""
+"""BuildPrompt: makes the exact text that is sent to the model."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -13,13 +13,10 @@ _STEP = "BuildPrompt"
 
 
 def example_prompt(draft: Draft, template: PromptTemplate) -> Prompt:
-    """A draft -> the prompt that asks for its example; where its labels are planned, for a text of that label; where
-    the user gives labels, for one of these."""
-    variables: dict[str, str | tuple[str, ...] | None] = {"task": draft.task}
-    for name in ATTRIBUTES:
-        variables[name] = getattr(draft, name)
+    """Makes the prompt that asks for an example: where labels are planned, for a text of the draft's label; where the
+    user gives labels, for one of these."""
     is_planned = draft.label is not None
-    variables["labels"] = draft.labels
+    variables = {name: getattr(draft, name) for name in ("task", *ATTRIBUTES, "labels")}
     if is_planned:
         variables |= {"label": draft.label, "misleading_label": draft.misleading_label}
     return Prompt(
@@ -54,7 +51,7 @@ class _Build(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class BuildPrompt(beam.PTransform):
-    """Draft -> Prompt, or a Reject where the template cannot be filled for it. Rejects pass through.
+    """Makes a Prompt of each Draft, or a Reject where the template cannot be filled. Rejects pass through.
 
     Args:
       template: the example prompt; its variables are `prompt_template.EXAMPLE_VARIABLES`, of drafts with planned

@@ -1,4 +1,4 @@
-"""SampleAttributes: tasks -> drafts of examples, each with its attributes and, where they are planned, its labels."""
+"""SampleAttributes: makes drafts of examples, each with its attributes and, where they are planned, its labels."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -16,21 +16,18 @@ _NO_SETTINGS = TaskSettings()
 
 
 def draft_id_of(task: Task | LabelSet, place: int, seed: int, refresh: str) -> str:
-    """Says what a draft is known by, in the ledger and among the examples.
+    """Returns the id of a draft, in the ledger and among the examples.
 
-    A refresh that had its task first has the plain ids. Another one's hold its label, and its own count of examples
-    instead of their numbers. So no two refreshes ever ask for the same draft, however many examples each comes to ask
-    for, and though two of them may have started at the same moment and have numbered their examples alike; and a run
-    that is started again asks for what it has paid for, whatever was published since.
+    A refresh that had its task first has the plain ids. Those of another hold its label, and its own count of examples
+    instead of their numbers. So no two refreshes ask for the same draft, though they may have started at the same
+    moment and have numbered their examples alike; and a run that is started again asks for what it has paid for,
+    whatever was published since.
 
     Args:
       task: whose draft it is.
       place: which draft of the task in this refresh, from 0.
       seed: the user's.
       refresh: the label.
-
-    Returns:
-      the id.
     """
     of_refresh = (refresh,) if task.first_replica else ()
     return stable_hash("draft", task.task_id, place, seed, *of_refresh)
@@ -39,11 +36,12 @@ def draft_id_of(task: Task | LabelSet, place: int, seed: int, refresh: str) -> s
 def drafts_of(
     task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int = 42, refresh: str = "base"
 ) -> Iterator[Draft]:
-    """Makes the drafts of a task.
+    """Yields the drafts of a task, numbered from its `first_replica`.
 
-    A draft depends on its task with its settings, its place among them and the seed only, of a task with a label set on
-    that too, and where another refresh had the task first on the label; so more examples a task leave the first ones as
-    they were. The labels of a set are spread over the drafts as `sets.pair_of` says, whatever their attributes.
+    A draft depends on its task with its settings, its place among them and the seed only, with a label set on that too,
+    and where another refresh had the task first on the label; so more examples a task leave the first ones as they
+    were. The labels of a set are spread over the drafts as `sets.pair_of` says, whatever their attributes. Where the
+    user gives labels and none are planned, drafts hold them for the model to choose from.
 
     Args:
       task: with its labels or without; its settings go before the other arguments.
@@ -51,10 +49,6 @@ def drafts_of(
       attributes: what each attribute is picked from.
       seed: the user's.
       refresh: the label of the run.
-
-    Yields:
-      the drafts, numbered from the task's `first_replica`. Where the user gives labels and none are planned, they hold
-      them for the model to choose from.
     """
     settings = task.settings or _NO_SETTINGS
     labels = task.labels if isinstance(task, LabelSet) else ()
@@ -110,8 +104,7 @@ class _Sample(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class SampleAttributes(beam.PTransform):
-    """Task or LabelSet -> Draft, `examples_per_task` of them a task, or as many as its settings say. Rejects pass
-    through.
+    """Makes `examples_per_task` drafts of each Task or LabelSet, or as many as its settings say. Rejects pass through.
 
     Args:
       examples_per_task: at least 1.

@@ -1,4 +1,4 @@
-"""TaskGenerate: seeds, or the user's own files -> lists of tasks."""
+"""TaskGenerate: brainstorms lists of tasks with the model, or reads them from the user's own files."""
 
 import dataclasses
 import itertools
@@ -23,11 +23,13 @@ _TASKS_PER_LIST = 1_000  # of a file; bounds the size of an element
 def task_seeds(
     rounds: int, *, topics: Iterable[str] = (), refresh: str = "base", seed: int = 42, start: int = 0
 ) -> list[TaskSeed]:
-    """How many brainstorm rounds -> a seed for each. The refresh label enters the identity, so that each refresh
-    brainstorms anew, and the first rounds of a run of more rounds are those of a run of fewer.
+    """Makes a seed for each brainstorm round.
+
+    The label of the refresh is part of a seed's identity, so that each refresh brainstorms anew. The first rounds of a
+    run of more rounds are those of a run of fewer.
 
     Args:
-      rounds: how many prompts are sent.
+      rounds: the first round that is not wanted any more.
       topics: the fields of life that rounds are steered to; none: the paper's bare prompt.
       refresh: the label of this refresh.
       seed: the user's.
@@ -35,51 +37,36 @@ def task_seeds(
     """
     chosen = topics_of_rounds(tuple(topics), rounds, refresh=refresh, seed=seed, start=start)
     return [
-        TaskSeed(
-            seed_id=stable_hash("task_seed", refresh, round_, seed),
-            round=round_,
-            topic=topic,
-            seed=seed,
-        )
+        TaskSeed(seed_id=stable_hash("task_seed", refresh, round_, seed), round=round_, topic=topic, seed=seed)
         for round_, topic in enumerate(chosen, start=start)
     ]
 
 
 def spans_of(rounds: int) -> list[tuple[int, int]]:
-    """How many brainstorm rounds -> from which to before which, in order: a graph that holds these does not grow with
-    its rounds."""
+    """Splits brainstorm rounds into spans of which a graph holds few, each as its first round and the one after it."""
     return [(first, min(first + _ROUNDS_PER_SPAN, rounds)) for first in range(0, rounds, _ROUNDS_PER_SPAN)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SeedsOf:
-    """One of `spans_of` -> the seeds of its rounds.
-
-    Args:
-      topics: as for `task_seeds`; so are the others.
-    """
+    """Makes the seeds of one of `spans_of`; the arguments are those of `task_seeds`."""
 
     topics: tuple[str, ...]
     refresh: str
     seed: int
 
     def __call__(self, span: tuple[int, int]) -> list[TaskSeed]:
-        """-> the seeds, in order."""
+        """Returns the seeds of a span, in order."""
         return task_seeds(span[1], topics=self.topics, refresh=self.refresh, seed=self.seed, start=span[0])
 
 
 def brainstorm_prompt(seed: TaskSeed, template: PromptTemplate) -> Prompt:
-    """A seed -> the prompt that asks for a list of tasks."""
-    return Prompt(
-        kind="task_list",
-        subject=seed,
-        text=template.render({"topic": seed.topic}),
-        template=template.name,
-    )
+    """Makes the prompt that asks for a list of tasks."""
+    return Prompt(kind="task_list", subject=seed, text=template.render({"topic": seed.topic}), template=template.name)
 
 
 def read_task_list(reply: Reply) -> TaskList | Reject:
-    """A reply to a brainstorm prompt -> its list of tasks, or why there is none."""
+    """Reads the list of tasks in a reply to a brainstorm prompt, or says why there is none."""
     parsed = parse_string_list(reply.text, reply.finish_reason)
     if isinstance(parsed, Refusal):
         return Reject.of_reply(reply, stage=_STEP, reason=parsed.reason, detail=parsed.detail)
@@ -99,21 +86,13 @@ def read_task_list(reply: Reply) -> TaskList | Reject:
 
 
 def task_list_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
-    """Says why no list of tasks comes of an answer.
-
-    Args:
-      prompt: what was asked.
-      answer: what was answered.
-
-    Returns:
-      what keeps it from being read; None where nothing does.
-    """
+    """Says why no list of tasks can be read from an answer; None where one can."""
     parsed = parse_string_list(answer.text, answer.finish_reason)
     return parsed if isinstance(parsed, Refusal) else None
 
 
 def is_task_list(prompt: Prompt, answer: Answer) -> bool:
-    """What was asked and answered -> whether `read_task_list` would take it."""
+    """Says whether `read_task_list` would take an answer."""
     return task_list_fault(prompt, answer) is None
 
 
@@ -145,18 +124,12 @@ class _ReadTaskFile(beam.DoFn):
             tasks = read_tasks(file, path)
             while entries := tuple(itertools.islice(tasks, _TASKS_PER_LIST)):
                 settings = tuple(entry.settings for entry in entries)
-                yield TaskList(
-                    source="file",
-                    round=0,
-                    topic=None,
-                    items=tuple(entry.text for entry in entries),
-                    settings=settings if any(settings) else (),
-                )
+                yield TaskList(items=tuple(entry.text for entry in entries), settings=settings if any(settings) else ())
 
 
 @dataclasses.dataclass(eq=False)
 class TaskGenerate(beam.PTransform):
-    """Seeds -> TaskList, or a Reject for a reply that holds no list: brainstorms tasks with the model.
+    """Brainstorms tasks with the model: a TaskList for each seed, or a Reject for a reply that holds no list.
 
     Args:
       template: the brainstorm prompt.
@@ -174,7 +147,7 @@ class TaskGenerate(beam.PTransform):
 
 @dataclasses.dataclass(eq=False)
 class ReadTasks(beam.PTransform):
-    """Pipeline -> TaskList: reads the user's own tasks from files, instead of `TaskGenerate`.
+    """Reads the user's own tasks from files, instead of `TaskGenerate`.
 
     Args:
       pattern: a path or pattern that Beam's FileSystems open; see `tasks.read_tasks` for the formats.

@@ -83,7 +83,7 @@ class PromptTemplate:
 
     @property
     def name(self) -> str:
-        """-> `stem@digest`, which names the exact text; it stands in every row."""
+        """`stem@digest`, which names the exact text; it stands in every row."""
         return f"{self.stem}@{text_digest(self.text)}"
 
     def render(self, variables: Variables) -> str:
@@ -161,7 +161,7 @@ class PromptTemplate:
 
 
 def shipped_template(stem: str) -> PromptTemplate:
-    """The name of a template that comes with textmint -> the template: brainstorm, label_set, classify,
+    """Returns a template that comes with textmint, by name: brainstorm, label_set, classify,
     classify_labels, classify_planned or verify.
 
     Raises:

@@ -212,8 +212,7 @@ def _spread(hashes: Any) -> Any:
 
 
 def _hash_values(shingles: Iterable[str]) -> Any:
-    """Shingles -> the sketch's hashes, an array of HASHES numbers of 32 bits: the least that each permutation makes of
-    them."""
+    """Returns an array of the least hash that each permutation makes of the shingles, HASHES numbers of 32 bits."""
     factors, offsets = _permutations()
     least = np.full(HASHES, 0xFFFFFFFF, dtype=np.uint32)
     rest = iter(shingles)
