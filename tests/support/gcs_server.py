@@ -21,8 +21,8 @@ complete and come in pages. A bucket grants what the role `objectUser` grants, a
 gcp-storage-emulator of PyPI has none of these: it knows no conditions, answers one request at a time, and keeps all
 names in one file that it writes in place, anew with every object; SIGKILL may leave half of it.
 
-Sources: https://cloud.google.com/storage/docs/json_api/v1, https://cloud.google.com/storage/docs/performing-resumable-uploads,
-https://cloud.google.com/storage/docs/batch, error bodies as https://cloud.google.com/storage/docs/json_api/v1/status-codes.
+Sources: https://cloud.google.com/storage/docs/json_api/v1 and its page status-codes,
+https://cloud.google.com/storage/docs/performing-resumable-uploads.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from email.parser import BytesParser
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -122,8 +121,22 @@ class Object:
 
 
 def crc32c(content: bytes) -> str:
-    """-> the checksum as Google writes it."""
+    """Returns the checksum as Google writes it."""
     return base64.b64encode(struct.pack(">I", google_crc32c.value(content))).decode()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads fields from a line of JSON, and `content` from the rest of the file."""
+    head, _, content = path.read_bytes().partition(b"\n")
+    return {**json.loads(head), "content": content}
+
+
+def replace(path: Path, fields: Mapping[str, Any]) -> None:
+    """Writes what `read` reads, under another name that is then renamed."""
+    head = {key: value for key, value in fields.items() if key != "content"}
+    part = path.with_suffix(f".part-{threading.get_ident()}")
+    part.write_bytes(json.dumps(head).encode() + b"\n" + fields["content"])
+    part.replace(path)
 
 
 class Store:
@@ -137,8 +150,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         self._last = 0  # generation
         for path in folder.glob("*.object"):
-            head, _, content = path.read_bytes().partition(b"\n")
-            found = Object(**json.loads(head), content=content)
+            found = Object(**read(path))
             self._objects.setdefault(found.bucket, {})[found.name] = found
             self._last = max(self._last, found.generation)
 
@@ -147,23 +159,19 @@ class Store:
         if bucket not in self._buckets:
             raise Refused(404, "The specified bucket does not exist.", "notFound")
         granted = self._buckets[bucket]
-        if granted == ("login",):
-            raise Refused(
-                401,
-                f"Anonymous caller does not have storage.objects.{what} access to the Google Cloud Storage object. "
-                "Permission 'storage.objects."
-                f"{what}' denied on resource (or it may not exist).",
-                "required",
-            )
-        if what not in granted:
-            kind = "buckets" if what == "buckets.get" else "objects"
-            permission = "storage.buckets.get" if kind == "buckets" else f"storage.objects.{what}"
-            raise Refused(
-                403,
-                f"{_EMAIL} does not have {permission} access to the Google Cloud Storage {kind[:-1]}. Permission "
-                f"'{permission}' denied on resource (or it may not exist).",
-                "forbidden",
-            )
+        if what in granted:
+            return
+        kind = "buckets" if what == "buckets.get" else "objects"
+        permission = "storage.buckets.get" if kind == "buckets" else f"storage.objects.{what}"
+        status, who, reason = (
+            (401, "Anonymous caller", "required") if granted == ("login",) else (403, _EMAIL, "forbidden")
+        )
+        raise Refused(
+            status,
+            f"{who} does not have {permission} access to the Google Cloud Storage {kind[:-1]}. Permission "
+            f"'{permission}' denied on resource (or it may not exist).",
+            reason,
+        )
 
     def names(self, bucket: str) -> list[str]:
         with self._lock:
@@ -180,8 +188,7 @@ class Store:
             self._check(bucket, name, conditions)
             self._last = max(self._last + 1, time.time_ns())
             made = Object(bucket, name, self._last, content_type, content)
-            head = {key: value for key, value in dataclasses.asdict(made).items() if key != "content"}
-            self._replace(self._path(bucket, name), json.dumps(head).encode() + b"\n" + content)
+            replace(self._path(bucket, name), dataclasses.asdict(made))
             self._objects[bucket][name] = made
             return made
 
@@ -194,14 +201,12 @@ class Store:
 
     def session(self, upload: str) -> dict[str, Any]:
         try:
-            head, _, content = self._session(upload).read_bytes().partition(b"\n")
+            return read(self._session(upload))
         except FileNotFoundError:
             raise Refused(404, "There is no such upload", "notFound") from None
-        return {**json.loads(head), "content": content}
 
     def save_session(self, upload: str, session: Mapping[str, Any]) -> None:
-        head = {key: value for key, value in session.items() if key != "content"}
-        self._replace(self._session(upload), json.dumps(head).encode() + b"\n" + session["content"])
+        replace(self._session(upload), session)
 
     def _session(self, upload: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]+", upload):
@@ -210,11 +215,6 @@ class Store:
 
     def _path(self, bucket: str, name: str) -> Path:
         return self._folder / f"{hashlib.sha256(f'{bucket}/{name}'.encode()).hexdigest()}.object"
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        part = path.with_suffix(f".part-{threading.get_ident()}")
-        part.write_bytes(content)
-        part.replace(path)
 
     def _check(self, bucket: str, name: str, conditions: Mapping[str, str]) -> None:
         wanted = conditions.get("ifGenerationMatch")
@@ -245,7 +245,7 @@ class Faults:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Requests -> answers."""
+    """Answers requests."""
 
     protocol_version = "HTTP/1.1"
     store: Store
@@ -274,9 +274,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = answer.content
         self.send_response(answer.status)
         self.send_header("Content-Length", str(len(content)))
-        if not any(name.lower() == "content-type" for name in answer.headers):
-            self.send_header("Content-Type", "application/json; charset=UTF-8")
-        for name, value in answer.headers.items():
+        for name, value in {"Content-Type": "application/json; charset=UTF-8", **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -298,35 +296,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         url = urlsplit(target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
-        if url.path.startswith("/batch/"):
-            self._count("batch")
-            self._fault("batch", before=True)
-            return self._batch(headers, body)
-        what, bucket, name, more = self._parsed(method, url.path, query, body)
+        what, bucket, name, to = self._parsed(method, url.path, query, body)
         line = f"{what} {bucket}/{name}"
-        self._count(line)
-        fault = self._fault(line, before=True)
-        answer = self._do(what, bucket, name, more, query, headers, body)
-        if fault:  # it is done, and nobody is told
-            self._raise(fault)
+        with self.guard:
+            self.counts[what] += 1
+            self.log.append(line)
+        fault = self.faults.next(line) or {}
+        time.sleep(fault.get("delay", 0))
+        if not fault.get("done"):
+            self._play(fault)
+        answer = self._do(what, bucket, name, to, query, headers, body)
+        self._play(fault)  # it is done, and nobody is told
         return answer
 
-    def _count(self, line: str) -> None:
-        with self.guard:
-            self.counts[line.split()[0]] += 1
-            self.log.append(line)
-
-    def _fault(self, line: str, before: bool) -> dict[str, Any] | None:
-        fault = self.faults.next(line)
-        if fault is None:
-            return None
-        time.sleep(fault.get("delay", 0))
-        if fault.get("done"):
-            return fault
-        self._raise(fault)
-        return None
-
-    def _raise(self, fault: Mapping[str, Any]) -> None:
+    def _play(self, fault: Mapping[str, Any]) -> None:
         status = fault.get("status")
         if status == "reset":
             raise ConnectionResetError
@@ -336,38 +319,33 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _parsed(
         self, method: str, path: str, query: Mapping[str, str], body: bytes
     ) -> tuple[str, str, str, tuple[str, str]]:
-        """-> what is wanted, of which bucket and object, and of which second one."""
+        """Returns what is wanted, of which bucket and object, and to which second one."""
+        nothing = "", ""
         if found := re.fullmatch(r"/(?:resumable/)?upload/storage/v1/b/([^/]+)/o", path):
             if "upload_id" in query:
                 session = self.store.session(query["upload_id"])
-                return "continue", session["bucket"], session["name"], ("", "")
+                return "continue", session["bucket"], session["name"], nothing
             bucket = unquote(found[1])
-            kind = query.get("uploadType")
-            name = query.get("name") or self._told_name(kind, body)
-            return ("start" if kind == "resumable" else "upload"), bucket, name, ("", "")
+            if query.get("uploadType") == "resumable":
+                return "start", bucket, json.loads(body)["name"], nothing
+            return "upload", bucket, json.loads(self._parts(self.headers, body)[0][1])["name"], nothing
         found = re.fullmatch(r"(/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.+))?)?", path)
         if found is None:
             raise Refused(404, f"not played: {method} {path}")
         bucket, rest = unquote(found[2]), found[3] or ""
         if not rest and not path.rstrip("/").endswith("/o"):
-            return "bucket", bucket, "", ("", "")
+            return "bucket", bucket, "", nothing
         if not rest:
-            return "list", bucket, query.get("prefix", ""), ("", "")
-        if copied := re.fullmatch(r"([^/]+)/(?:copyTo|rewriteTo)/b/([^/]+)/o/([^/]+)", rest):
-            kind = "rewrite" if "/rewriteTo/" in rest else "copy"
-            return kind, bucket, unquote(copied[1]), (unquote(copied[2]), unquote(copied[3]))
+            return "list", bucket, query.get("prefix", ""), nothing
+        if copied := re.fullmatch(r"([^/]+)/copyTo/b/([^/]+)/o/([^/]+)", rest):
+            return "copy", bucket, unquote(copied[1]), (unquote(copied[2]), unquote(copied[3]))
         name = unquote(rest)
         if method == "DELETE":
-            return "delete", bucket, name, ("", "")
+            return "delete", bucket, name, nothing
         if method == "GET":
             is_media = bool(found[1]) or query.get("alt") == "media"
-            return ("download" if is_media else "get"), bucket, name, ("", "")
+            return ("download" if is_media else "get"), bucket, name, nothing
         raise Refused(404, f"not played: {method} {path}")
-
-    def _told_name(self, kind: str | None, body: bytes) -> str:
-        if kind == "resumable":
-            return str(json.loads(body)["name"])
-        return str(json.loads(self._parts(self.headers, body)[0][1])["name"])
 
     def _do(
         self,
@@ -387,7 +365,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             store.allow(bucket, "create")
             (_, told), (kind, content) = self._parts(headers, body)
             self._may_replace(bucket, name)
-            return Answer(body=self._checked(store, bucket, name, content, kind, json.loads(told), query).resource)
+            return self._put((bucket, name), content, kind, json.loads(told), query)
         if what == "start":
             store.allow(bucket, "create")
             self._may_replace(bucket, name)
@@ -414,34 +392,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         store.allow(bucket, "get")
         store.allow(to[0], "create")
         source = store.find(bucket, name)
-        made = store.put(*to, source.content, source.content_type, query).resource
-        if what == "copy":
-            return Answer(body=made)
-        size = str(len(source.content))
-        done = {"kind": "storage#rewriteResponse", "totalBytesRewritten": size, "objectSize": size, "done": True}
-        return Answer(body={**done, "resource": made})
+        return Answer(body=store.put(*to, source.content, source.content_type, query).resource)
 
     def _may_replace(self, bucket: str, name: str) -> None:
         """An object that is there is deleted when it is replaced."""
         if name in self.store.names(bucket):
             self.store.allow(bucket, "delete")
 
-    def _checked(
-        self,
-        store: Store,
-        bucket: str,
-        name: str,
-        content: bytes,
-        kind: str,
-        told: Mapping[str, str],
-        query: Mapping[str, str],
-    ) -> Object:
+    def _put(self, where: tuple[str, str], content: bytes, kind: str, told: Any, query: Mapping[str, str]) -> Answer:
         if told.get("crc32c", crc32c(content)) != crc32c(content):
             raise Refused(400, "Provided CRC32C does not match")
-        return store.put(bucket, name, content, kind, query)
+        return Answer(body=self.store.put(*where, content, kind, query).resource)
 
     def _parts(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, bytes]]:
-        """The body of a multipart request -> (type, content) of each part. Not by `email`, which changes line ends."""
+        """Returns (type, content) of each part of a multipart body. Not by `email`, which changes line ends."""
         found = re.search(r'boundary="?([^";]+)"?', headers.get("Content-Type", ""))
         if found is None:
             raise Refused(400, "not multipart")
@@ -472,15 +436,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.store.save_session(upload, session)
             done = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}
             return Answer(308, b"", done)
-        made = self._checked(
-            self.store, session["bucket"], session["name"], content, session["kind"], session["told"], session["query"]
-        )
-        self.store.save_session(upload, {**session, "content": b"", "made": made.generation})
-        return Answer(body=made.resource)
+        where = session["bucket"], session["name"]
+        answer = self._put(where, content, session["kind"], session["told"], session["query"])
+        self.store.save_session(upload, {**session, "content": b"", "made": True})
+        return answer
 
     def _list(self, bucket: str, query: Mapping[str, str]) -> dict[str, Any]:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        entries: dict[str, bool] = {}  # name -> whether it stands for a folder
+        entries: dict[str, bool] = {}  # by name, whether it stands for a folder
         for name in self.store.names(bucket):
             if name.startswith(prefix):
                 head, found, _ = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
@@ -520,29 +483,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             )
         return Answer(206, content[start : end + 1], {**told, "Content-Range": f"bytes {start}-{end}/{size}"})
 
-    def _batch(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        message = BytesParser().parsebytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body)
-        boundary = f"batch_{os.urandom(8).hex()}"
-        lines = []
-        for part in message.get_payload():
-            inner = part.get_payload(decode=True) or str(part.get_payload()).encode()
-            head, _, content = inner.partition(b"\n\n" if b"\r\n\r\n" not in inner else b"\r\n\r\n")
-            first, *fields = head.decode().splitlines()
-            method, target, _ = first.split(" ", 2)
-            told = dict(field.split(": ", 1) for field in fields if ": " in field)
-            try:
-                answer = self._answer(method, urlsplit(target)._replace(scheme="", netloc="").geturl(), told, content)
-            except Refused as refused:
-                answer = Answer(refused.status, refused.body)
-            text = answer.content.decode()
-            lines.append(
-                f"--{boundary}\r\nContent-Type: application/http\r\n\r\n"
-                f"HTTP/1.1 {answer.status} {http.client.responses[answer.status]}\r\n"
-                f"Content-Type: application/json; charset=UTF-8\r\nContent-Length: {len(text)}\r\n\r\n{text}\r\n"
-            )
-        lines.append(f"--{boundary}--\r\n")
-        return Answer(200, "".join(lines).encode(), {"Content-Type": f"multipart/mixed; boundary={boundary}"})
-
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
@@ -551,7 +491,7 @@ def _end_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Arguments of the command line -> serves until it is killed, or until its parent is gone."""
+    """Serves until it is killed, or until its parent is gone."""
     parser = argparse.ArgumentParser(description="Google Cloud Storage for tests.")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument(
@@ -573,7 +513,7 @@ def main() -> None:
 
 
 class GcsServer:
-    """A folder -> the store, in a process of its own, until the end of the `with` block.
+    """Runs the store in a process of its own until the end of the `with` block.
 
     Args:
       folder: where it keeps its objects.
@@ -629,12 +569,12 @@ class GcsServer:
             connection.close()
 
     def stats(self) -> dict[str, Any]:
-        """-> `counts` of requests by what they did, and the `log` of them, since the start or the last `play`."""
+        """Returns `counts` of requests by what they did, and the `log` of them, since the start or the last `play`."""
         found: dict[str, Any] = self._ask("GET", "/stats")
         return found
 
     def play(self, *rules: Mapping[str, Any]) -> None:
-        """Rules -> plays them and no others, and forgets what was counted.
+        """Plays these rules and no others, and forgets what was counted.
 
         Args:
           *rules: `match`, a pattern of lines such as `upload data/out/manifest.json`; `times` that it is played (1; -1:
@@ -644,13 +584,11 @@ class GcsServer:
         self._ask("POST", "/play", list(rules))
 
     def objects(self, bucket: str = "data") -> dict[str, bytes]:
-        """-> name -> content, as they lie in the folder, whether it runs or not."""
+        """Returns the contents of objects by name, as they lie in the folder, whether it runs or not."""
         found = {}
-        for path in sorted(self._folder.glob("*.object")):
-            head, _, content = path.read_bytes().partition(b"\n")
-            told = json.loads(head)
-            if told["bucket"] == bucket:
-                found[told["name"]] = content
+        for fields in map(read, self._folder.glob("*.object")):
+            if fields["bucket"] == bucket:
+                found[fields["name"]] = fields["content"]
         return dict(sorted(found.items()))
 
     def clear(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from textmint.transforms.core.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList, Usage
+from textmint.transforms.core.elements import REASONS, Reject, Usage
 from textmint.transforms.dataset.accounting import (
     OPTIONAL,
     STEPS,
@@ -21,19 +21,8 @@ from textmint.transforms.dataset.accounting import (
     step_table,
 )
 
-TASK = Task(task_id="t", task="T", source="brainstorm", round=0, topic=None, model="m", template="b@1")
-DRAFT = Draft(
-    draft_id="d",
-    task_id="t",
-    task="T",
-    replica=0,
-    seed=42,
-    language="English",
-    difficulty="PhD",
-    clarity="clear",
-    num_words="any",
-)
-PROMPT = Prompt(kind="example", subject=DRAFT, text="P", template="c@1")
+from tests.support.helpers import make_draft, make_example, make_list, make_prompt, make_reject, make_reply, make_task
+
 USAGE = Usage(
     requests=3,
     retries=1,
@@ -43,38 +32,9 @@ USAGE = Usage(
     latencies_ms=(207, 40),
     throttled_ms=1_000,
 )
-REPLY = Reply(
-    prompt=PROMPT,
-    request_id="r",
-    text="{}",
-    finish_reason="stop",
-    model="m",
-    prompt_tokens=11,
-    output_tokens=7,
-    usage=USAGE,
-)
-EXAMPLE = Example(
-    id="d",
-    task_id="t",
-    task="T",
-    input_text="i",
-    label="l",
-    misleading_label="x",
-    language="English",
-    difficulty="PhD",
-    clarity="clear",
-    num_words="any",
-    replica=0,
-    prompt="P",
-    template="c@1",
-    model="m",
-    finish_reason="stop",
-    prompt_tokens=11,
-    output_tokens=7,
-    raw_reply="",
-    seed=42,
-    repairs=("fenced", "trailing_comma"),
-)
+TASK, DRAFT, PROMPT = make_task(), make_draft(), make_prompt()
+REPLY = replace(make_reply(PROMPT), usage=USAGE)
+EXAMPLE = make_example(repairs=("fenced", "trailing_comma"))
 USED = {
     "LLMCall/requests.sent": 3,
     "LLMCall/requests.retries": 1,
@@ -86,8 +46,8 @@ USED = {
     "LLMCall/latency_ms.41": 1,
 }
 FAILED = Reject(id="d", stage="LLMCall", reason="request_failed", detail="", can_retry=True, raw_reply="", usage=USAGE)
-LIST = TaskList(source="brainstorm", round=0, topic=None, items=("a", "b", "c"), refused=(("wrong_type", "int", "7"),))
-REJECT = Reject(id="d", stage="ParseJSON", reason="not_json", detail="", can_retry=True, raw_reply="?")
+LIST = make_list("a", "b", "c", refused=(("wrong_type", "int", "7"),))
+REJECT = make_reject(reason="not_json")
 
 # Five brainstorm prompts, one reply no list; 4 lists of 20 items, of which 10 are no new task; 2 examples a task.
 COUNTS: Counts = {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from textmint.transforms.core.elements import Example, LabelSet, Reject, Task, TaskList
+from textmint.transforms.core.elements import Example, LabelSet, Reject, Task
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.dataset.schema import (
     KINDS,
@@ -25,72 +25,26 @@ from textmint.transforms.dataset.schema import (
 )
 from textmint.transforms.dataset.triplets import Triplet, to_triplet
 
+from tests.support.helpers import make_example, make_list, make_reject, make_task
+
 COLUMNS = [
-    "id",
-    "task_id",
-    "task",
-    "input_text",
-    "label",
-    "misleading_label",
-    "label_id",
-    "misleading_label_id",
-    "language",
-    "difficulty",
-    "clarity",
-    "num_words",
-    "replica",
-    "prompt",
-    "template",
-    "model",
-    "finish_reason",
-    "prompt_tokens",
-    "output_tokens",
-    "seed",
+    *("id", "task_id", "task", "input_text", "label", "misleading_label", "label_id", "misleading_label_id"),
+    *("language", "difficulty", "clarity", "num_words", "replica", "prompt", "template", "model", "finish_reason"),
+    *("prompt_tokens", "output_tokens", "seed"),
 ]
 COLUMNS_WITH_RAW = [*COLUMNS[:-1], "raw_reply", "seed"]
 
 
 def example(number: int, **changes: Any) -> Example:
-    texts = {
-        name: f"{name} {number}"
-        for name in COLUMNS
-        if name not in ("id", "label_id", "misleading_label_id", "replica", "seed")
-    }
-    fields: dict[str, Any] = {
-        **texts,
-        "id": stable_hash("draft", number),
-        "replica": number,
-        "prompt_tokens": 10 + number,
-        "output_tokens": 20 + number,
-        "raw_reply": f"{{{number}}}",
-        "seed": 42,
-    }
-    return Example(**{**fields, **changes})
+    return make_example("Sort mail", number, raw_reply=f"{{{number}}}", **changes)
 
 
 def task(number: int, **changes: Any) -> Task:
-    fields: dict[str, Any] = {
-        "task_id": stable_hash("task", number),
-        "task": f"Task {number}",
-        "source": "file",
-        "round": 0,
-        "topic": None,
-        "model": None,
-        "template": None,
-    }
-    return Task(**{**fields, **changes})
+    return replace(make_task(f"Task {number}"), **changes)
 
 
 def reject(number: int, **changes: Any) -> Reject:
-    fields: dict[str, Any] = {
-        "id": stable_hash("draft", number),
-        "stage": "ParseJSON",
-        "reason": "not_json",
-        "detail": "no JSON",
-        "can_retry": True,
-        "raw_reply": "?",
-    }
-    return Reject(**{**fields, **changes})
+    return replace(make_reject("Sort mail", number), **changes)
 
 
 def triplet(number: int, **changes: Any) -> Triplet:
@@ -98,18 +52,18 @@ def triplet(number: int, **changes: Any) -> Triplet:
 
 
 def label_set(number: int, **changes: Any) -> LabelSet:
-    fields: dict[str, Any] = {
-        "task_id": stable_hash("task", number),
-        "task": f"Task {number}",
-        "labels": ("yes", "no"),
-        "label_ids": ("1", "2"),
-        "model": "m-1",
-        "template": "label_set@1",
-        "prompt_tokens": 10 + number,
-        "output_tokens": 20,
-        "seed": 42,
-    }
-    return LabelSet(**{**fields, **changes})
+    made = LabelSet(
+        task_id=stable_hash("task", number),
+        task=f"Task {number}",
+        labels=("yes", "no"),
+        label_ids=("1", "2"),
+        model="m-1",
+        template="label_set@1",
+        prompt_tokens=10,
+        output_tokens=20,
+        seed=42,
+    )
+    return replace(made, **changes)
 
 
 MAKE: dict[DatasetKind, Any] = {
@@ -263,5 +217,5 @@ def test_limits_of_integers() -> None:
 def test_kinds() -> None:
     assert KINDS[-1] == "examples"  # published last
     assert {kind_of(MAKE[kind](0)): kind for kind in KINDS} == {kind: kind for kind in KINDS}
-    assert kind_of(TaskList(source="file", round=0, topic=None, items=())) is None
+    assert kind_of(make_list()) is None
     assert kind_of(None) is None
