@@ -30,7 +30,7 @@ def put(folder: Path, path: str, content: bytes = b"PAR1") -> None:
 
 
 def make_output(folder: Path, **files: list[str]) -> Path:
-    """A dataset folder of label -> paths that its manifest lists, and of much else."""
+    """Makes a dataset folder of files that its manifest lists, by refresh, and of much else."""
     refreshes: dict[str, Any] = {}
     for label, paths in files.items():
         entry: dict[str, Any] = {

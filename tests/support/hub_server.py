@@ -24,11 +24,11 @@ class Repository:
 
 
 class HubServer:
-    """-> a Hub at `url` until the end of the `with` block.
+    """A Hub at `url` until the end of the `with` block.
 
     Args:
       token: the one that may write.
-      answers: path prefix -> (status, message) that it answers to requests instead.
+      answers: (status, message) that it answers to requests instead, by the beginning of their path.
     """
 
     def __init__(self, token: str = "hf_right", answers: dict[str, tuple[int, str]] | None = None) -> None:

@@ -97,7 +97,7 @@ def make_manifest(**entries: Any) -> Manifest:
 
 
 def front_matter(card: str) -> dict[str, Any]:
-    """-> the front matter, split off as `datasets` does it: by lines."""
+    """Returns the front matter, split off as `datasets` does it: by lines."""
     lines = card.splitlines()
     assert lines[0] == "---"
     fields: dict[str, Any] = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
@@ -105,7 +105,7 @@ def front_matter(card: str) -> dict[str, Any]:
 
 
 def tables(card: str) -> list[list[list[str]]]:
-    """-> the tables of a card, each a list of lines of cells, as GitHub's Markdown splits them."""
+    """Returns the tables of a card, each a list of lines of cells, as GitHub's Markdown splits them."""
     found: list[list[list[str]]] = [[]]
     for line in card.split("\n"):
         if line.startswith("|"):

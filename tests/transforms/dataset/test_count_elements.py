@@ -93,7 +93,7 @@ def test_an_element_in_the_wrong_stream_fails_the_run() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], dict[str, Any], Path]:
-    """A whole run with bad replies and a limit -> Beam's counters, the manifest's entry, the folder."""
+    """A whole run with bad replies and a limit: Beam's counters, the manifest's entry, the folder."""
     folder = tmp_path_factory.mktemp("counted")
     config, options = parse(
         [
@@ -116,7 +116,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], dict[
 
 
 def as_counters(step: str, line: dict[str, Any]) -> dict[str, int]:
-    """A line of the manifest's table -> the counters that say the same."""
+    """Returns the counters that say the same as a line of the manifest's table."""
     found = {f"{step}/in": line["in"], f"{step}/kept": line["kept"]}
     for part in ("rejected", "repaired", "tokens", "requests"):
         found |= {f"{step}/{part}.{name}": count for name, count in line.get(part, {}).items()}

@@ -25,7 +25,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, store: dict[str, byte
 
 
 def everything_under(folder: str) -> dict[str, bytes]:
-    """-> path in the folder -> content of all files, hidden or half written ones among them."""
+    """Returns the contents of all files by path in the folder, hidden and half written ones too."""
     if not files.is_local(folder):
         return {path.removeprefix(f"{folder}/"): content for path, content in MemFileSystem.objects.items()}
     paths = [path for path in Path(folder).rglob("*") if path.is_file()]

@@ -69,7 +69,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def objects_of(cloud: GcsServer, folder: str = "out") -> dict[str, bytes]:
-    """-> the objects below a folder, by their path in it."""
+    """Returns the objects below a folder, by their path in it."""
     return {
         name.removeprefix(f"{folder}/"): content
         for name, content in cloud.objects().items()
@@ -78,7 +78,7 @@ def objects_of(cloud: GcsServer, folder: str = "out") -> dict[str, bytes]:
 
 
 def data_of(cloud: GcsServer, folder: str = "out") -> dict[str, bytes]:
-    """-> as `files_of` of a local folder."""
+    """Returns what `files_of` does of a local folder."""
     found = objects_of(cloud, folder).items()
     return {name: content for name, content in found if re.fullmatch(r"[a-z]\w*/refresh=[^/]+/[^/]+", name)}
 
@@ -226,7 +226,7 @@ wait_until = functools.partial(waiting.wait_until, seconds=40)  # for whole prog
 
 @pytest.fixture(scope="module")
 def whole(llm: LlmServer, tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """-> the files of a run that nobody disturbed, on a local disk."""
+    """Returns the files of a run that nobody disturbed, on a local disk."""
     folder = tmp_path_factory.mktemp("whole")
     llm.reset()
     done = run_main(*flags_of(llm, tasks, folder))
@@ -235,7 +235,7 @@ def whole(llm: LlmServer, tasks: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def kept_in(output: str) -> int:
-    """-> how many replies the ledger holds."""
+    """Counts the replies in the ledger."""
     found = ledger_files(f"{output}/ledger")
     return sum(read_replies(files.read_file(file.path), name=file.name).num_rows for file in found)
 
@@ -272,11 +272,11 @@ def test_a_store_that_is_killed_and_started_again_in_the_middle_of_a_run(
         wait_until(lambda: has_kept_some(cloud), run)
         before = llm.stats()["answered"]
         cloud.kill()
-        time.sleep(1.5)
-        paid = llm.stats()["answered"]
-        assert paid - before <= MOST_LOST
-        time.sleep(0.5)
-        assert llm.stats()["answered"] == paid < ROWS  # it waits
+        paid = before
+        while (now := llm.stats()["answered"]) > paid or paid == before:  # until it waits
+            paid = now
+            time.sleep(1.5)
+        assert paid - before <= MOST_LOST and paid < ROWS
         cloud.start()
         _, err = run.communicate(timeout=40)
         assert run.returncode == 0, err

@@ -55,7 +55,7 @@ def told(output: str, name: str = "base") -> dict[str, Any]:
 
 
 def is_taken(output: str, name: str = "base", owner: str = "second") -> str | None:
-    """-> who holds it, as told to somebody who wants it; None: nobody does."""
+    """Returns who holds it, as somebody who wants it is told; None if nobody does."""
     try:
         with hold(output, name, owner):
             return None
