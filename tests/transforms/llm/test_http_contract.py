@@ -6,7 +6,6 @@ of each back end.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import email.utils
@@ -21,17 +20,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-import google.auth
-import google.oauth2.credentials
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textmint.transforms.llm.base import (
     Answer,
-    Backend,
     FatalError,
     Refused,
-    Request,
     RequestError,
     Throttled,
     Transient,
@@ -39,18 +34,15 @@ from textmint.transforms.llm.base import (
 from textmint.transforms.llm.engine import Engine, Settings
 from textmint.transforms.llm.error_body import fault_of
 from textmint.transforms.llm.error_meaning import filter_of, meaning_of
-from textmint.transforms.llm.gemini import GeminiBackend
 from textmint.transforms.llm.jobs import Done
-from textmint.transforms.llm.openai import OpenAIBackend
 from textmint.transforms.llm.redaction import DETAIL_CHARS, masked, one_line
 from textmint.transforms.llm.reply_text import finish_of
 from textmint.transforms.llm.retry_after import wait_of
-from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend
 
+from tests.support.backends import KEY, ask, backend_of, credentials_of, request
 from tests.support.helpers import Script
 
-KEY = "sk-of-the-user-0123456789"
-BACKENDS = ("openai", "gemini", "vertex-endpoint")
+BACKENDS = ("openai", "gemini", "chat")
 
 
 class Endpoint:
@@ -64,37 +56,21 @@ class Endpoint:
         status, headers, raw = self.says
         return status, dict(headers), raw
 
-    def ask(self, name: str, status: int, body: object, headers: Mapping[str, str] | None = None) -> Any:
-        """-> the answer, or the error, of one request to an endpoint that says this."""
+    def ask(
+        self, name: str, status: int, body: object, headers: Mapping[str, str] | None = None, **settings: Any
+    ) -> Any:
+        """The answer, or the error, of one request to an endpoint that says this."""
         self.says = (status, headers or {}, body if isinstance(body, bytes) else json.dumps(body).encode())
         self.script.seen.clear()
-
-        return answer(name, self.script.url)
-
-
-def answer(name: str, url: str) -> Any:
-    """-> the answer, or the error, of one request to a URL."""
-
-    async def run() -> Answer:
-        session = await _backend(name, url).open()
-        try:
-            return await session.generate(Request(request_id="r", kind="example", text="Write.", seed=1, variables={}))
-        finally:
-            await session.aclose()
-
-    try:
-        return asyncio.run(run())
-    except RequestError as error:
-        assert KEY not in error.detail + repr(error) and "\n" not in error.detail
-        return error
+        return answer(name, self.script.url, **settings)
 
 
-def _backend(name: str, url: str) -> Backend:
-    if name == "openai":
-        return OpenAIBackend(model="m", base_url=url + "/v1")
-    if name == "gemini":
-        return GeminiBackend(model="m", base_url=url)
-    return VertexEndpointBackend(endpoint="projects/p/locations/l/endpoints/7", base_url=url, model="m")
+def answer(name: str, url: str, **settings: Any) -> Any:
+    """The answer, or the error, of one request to a URL."""
+    (found,) = ask(backend_of(name, url, **settings), request())
+    if isinstance(found, RequestError):
+        assert KEY not in found.detail + repr(found) and "\n" not in found.detail
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +81,9 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(autouse=True)
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "GOOGLE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("GEMINI_API_KEY", KEY)
-    credentials = google.oauth2.credentials.Credentials(KEY)  # type: ignore[no-untyped-call]
-    monkeypatch.setattr(google.auth, "default", lambda **_: (credentials, "p"))
+def keys() -> Iterator[None]:
+    with credentials_of():
+        yield
 
 
 def named(found: Any) -> str:
@@ -305,7 +277,7 @@ FAULTS: list[tuple[int, object, str]] = [
 ]  # fmt: skip
 ITS_OWN = {
     # It looks for another route before it gives up, and what it finds is a server that knows no POST.
-    ("vertex-endpoint", 501, "{}"): "doomed",
+    ("chat", 501, "{}"): "doomed",
     # A chat endpoint's answer is none of Gemini's.
     ("gemini", 200, '{"choices": [], "usage": {}}'): "foreign",
 }
@@ -364,10 +336,9 @@ def test_structured_output_that_the_provider_behind_refuses_is_left_out(
     ],
 )
 def test_a_base_url_without_its_version_is_told_at_once(
-    endpoint: Endpoint, status: int, body: object, path: str, remedy: str | None, monkeypatch: pytest.MonkeyPatch
+    endpoint: Endpoint, status: int, body: object, path: str, remedy: str | None
 ) -> None:
-    monkeypatch.setitem(globals(), "_backend", lambda _, url: OpenAIBackend(model="m", base_url=url + path))
-    found = endpoint.ask("openai", status, body)
+    found = endpoint.ask("openai", status, body, base_url=endpoint.script.url + path)
     assert isinstance(found, FatalError) or (isinstance(found, Transient) and found.dooms_probe)
     assert "--base_url (most end in /v1)" in found.remedy
     assert found.remedy.endswith(f"try {endpoint.script.url}{remedy}") is (remedy is not None)
@@ -410,10 +381,10 @@ def test_a_prediction_that_was_broken_off_is_none(endpoint: Endpoint, finish: st
         {"text": "{}", "finish_reason": finish},
         {"choices": [{"text": "{}", "finish_reason": finish}]},
     ):
-        assert named(endpoint.ask("vertex-endpoint", 200, {"predictions": [prediction]})) == "transient"
+        assert named(endpoint.ask("chat", 200, {"predictions": [prediction]})) == "transient"
 
 
-@pytest.mark.parametrize("name", ["openai", "vertex-endpoint"])
+@pytest.mark.parametrize("name", ["openai", "chat"])
 def test_an_error_within_a_choice(endpoint: Endpoint, name: str) -> None:
     reply = replies(name, "error", "half of it")
     reply["choices"][0]["error"] = {"code": 402, "message": "Insufficient credits"}
@@ -613,10 +584,10 @@ def test_a_reply_that_quotes_the_key_is_kept_without_it(endpoint: Endpoint, name
     chat = {"choices": [{"message": {"content": f"It says {KEY}."}}], "model": f"m-{KEY}"}
     google_ = {"candidates": [{"content": {"parts": [{"text": f"It says {KEY}."}]}}], "modelVersion": f"m-{KEY}"}
     endpoint.says = (200, {}, json.dumps(google_ if name == "gemini" else chat).encode())
-    engine = Engine(_backend(name, endpoint.script.url), Settings())
+    engine = Engine(backend_of(name, endpoint.script.url), Settings())
     done: queue.SimpleQueue[Done[str]] = queue.SimpleQueue()
     try:
-        engine.submit(Request(request_id="r", kind="example", text="Write.", seed=1, variables={}), "t", done)
+        engine.submit(request(), "t", done)
         found = done.get(timeout=10).answer
     finally:
         engine.close()

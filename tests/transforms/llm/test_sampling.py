@@ -3,51 +3,38 @@ The same for every back end and every form of request that it has."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import google.auth
-import google.oauth2.credentials
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.dataset.accounting import REFUSED, as_sent
 from textmint.transforms.dataset.card import dataset_card
 from textmint.transforms.dataset.public_manifest import public_manifest
-from textmint.transforms.llm.base import Answer, Backend, Refused, Request, RequestError, fingerprint_of
+from textmint.transforms.llm.base import Answer, Backend, Refused, fingerprint_of
 from textmint.transforms.llm.error_body import fault_of
 from textmint.transforms.llm.gemini import GeminiBackend
 from textmint.transforms.llm.openai import OpenAIBackend
 from textmint.transforms.llm.sampling import OPTIONS, Sampling, refused_option
 from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend
 
+from tests.support import backends
+from tests.support.backends import ENDPOINT, backend_of, credentials_of
 from tests.support.helpers import Script, entry_of, rows_of, run_main
 
-ENDPOINT = "projects/p/locations/us-central1/endpoints/7"
 ROUTES = ("openai", "gemini", "vertex", "chat", "prompt", "inputs")
 REPLY = '{"input_text": "It rains.", "label": "weather", "misleading_label": "sport"}'
 Taken = tuple[int, dict[str, str], bytes]
 
 
 @pytest.fixture(autouse=True)
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-sampling-0123456789")
-    monkeypatch.setenv("GEMINI_API_KEY", "sampling-0123456789")
-    credentials = google.oauth2.credentials.Credentials("ya29.sampling-token")  # type: ignore[no-untyped-call]
-    monkeypatch.setattr(google.auth, "default", lambda *_, **__: (credentials, "p"))
-
-
-def backend_of(route: str, url: str, **settings: Any) -> Backend:
-    if route == "openai":
-        return OpenAIBackend(model="m", base_url=f"{url}/v1", **settings)
-    if route in ("gemini", "vertex"):
-        project = "p" if route == "vertex" else None
-        return GeminiBackend(model="m", base_url=url, project=project, **settings)
-    return VertexEndpointBackend(endpoint=ENDPOINT, base_url=url, **settings)
+def keys() -> Iterator[None]:
+    with credentials_of():
+        yield
 
 
 def options_in(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,27 +75,11 @@ def endpoint(route: str, reject: Callable[[Mapping[str, Any]], str | None], text
     return Script(reply)
 
 
-def ask(backend: Backend, count: int = 1) -> list[Answer | BaseException]:
-    async def run() -> list[Answer | BaseException]:
-        session = await backend.open()
-        try:
-            found: list[Answer | BaseException] = []
-            for number in range(count):
-                asked = Request(
-                    request_id=f"r{number}", kind="example", text=f"Write {number}", seed=number, variables={}
-                )
-                try:
-                    found.append(await session.generate(asked))
-                except RequestError as error:
-                    found.append(error)
-            return found
-        finally:
-            await session.aclose()
-
-    return asyncio.run(run())
+def ask(backend: Backend, count: int = 1) -> list[Any]:
+    return backends.ask(backend, *map(backends.request, range(count)))
 
 
-def texts(found: list[Answer | BaseException]) -> list[object]:
+def texts(found: list[Any]) -> list[object]:
     return [getattr(each, "text", each) for each in found]
 
 

@@ -1,6 +1,5 @@
-"""The back end for models on Vertex AI endpoints: its real client over real sockets, against the endpoint for tests
-and, for what that does not say, against a server that replies from a script. The look-up runs through
-google-cloud-aiplatform itself, and credentials through google-auth's own search."""
+"""The back end for models on Vertex AI endpoints: its routes, its tokens and its look-up, which runs through
+google-cloud-aiplatform itself. What all back ends do is in test_backend_contract and test_http_contract."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ import datetime
 import json
 import logging
 import pickle
-import socket
 import subprocess
 import sys
 import time
@@ -22,13 +20,10 @@ import google.oauth2.credentials
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from textmint.transforms.core.elements import Kind
-from textmint.transforms.llm import vertex_endpoint, vertex_lookup
+from textmint.transforms.llm import vertex_lookup
 from textmint.transforms.llm.base import (
     Answer,
-    Backend,
     FatalError,
-    Refused,
     Request,
     RequestError,
     Session,
@@ -40,13 +35,13 @@ from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
 from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend
 from textmint.transforms.llm.vertex_lookup import parse_endpoint
 
+from tests.support import backends
+from tests.support.backends import ENDPOINT as NAME
+from tests.support.backends import EXAMPLE, opened
 from tests.support.helpers import Script
 from tests.support.llm_server import LlmServer
 
 TOKEN = "tok-3fA9.secret_ABCDEFGHIJKL"
-NAME = "projects/p/locations/us-central1/endpoints/7"
-EXAMPLE = 'Write one example as a JSON object with the keys "input_text", "label", "misleading_label". Round '
-BRAINSTORM = "Brainstorm tasks. Your output must always be a python list of strings only. Round "
 PROMPT = "What is a car?"
 
 
@@ -92,8 +87,8 @@ def routes(chat: tuple[int, object], predict: tuple[int, object]) -> Script:
 NO_CHAT = (404, {"detail": "Not Found"})
 
 
-def request(text: str = PROMPT, kind: Kind = "example") -> Request:
-    return Request(request_id=text, kind=kind, text=text, seed=1, variables={})
+def request(text: str = PROMPT) -> Request:
+    return Request(request_id=text, kind="example", text=text, seed=1, variables={})
 
 
 def backend(base_url: str | None, **options: Any) -> VertexEndpointBackend:
@@ -102,29 +97,14 @@ def backend(base_url: str | None, **options: Any) -> VertexEndpointBackend:
 
 def run(back: VertexEndpointBackend, use_it: Callable[[Session], Awaitable[Any]]) -> Any:
     async def main() -> Any:
-        session = await back.open()
-        try:
+        async with opened(back) as session:
             return await use_it(session)
-        finally:
-            await session.aclose()
 
     return asyncio.run(main())
 
 
-def ask(back: VertexEndpointBackend, *texts: str, kind: Kind = "example") -> list[Answer | RequestError]:
-    """Prompts, one after the other -> the answer or the error of each."""
-
-    async def each(session: Session) -> list[Answer | RequestError]:
-        found: list[Answer | RequestError] = []
-        for text in texts or (PROMPT,):
-            try:
-                found.append(await session.generate(request(text, kind)))
-            except RequestError as error:
-                found.append(error)
-        return found
-
-    result: list[Answer | RequestError] = run(back, each)
-    return result
+def ask(back: VertexEndpointBackend, *texts: str) -> list[Answer | RequestError]:
+    return backends.ask(back, *map(request, texts or (PROMPT,)))
 
 
 def one(back: VertexEndpointBackend, text: str = PROMPT) -> Any:
@@ -176,30 +156,6 @@ def test_a_url_that_is_none(url: str) -> None:
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -0.1}, {"temperature": 2.1}, {"top_p": 0}, {"max_output_tokens": 0}])
-def test_a_parameter_out_of_range(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        backend(None, **wrong)
-
-
-def test_it_is_a_description_that_travels() -> None:
-    back = backend("http://h")
-    assert isinstance(back, Backend)
-    assert pickle.loads(pickle.dumps(back)) == back
-    assert hash(back) == hash(backend("http://h"))
-
-
-def test_the_fingerprint_holds_what_changes_the_answer() -> None:
-    base = backend(None).fingerprint()
-    assert base == VertexEndpointBackend(endpoint="7", project="p", location="us-central1").fingerprint()
-    assert base == backend("http://gateway").fingerprint()
-    for change in (
-        {"endpoint": NAME + "8"}, {"model": "m"}, {"temperature": 0.5}, {"top_p": 0.5}, {"max_output_tokens": 9},
-        {"structured_output": False},
-    ):  # fmt: skip
-        assert backend(None, **change).fingerprint() != base, change
-
-
 @pytest.mark.parametrize(
     ("tail", "chat", "predict"),
     [
@@ -245,47 +201,10 @@ def test_chat(server: LlmServer) -> None:
     }
 
 
-def test_chat_for_a_list_of_tasks(server: LlmServer) -> None:
-    server.reset()
-    answer = ask(backend(server.base_url, model="m"), BRAINSTORM, kind="task_list")[0]
-    assert isinstance(answer, Answer)
-    assert len(json.loads(answer.text)["tasks"]) == 20
-    assert server.recent()[-1]["body"]["model"] == answer.model == "m"
-
-
 def test_no_structured_output_where_none_is_wanted(server: LlmServer) -> None:
     server.reset(refuse_structured=True)
     assert isinstance(one(backend(server.base_url, structured_output=False)), Answer)
     assert server.stats()["requests"] == 1
-
-
-@pytest.mark.parametrize("dialect", ["openai", "vllm", "vllm_old", "plain"])
-def test_structured_output_refused(server: LlmServer, dialect: str, caplog: pytest.LogCaptureFixture) -> None:
-    server.reset(refuse_structured=True, dialect=dialect)
-
-    async def many(session: Session) -> list[Answer]:
-        return await asyncio.gather(*(session.generate(request(f"{EXAMPLE}{n}")) for n in range(20)))
-
-    async def twice(session: Session) -> list[Answer]:
-        return [*await many(session), *await many(session)]
-
-    with caplog.at_level(logging.INFO, "textmint"):
-        answers = run(backend(server.base_url), twice)
-    assert len({answer.text for answer in answers}) == 20
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "structured output" in caplog.text
-    assert server.stats()["by_status"] == {"200": 40, "400": 20}
-
-
-def test_a_finish_for_each_reason(server: LlmServer) -> None:
-    server.reset(rate_truncated=1.0)
-    assert one(backend(server.base_url), EXAMPLE).finish_reason == "length"
-    for form in ("safety", "recitation", "prompt"):
-        server.reset(rate_blocked=1.0, blocked_as=form)
-        answer = one(backend(server.base_url), EXAMPLE)
-        assert answer.finish_reason == ("content_filter" if form == "prompt" else "reply_filter")
-        assert bool(answer.text) is (form != "safety")  # what came is kept
-        assert server.stats()["requests"] == 1
 
 
 def chat_reply(content: object, **fields: object) -> dict[str, object]:
@@ -477,61 +396,6 @@ def test_an_echo_of_a_prompt_that_was_rewritten() -> None:
 # --------------------------------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize("route", ["serve", "404"])
-@pytest.mark.parametrize(
-    ("options", "kind", "words"),
-    [
-        ({"status_always": 401}, FatalError, "401"),
-        ({"status_always": 403}, FatalError, "403"),
-        ({"status_always": 404}, FatalError, "no endpoint projects/p"),
-        ({"status_always": 400}, Refused, "400"),
-        ({"status_always": 413}, Refused, "413"),
-        ({"status_always": 408}, Transient, "408"),
-        ({"status_always": 429}, Throttled, "429"),
-        ({"status_always": 500}, Transient, "500"),
-        ({"status_always": 502}, Transient, "502"),
-        ({"status_always": 503}, Throttled, "overloaded"),
-        ({"status_always": 529}, Throttled, "529"),
-        ({"status_always": 504}, Transient, "504"),
-        ({"quota_zero": True}, FatalError, "quota is zero"),
-        ({"require_key": "another"}, FatalError, "401"),
-        ({"rate_reset": 1.0}, Transient, "http://"),
-        ({"rate_half": 1.0}, Transient, "broke off"),
-        ({"rate_malformed": 1.0}, Transient, "JSON that is broken"),
-    ],
-)
-def test_errors_of_either_route(
-    server: LlmServer, route: str, options: dict[str, Any], kind: type[RequestError], words: str
-) -> None:
-    server.reset()
-    found: list[Any] = []
-
-    async def after_a_good_one(session: Session) -> None:
-        server.reset(chat_route=route)
-        await session.generate(request(EXAMPLE))  # settles the route, so that each error takes one request
-        server.reset(chat_route=route, **options)
-        try:
-            found.append(await session.generate(request(EXAMPLE)))
-        except RequestError as error:
-            found.append(error)
-
-    token_is_new = "require_key" in options or options.get("status_always") == 401
-    if token_is_new:  # a token that served is renewed instead: see below
-        server.reset(chat_route=route, **options)
-        found += ask(backend(server.base_url), EXAMPLE)
-    else:
-        run(backend(server.base_url), after_a_good_one)
-        assert server.stats()["requests"] == 1, "a hidden retry"
-    error = found[0]
-    assert type(error) is kind, error
-    assert words in error.detail
-    if isinstance(error, FatalError):
-        assert error.remedy
-        assert "\n" not in error.remedy
-    if isinstance(error, Transient):
-        assert not error.dooms_probe
-
-
 def test_both_routes_404() -> None:
     with saying(
         404, {"error": {"code": 404, "message": f"Endpoint `{NAME}` not found.", "status": "NOT_FOUND"}}
@@ -600,15 +464,6 @@ def test_remedies(status: int, error: dict[str, Any], remedy: str) -> None:
     assert remedy in found.remedy
 
 
-def test_429_of_the_endpoint_for_tests(server: LlmServer) -> None:
-    for form in ("seconds", "date"):
-        server.reset(rate_429=1.0, retry_after=4, retry_after_form=form)
-        error = one(backend(server.base_url))
-        assert isinstance(error, Throttled)
-        assert error.retry_after is not None
-        assert 2.9 <= error.retry_after <= 4.1
-
-
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
@@ -623,98 +478,6 @@ def test_no_such_endpoint_there(value: bytes, kind: str, words: str) -> None:
     assert isinstance(error, Transient)
     assert error.dooms_probe
     assert words in error.detail
-
-
-def test_html_of_the_endpoint_for_tests(server: LlmServer) -> None:
-    server.reset(rate_html=1.0)
-    error = one(backend(server.base_url))
-    assert isinstance(error, Transient)
-    assert error.dooms_probe
-
-
-def test_a_redirection_is_not_followed() -> None:
-    with saying(200, chat_reply("stolen")) as other, saying(302, b"", Location=other.url) as script:
-        error = one(backend(script.url))
-        assert not other.seen
-    assert isinstance(error, Transient)
-    assert error.dooms_probe
-
-
-def test_nobody_listens() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        error = one(backend(f"http://127.0.0.1:{taken.getsockname()[1]}"))
-    assert isinstance(error, Transient)
-    assert error.dooms_probe
-
-
-def test_no_tls_there(server: LlmServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textmint.transforms.llm.http._CONNECT_SECONDS", 0.3)
-    server.reset()
-    error = one(backend(server.base_url.replace("http:", "https:")))
-    assert isinstance(error, Transient)
-    assert error.dooms_probe
-
-
-def test_an_unknown_fault_of_the_client(server: LlmServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise KeyError(f"oh {TOKEN}")
-
-    monkeypatch.setattr(vertex_endpoint, "read_chat", broken)
-    server.reset()
-    error = one(backend(server.base_url))
-    assert type(error) is Transient
-    assert error.detail.startswith("KeyError: ")
-    assert TOKEN not in error.detail
-
-
-def test_a_surrogate_in_the_prompt(server: LlmServer) -> None:
-    server.reset()
-    assert isinstance(one(backend(server.base_url), "half \ud83d of a pair"), Answer)
-
-
-# ---------------------------------------------------------------------------------------- cancelling, and connections
-
-
-def test_cancelling_leaves_the_client_usable(server: LlmServer) -> None:
-    server.reset(latency_median_ms=20_000)
-
-    async def main(session: Session) -> list[Answer]:
-        tasks = [asyncio.create_task(session.generate(request(f"{EXAMPLE}{n}"))) for n in range(50)]
-        deadline = time.monotonic() + 10
-        while server.stats()["in_flight"] < 50 and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(result, asyncio.CancelledError) for result in results)
-        await asyncio.sleep(0.1)
-        stats = server.stats()
-        assert (stats["in_flight"], stats["gave_up"]) == (0, 50)
-        assert stats["connections"] <= 1  # that of the question itself
-        server.reset()
-        return [await session.generate(request(f"{EXAMPLE}{n}")) for n in range(3)]
-
-    assert len(run(backend(server.base_url), main)) == 3
-
-
-def test_a_thousand_in_flight(server: LlmServer) -> None:
-    server.reset(latency_median_ms=1500)
-
-    async def many(session: Session) -> list[Answer]:
-        return await asyncio.gather(*(session.generate(request(f"{EXAMPLE}{n}")) for n in range(1024)))
-
-    assert len(run(backend(server.base_url), many)) == 1024
-    assert server.stats()["max_in_flight"] == 1024
-
-
-def test_closing_lets_go_of_connections(server: LlmServer) -> None:
-    server.reset()
-    ask(backend(server.base_url), "a", "b")
-    deadline = time.monotonic() + 5
-    while server.stats()["connections"] > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert server.stats()["connections"] == 1
 
 
 # ---------------------------------------------------------------------------------------------------- credentials
