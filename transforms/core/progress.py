@@ -1,9 +1,9 @@
-"""Progress of a run on one machine: each worker process tells how far it is in a small file of its own.
+"""Progress of a run on one machine: each worker process writes how far it is into a small file of its own.
 
 Beam's local runner gives no metrics before its end, and its workers may be processes. The launcher names a folder in
 the environment variable TEXTMINT_PROGRESS, which worker processes inherit; each writes its counts there, at most
-twice a second, and the launcher adds them up. Without the variable (on Dataflow) nothing is written. What is told
-here is for a person's eyes: no row and no check depends on it.
+twice a second, and the launcher adds them up. Without the variable (on Dataflow) nothing is written. The counts are
+for a person's eyes: no row and no check depends on them.
 """
 
 from __future__ import annotations

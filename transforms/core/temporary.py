@@ -1,4 +1,4 @@
-"""Folders and files for a moment. Those that a process which was killed has left behind are taken away by the next."""
+"""Temporary folders and files. What a killed process has left behind is removed by the next one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,7 @@ _OLD_SECONDS: Final = 86_400.0  # of one whose process cannot be asked for
 
 
 def is_alive(process: int) -> bool:
-    """Says whether there is a process on this machine, be it somebody else's.
-
-    Args:
-      process: its id.
-    """
+    """Says whether there is a process of this id on this machine, be it somebody else's."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -39,24 +35,19 @@ def is_alive(process: int) -> bool:
 
 
 def part_name() -> str:
-    """Names a file that is not yet whole.
+    """Makes a name for a file that is not yet whole, to which nobody else writes at this moment.
 
-    Returns:
-      a name that nobody else writes to at this moment. It does not hold the final name, which may be as long as names
-      can be.
+    It does not hold the final name, which may be as long as names can be.
     """
     return f"{PART}{os.getpid()}-{threading.get_ident()}-{socket.gethostname()}"
 
 
 @contextlib.contextmanager
 def temporary_folder(use: str) -> Iterator[str]:
-    """Makes a folder for as long as its `with` block runs.
+    """Makes a folder for as long as its `with` block runs, among the system's temporary files, and yields its path.
 
     Args:
       use: progress or push.
-
-    Yields:
-      its path, in the system's folder for temporary files.
     """
     remove_left_folders(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{use}-{os.getpid()}-") as path:
@@ -64,11 +55,7 @@ def temporary_folder(use: str) -> Iterator[str]:
 
 
 def remove_left_folders(where: str) -> None:
-    """Takes away the temporary folders of processes that are gone.
-
-    Args:
-      where: the system's folder for temporary files.
-    """
+    """Removes the temporary folders of processes that are gone, from the system's folder for such files."""
     for path in _in(where):
         found = _FOLDER.fullmatch(path.name)
         with contextlib.suppress(OSError):
@@ -78,11 +65,7 @@ def remove_left_folders(where: str) -> None:
 
 
 def remove_left_parts(folder: str) -> None:
-    """Takes away the files that processes which are gone did not get whole.
-
-    Args:
-      folder: on a disk of this machine.
-    """
+    """Removes files that are not whole and whose processes are gone, from a folder on a disk of this machine."""
     for path in _in(folder):
         found = _FILE.fullmatch(path.name)
         with contextlib.suppress(OSError):

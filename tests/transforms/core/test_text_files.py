@@ -1,17 +1,23 @@
-"""Text files of users: any line end, any compressed file to its last byte or not at all, no more memory than a line."""
+"""Files of users: any line end, any compressed file to its last byte or not at all, no more memory than a line."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core import text_files
+from textmint.transforms.core.tasks import TaskFileError, read_tasks
 from textmint.transforms.core.text_files import decoded_lines, json_lines, raw_lines
+from textmint.transforms.dedup.exclusions import ExclusionFileError, read_exclusions
 from textmint.transforms.storage import files
 
 TEXT = "".join(f"Sort letters of drawer {number} by tone\n" for number in range(400)).encode()
@@ -70,6 +76,69 @@ def test_a_line_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_a_key_that_stands_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^line 2: no JSON \(the key 'task' stands twice\)"):
         list(json_lines(io.BytesIO(b'{"task": 1}\n{"task": 1, "task": 2}\n'), ValueError))
+
+
+# --- both kinds of files that users give
+
+# Parquet readers do not check their strings.
+OFFSETS = pa.py_buffer((0).to_bytes(4, "little") + (2).to_bytes(4, "little"))
+NOT_UTF_8 = io.BytesIO()
+pq.write_table(
+    pa.table({"task": pa.Array.from_buffers(pa.string(), 1, [None, OFFSETS, pa.py_buffer(b"\xff\xfe")])}), NOT_UTF_8
+)
+READERS = pytest.mark.parametrize(
+    ("reader", "refusal"),
+    [(read_tasks, TaskFileError), (read_exclusions, ExclusionFileError)],
+    ids=["tasks", "exclusions"],
+)
+Reader = Callable[..., Any]
+
+
+@READERS
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        *((path, b"a", "is not one of .txt, .jsonl, .parquet, ") for path in ("a.csv", "a", "txt", "a.json", "a.txt/")),
+        ("a.txt.zip", b"a", "is not one of .txt, .jsonl, .parquet, .txt.gz, .jsonl.gz"),
+        ("a.txt", "a\nTäsk".encode("latin-1"), "line 2: not UTF-8 (invalid continuation byte at byte 1)"),
+        ("a.txt", "a\n".encode("utf-16"), "line 1: not UTF-8"),
+        ("a.txt", "a\n".encode("utf-16-be"), "line 1: holds a NUL character"),  # no byte order mark
+        ("a.txt", "a\n".encode("utf-16-le"), "line 1: holds a NUL character"),
+        ("a.txt", "a\n".encode("utf-32"), "line 1: not UTF-8"),
+        ("a.jsonl", b'{"task": "a"}\n{"task": "b"\n', "line 2: no JSON ("),
+        ("a.jsonl", b"[" * 100_000, "line 1: no JSON ("),
+        ("a.jsonl", b'{"task": ' + b"1" * 5_000 + b"}", "line 1: no JSON ("),
+        ("a.jsonl", b"{'task': 'a'}", "line 1: no JSON ("),  # never evaluated
+        ("a.jsonl", "{}".encode("utf-16"), "line 1: not UTF-8"),
+        ("a.parquet", b"a", "is no readable Parquet file ("),
+        ("a.parquet", b"", "is no readable Parquet file ("),
+        ("a.parquet", NOT_UTF_8.getvalue(), "row 1: not UTF-8"),
+    ],
+)
+def test_what_neither_reads(reader: Reader, refusal: type[ValueError], path: str, content: bytes, message: str) -> None:
+    with pytest.raises(refusal) as error:
+        list(reader(io.BytesIO(content), path))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@READERS
+def test_a_file_is_read_one_item_at_a_time(reader: Reader, refusal: type[ValueError]) -> None:
+    items = reader(io.BytesIO(b"One\n\xff\n"), "a.txt")
+    assert next(items).text == "One\n"
+    with pytest.raises(refusal, match="line 2"):
+        next(items)
+
+
+@READERS
+@given(content=st.binary(max_size=60), path=st.sampled_from(["a.txt", "a.jsonl", "a.parquet"]))
+def test_any_bytes_are_read_or_refused(reader: Reader, refusal: type[ValueError], content: bytes, path: str) -> None:
+    try:
+        texts = [item.text for item in reader(io.BytesIO(content), path)]
+    except refusal as error:
+        assert str(error)
+    else:
+        assert all(text.strip() for text in texts)
 
 
 # --- compressed
