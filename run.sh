@@ -46,23 +46,19 @@ root=$(CDPATH='' cd -- "$(dirname -- "$script")" && pwd -P)
 venv=$root/.venv
 log=$venv/setup.log
 
-# Prints the command that was meant by a word: the one that begins with it, else the one that is spelled much like it,
-# else nothing. Any Python that is there can tell the latter.
+# Prints the command that was probably meant: one that begins with the word, else one that is spelled much like it.
 nearest() {
-    local known candidate
+    local known
     for known in $commands; do
         case $known in "$1"*) printf '%s' "$known"; return ;; esac
     done
-    for candidate in "${PYTHON:-$venv/bin/python}" python3; do
-        # shellcheck disable=SC2086  # a list of words
-        "$candidate" -I -S -c 'import difflib, sys
-print(*difflib.get_close_matches(sys.argv[1].lower(), sys.argv[2:], n=1), end="")' "$1" $commands 2>/dev/null && return
-    done
-    return 0
+    # shellcheck disable=SC2086  # a list of words
+    "${PYTHON:-python3}" -I -S -c 'import difflib, sys
+print(*difflib.get_close_matches(sys.argv[1].lower(), sys.argv[2:], n=1), end="")' "$1" $commands 2>/dev/null || true
 }
 
-# A Python's name or path -> whether it can make our virtual environment; prints its version, and `novenv` after it
-# when only the venv module is missing. Debian ships venv without ensurepip until python3-venv is installed.
+# Succeeds where a Python, by name or path, can make our virtual environment. Prints its version, and `novenv` after it
+# when only the venv module is missing: Debian ships venv without ensurepip until python3-venv is installed.
 probe() {
     "$1" -I -c '
 import sys
@@ -73,8 +69,8 @@ except ImportError: print(" novenv", end=""); sys.exit(1)
 ' 2>/dev/null
 }
 
-# -> $python: the interpreter to make .venv with. The one beneath it if a virtual environment is active: that may be
-# the very .venv that is about to be replaced.
+# Sets $python to the interpreter to make .venv with. If a virtual environment is active this is the one beneath it, for
+# the active one may be the very .venv that is about to be replaced.
 find_python() {
     local candidates=(python3.13 python3.12 python3.11 python3.10 python3) candidate version seen='' lacking=''
     if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); fi
@@ -92,25 +88,20 @@ print(base if sys.prefix != sys.base_prefix else sys.argv[1])' "$(command -v -- 
         esac
     done
     if [ -n "$lacking" ]; then
-        say "run.sh: Python $lacking is here, but without its venv module. Install it, then call again:"
-        say "  Debian, Ubuntu:  sudo apt install python3-venv     (or python$lacking-venv)"
+        say "run.sh: Python $lacking is here, but without its venv module: install python3-venv or python$lacking-venv."
+    elif [ -n "${PYTHON:-}" ]; then
+        say "run.sh: PYTHON=$PYTHON is not a working Python 3.10 to 3.13.$seen Name another one, or install one:"
     else
-        if [ -n "${PYTHON:-}" ]; then
-            say "run.sh: PYTHON=$PYTHON is not a working Python 3.10 to 3.13.$seen"
-            say "Name another one, or leave PYTHON out to have one found. To install one:"
-        else
-            say "run.sh: Textmint needs Python 3.10, 3.11, 3.12 or 3.13, and none was found.$seen"
-            say "Install one, then call again:"
-        fi
-        say "  Debian, Ubuntu:  sudo apt install python3 python3-venv"
-        say "  macOS:           brew install python@3.13          (or the installer from python.org)"
+        say "run.sh: Textmint needs Python 3.10, 3.11, 3.12 or 3.13, and none was found.$seen Install one:"
     fi
+    say "  Debian, Ubuntu:  sudo apt install python3 python3-venv"
+    say "  macOS:           brew install python@3.13          (or the installer from python.org)"
     say "PYTHON=/path/to/python ./run.sh uses one that lies elsewhere."
     exit 1
 }
 
-# A Python -> one word that changes when .venv has to be made anew. The folder is in it, for a virtual environment
-# does not survive a move.
+# Prints, for a Python, one word that changes when .venv has to be made anew. The folder is part of it, for a virtual
+# environment does not survive a move.
 stamp() {
     "$1" -I -S -c '
 import hashlib, sys
@@ -121,7 +112,7 @@ print(digest.hexdigest())
 ' "$root" "$root/requirements.lock" "$root/requirements-test.lock" "$root/setup.py" 2>/dev/null
 }
 
-# run|test -> whether .venv is complete for it, by the Python that the user may have named.
+# Succeeds where .venv is complete for `run` or `test`, by the Python that the user may have named.
 is_ready() {
     local want
     [ -x "$venv/bin/python" ] && [ -f "$venv/.stamp-$1" ] || return 1
@@ -129,7 +120,7 @@ is_ready() {
 }
 
 child=''
-# A signal's name and exit code -> the script has ended, and what it had started for the set-up with it.
+# Ends the script, and what it had started for the set-up. Takes a signal's name and the exit code.
 interrupted() {
     trap '' INT TERM
     if [ -n "$child" ]; then
@@ -142,7 +133,7 @@ interrupted() {
 trap 'interrupted SIGINT 130' INT
 trap 'interrupted SIGTERM 143' TERM
 
-# A command and its arguments -> run, everything it says in the log. In the background, or a signal would wait for it.
+# Runs a command with its output in the log. It runs in the background, or a signal would wait for it.
 logged() {
     local status=0
     "$@" >>"$log" 2>&1 </dev/null &
@@ -152,8 +143,8 @@ logged() {
     return "$status"
 }
 
-# run|test -> what it needs is installed: what the lock lists, each file by its hash, then Textmint itself. No package
-# runs code of its own while it is installed, but for Beam on a Mac with an Intel processor, which has no wheel there.
+# Installs what `run` or `test` needs: what the lock lists, each file by its hash, then Textmint itself. No package runs
+# code of its own while it is installed, except Beam on a Mac with an Intel processor, which has no wheel there.
 install() {
     local lock=$root/requirements.lock wheels=--only-binary=:all:
     if [ "$1" = test ]; then lock=$root/requirements-test.lock; fi
@@ -162,7 +153,6 @@ install() {
     pip_install --no-deps --no-build-isolation -e "$root"
 }
 
-# Arguments of `pip install` -> installed, everything it says in the log.
 pip_install() {
     logged "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@" || failed
 }
@@ -174,7 +164,7 @@ failed() {
     exit 1
 }
 
-# run|test -> .venv is complete for it, or the script has ended with the reason.
+# Makes .venv complete for `run` or `test`, or ends the script with the reason.
 set_up() {
     is_ready "$1" && return
     local python='' made
@@ -215,7 +205,7 @@ except KeyboardInterrupt: sys.exit(130)
     exec 9<&-
 }
 
-# [pytest arguments] -> exit code. Without arguments the linters as well, all of them even when one complains.
+# Runs pytest with the arguments. Without any it runs the linters first, all of them even when one complains.
 run_tests() {
     local py=$venv/bin/python status=0
     cd -- "$root"

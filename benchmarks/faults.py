@@ -59,14 +59,15 @@ def measure(bench: Bench, sizes: Sizes) -> Faults:
         )
         for run in range(sizes.fault_runs)
     ]
-    timeout = f"--request_timeout={sizes.request_timeout}"
+    timeout = bench.folder / "timeout.yaml"
+    timeout.write_text(f"request_timeout: {sizes.request_timeout}\n", "utf-8")
     return Faults(
         failing=failing,
         free=pipeline("nothing refused", sizes.throttled_rows, **LATENCY),
         throttled=pipeline("10 % refused", sizes.throttled_rows, **LATENCY, **_THROTTLED),
         limited=pipeline("20 a second", _LIMIT_RPS * sizes.limited_seconds, **LATENCY, limit_rps=_LIMIT_RPS),
         limited_seconds=sizes.limited_seconds,
-        hanging=pipeline("1 in 100 hangs", sizes.hanging_rows, timeout, **_SHORT, **_HANGING),
+        hanging=pipeline("1 in 100 hangs", sizes.hanging_rows, f"--config={timeout}", **_SHORT, **_HANGING),
         request_timeout=sizes.request_timeout,
     )
 
@@ -115,7 +116,7 @@ def render(found: Faults) -> str:
         ),
         section(
             "FAULTS: 1 request in 100 is never answered, median 20 ms, "
-            f"--request_timeout={found.request_timeout}, pipeline",
+            f"request_timeout {found.request_timeout}, pipeline",
             ("rows kept", "hung", "requests", "seconds"),
             [[_kept([hanging]), hung, count(hanging.stats["requests"]), f"{hanging.span_s:.1f}"]],
         ),

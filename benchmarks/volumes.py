@@ -80,10 +80,13 @@ def weigh(rows: int, num_words: str) -> Weighed:
     with tempfile.TemporaryDirectory() as folder, counted_groupings() as shuffled:
         tasks, output = Path(folder, "tasks.txt"), Path(folder, "out")
         write_tasks(tasks, rows)
-        flags = (f"--tasks={tasks}", f"--examples_per_task={EXAMPLES_PER_TASK}", f"--num_words={num_words}")
+        config = Path(folder, "config.yaml")
+        config.write_text("near_duplicate_threshold: 1\n", "utf-8")
+        flags = (f"--config={config}", f"--tasks={tasks}", f"--examples_per_task={EXAMPLES_PER_TASK}")
+        flags += (f"--num_words={num_words}", "--checks=near_duplicate", f"--output={output}")
         with contextlib.redirect_stdout(io.StringIO()):
             code = textmint(
-                ["generate", *flags, "--checks=near_duplicate", "--near_duplicate_threshold=1", f"--output={output}"]
+                ["generate", *flags, f"--num_words={num_words}", "--checks=near_duplicate", f"--output={output}"]
             )
         if code:
             raise SystemExit("volumes: the run failed")

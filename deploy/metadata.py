@@ -1,5 +1,6 @@
-"""The option table -> deploy/metadata.json: the parameters of the Flex Template, each with a pattern that refuses a
-wrong value when the template is called, a few minutes before a launcher would.
+"""Makes deploy/metadata.json of the option table: the parameters of the Flex Template, each with a pattern that refuses
+a wrong value when the template is called, a few minutes before a launcher would. Options that only the file of --config
+may set are no parameters.
 
     python -m deploy.metadata            # writes the file
     python -m deploy.metadata --check    # says whether it is what it should be; exit code 1 where not
@@ -19,7 +20,6 @@ over the file of --config.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -29,13 +29,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from textmint.pipelines.cli.terminal import tell
-from textmint.pipelines.options.backends import LLMS, SAFETY_THRESHOLDS, SERVICE_TIERS, STRUCTURED
-from textmint.pipelines.options.parse import LABEL_PLANS, REFRESH
-from textmint.pipelines.options.table import LABEL_PLAN, LABELS, is_switch, own_actions
+from textmint.pipelines.options.table import (
+    ABOVE_ZERO,
+    AT_LEAST_ONE,
+    INT64,
+    OPTIONS,
+    SHARE,
+    TEMPERATURES,
+    THINKING,
+    TOP_P,
+    Option,
+    Range,
+)
+from textmint.pipelines.options.validate import REFRESH
 from textmint.transforms.core.attributes import ANY, CLARITIES, DIFFICULTIES, NUM_WORDS
 from textmint.transforms.core.languages import XLM_R
 from textmint.transforms.dataset.card import LICENSE
-from textmint.transforms.dedup.minhash import LEAST_THRESHOLD
 from textmint.transforms.dedup.verdicts import DUPLICATE_CHECKS
 from textmint.transforms.llm.secrets import SECRET_VERSION
 from textmint.transforms.quality.checks import CHECKS
@@ -69,7 +78,6 @@ _COUNT: Final = "[+]?0*[1-9][0-9]*"
 _INT64: Final = f"([+-]?0+|[+]?0*{up_to((1 << 63) - 1)}|-0*{up_to(1 << 63)})"
 _FROM_MINUS_ONE: Final = "([+]?[0-9]+|-0*[01])"
 _ABOVE_ZERO: Final = "[+]?(0*[1-9][0-9]*([.][0-9]*)?|0*[.]0*[1-9][0-9]*)"
-_FROM_ONE: Final = "[+]?0*[1-9][0-9]*([.][0-9]*)?"
 _ONE: Final = "0*1([.]0*)?"
 _ABOVE_ZERO_TO_ONE: Final = f"[+]?(0*[.]0*[1-9][0-9]*|{_ONE})"
 
@@ -78,13 +86,6 @@ def from_zero_to(most: int) -> str:
     """A digit -> a pattern of the decimal numbers from 0 to it."""
     below = f"0*[0-{most - 1}]([.][0-9]*)?|[.][0-9]+" if most > 1 else "0+([.][0-9]*)?|[.][0-9]+"
     return f"([+]?({below}|0*{most}([.]0*)?)|-(0+([.]0*)?|[.]0+))"
-
-
-def _threshold() -> str:
-    first = round(LEAST_THRESHOLD * 10)
-    if first / 10 != LEAST_THRESHOLD:
-        raise ValueError(f"{LEAST_THRESHOLD} has more than one decimal place: this pattern has to become another")
-    return f"[+]?(0*[.][{first}-9][0-9]*|{_ONE})"
 
 
 # -------------------------------------------------------------------------------------------------- patterns of names
@@ -143,19 +144,18 @@ _ANY_CASE: Final = "(?i)"
 
 # ------------------------------------------------------------------------------------------------------ the parameters
 
-_ENUMS: Final[Mapping[str, Sequence[str]]] = {
-    "label_plan": LABEL_PLANS,
-    "llm": LLMS,
-    "safety_threshold": SAFETY_THRESHOLDS,
-    "service_tier": SERVICE_TIERS,
-    "structured_output": STRUCTURED,
+_RANGES: Final[Mapping[Range, str]] = {
+    AT_LEAST_ONE: _COUNT,
+    ABOVE_ZERO: _ABOVE_ZERO,
+    SHARE: from_zero_to(1),
+    TEMPERATURES: from_zero_to(2),
+    TOP_P: _ABOVE_ZERO_TO_ONE,
+    THINKING: _FROM_MINUS_ONE,
+    INT64: _INT64,
 }
 
 _PATTERNS: Final[Mapping[str, str]] = {
     "tasks": _GS_FILE,
-    "task_requests": _COUNT,
-    "max_tasks": _COUNT,
-    "examples_per_task": _COUNT,
     "language": f"{_ANY_CASE}( *xlm-r *|{_choice(_LANGUAGES)})",
     "difficulty": _ANY_CASE + _choice(DIFFICULTIES),
     "clarity": _ANY_CASE + _choice(CLARITIES),
@@ -163,14 +163,8 @@ _PATTERNS: Final[Mapping[str, str]] = {
     "topics": f"(none|{_GS_FILE})",
     "brainstorm_template": _GS_FILE,
     "example_template": _GS_FILE,
-    "seed": _INT64,
     "config": _GS_FILE,
     "checks": f"{_ANY_CASE}( *(all|none) *|{_list(_spelled((*CHECKS, *DUPLICATE_CHECKS)))})",
-    "length_slack": _FROM_ONE,
-    "max_label_columns": _COUNT,
-    "language_min_confidence": from_zero_to(1),
-    "near_duplicate_threshold": _threshold(),
-    "task_near_duplicate_threshold": _threshold(),
     "verify_model": _NOT_BLANK,
     "exclude": _GS_FILE,
     "model": _NOT_BLANK,
@@ -179,19 +173,6 @@ _PATTERNS: Final[Mapping[str, str]] = {
     "vertex_project": _PROJECT,
     "vertex_location": "[a-z0-9-]+",
     "vertex_endpoint": _ENDPOINT,
-    "temperature": from_zero_to(2),
-    "top_p": _ABOVE_ZERO_TO_ONE,
-    "max_output_tokens": _COUNT,
-    "max_reply_bytes": _COUNT,
-    "thinking_budget": _FROM_MINUS_ONE,
-    "max_concurrency": _COUNT,
-    "requests_per_minute": _ABOVE_ZERO,
-    "tokens_per_minute": _ABOVE_ZERO,
-    "request_timeout": _ABOVE_ZERO,
-    "max_attempts": _COUNT,
-    "parse_attempts": _COUNT,
-    "max_reject_rate": from_zero_to(1),
-    "offline_fault_rate": from_zero_to(1),
     "output": _GS_FOLDER,
     "refresh": REFRESH.pattern,
     "license": LICENSE.pattern,
@@ -219,33 +200,38 @@ _LABELS: Final[Mapping[str, str]] = {
 }
 
 
-def parameter(action: argparse.Action) -> dict[str, Any]:
-    """An option of the table -> its ParameterMetadata.
+def parameter(option: Option) -> dict[str, Any]:
+    """Returns the ParameterMetadata of an option.
+
+    Args:
+      option: of the table.
 
     Raises:
       KeyError: it has no pattern yet.
     """
-    name = action.dest
-    shown = LABELS.lstrip("-") if f"--{name}" == LABEL_PLAN else name
-    text = _HELP.get(name, action.help or "")
-    if not is_switch(action) and action.default is not None and name not in REQUIRED and "default" not in text:
-        text += f" (default: {action.default})"
+    name = option.name
+    text = _HELP.get(name, option.help_with_default)
     found: dict[str, Any] = {
-        "name": shown,
-        "label": _LABELS.get(name, shown.replace("_", " ").capitalize()),
+        "name": name,
+        "label": _LABELS.get(name, name.replace("_", " ").capitalize()),
         "helpText": text[0].upper() + text[1:],
-        "groupName": str(action.container.title).capitalize(),  # type: ignore[attr-defined]
+        "groupName": option.group.capitalize(),
         "isOptional": name not in REQUIRED,
     }
-    if is_switch(action):
+    if option.is_switch:
         return {**found, "paramType": "BOOLEAN", "regexes": [f"{_ANY_CASE}^(true|false)$"]}
-    if name in _ENUMS:
-        options = [{"value": value, "label": value} for value in _ENUMS[name]]
-        return {**found, "paramType": "ENUM", "enumOptions": options, "regexes": [f"^{one_of(_ENUMS[name])}$"]}
-    kind = "NUMBER" if action.type in (int, float) else _TYPES.get(name, "TEXT")
-    pattern = _PATTERNS[name]
+    if option.choices:
+        enum = [{"value": value, "label": value} for value in option.choices]
+        return {**found, "paramType": "ENUM", "enumOptions": enum, "regexes": [f"^{one_of(option.choices)}$"]}
+    kind = "NUMBER" if option.type in (int, float) else _TYPES.get(name, "TEXT")
+    pattern = _RANGES[option.range] if option.range else _PATTERNS[name]
     flags = _ANY_CASE if pattern.startswith(_ANY_CASE) else ""  # Python wants them first
     return {**found, "paramType": kind, "regexes": [f"{flags}^({pattern.removeprefix(flags)})$"]}
+
+
+def parameters() -> list[Option]:
+    """Returns the options that are parameters, in the order of the table."""
+    return [option for option in OPTIONS if not option.config_only and option.name not in LEFT_OUT]
 
 
 def metadata() -> dict[str, Any]:
@@ -253,7 +239,7 @@ def metadata() -> dict[str, Any]:
     return {
         "name": "Textmint",
         "description": "Mints text classification data with a large language model, to train embedding models on.",
-        "parameters": [parameter(action) for action in own_actions() if action.dest not in LEFT_OUT],
+        "parameters": [parameter(option) for option in parameters()],
     }
 
 

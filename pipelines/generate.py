@@ -9,7 +9,7 @@ import apache_beam as beam
 from textmint.pipelines.graph.comparisons import near_tasks, published, verdicts_on
 from textmint.pipelines.graph.passes_checks import PassesChecks
 from textmint.pipelines.graph.previous_run import NOTHING, PreviousRun
-from textmint.pipelines.options.parse import Config
+from textmint.pipelines.options.config import Config
 from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.core.elements import Kind, TaskSeed
 from textmint.transforms.dataset.count_elements import CountElements

@@ -305,7 +305,7 @@ def test_of_two_calls_at_once_one_sets_up_and_the_other_waits(tree: Tree) -> Non
     ("answer", "said"),
     [
         ("printf 3.9; exit 1", "is 3.9"),
-        ("printf '3.12 novenv'; exit 1", "apt install python3-venv"),
+        ("printf '3.12 novenv'; exit 1", "install python3-venv or python3.12-venv"),
         ("exit 127", "not a working Python 3.10 to 3.13"),
     ],
 )

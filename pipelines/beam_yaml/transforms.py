@@ -26,18 +26,19 @@ from msgspec.structs import replace
 from textmint.pipelines.beam_yaml import rows as rows_of
 from textmint.pipelines.cli.run import (
     before_paying,
-    fold_when_ended,
-    held,
+    hold_refresh,
+    known_to_workers,
+    merge_when_ended,
     published_entry,
     target_of,
-    told_to_workers,
 )
 from textmint.pipelines.generate import build
 from textmint.pipelines.graph.passes_checks import PassesChecks
 from textmint.pipelines.graph.previous_run import inspect_output, prepare_to_ask
 from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, run_key
-from textmint.pipelines.options.parse import Config, parse
-from textmint.pipelines.options.table import own_actions
+from textmint.pipelines.options.config import Config
+from textmint.pipelines.options.parse import parse
+from textmint.pipelines.options.table import OPTIONS
 from textmint.pipelines.runners.choose import is_local
 from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.core.elements import Draft, Example, Prompt, Reject, Reply, Task, TaskList
@@ -59,11 +60,7 @@ _LOG = logging.getLogger("textmint")
 PROVIDERS = Path(__file__).with_name("providers.yaml")
 """The listing, in the repository and in an installation."""
 
-_MODEL = tuple(
-    action.dest
-    for action in own_actions()
-    if action.container.title == "model" and action.dest != "retry_rejects"  # type: ignore[attr-defined]
-)
+_MODEL = tuple(option.name for option in OPTIONS if option.group == "model" and option.name != "retry_rejects")
 """The options of whatever asks a model."""
 
 ErrorHandling = Optional[Mapping[str, str]]  # noqa: UP045  # read by Beam YAML on Python 3.10 too
@@ -436,11 +433,11 @@ def _hold_until_exit(config: Config, target: Target, local: bool) -> None:
     if place in _HELD:
         _HELD.pop(place).close()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(held(target))
-        stack.callback(fold_when_ended, config.ledger, target.run_id)
+        stack.enter_context(hold_refresh(target))
+        stack.callback(merge_when_ended, config.ledger, target.run_id)
         stack.callback(close_engines)
         if local:
-            stack.enter_context(told_to_workers(local))
+            stack.enter_context(known_to_workers(local))
         _HELD[place] = stack.pop_all()
 
 

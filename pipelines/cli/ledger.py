@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import signal
 from collections.abc import Sequence
 
-from textmint.pipelines.cli.signals import ending_on_signals
-from textmint.pipelines.cli.terminal import shown, tell
+from textmint.pipelines.cli.signals import ended_by, ending_on_signals
+from textmint.pipelines.cli.terminal import refused, shown, tell
 from textmint.pipelines.options.errors import OptionError, reason_of
-from textmint.pipelines.options.output_folder import check_input
+from textmint.pipelines.options.input_files import check_listing
 from textmint.pipelines.options.parse import OptionParser
 from textmint.transforms.core.texts import clean_name
 from textmint.transforms.dataset.manifest import lower_recorded_replies
@@ -46,14 +45,11 @@ def main(argv: Sequence[str], prog: str) -> int:
             told = _compact(output, folder) if options.compact else []
             return shown("\n".join([*told, report(contents(folder), options.output)]), prog)
         except OptionError as error:
-            for problem in error.problems:
-                tell(f"{prog}: {problem}")
-            return 2
+            return refused(error.problems, prog)
         except (Exception, KeyboardInterrupt) as error:  # each file system raises its own
             if signals or isinstance(error, KeyboardInterrupt):
-                ended_by = signal.Signals(signals[0]) if signals else signal.SIGINT
-                tell(f"{prog}: ended by {ended_by.name}; what the ledger held it still holds")
-                return 128 + ended_by
+                tell(f"{prog}: ended by {ended_by(signals).name}; what the ledger held it still holds")
+                return 128 + ended_by(signals)
             tell(f"{prog}: the ledger of {options.output}: {reason_of(error)}")
             return 1
 
@@ -80,7 +76,7 @@ def _output(path: str) -> str:
     if not path.strip():
         raise OptionError("--output is empty; name a folder")
     output = path.rstrip("/") if "://" in path else os.path.abspath(os.path.expanduser(path))
-    check_input("--output", output)
+    check_listing("--output", output)
     try:
         found = files.list_files(files.join(output, FOLDER)) or files.list_folders(files.join(output, FOLDER), "_")
     except Exception as error:

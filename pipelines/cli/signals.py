@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -57,6 +57,15 @@ def ending_on_signals() -> Iterator[list[int]]:
         threading.excepthook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ended_by(signals: Sequence[int]) -> signal.Signals:
+    """Returns the signal that ended a command.
+
+    Args:
+      signals: those that came; () where somebody raised KeyboardInterrupt without one.
+    """
+    return signal.Signals(signals[0]) if signals else signal.SIGINT
 
 
 def end_at_once_on_signals() -> None:

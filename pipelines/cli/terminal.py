@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Iterable
 from typing import IO, Any, TextIO
 
 from textmint.transforms.core.texts import printable_text
@@ -66,6 +67,37 @@ def tell_lines(text: str) -> None:
     """
     if text:
         _write(sys.stderr, text.removesuffix("\n"))
+
+
+def refused(problems: Iterable[str], prog: str) -> int:
+    """Tells what is wrong with the options.
+
+    Args:
+      problems: a line each.
+      prog: how the user called the program.
+
+    Returns:
+      the exit code.
+    """
+    for problem in problems:
+        tell(f"{prog}: {problem}")
+    return 2
+
+
+def set_up_logging(local: bool) -> None:
+    """Has our logs shown, and of others what a person needs.
+
+    Args:
+      local: whether this process runs the pipeline itself. Beam's local engine logs a traceback for every failure,
+        and we say ourselves what failed; its embedded job server logs everything once more under no name.
+    """
+    ours = log_to_stderr()
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    logging.getLogger(_OURS).setLevel(logging.INFO)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
+    if local:
+        ours.addFilter(lambda record: record.name != root.name)
 
 
 def log_to_stderr() -> logging.Handler:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import apache_beam as beam
 from textmint.pipelines.graph.previous_run import PreviousRun
-from textmint.pipelines.options.parse import Config
+from textmint.pipelines.options.config import Config
 from textmint.transforms.dataset.schema import DatasetKind
 from textmint.transforms.dedup.find_duplicates import FindDuplicates
 from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from textmint.pipelines.options.parse import Config
+from textmint.pipelines.options.config import Config
 from textmint.transforms.dataset.accounting import REFUSED
 from textmint.transforms.dataset.published_files import UNREADABLE, open_published
 from textmint.transforms.storage import files
@@ -102,11 +102,11 @@ def changes(config: Config, entry: Mapping[str, Any]) -> list[str]:
     asked, told = json.loads(json.dumps(dict(config.backend.fingerprint()))), entry["backend"]
     is_same_model = all(told.get(name) in (value, REFUSED) for name, value in asked.items())
     found = [
-        f"--{_shown(name)}={before.get(name)} (now {typed[name]})"
+        f"--{name}={before.get(name)} (now {typed[name]})"
         for name in _ALL
         if before.get(name) != typed[name] and (name in ("seed", "label_plan") or not is_same_model)
     ]
-    if not is_same_model and not [told for told in found if not told.startswith(("--seed", "--labels"))]:
+    if not is_same_model and not [told for told in found if not told.startswith(("--seed", "--label_plan"))]:
         found.append("other parameters of the model")
     if (
         entry["templates"]["example"] != config.example_template.name
@@ -114,10 +114,6 @@ def changes(config: Config, entry: Mapping[str, Any]) -> list[str]:
     ):
         found.append(f"the template {entry['templates']['example']} (now {config.example_template.name})")
     return found
-
-
-def _shown(name: str) -> str:
-    return "labels" if name == "label_plan" else name
 
 
 def _replies(step: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from textmint.pipelines.options.parse import Config
+from textmint.pipelines.options.config import Config
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset.manifest import MANIFEST, examples_asked, lower_recorded_replies, recorded_replies
 from textmint.transforms.dataset.publish import STAGING, finish_publishing

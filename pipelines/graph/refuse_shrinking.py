@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from textmint.pipelines.graph.up_to_date import IRRELEVANT_OPTIONS
+from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
-from textmint.pipelines.options.parse import Config
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset.published_files import (
     UNREADABLE,

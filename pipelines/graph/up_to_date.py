@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from textmint.pipelines.graph.previous_run import PreviousRun
-from textmint.pipelines.options.parse import Config
+from textmint.pipelines.options.config import Config
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.dataset.card import CARD
 from textmint.transforms.dataset.schema import KINDS, DatasetKind, content_digest

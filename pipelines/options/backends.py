@@ -1,4 +1,4 @@
-"""Which model answers: options -> a back end."""
+"""Which model answers: a back end is made of the options."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from urllib.parse import urlsplit
 
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.nearest import hint
+from textmint.pipelines.options.table import BY_NAME, OPTIONS
 from textmint.transforms.llm.base import Backend, RequestError
 from textmint.transforms.llm.secrets import SecretUnreadable, check_secret_version, fetch_key
 from textmint.transforms.llm.urls import holds_secret, is_http_url, shown_url
-
-SAFETY_THRESHOLDS: Final = ("BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_LOW_AND_ABOVE", "OFF")
-SERVICE_TIERS: Final = ("flex", "standard", "priority")
-STRUCTURED: Final = ("auto", "never")
 
 _GEMINI_ONLY: Final = ("thinking_budget", "safety_threshold", "service_tier")
 _LOG: Final = logging.getLogger("textmint")
@@ -28,29 +25,21 @@ engine starts, which have neither; or processes that somebody started somewhere,
 
 
 def backend_of(typed: Mapping[str, Any], cloud: Any, workers: Workers = "here") -> Backend:
-    """The options as typed, and Beam's GoogleCloudOptions -> the back end that --llm names.
+    """Makes the back end that --llm names.
 
     Args:
+      typed: the options by name; their numbers are in range.
+      cloud: Beam's GoogleCloudOptions.
       workers: where it will be opened.
 
     Raises:
       OptionError: a model, key, project or URL is missing or malformed, or an option is not of this back end.
     """
     name = typed["llm"]
-    if name not in _BUILDERS:
-        raise OptionError(_not_one_of("--llm", name, tuple(_BUILDERS)))
-    problems = []
-    for option, values in (
-        ("structured_output", STRUCTURED),
-        ("safety_threshold", SAFETY_THRESHOLDS),
-        ("service_tier", SERVICE_TIERS),
-    ):
-        if typed[option] is not None and typed[option] not in values:
-            problems.append(_not_one_of(f"--{option}", typed[option], values))
-    if not 0 <= typed["offline_fault_rate"] <= 1:
-        problems.append(f"--offline_fault_rate is {typed['offline_fault_rate']}; it must be from 0 to 1")
-    if typed["thinking_budget"] is not None and typed["thinking_budget"] < -1:
-        problems.append(f"--thinking_budget is {typed['thinking_budget']}; it must be -1 or more")
+    if problem := choice_problem("llm", typed):
+        raise OptionError(problem)
+    choices = [option.name for option in OPTIONS if option.group == "model" and option.choices]
+    problems = [problem for option in choices if (problem := choice_problem(option, typed))]
     foreign = [option for option in _GEMINI_ONLY if typed[option] is not None and name != "gemini"]
     problems += [f"--{option} is an option of --llm=gemini, not of --llm={name}" for option in foreign]
     if typed["api_key_secret"] is not None:
@@ -67,9 +56,22 @@ def backend_of(typed: Mapping[str, Any], cloud: Any, workers: Workers = "here") 
         raise OptionError(f"--llm={name}: {error}") from None
 
 
+def choice_problem(name: str, typed: Mapping[str, Any]) -> str | None:
+    """Says what is wrong with an option that is one of several words.
+
+    Args:
+      name: of the option.
+      typed: the options by name.
+    """
+    value, choices = typed[name], BY_NAME[name].choices
+    if value is None or value in choices:
+        return None
+    return f"--{name}={value} is not known{hint(value, choices) or '.'} There are {', '.join(choices)}."
+
+
 def _secret_problems(typed: Mapping[str, Any]) -> list[str]:
-    """What is wrong with --api_key_secret, as far as can be told without a look. Its value is quoted nowhere here: it
-    may be the key, typed in the wrong place."""
+    """Says what is wrong with --api_key_secret, without reading it. Its value is never quoted: it may be the key, typed
+    in the wrong place."""
     if typed["llm"] not in ("openai", "gemini"):
         return [f"--api_key_secret is an option of --llm=openai and --llm=gemini, not of --llm={typed['llm']}"]
     if typed["llm"] == "gemini" and (typed["vertex_project"] or typed["vertex_location"]):
@@ -85,10 +87,12 @@ def _secret_problems(typed: Mapping[str, Any]) -> list[str]:
 
 
 def check_secret(name: str, workers: Workers) -> None:
-    """A secret's version, rightly named -> nothing, if there is a key in it. It is read once, and forgotten.
+    """Checks that a secret can be read, and forgets it. Where the workers are not here, only their service account has
+    to read it, and whoever starts the run and may not is warned.
 
-    Only the workers' service account needs to read it: where they are not here, a warning must do for whoever starts
-    the run and may not.
+    Args:
+      name: of the secret's version.
+      workers: where it will be read.
 
     Raises:
       OptionError: it cannot be read.
@@ -105,10 +109,6 @@ def check_secret(name: str, workers: Workers) -> None:
         )
     except RequestError as error:
         raise OptionError(f"--api_key_secret={name}: {error.detail}; see whether the network lets it through") from None
-
-
-def _not_one_of(option: str, value: str, values: tuple[str, ...]) -> str:
-    return f"{option}={value} is not known{hint(value, values) or '.'} There are {', '.join(values)}."
 
 
 def _url_problem(url: str) -> str | None:
@@ -233,5 +233,3 @@ _BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any], Any, Workers], Backen
     "vertex-endpoint": _vertex_endpoint,
     "offline": _offline,
 }
-LLMS: Final = tuple(_BUILDERS)
-"""What --llm may be."""

@@ -1,105 +1,97 @@
-"""The file of `--config`: YAML in, option -> value out. It comes from wherever its user had it from, so nothing in it
-may take more than a moment, or a value than it shows."""
+"""What a run is to do: the options, checked and made into what the steps take."""
 
 from __future__ import annotations
 
-import re
-from typing import Any, ClassVar, Final
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
 
-import yaml
-
-MAX_CHARS: Final = 256 << 10
-"""A file of options is some kB; PyYAML takes seconds for each MB."""
-MAX_DEPTH: Final = 10
-"""`language: [{English: 0.5}]` is 3 deep."""
-_NAME: Final = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
-
-
-class ConfigFileError(ValueError):
-    """A file of options that cannot be used; the message says where in it and why, in one line."""
+from textmint.transforms.core.attributes import Attributes
+from textmint.transforms.core.elements import Kind
+from textmint.transforms.core.prompt_template import PromptTemplate
+from textmint.transforms.ledger import table as ledger
+from textmint.transforms.llm.base import Backend
+from textmint.transforms.llm.engine import Settings
+from textmint.transforms.quality.checks import Checks
+from textmint.transforms.storage import files
 
 
-def read_config(text: str) -> dict[str, Any]:
-    """Reads the options of a file.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a run is to do, checked.
 
     Args:
-      text: its content.
-
-    Returns:
-      Name -> value, in the order of the file: text, True, False, None, or lists and mappings of these.
-
-    Raises:
-      ConfigFileError: it is no YAML, or no mapping from names of options, has a key twice, or could take up much time
-        or memory: it is large, deeply nested, or repeats a list or mapping by an alias.
+      output: an absolute local path, or a URL.
+      tasks: the pattern of the user's files; None: tasks are brainstormed.
+      topics: of the brainstorm rounds, in the order of their file; () for none.
+      labelled_template: for examples whose label the model chooses from those that the user gives the task.
+      expected_tasks: a guess where tasks are brainstormed, else how many the files hold.
+      own_tasks: how many of these say how many examples they want.
+      own_examples: how many examples those want.
+      warnings: what the user should know and need not change, a line each.
+      plans_labels: whether each task is asked for its labels.
+      verify_backend: verifies labels; None: nobody does.
+      checks: of one example by itself.
+      duplicate_checks: those that compare examples, of `verdicts.DUPLICATE_CHECKS`.
+      exclude: the pattern of the files of excluded texts; None: there are none.
+      typed: the options as given or defaulted, for the manifest.
     """
-    if len(text) > MAX_CHARS:
-        raise ConfigFileError(f"is larger than {MAX_CHARS >> 10} kB, which no list of options is")
-    if at := text.find("\0") + 1:
-        raise ConfigFileError(f"line {text.count(chr(10), 0, at) + 1}: holds a NUL character; text must be UTF-8")
-    try:
-        _check_events(text)
-        values = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigFileError(f"{where}no YAML: {_line(error.problem or error.context)}") from None
-    except ConfigFileError:
-        raise
-    except Exception as error:  # constructors of values raise what they like: KeyError for `!!bool maybe`, ...
-        raise ConfigFileError(f"no YAML: {_line(error)}") from None
-    if not isinstance(values, dict):
-        raise ConfigFileError("expected `option: value` lines")
-    for name in values:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ConfigFileError(f"{name!r:.60} is no name of an option; write `option: value` lines")
-    return values
 
+    output: str
+    refresh: str
+    keep_raw: bool
+    tasks: str | None
+    task_requests: int
+    max_tasks: int | None
+    examples_per_task: int
+    attributes: Attributes
+    topics: tuple[str, ...]
+    brainstorm_template: PromptTemplate
+    example_template: PromptTemplate
+    labelled_template: PromptTemplate
+    seed: int
+    backend: Backend
+    settings: Settings
+    parse_attempts: int
+    retry_rejects: bool
+    recompute: bool
+    rebuy: bool
+    replace: bool
+    plans_labels: bool
+    label_set_template: PromptTemplate
+    verify_backend: Backend | None
+    verify_template: PromptTemplate
+    checks: Checks
+    duplicate_checks: tuple[str, ...]
+    near_duplicate_threshold: float
+    task_near_duplicate_threshold: float
+    exclude: str | None
+    push_to_hub: str | None
+    expected_tasks: int
+    own_tasks: int
+    own_examples: int
+    warnings: tuple[str, ...]
+    typed: Mapping[str, Any]
 
-def _line(message: object) -> str:
-    return " ".join(str(message).split())[:200]
+    @property
+    def expected_examples(self) -> int:
+        """A guess at the number of examples. It decides how work is divided, and nothing in a row."""
+        tasks = min(self.expected_tasks, self.max_tasks or self.expected_tasks)
+        all_examples = (self.expected_tasks - self.own_tasks) * self.examples_per_task + self.own_examples
+        return math.ceil(all_examples * tasks / self.expected_tasks)
 
+    @property
+    def example_kind(self) -> Kind:
+        """What the prompts of examples ask for."""
+        return "planned_example" if self.plans_labels else "example"
 
-def _check_events(text: str) -> None:
-    """Looks at the structure before anything is built of it. PyYAML's parser keeps a list of states, so it does not
-    overflow where what builds values would."""
-    depth = 0
-    scalars: dict[str, bool] = {}
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise ConfigFileError(f"line {line}: lists and mappings are nested deeper than {MAX_DEPTH}")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        elif isinstance(event, yaml.AliasEvent) and not scalars.get(event.anchor or "", True):
-            raise ConfigFileError(f"line {line}: *{event.anchor} repeats a list or mapping; write it out")
-        if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent) and event.anchor:
-            scalars[event.anchor] = isinstance(event, yaml.ScalarEvent)
+    @property
+    def optional_steps(self) -> tuple[str, ...]:
+        """Which of `accounting.OPTIONAL` the graph has."""
+        return ("PlanLabels",) * self.plans_labels + ("VerifyLabels",) * (self.verify_backend is not None)
 
-
-_BARE: Final = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null")
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a mapping that has a key twice, of which PyYAML takes the last, and takes bare values as they stand, as
-    a flag does: to YAML 1.1 `010` is 8, `1:30` is 90, `1.10` is 1.1 and `2026_11_23` is 20261123."""
-
-    yaml_implicit_resolvers: ClassVar[Any] = {  # type: ignore[misc]
-        first: [(tag, pattern) for tag, pattern in known if tag in _BARE]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            try:
-                first = seen.get(key)
-                seen[key] = line
-            except TypeError:
-                raise ConfigFileError(f"line {line}: a list or mapping is no name") from None
-            if first is not None:
-                raise ConfigFileError(f"line {line}: {key!r:.60} stands in line {first} already; leave one of them")
-        return super().construct_mapping(node, deep)
+    @property
+    def ledger(self) -> str:
+        """The folder of the replies that were paid for."""
+        return files.join(self.output, ledger.FOLDER)

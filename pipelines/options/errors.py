@@ -1,12 +1,17 @@
-"""What is wrong with the options."""
+"""What is wrong with the options, and with what they name."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from apache_beam.io.filesystem import BeamIOError
 from textmint.transforms.core.errors import StoreError
 from textmint.transforms.storage.gcs import REQUEST
+
+_MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps what the client raised
+_MOST_CHARS: Final = 300
+_T = TypeVar("_T")
 
 
 class OptionError(Exception):
@@ -21,8 +26,25 @@ class OptionError(Exception):
         self.problems = problems
 
 
+class Problems(list[str]):
+    """Collects what is wrong, so that a user is told all of it at once."""
+
+    def of(self, check: Callable[[], _T]) -> _T | None:
+        """Calls a check; returns what it returns, or None after its OptionError was added to the list."""
+        try:
+            return check()
+        except OptionError as error:
+            self.extend(error.problems)
+            return None
+
+    def raise_any(self) -> None:
+        """Raises an OptionError where there are problems."""
+        if self:
+            raise OptionError(*self)
+
+
 def reason_of(error: BaseException) -> str:
-    """An exception -> what a person needs of it, in one line."""
+    """Says in one line what a person needs to know of an exception."""
     for _ in range(_MOST_WRAPPINGS):
         details = error.exception_details if isinstance(error, BeamIOError) else None
         error = next((inner for inner in (details or {}).values() if isinstance(inner, BaseException)), error)
@@ -33,7 +55,4 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return " ".join(error.strerror.split())
     line = " ".join(REQUEST.sub("", f"{error}").split())
-    return line[:300] or type(error).__name__
-
-
-_MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps what the client raised
+    return line[:_MOST_CHARS] or type(error).__name__

@@ -33,8 +33,8 @@ from google.api_core import exceptions as refusals
 from google.auth.exceptions import GoogleAuthError
 from textmint.pipelines.generate import build
 from textmint.pipelines.graph.previous_run import NOTHING, PreviousRun
+from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError, reason_of
-from textmint.pipelines.options.parse import Config
 from textmint.pipelines.runners.dataflow_options import LaunchFailed
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.tasks import TASK_SUFFIXES

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
-from textmint.pipelines.options import parse as options
+from textmint.pipelines.options import validate as options
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.prompt_template import EXAMPLE_VARIABLES, shipped_template
 from textmint.transforms.dataset import write_dataset

@@ -16,7 +16,7 @@ from typing import Any
 import hcl2
 import pytest
 import yaml
-from textmint.pipelines.options.parse import OptionParser, _full_parser, parse
+from textmint.pipelines.options.parse import full_parser, parse
 from textmint.pipelines.runners import dataflow
 from textmint.pipelines.runners.dataflow_options import LAUNCH_SCRIPT
 
@@ -30,7 +30,7 @@ TERRAFORM = {path.name: path.read_text("utf-8") for path in sorted((DEPLOY / "te
 
 def options() -> set[str]:
     """-> every option of ours and of Beam's."""
-    return {name for action in _full_parser(OptionParser)._actions for name in action.option_strings}
+    return {name for action in full_parser()._actions for name in action.option_strings}
 
 
 def parameters_of_template() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import pathlib
@@ -17,10 +18,10 @@ from apache_beam.io.filesystems import FileSystems
 from google.cloud.dataflow_v1beta3.types import ParameterType, TemplateMetadata
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from textmint.pipelines.options import output_folder
+from textmint.pipelines.options import stores
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.parse import parse
-from textmint.pipelines.options.table import LABEL_PLAN, is_switch, own_actions
+from textmint.pipelines.options.table import BY_NAME, OPTIONS
 from textmint.transforms.core.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
 from textmint.transforms.core.languages import XLM_R
 from textmint.transforms.dedup.verdicts import DUPLICATE_CHECKS
@@ -28,7 +29,7 @@ from textmint.transforms.llm.secrets import check_secret_version
 from textmint.transforms.quality.checks import CHECKS
 
 from deploy import metadata as ours
-from deploy.metadata import FILE, LEFT_OUT, REQUIRED, from_zero_to, main, metadata, one_of, parameter, up_to
+from deploy.metadata import FILE, LEFT_OUT, REQUIRED, from_zero_to, main, metadata, one_of, parameter, parameters, up_to
 
 if sys.version_info >= (3, 11):
     import re._parser as sre_parse
@@ -78,19 +79,15 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_option_is_a_parameter_or_left_out_for_a_reason() -> None:
-    options = [action.dest for action in own_actions()]
-    dests = [LABEL_PLAN.lstrip("-") if name == "labels" else name for name in PARAMETERS]
-    assert dests == [name for name in options if name not in LEFT_OUT]
-    assert set(LEFT_OUT) <= set(options)
+    assert list(PARAMETERS) == [each.name for each in OPTIONS if not (each.name in LEFT_OUT or each.config_only)]
+    assert set(LEFT_OUT) <= set(BY_NAME)
     assert all(len(reason.split()) > 5 for reason in LEFT_OUT.values())
-    assert "label_plan" not in PARAMETERS  # users type --labels
+    assert "labels" not in PARAMETERS  # which is Beam's
 
 
 def test_a_new_option_has_to_be_given_a_pattern() -> None:
-    (action,) = (action for action in own_actions() if action.dest == "model")
-    action.dest = "a_new_one"
     with pytest.raises(KeyError):
-        parameter(action)
+        parameter(dataclasses.replace(BY_NAME["model"], name="a_new_one"))
 
 
 def test_dataflow_knows_every_field() -> None:
@@ -107,24 +104,23 @@ def test_dataflow_knows_every_field() -> None:
     assert types["verify"] == ParameterType.BOOLEAN
     assert types["seed"] == types["temperature"] == ParameterType.NUMBER
     assert {name for name, kind in types.items() if kind == ParameterType.ENUM} == {
-        *("labels", "llm", "safety_threshold", "service_tier", "structured_output")
+        *("label_plan", "llm", "safety_threshold", "service_tier")
     }
 
 
 def test_help_is_the_tables() -> None:
-    for action in own_actions():
-        if action.dest not in (*LEFT_OUT, "output", "config"):
-            told = parameter(action)["helpText"]
-            assert told[1:].startswith((action.help or "")[1:])
-            assert is_switch(action) or action.default is None or str(action.default) in told or "default" in told
+    for option in parameters():
+        if option.name not in ("output", "config"):
+            told = parameter(option)["helpText"]
+            assert told[1:] == option.help_with_default[1:]
+            assert option.is_switch or option.default is None or str(option.default) in told
 
 
 def test_defaults_match_their_own_patterns() -> None:
-    for action in own_actions():
-        name = parameter(action)["name"] if action.dest not in LEFT_OUT else ""
-        if name and action.default is not None and action.dest not in REQUIRED:
-            assert matches(name, str(action.default)), name
-            assert matches(name, str(action.default).lower()), name
+    for option in parameters():
+        if option.default is not None and option.name not in REQUIRED:
+            assert matches(option.name, str(option.default)), option.name
+            assert matches(option.name, str(option.default).lower()), option.name
 
 
 # --- the patterns, as other engines read them
@@ -229,15 +225,19 @@ def store() -> Iterator[None]:
         return [MatchResult(pattern, [FileMetadata("gs://bucket/x.txt", 2)]) for pattern in patterns]
 
     def tried(option: str, path: str, *_: object) -> None:
-        output_folder._check_bucket(option, path)  # all that can be known without the store
+        stores._check_bucket(option, path)  # all that can be known without the store
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(output_folder, "_try", tried)
+        for module in ("output_folder", "input_files"):
+            patch.setattr(f"textmint.pipelines.options.{module}.try_store", tried)
         patch.setattr("textmint.transforms.storage.gcs.read", lambda path, **_: opened(path).getvalue())
-        patch.setattr("textmint.pipelines.options.parse.read_input", lambda _, path: opened(path).getvalue())
+        for module in ("validate", "config_file"):
+            patch.setattr(
+                f"textmint.pipelines.options.{module}.read_text", lambda _, path: opened(path).read().decode()
+            )
         patch.setattr("textmint.transforms.storage.gcs.open_object", opened)
         patch.setattr(FileSystems, "match", lambda patterns, *_: matched(patterns))
-        patch.setattr("textmint.pipelines.options.parse.check_secret", lambda *_: None)
+        patch.setattr("textmint.pipelines.options.validate.check_secret", lambda *_: None)
         patch.setenv("OPENAI_API_KEY", "k")
         for name in ("OPENAI_BASE_URL", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
             patch.delenv(name, raising=False)
@@ -256,7 +256,7 @@ def accepts(name: str, value: str, *beside: str) -> bool:
 
 
 some = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-of = {action.dest: action.type for action in own_actions()}
+of = {option.name: option.type for option in parameters()}
 INTEGERS = [name for name, kind in of.items() if kind is int]
 SWITCHES = [name for name, each in PARAMETERS.items() if each["paramType"] == "BOOLEAN"]
 DECIMALS = [name for name, kind in of.items() if kind is float]
@@ -277,8 +277,8 @@ def test_whole_numbers(name: str, value: str) -> None:
 
 
 def test_whole_numbers_are_found() -> None:
-    assert {"task_requests", "seed", "thinking_budget", "max_output_tokens", "max_label_columns"} <= set(INTEGERS)
-    assert {"temperature", "top_p", "length_slack", "request_timeout", "offline_fault_rate"} <= set(DECIMALS)
+    assert {"task_requests", "seed", "thinking_budget", "max_output_tokens"} <= set(INTEGERS)
+    assert {"temperature", "top_p", "offline_fault_rate"} <= set(DECIMALS)
 
 
 @pytest.mark.parametrize("distance", range(-2, 3))
@@ -489,10 +489,6 @@ BAD: dict[str, list[str]] = {
     "thinking_budget": ["", "-2", "-10", "x", "0.5"],
     "temperature": ["2.1", "2.0001", "3", "20", "-0.1", "nan", "1e9"],
     "top_p": ["0", "0.0", ".0", "1.01", "2", "-1", "10"],
-    "length_slack": ["0.9", "0", "-1", "nan"],
-    "language_min_confidence": ["1.01", "2", "-0.1"],
-    "near_duplicate_threshold": ["0.29", "0", "1.1", "0.1999"],
-    "task_near_duplicate_threshold": ["0.29", "0", "1.1"],
     "offline_fault_rate": ["1.1", "-0.1", "11"],
     "requests_per_minute": ["0", "0.0", "-1", "inf"],
     "language": [
@@ -509,7 +505,7 @@ BAD: dict[str, list[str]] = {
     "difficulty": ["colege", "PhD:", "PhD,,college", "high", "PhD college"],
     "clarity": ["clearly", "clear:1:1"],
     "num_words": ["at least 5", "10", "at least 100 words"],
-    "labels": ["plan", "team=data", '{"a":"b"}', "free,planned"],
+    "label_plan": ["plan", "team=data", '{"a":"b"}', "free,planned"],
     "checks": ["", "ecko", "all,echo", "echo,", "none none", "near_duplicates"],
     "llm": ["", "Gemini", "openai ", "gpt-4"],
     "base_url": [
@@ -529,10 +525,7 @@ BAD: dict[str, list[str]] = {
     "refresh": ["", "a/b", "..", ".a", "a" * 65, "a b", "a\n"],
     "license": ["", "MIT License", "CC-BY", "a" * 65],
     **{name: ["", "maybe", "yes", "1", "true ", "true,false", "on"] for name in SWITCHES},
-    **{
-        name: ["", "x", "flex ", "auto,never", "off"]
-        for name in ("safety_threshold", "service_tier", "structured_output")
-    },
+    **{name: ["", "x", "flex ", "auto,never", "off"] for name in ("safety_threshold", "service_tier")},
 }
 
 

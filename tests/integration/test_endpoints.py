@@ -29,7 +29,7 @@ from textmint.transforms.parse_json import is_example
 from textmint.transforms.sample_attributes import SampleAttributes
 from textmint.transforms.task_generate import ReadTasks
 
-from tests.support.helpers import Done, entry_of, files_of, finish, rows_of, run_main, start
+from tests.support.helpers import Done, config_flag, entry_of, files_of, finish, rows_of, run_main, start
 from tests.support.layers import holds, layers
 from tests.support.llm_server import LlmServer
 
@@ -81,7 +81,7 @@ def _up_to_the_model(pipeline: beam.Pipeline, config: Any, target: Any, _: Any) 
 def short_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph ends after LLMCall, and nothing is written: a third of the time, for tests that look no further."""
     monkeypatch.setattr("textmint.pipelines.cli.run.build", _up_to_the_model)
-    monkeypatch.setattr("textmint.pipelines.cli.run.summary", lambda *_: "done")
+    monkeypatch.setattr("textmint.pipelines.cli.summary.summary", lambda *_: "done")
 
 
 def options_of(llm: str, url: str, model: str = "m-1") -> list[str]:
@@ -231,7 +231,7 @@ def test_what_passes_is_tried_again_and_no_row_is_lost(
 
 def test_a_connection_that_hangs_is_cut_and_its_row_kept(play: Play) -> None:
     play.server.reset(rate_hang=0.01, seed=3)
-    ok(play("--request_timeout=1", tasks=200))
+    ok(play(config_flag(request_timeout=1), tasks=200))
     stats = play.server.stats()
     assert len(play.rows()) == 200
     assert stats["by_outcome"]["hang"] >= 1
@@ -330,7 +330,7 @@ def test_structured_output_can_be_switched_off_and_the_prompt_stays_the_same(
     ok(play(llm=llm, tasks=3))
     plain = sorted(map(prompt_of, play.server.recent()))
     play.server.reset(refuse_structured=True)
-    ok(play("--structured_output=never", llm=llm, tasks=3))
+    ok(play(config_flag(structured_output="never"), llm=llm, tasks=3))
     assert sorted(map(prompt_of, play.server.recent())) == plain
     assert all("input_text" in prompt for prompt in plain)
     assert (play.server.stats()["structured"], play.server.stats()["requests"]) == (0, 3)
@@ -484,7 +484,7 @@ def test_an_endpoint_that_begins_to_fail_stops_the_run(play: Play) -> None:
     """More than half of the last 200 failed for good: no further request is sent, and nothing is published."""
     play.server.reset(fail_always=r"letter \d*[13579]\b|letter \d*[02468]5?\d\b", fail_always_status=422)
     started = time.monotonic()
-    line = one_line(play("--max_attempts=1", tasks=600), 1)
+    line = one_line(play(config_flag(max_attempts=1), tasks=600), 1)
     assert time.monotonic() - started < 15
     assert "more than half of the last 200" in line
     assert play.server.stats()["requests"] < 500
@@ -503,8 +503,8 @@ def test_an_endpoint_that_begins_to_fail_stops_the_run(play: Play) -> None:
         (["--llm=vertex-endpoint", f"--vertex_endpoint={ENDPOINT}x/y"], "--vertex_endpoint"),
         (["--llm=offline", "--max_concurrency=0"], "--max_concurrency"),
         (["--llm=offline", "--requests_per_minute=0"], "--requests_per_minute"),
-        (["--llm=offline", "--request_timeout=nan"], "--request_timeout"),
-        (["--llm=offline", "--max_attempts=0"], "--max_attempts"),
+        (["--llm=offline", config_flag(request_timeout="nan")], "--request_timeout"),
+        (["--llm=offline", config_flag(max_attempts=0)], "--max_attempts"),
     ],
 )
 def test_options_that_cannot_work_are_said_in_one_line(
@@ -585,7 +585,7 @@ def test_no_key_in_what_a_run_leaves_that_met_faults(
 ) -> None:
     play.server.reset(rate_500=0.2, rate_bad_reply=0.2, rate_blocked=0.2, refuse_structured=True)
     with caplog.at_level(logging.DEBUG):
-        done = ok(play("--keep_raw", "--max_attempts=2", tasks=20))
+        done = ok(play("--keep_raw", config_flag(max_attempts=2), tasks=20))
     assert play.rows("rejects")
     check_for_secrets(play, done.out, done.err, caplog.text, *capfd.readouterr())
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from textmint.pipelines.cli import signals
-from textmint.pipelines.cli.run import reason_in
+from textmint.pipelines.cli.summary import reason_in
 from textmint.pipelines.runners import local_worker
 from textmint.pipelines.runners.local_worker import LAUNCHER
 from textmint.transforms.core import progress
@@ -216,7 +216,7 @@ from textmint.pipelines.__main__ import program
 def ended(*given):  # what is done in order takes a while
     print("ending", flush=True)
     time.sleep(2)
-module.fold_when_ended = ended
+module.merge_when_ended = ended
 def interrupted(*given):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(5)

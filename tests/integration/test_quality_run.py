@@ -13,11 +13,11 @@ import pytest
 from textmint.transforms.core.labels import label_id, normal_form
 from textmint.transforms.dataset.accounting import discrepancies
 
-from tests.support.helpers import Done, entry_of, files_of, rows_of, run_main, shuffled
+from tests.support.helpers import Done, config_flag, entry_of, files_of, rows_of, run_main, shuffled
 from tests.support.llm_server import LlmServer
 
 TWO = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
-MUCH = ["--labels=planned", "--verify", "--offline_fault_rate=0.2", "--examples_per_task=6"]
+MUCH = ["--label_plan=planned", "--verify", "--offline_fault_rate=0.2", "--examples_per_task=6"]
 
 
 def ok(*flags: str) -> Done:
@@ -53,7 +53,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planned")
     ok(
         f"--tasks={tasks_file(folder / 'tasks.txt')}",
-        "--labels=planned",
+        "--label_plan=planned",
         "--examples_per_task=12",
         f"--output={folder}",
     )
@@ -79,7 +79,7 @@ def test_planned_labels_are_a_dataset_and_evenly_spread(planned: Path) -> None:
 
 def test_a_run_with_free_labels_takes_the_label_sets_away(planned: Path, tmp_path: Path) -> None:
     tasks = tasks_file(tmp_path / "tasks.txt")
-    ok(f"--tasks={tasks}", "--labels=planned", f"--output={tmp_path / 'out'}")
+    ok(f"--tasks={tasks}", "--label_plan=planned", f"--output={tmp_path / 'out'}")
     assert rows_of(tmp_path / "out", "label_sets")
     ok(f"--tasks={tasks}", f"--output={tmp_path / 'out'}", "--replace")
     assert not list((tmp_path / "out" / "label_sets").glob("*/*"))
@@ -89,7 +89,7 @@ def test_a_run_with_free_labels_takes_the_label_sets_away(planned: Path, tmp_pat
 def test_planning_and_verifying_are_paid_for_once(tmp_path: Path) -> None:
     with LlmServer() as server:
         flags = ["--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", "--task_requests=2"]
-        flags += [f"--output={tmp_path}", "--labels=planned", "--verify", "--verify_model=judge"]
+        flags += [f"--output={tmp_path}", "--label_plan=planned", "--verify", "--verify_model=judge"]
         ok(*flags)
         steps = entry_of(tmp_path)["steps"]
         asked = {step: line["requests"]["sent"] for step, line in steps.items() if "requests" in line}
@@ -135,7 +135,7 @@ def test_texts_of_an_evaluation_never_become_rows(suffix: str, tmp_path: Path) -
 def test_checks_can_be_switched_off(tmp_path: Path) -> None:
     reasons = []
     for checks in ("all", "none", "near_duplicate", "label_in_text,wrong_length"):
-        flags = ["--near_duplicate_threshold=0.3", "--length_slack=1", f"--checks={checks}"]
+        flags = [config_flag(near_duplicate_threshold=0.3, length_slack=1), f"--checks={checks}"]
         ok("--task_requests=8", "--examples_per_task=5", f"--output={tmp_path}", *flags, "--replace")
         rejects = [row for row in rows_of(tmp_path, "rejects") if row["reason"] != "duplicate"]
         reasons.append({row["reason"] for row in rejects if row["stage"] != "Flatten"})
@@ -146,7 +146,7 @@ def test_checks_can_be_switched_off(tmp_path: Path) -> None:
 def test_what_a_check_refused_is_asked_for_again_on_demand(tmp_path: Path) -> None:
     with LlmServer() as server:
         flags = ["--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", "--task_requests=2"]
-        flags += [f"--output={tmp_path}", "--length_slack=1", "--num_words=less than 10"]
+        flags += [f"--output={tmp_path}", config_flag(length_slack=1), "--num_words=less than 10"]
         ok(*flags)
         rejects = [row for row in rows_of(tmp_path, "rejects") if row["stage"] == "CheckQuality"]
         asked = server.stats()["requests"]
@@ -166,9 +166,12 @@ def test_what_a_check_refused_is_asked_for_again_on_demand(tmp_path: Path) -> No
     [
         (["--checks=all,nothing"], "--checks: "),
         (["--checks=label_in_txt"], "label_in_text"),
-        (["--length_slack=0.5"], "--length_slack is 0.5"),
-        (["--near_duplicate_threshold=1.5"], "--near_duplicate_threshold is 1.5; it must be from 0.3 to 1"),
-        (["--labels=plan"], "--labels=plan is not known: did you mean planned?"),
+        ([config_flag(length_slack=0.5)], "--length_slack is 0.5"),
+        ([config_flag(near_duplicate_threshold=1.5)], "--near_duplicate_threshold is 1.5; it must be from 0.3 to 1"),
+        (["--label_plan=plan"], "--label_plan=plan is not known: did you mean planned?"),
+        (["--labels=planned"], "--label_plan=planned"),
+        (["--labels", "free"], "--label_plan=free"),
+        ([config_flag(labels="planned")], "--label_plan=planned"),
         (["--verify_model=m"], "--verify_model without --verify"),
         (["--exclude=nowhere/*.txt"], "--exclude nowhere/*.txt: there is no such file"),
         (["--exclude=x.txt", "--checks=none"], "leaves contaminated out"),
@@ -187,7 +190,7 @@ def test_bad_options_are_told_in_a_line(flags: list[str], said: str, tmp_path: P
 
 
 def test_labels_of_a_dataflow_job_are_beams(tmp_path: Path) -> None:
-    done = ok("--labels=team=minting", "--labels", "free", "--task_requests=1", f"--output={tmp_path}")
+    done = ok("--labels=team=minting", "--label_plan", "free", "--task_requests=1", f"--output={tmp_path}")
     assert "examples of" in done.out
     assert entry_of(tmp_path)["options"]["label_plan"] == "free"
 

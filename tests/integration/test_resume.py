@@ -24,7 +24,17 @@ from textmint.transforms.core.texts import normalise_text
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.storage import lease
 
-from tests.support.helpers import ROOT, Done, entry_of, files_of, rows_of, run_main, shipped_template, write_tasks
+from tests.support.helpers import (
+    ROOT,
+    Done,
+    config_flag,
+    entry_of,
+    files_of,
+    rows_of,
+    run_main,
+    shipped_template,
+    write_tasks,
+)
 from tests.support.llm_server import LlmServer
 
 ROWS = 1_000
@@ -135,7 +145,7 @@ def test_more_is_paid_for_by_the_difference(server: LlmServer, tmp_path: Path) -
     assert added("--task_requests=1") == 0
     assert added("--task_requests=1", "--temperature=0.5") == 1 + 20
     assert added("--task_requests=1", "--model=other") == 1 + 20
-    assert added("--task_requests=1", "--model=other", "--max_concurrency=3", "--request_timeout=9") == 0
+    assert added("--task_requests=1", "--model=other", "--max_concurrency=3", config_flag(request_timeout=9)) == 0
     template = tmp_path / "mine.jinja2"
     template.write_text(f"{shipped_template('classify').text}\nThank you.\n")
     assert added("--task_requests=1", f"--example_template={template}") == 20
@@ -163,7 +173,7 @@ def test_rejects_are_asked_for_again_only_on_demand(server: LlmServer, tasks: Pa
 
 
 def test_what_got_no_reply_is_asked_for_again(server: LlmServer, tasks: Path, tmp_path: Path) -> None:
-    more = [f"--tasks={tasks}", "--max_tasks=300", "--max_attempts=1"]
+    more = [f"--tasks={tasks}", "--max_tasks=300", config_flag(max_attempts=1)]
     server.reset(fail_always=r"drawer \d*7 ", fail_always_status=500)
     generate(server, tmp_path, *more)
     failed = {row["id"] for row in rows_of(tmp_path, "rejects") if row["reason"] == "request_failed"}
@@ -477,7 +487,7 @@ def test_two_runs_of_a_label_at_a_time(server: LlmServer, tasks: Path, tmp_path:
     with running(server, tmp_path, f"--tasks={tasks}") as run:
         done = run_main(*flags(server, tmp_path, f"--tasks={tasks}"))
         assert done.code == 2
-        assert f"another run of this label is writing to {tmp_path} (process {run.pid} on " in done.err
+        assert f"another run of this refresh is writing to {tmp_path} (process {run.pid} on " in done.err
         done = run_main("ledger", f"--output={tmp_path}", "--compact")
         assert done.code == 2
         assert "a run of refresh=base is under way" in done.err

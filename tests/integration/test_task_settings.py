@@ -334,7 +334,7 @@ def test_a_run_of_tasks_with_and_without_settings(how: str, tmp_path: Path) -> N
     two = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     for name, flags in (("a", []), ("b", two)):
         tasks = tasks_file(tmp_path / f"{name}.jsonl", name)
-        done = ok(f"--tasks={tasks}", f"--labels={how}", "--verify", *flags, f"--output={tmp_path / name}")
+        done = ok(f"--tasks={tasks}", f"--label_plan={how}", "--verify", *flags, f"--output={tmp_path / name}")
         assert done.err.count("'note' mean nothing here") == 1
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     rows = rows_of(tmp_path / "a", "examples")
@@ -350,7 +350,7 @@ def test_a_run_of_tasks_with_and_without_settings(how: str, tmp_path: Path) -> N
         )
         assert row["language"] == "English"
     plain = tasks_file(tmp_path / "plain.jsonl", "", [{"task": row["task"]} for row in ROWS])
-    ok(f"--tasks={plain}", f"--labels={how}", f"--output={tmp_path / 'plain'}")
+    ok(f"--tasks={plain}", f"--label_plan={how}", f"--output={tmp_path / 'plain'}")
     bees = [
         [row for row in rows_of(tmp_path / name, "examples") if row["task"] == ROWS[1]["task"]]
         for name in ("a", "plain")

@@ -75,7 +75,7 @@ def check_imports(here: Path, installed: Path, processes: int) -> None:
 
 
 # Faults, so that there are rejects; labels, so that two more steps ask.
-ASKING = ("--labels=planned", "--verify", "--offline_fault_rate=0.2", "--examples_per_task=2")
+ASKING = ("--label_plan=planned", "--verify", "--offline_fault_rate=0.2", "--examples_per_task=2")
 
 
 def test_a_worker_process_of_a_portable_engine(installed_wheel: Path, tmp_path: Path) -> None:

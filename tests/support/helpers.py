@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -251,6 +252,17 @@ class Done:
     code: int
     out: str
     err: str
+
+
+def config_flag(**options: Any) -> str:
+    """Writes a file of options; returns the flag that names it, which is the same in every process."""
+    text = "\n".join(f"{name}: {value}" for name, value in options.items())
+    path = Path(tempfile.gettempdir(), f"textmint-tests-{os.getuid()}", f"{stable_hash('config', text)}.yaml")
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
+    return f"--config={path}"
 
 
 def run_main(*arguments: str) -> Done:

@@ -311,7 +311,7 @@ def bounded(most_bytes: int) -> type[aiohttp.ClientResponse]:
                 async for piece in self.content.iter_any():
                     body += piece
                     if len(body) > most_bytes:
-                        raise ReplyTooLarge(f"the reply is larger than --max_reply_bytes={most_bytes}")
+                        raise ReplyTooLarge(f"the reply is larger than max_reply_bytes ({most_bytes})")
             except BaseException:
                 self.close()  # what is still to come is not wanted
                 raise

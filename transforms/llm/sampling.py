@@ -77,7 +77,7 @@ class _Option:
 OPTIONS: Final[Mapping[str, _Option]] = {
     "structured_output": _Option(
         STRUCTURE,
-        "refuses structured output: going on without it, as with --structured_output=never",
+        "refuses structured output: going on without it, as with `structured_output: never` in --config",
     ),
     "max_output_tokens": _Option(
         re.compile(r"max_tokens|max_completion_tokens|max_?output_?tokens|max_new_tokens"),

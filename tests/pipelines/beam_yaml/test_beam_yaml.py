@@ -202,7 +202,7 @@ def test_the_whole_then_again_and_its_label_is_held_meanwhile(alone: None, gener
     config = tmp_path / "options.yaml"
     config.write_text(yaml.safe_dump(options), "utf-8")
     done = run_main("generate", f"--config={config}")
-    assert done.code == 2 and "another run of this label" in done.err
+    assert done.code == 2 and "another run of this refresh" in done.err
 
     before = (tmp_path / "out" / "manifest.json").read_bytes()
     for path in (tmp_path / "rows").iterdir():

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from textmint.pipelines.cli.ledger import COMPACTING
-from textmint.pipelines.cli.run import held
+from textmint.pipelines.cli.run import hold_refresh
 from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.dataset.publish import STAGING, Target, finish_publishing
 from textmint.transforms.storage import lease
@@ -30,25 +30,25 @@ def target_in(folder: Path, refresh: str = "base") -> Target:
 
 
 def test_one_run_at_a_time_for_a_label(tmp_path: Path) -> None:
-    with held(target_in(tmp_path)):
-        told = r"another run of this label is writing to .*\(process [0-9]+ on "
-        with pytest.raises(OptionError, match=told), held(target_in(tmp_path)):
+    with hold_refresh(target_in(tmp_path)):
+        told = r"another run of this refresh is writing to .*\(process [0-9]+ on "
+        with pytest.raises(OptionError, match=told), hold_refresh(target_in(tmp_path)):
             pass
-        with held(target_in(tmp_path, "other")):
+        with hold_refresh(target_in(tmp_path, "other")):
             pass
-    with held(target_in(tmp_path)):
+    with hold_refresh(target_in(tmp_path)):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_run_of_a_label_is_refused_before_it_asks_anything(tmp_path: Path) -> None:
-    with LlmServer() as server, held(target_in(tmp_path)):
+    with LlmServer() as server, hold_refresh(target_in(tmp_path)):
         done = run_main(
             "generate", "--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", f"--output={tmp_path}"
         )
         assert server.stats()["requests"] == 0
     assert done.code == 2
-    assert "--refresh=base: another run of this label is writing to" in done.err
+    assert "--refresh=base: another run of this refresh is writing to" in done.err
     assert len(done.err.splitlines()) == 1
 
 
@@ -62,15 +62,15 @@ def test_no_run_starts_while_the_ledger_is_compacted(tmp_path: Path) -> None:
 def test_a_lease_goes_with_its_process(tmp_path: Path) -> None:
     code = f"""
 import os, signal
-from tests.pipelines.cli.test_signals_and_locks import target_in, held
+from tests.pipelines.cli.test_signals_and_locks import hold_refresh, target_in
 from pathlib import Path
-with held(target_in(Path({str(tmp_path)!r}))):
+with hold_refresh(target_in(Path({str(tmp_path)!r}))):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert run.returncode == -signal.SIGKILL
     assert (tmp_path / lease.FOLDER / "refresh=base.json").exists()
-    with held(target_in(tmp_path)):
+    with hold_refresh(target_in(tmp_path)):
         pass
     assert list(tmp_path.iterdir()) == []
 

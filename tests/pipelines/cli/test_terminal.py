@@ -18,7 +18,7 @@ import pytest
 import textmint.pipelines.cli.run as run_module
 from hypothesis import given
 from hypothesis import strategies as st
-from textmint.pipelines.cli import terminal
+from textmint.pipelines.cli import summary, terminal
 from textmint.transforms.core.texts import clean_name, printable_line, printable_text
 from textmint.transforms.llm.base import Answer, FatalError, Transient
 from textmint.transforms.llm.reply_keeper import storable
@@ -136,7 +136,7 @@ def test_logs_and_their_tracebacks() -> None:
 def test_what_worker_processes_wrote_is_cleaned() -> None:
     code = """
 import subprocess
-from textmint.pipelines.cli import terminal
+from textmint.pipelines.cli import summary, terminal
 from textmint.pipelines.runners.worker_output import capture_worker_output
 with capture_worker_output(True) as said:
     subprocess.run(["printf", "worker \\\\033]0;owned\\\\007 \\\\342\\\\200\\\\256 \\\\377"])
@@ -237,7 +237,7 @@ def test_a_folder_that_is_gone_before_the_summary_fails_no_run(tmp_path: Path, m
     def remove(folder: str, run_id: str) -> None:
         shutil.rmtree(tmp_path / "out")
 
-    monkeypatch.setattr(run_module, "fold_when_ended", remove)
+    monkeypatch.setattr(run_module, "merge_when_ended", remove)
     done = run_main("generate", "--task_requests=1", f"--output={tmp_path / 'out'}")
     assert (done.code, done.out) == (0, "")
     assert done.err == (
@@ -248,7 +248,7 @@ def test_a_folder_that_is_gone_before_the_summary_fails_no_run(tmp_path: Path, m
 def test_replies_in_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows hold what models write; only what is shown of them is another."""
     rows = [dict.fromkeys(("task", "input_text", "label", "misleading_label"), f"row {EVIL}")]
-    monkeypatch.setattr(run_module, "_first_rows", lambda *_: rows)
+    monkeypatch.setattr(summary, "_first_rows", lambda *_: rows)
     done = run_main("generate", "--task_requests=1", f"--output={tmp_path / 'out'}")
     assert done.code == 0 and "row \ufffd]0;owned" in done.out
     check_shown(done.out)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textmint.pipelines.cli.run import _hints, _look_command, command_of, published_entry
+from textmint.pipelines.cli.run import published_entry
+from textmint.pipelines.cli.summary import _hints, _look_command, command_of
 from textmint.pipelines.graph.cost_notices import cost_notices
 from textmint.pipelines.graph.refuse_shrinking import max_examples, refuse_shrinking
+from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
-from textmint.pipelines.options.parse import Config, parse
+from textmint.pipelines.options.parse import parse
 from textmint.transforms.dataset.accounting import REFUSED
 from textmint.transforms.dataset.schema import schema_of, to_parquet
 
@@ -70,7 +72,7 @@ def test_another_seed_is_told_with_what_no_longer_serves(folder: Path) -> None:
             ["--llm=openai", "--model=m", "--base_url=http://127.0.0.1:1/v1", "--temperature=0.5"],
             "--llm=offline (now openai), ",
         ),
-        (["--labels=planned"], "--labels=free (now planned)"),
+        (["--label_plan=planned"], "--label_plan=free (now planned)"),
     ],
 )
 def test_whatever_makes_all_prompts_new_is_told(flags: list[str], changed: str, folder: Path) -> None:
@@ -200,7 +202,9 @@ def test_after_a_real_run_nothing_of_the_embedded_model_is_proposed(folder: Path
     assert (config.examples_per_task, config.refresh, config.typed["model"]) == (10, "a", "m")
     assert config.output == str(folder / "out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("textmint.pipelines.cli.run.shlex.join", lambda _: pytest.fail("a password would be repeated"))
+        patch.setattr(
+            "textmint.pipelines.cli.summary.shlex.join", lambda _: pytest.fail("a password would be repeated")
+        )
         typed = parse([f"--output={folder / 'out'}", *real])[0]
         object.__setattr__(typed, "typed", {**typed.typed, "base_url": "http://user:secret@host/v1"})
         assert [line.split(":")[0] for line in _hints(typed, "x", [])] == ["Paid for"]

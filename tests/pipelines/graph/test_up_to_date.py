@@ -15,14 +15,15 @@ from textmint.pipelines.cli.run import published_entry, versions
 from textmint.pipelines.graph import up_to_date
 from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output
 from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, run_key
-from textmint.pipelines.options.parse import Config, parse
+from textmint.pipelines.options.config import Config
+from textmint.pipelines.options.parse import parse
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.ledger.writer import Ledger, open_writer
 from textmint.transforms.llm.engine import close_engines
 from textmint.transforms.llm.offline.backend import OfflineBackend
 from textmint.transforms.storage import lease
 
-from tests.support.helpers import Done, entry_of, files_of, run_main
+from tests.support.helpers import Done, config_flag, entry_of, files_of, run_main
 from tests.support.ledger_rows import add_file, add_journal, paid, rows_of_ledger
 
 VERSIONS = {"python": "3.11.9", "pyarrow": "25.0"}
@@ -248,7 +249,7 @@ def test_a_finished_run_is_not_run_again(folder: Path) -> None:
         (["--keep_raw"], False),
         (["--examples_per_task=4"], False),
         (["--refresh=other"], False),
-        (["--max_concurrency=3", "--max_attempts=9"], True),
+        (["--max_concurrency=3", config_flag(max_attempts=9)], True),
         (["--runner=DirectRunner", "--direct_num_workers=2"], True),
     ],
 )

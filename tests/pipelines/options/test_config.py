@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from textmint.pipelines.options.config import MAX_CHARS, MAX_DEPTH, ConfigFileError, read_config
+from textmint.pipelines.options.config_file import MAX_CHARS, MAX_DEPTH, ConfigFileError, read_config
 
 LEVELS = "abcdefghijklmnopqrstuvwxyz"
 LAUGHS = "".join(

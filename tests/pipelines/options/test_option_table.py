@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
-from textmint.pipelines.options.parse import Config, parse
-from textmint.pipelines.options.table import GROUPS, GenerateOptions, is_switch, own_actions
+from textmint.pipelines.options.parse import parse
+from textmint.pipelines.options.table import GROUPS, OPTIONS, GenerateOptions
 from textmint.transforms.storage.gcs import write
 
 from tests.support.gcs_server import GcsServer
@@ -42,18 +43,18 @@ def problem(*argv: str) -> str:
 
 def test_it_is_beams() -> None:
     assert issubclass(GenerateOptions, PipelineOptions)
-    titles = [action.container.title for action in own_actions()]
-    assert list(dict.fromkeys(titles)) == list(GROUPS)
+    assert list(dict.fromkeys(option.group for option in OPTIONS)) == list(GROUPS)
 
 
 def test_which_options_are_switches() -> None:
-    assert [action.dest for action in own_actions() if is_switch(action)] == list(SWITCHES)
+    assert [option.name for option in OPTIONS if option.is_switch] == list(SWITCHES)
 
 
 def test_every_option_explains_itself() -> None:
-    for action in own_actions():
-        assert action.help and action.metavar, action.dest
-        assert "%" not in action.help, "argparse would take it for a format"
+    for option in OPTIONS:
+        assert option.help and (option.metavar or option.is_switch), option.name
+        assert "%" not in option.help, "argparse would take it for a format"
+        assert option.default in (*option.choices, None) or not option.choices
 
 
 # --- switches, which a Flex Template passes as --name=value
@@ -96,8 +97,8 @@ def test_a_switch_that_is_on_reaches_what_is_sent_to_workers() -> None:
 
 
 def test_labels_as_a_template_passes_them() -> None:
-    assert config_of("--labels=planned", "--keep_raw=true", '--labels={"team":"data"}').plans_labels is True
-    assert config_of("--labels=free").plans_labels is False
+    assert config_of("--label_plan=planned", "--keep_raw=true", '--labels={"team":"data"}').plans_labels is True
+    assert config_of("--label_plan=free").plans_labels is False
 
 
 # --- files of options in an object store, which are all that the launcher of a template has

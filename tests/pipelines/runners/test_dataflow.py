@@ -298,7 +298,7 @@ def test_ctrl_c_leaves_the_job_and_its_lease(launch: Launch, capfd: pytest.Captu
     assert lease_holder() == f"Dataflow job {service.jobs[0]['name']}"
     with serving() as second:
         assert launch(second) == 2
-    assert "another run of this label is writing" in capfd.readouterr().err
+    assert "another run of this refresh is writing" in capfd.readouterr().err
     assert second.jobs == []
 
 

@@ -127,7 +127,7 @@ def test_a_launcher_that_does_not_wait_cannot_push(monkeypatch: pytest.MonkeyPat
 def test_a_template_may_be_given_what_only_its_launcher_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LAUNCH_SCRIPT, "/template/launch.py")
     flags = [f"--{name}={value}" for name, value in CLOUD.items()]
-    flags += ["--template_location=gs://bucket/job_object", "--labels=planned", "--verify=true", "--keep_raw=false"]
+    flags += ["--template_location=gs://bucket/job_object", "--label_plan=planned", "--verify=true", "--keep_raw=false"]
     flags += ['--labels={\n  "goog-dataflow-provided-template-type": "flex"\n}', "--streaming_mode_2=x"]
     config, options = parse(flags)
     assert (config.plans_labels, config.verify_backend is not None, config.keep_raw) == (True, True, False)
@@ -159,7 +159,7 @@ def test_switches_as_words() -> None:
     [("--dry_run", True), ("--dry_run=TRUE", True), ("--dry_run=1", True), ("--dry_run=false", False)],
 )
 def test_of_a_dry_run_beam_takes_any_value_for_true(flag: str, is_dry: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textmint.pipelines.options.parse.checked_output", lambda path: path)
+    monkeypatch.setattr("textmint.pipelines.options.validate.checked_output", lambda path: path)
     _, options = parse([*(f"--{name}={value}" for name, value in CLOUD.items() if name != "dry_run"), flag])
     assert bool(options.view_as(pipeline_options.TestOptions).dry_run) is is_dry
     assert (is_dataflow(options), is_dry_run(options)) == (True, is_dry)

@@ -62,7 +62,7 @@ FACTORS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "verify": {"no": (), "yes": ("--verify",)},
     "checks": {"all": (), "some": ("--checks=echo,contaminated,wrong_length",)},
     "tasks": {"brainstormed": ("--task_requests=1000000",), "own": ("--tasks={tasks}",)},
-    "labels": {"free": (), "planned": ("--labels=planned",)},
+    "labels": {"free": (), "planned": ("--label_plan=planned",)},
     "exclude": {"no": (), "yes": ("--exclude={texts}",)},
     "max_tasks": {"all": (), "few": ("--max_tasks=5",)},
     "templates": {"shipped": (), "own": ("--brainstorm_template={ideas}", "--topics=none")},
@@ -368,7 +368,7 @@ def _held(element: int, held: Any) -> Any:
 
 
 LARGE_JOB = "large.pb"
-LARGE = ("--task_requests=1000", "--labels=planned", "--verify", "--max_tasks=5", "--exclude={texts}")
+LARGE = ("--task_requests=1000", "--label_plan=planned", "--verify", "--max_tasks=5", "--exclude={texts}")
 
 
 def test_a_large_job_is_far_below_the_limit_and_its_labels_are_the_same_everywhere(

@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_is_told(small: Path, monkeypatch: pytest.MonkeyPatc
         run_graph(LocalRunner(str(small)), items, [], None)
 
 
-OPTIONS = ("--task_requests=4", "--labels=planned", "--verify", "--offline_fault_rate=0.2", "--keep_raw")
+OPTIONS = ("--task_requests=4", "--label_plan=planned", "--verify", "--offline_fault_rate=0.2", "--keep_raw")
 
 
 def test_rows_are_the_same_however_little_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

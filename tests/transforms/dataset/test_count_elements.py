@@ -101,7 +101,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], dict[
             "--offline_fault_rate=0.4",
             "--parse_attempts=1",  # so that the rows hold all tokens that were paid for
             "--task_requests=8",
-            "--labels=planned",
+            "--label_plan=planned",
             "--verify",
             "--examples_per_task=4",
             "--max_tasks=40",

@@ -46,6 +46,7 @@ from tests.support.helpers import (
     FakeLLM,
     Ran,
     attributes,
+    config_flag,
     make_draft,
     make_prompt,
     make_reject,
@@ -165,7 +166,7 @@ def test_what_is_readable_is_what_is_taken(task: str) -> None:
 
 def test_labels_that_the_checks_would_refuse_are_not_planned(tmp_path: Path) -> None:
     """Every row of such a label would be refused, and be paid for."""
-    config, _ = parse(["--labels=planned", "--max_label_columns=9", f"--output={tmp_path}"])
+    config, _ = parse(["--label_plan=planned", config_flag(max_label_columns=9), f"--output={tmp_path}"])
     step = plan_labels(config, target_of(config), NOTHING)
     prompt = make_label_prompt()
     for wide, is_fit in (("w" * 9, True), ("w" * 10, False)):

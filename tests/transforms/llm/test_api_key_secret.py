@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from textmint.pipelines.cli.run import target_of
 from textmint.pipelines.generate import build
 from textmint.pipelines.options.backends import check_secret
+from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
-from textmint.pipelines.options.parse import Config, parse
+from textmint.pipelines.options.parse import parse
 from textmint.transforms.llm import secrets as api_key
 from textmint.transforms.llm.base import RequestError, Transient, fingerprint_of
 from textmint.transforms.llm.gemini import GeminiBackend
@@ -480,7 +481,7 @@ def test_a_key_that_the_endpoint_does_not_take_is_named_and_not_shown(
 def test_a_secret_that_goes_away_ends_the_run_with_its_remedy(
     server: LlmServer, manager: SecretManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("textmint.pipelines.options.parse.check_secret", lambda *_: None)
+    monkeypatch.setattr("textmint.pipelines.options.validate.check_secret", lambda *_: None)
     secret = f"--api_key_secret={named('disabled')}"
     done = run_main("generate", *run_flags("openai", server, tmp_path / "out", secret, few_tasks(tmp_path)))
     assert done.code == 1

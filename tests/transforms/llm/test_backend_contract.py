@@ -415,7 +415,7 @@ def test_structured_output_falls_back_once(
     stats = server.stats()
     assert (stats["by_status"], stats["structured"]) == ({"200": 40, "400": 20}, 20)  # in flight when it showed
     (warning,) = warnings_of(caplog)
-    assert "refuses structured output: going on without it, as with --structured_output=never" in warning
+    assert "refuses structured output: going on without it, as with `structured_output: never` in --config" in warning
     assert KEY not in warning
     assert backend.fingerprint() == before
 

@@ -52,7 +52,7 @@ def test_a_low_soft_limit_is_raised_and_a_low_hard_limit_is_not_the_endpoints_fa
 def test_what_cannot_fit_is_refused_before_anything_is_paid(
     flags: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
-    monkeypatch.setattr("textmint.pipelines.options.parse.most_connections", lambda: 500)
+    monkeypatch.setattr("textmint.pipelines.options.validate.most_connections", lambda: 500)
     base = ["--llm=openai", "--model=m", "--base_url=http://127.0.0.1:9/v1", f"--output={tmp_path}/out", *flags]
     fits = 250 if "--verify_model=other" in flags else 500  # two models in one process
     parse([*base, f"--max_concurrency={fits}"])

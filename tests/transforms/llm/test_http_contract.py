@@ -520,7 +520,7 @@ def test_a_reply_that_is_too_large_is_refused_before_it_is_held(
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(found, Refused) and "--max_reply_bytes=16000000" in found.detail
+    assert isinstance(found, Refused) and "max_reply_bytes (16000000)" in found.detail
     assert most < 16_000_000 * 3 + (len(body) if encoding == "identity" else 0)
 
 

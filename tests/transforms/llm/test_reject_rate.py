@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textmint.pipelines.cli.run import warnings_of
+from textmint.pipelines.cli.summary import warnings_of
 from textmint.pipelines.graph.passes_checks import PassesChecks
 from textmint.transforms.core.elements import Kind, LabelSetSeed, Prompt
 from textmint.transforms.core.prompt_template import shipped_template

@@ -380,7 +380,7 @@ def test_a_second_run_of_a_label_is_refused(cloud: GcsServer, llm: LlmServer, ta
     put_lease(expires=time.time() + 100)
     done = run_main(*flags_of(llm, tasks, OUT))
     assert done.code == 2
-    assert f"another run of this label is writing to {OUT} (process 1 on elsewhere" in done.err
+    assert f"another run of this refresh is writing to {OUT} (process 1 on elsewhere" in done.err
     done = run_main("ledger", f"--output={OUT}", "--compact")
     assert done.code == 2  # there is none yet
     assert llm.stats()["requests"] == 0
@@ -495,7 +495,7 @@ def test_files_that_are_not_there_are_told(cloud: GcsServer, tmp_path: Path) -> 
 
 
 def test_a_store_that_does_not_answer_is_told_within_seconds(cloud: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textmint.pipelines.options.output_folder._PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("textmint.pipelines.options.output_folder.PATIENCE_SECONDS", 0.5)
     cloud.kill()
     done = run_main("generate", f"--output={OUT}")
     assert (done.code, done.err.count("\n")) == (2, 1)

@@ -1,0 +1,264 @@
+"""What a person is told when a run has ended: where the data is, what it looks like, what was paid for in vain, what to
+try next, or why the run failed."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+from textmint.pipelines.cli import terminal
+from textmint.pipelines.options.config import Config
+from textmint.pipelines.options.errors import reason_of
+from textmint.transforms.core.errors import RunFailed, StoreError
+from textmint.transforms.core.texts import printable_line
+from textmint.transforms.dataset.accounting import STEPS
+from textmint.transforms.dataset.manifest import read_manifest
+from textmint.transforms.dataset.publish import Target
+from textmint.transforms.storage import files
+
+AFTERWARDS: Final = "what was published before is there, and what was paid for is kept; run the same command again"
+"""What holds after any failure."""
+_REASONS: Final = tuple(
+    re.compile(rf"{kind.__name__}: (.*?)(?: \[while running|\n|$)") for kind in (RunFailed, StoreError)
+)
+_OS_ERROR: Final = re.compile(r"Error: \[Errno (\d+)\] ([^\n\[:]+?)(?= \[|[\n:]|$)(?:: '([^'\n]*)')?")
+_MAKE_ROOM: Final = "make room"
+_MAKE_WRITABLE: Final = "see that it can be read and written"
+_DISK_REMEDIES: Final[Mapping[int, str]] = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EFBIG: _MAKE_ROOM,
+    errno.EROFS: _MAKE_WRITABLE,
+    errno.EACCES: _MAKE_WRITABLE,
+    errno.EPERM: _MAKE_WRITABLE,
+    errno.EIO: "see whether the disk is well",
+}
+"""What is wrong with a disk or a folder, where a traceback would not help."""
+_COLUMNS: Final = ("task", "input_text", "label", "misleading_label")
+_WIDTH: Final = 100
+_TOO_MANY: Final = 0.3  # of what was asked for
+_PAID_FOR: Final[Mapping[str, tuple[str, ...]]] = {
+    "lists of tasks": ("TaskGenerate",),
+    "tasks": ("Flatten",),
+    "label sets": ("PlanLabels",),
+    "examples": ("LLMCall", *STEPS[STEPS.index("LLMCall") + 1 :]),
+}
+"""What is asked for, and the steps that it passes from there on; the first is the one that it goes into."""
+_ONCE: Final = frozenset(("--examples_per_task", "--refresh", "--replace", "--recompute", "--rebuy", "--retry_rejects"))
+"""Options that another run of more examples is given anew, or has no need of."""
+_LOG: Final = logging.getLogger("textmint")
+
+
+def show_summary(config: Config, target: Target, prog: str, argv: Sequence[str]) -> None:
+    """Tells what a finished run has brought. The run is no failure where it cannot be told.
+
+    Args:
+      config: of the run.
+      target: where it has published.
+      prog: how the user called the program.
+      argv: the options as given.
+    """
+    try:
+        for line in warnings_of(read_manifest(config.output)["refreshes"][config.refresh]["steps"]):
+            _LOG.warning("%s", line)
+        text = summary(config, target, prog, argv)
+    except Exception as error:  # somebody has taken the folder away, or changes it at this moment
+        reason = "it is not what the run has left" if isinstance(error, KeyError) else reason_of(error)
+        terminal.tell(f"{prog}: the run is complete, but {config.typed['output']} cannot be looked at: {reason}")
+        return
+    if problem := terminal.show(text):
+        terminal.tell(f"{prog}: the data is in {config.typed['output']}; its summary cannot be printed: {problem}")
+
+
+def reason_in(text: str) -> str | None:
+    """Finds the reason for a person in the text of an error, in whatever an engine has wrapped it.
+
+    Args:
+      text: of the error, with the name of its class.
+
+    Returns:
+      The reason and what to do, in one line; None where there is none.
+    """
+    for pattern in _REASONS:
+        if found := pattern.search(text):
+            return found[1] if pattern is _REASONS[0] else f"{found[1]}; {AFTERWARDS}"
+    for found in _OS_ERROR.finditer(text):
+        if remedy := _DISK_REMEDIES.get(int(found[1])):
+            path = f"{found[3]}: " if found[3] else ""
+            return f"{path}{found[2]}; {remedy}; {AFTERWARDS}"
+    return None
+
+
+def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ()) -> str:
+    """Tells what the user of a finished run wants to know: where the data is, how much, what it looks like, what next.
+
+    Args:
+      config: of the run.
+      target: where it has published.
+      prog: how the user called the program.
+      argv: the options as given.
+
+    Returns:
+      the text.
+    """
+    entry = read_manifest(config.output)["refreshes"][config.refresh]
+    counts = entry["counts"]
+    folder = config.typed["output"]
+    lines = [
+        "",
+        f"{folder}: {counts['examples']:,} examples of {counts['tasks']:,} tasks, {counts['rejects']:,} rejects",
+    ]
+    if reasons := reject_reasons(entry["steps"]):
+        lines.append("  rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()))
+    if entry.get("started") == target.description["started"]:  # else there was nothing to do
+        lines.append(f"  {_paid(entry['steps'])}")
+    for row in _first_rows(config.output, entry, 3):
+        lines += ["", *(_field(name, row[name]) for name in _COLUMNS)]
+    # a shell would take ~ in an option as it stands, and Textmint does not
+    shown = config.output if folder.startswith("~") else folder
+    lines += ["", f"Look at it:  {_look_command(shown)}", *_hints(config, command_of(prog), argv)]
+    return "\n".join(lines)
+
+
+def warnings_of(steps: Mapping[str, Any]) -> list[str]:
+    """Says what a run has paid for in vain.
+
+    Args:
+      steps: the manifest's table of steps.
+
+    Returns:
+      a line for each kind of prompt of whose replies more than `_TOO_MANY` brought nothing; with the reasons.
+    """
+    lines = []
+    for asked_for, names in _PAID_FOR.items():
+        of_kind = {name: steps[name] for name in names if name in steps}
+        asked = of_kind[names[0]]["in"] if names[0] in of_kind else 0
+        reasons = reject_reasons(of_kind)
+        reasons.pop("over_max_tasks", None)  # which the user has asked for
+        refused = sum(reasons.values())
+        if refused > _TOO_MANY * asked:
+            listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+            share = f"{refused:,} of {asked:,} {asked_for} ({refused / asked:.0%})" if asked else f"{refused:,}"
+            lines.append(f"{share} were refused: {listed}; rejects/ holds each, with its reply if one came")
+    return lines
+
+
+def _paid(steps: Mapping[str, Any]) -> str:
+    told = [step["requests"] for step in steps.values() if "requests" in step]
+    paid = sum(int(requests["sent"]) - int(requests["retries"]) for requests in told)
+    return f"asked for: {paid:,} replies; from the ledger: {sum(int(requests['from_ledger']) for requests in told):,}"
+
+
+def reject_reasons(steps: Mapping[str, Any]) -> dict[str, int]:
+    """Counts the rejects of each reason, the most first.
+
+    Args:
+      steps: the manifest's table of steps.
+    """
+    reasons: dict[str, int] = {}
+    for line in steps.values():
+        for reason, count in line["rejected"].items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _first_rows(output: str, entry: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    first = next((file for file in entry["files"]["examples"] if file["rows"]), None)
+    if first is None:
+        return []
+    with files.open_file(files.join(output, first["path"])) as file:
+        batches = pq.ParquetFile(file).iter_batches(batch_size=count)
+        rows: list[dict[str, Any]] = next(batches).to_pylist()
+    return rows
+
+
+def _field(name: str, value: str) -> str:
+    line = printable_line(value)  # cut by characters: not every script puts spaces between words
+    return f"  {name:<17} {line if len(line) <= _WIDTH - 20 else line[: _WIDTH - 24].rstrip() + ' ...'}"
+
+
+def _look_command(folder: str) -> str:
+    """A command that works as it stands, whatever the folder's name holds: with the Python that runs this, which has
+    pyarrow. It prints a line a row, with nothing in it that a terminal would obey."""
+    if ":" in folder and files.is_local(folder) and not os.path.isabs(folder):
+        folder = f"./{folder}"  # pyarrow would take it for a URI
+    code = (
+        f'import pyarrow.dataset as d; t = d.dataset({_double_quoted(folder + "/examples")}, partitioning="hive")'
+        f".head(5, columns=[{', '.join(map(_double_quoted, _COLUMNS))}]); "
+        'print(*(" | ".join(f"{v!r:<34.34}" for v in r) for r in [t.column_names, *zip(*t.to_pydict().values())]), '
+        'sep="\\n")'
+    )
+    return f"{_python()} -c {shlex.quote(code)}"
+
+
+def _double_quoted(text: str) -> str:
+    """Writes a text in Python, in double quotes where it can be, which a shell takes as they are in single ones."""
+    quoted = repr(text)
+    return f'"{quoted[1:-1]}"' if quoted[0] == "'" and '"' not in quoted else quoted
+
+
+def _python() -> str:
+    """Returns the Python that runs this, as a shell takes it from the same folder."""
+    here = os.path.relpath(sys.executable)
+    return shlex.quote(sys.executable if here.startswith(os.pardir) or os.sep not in here else here)
+
+
+def command_of(prog: str) -> str:
+    """Says how the program is called once more from the same folder.
+
+    Args:
+      prog: its name, or how the user called it.
+
+    Returns:
+      what a shell takes as it stands.
+    """
+    called = sys.argv[0]
+    if "TEXTMINT_PROG" in os.environ:
+        return shlex.quote(prog)
+    if os.path.basename(called) == "__main__.py":
+        return f"{_python()} -m textmint.pipelines"
+    return prog if shutil.which(prog) or not os.path.exists(called) else shlex.quote(called)
+
+
+def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
+    """Commands that work as they stand and fit what was run: something to try after the embedded model, and after
+    another one what goes on with its data.
+
+    Args:
+      config: of the run.
+      command: as `command_of` gives it.
+      argv: the options as given.
+    """
+    typed = config.typed
+    if typed["llm"] == "offline":
+        is_first = typed["refresh"] == "base" and config.tasks is None and not typed["keep_raw"]
+        if is_first:
+            yield f"Next:        {command} generate --task_requests=20 --examples_per_task=10 --keep_raw --output=more"
+        elif not typed["offline_fault_rate"]:
+            yield f"Next:        {command} generate --offline_fault_rate=0.3 --output=faults"
+        real = f"{command} generate --llm=gemini --model=gemini-2.5-flash --output=real"
+        yield f"To train on: {real}  (and GEMINI_API_KEY; README has other models)"
+        return
+    if "@" not in (typed["base_url"] or "") and config.own_tasks < config.expected_tasks:  # a password is not repeated
+        label = [] if config.refresh == "base" else [f"--refresh={config.refresh}"]  # today is another one tomorrow
+        larger = [*_without(argv, _ONCE), *label, f"--examples_per_task={2 * config.examples_per_task}"]
+        yield f"More of it:  {command} generate {shlex.join(larger)}  (pays for the difference)"
+    yield f"Paid for:    {command} ledger --output={shlex.quote(typed['output'])}"
+
+
+def _without(argv: Sequence[str], options: Container[str]) -> Iterator[str]:
+    """Returns a command line without some options and their values."""
+    is_kept = True
+    for given in argv:
+        if given.startswith("--"):
+            is_kept = given.partition("=")[0] not in options
+        if is_kept:
+            yield given

@@ -1,0 +1,151 @@
+"""Files that options name: can they be read, and what do they hold?"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import IO, Final
+
+from textmint.pipelines.options.errors import OptionError, reason_of
+from textmint.pipelines.options.stores import PATIENCE_SECONDS, try_store
+from textmint.transforms.core.texts import clean_text
+from textmint.transforms.storage import files, gcs
+
+MAX_INPUT_BYTES: Final = 16 << 20
+"""The largest file of options, topics or a template that is read. It is far above any that is meant, and a device or
+pipe without end does not fill the memory."""
+
+
+def check_name(option: str, text: str) -> None:
+    """Checks that a path, or another value, can be written down: in the manifest, in the card, and for workers. Names
+    of files need not be UTF-8 on Linux, and Python then holds them as lone surrogates.
+
+    Args:
+      option: what to call it in the message.
+      text: the path.
+
+    Raises:
+      OptionError: it cannot.
+    """
+    if clean_text(text) != text:
+        raise OptionError(f"{option}: {text!a} is not UTF-8, so it cannot be written down; rename it")
+
+
+def check_listing(option: str, pattern: str) -> None:
+    """Checks that files of a pattern can be listed, where it is on gs://.
+
+    Args:
+      option: what to call it in the message.
+      pattern: a path, URL or pattern.
+
+    Raises:
+      OptionError: they cannot.
+    """
+    if gcs.is_gcs(pattern):
+        before_wildcards = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+        try_store(option, pattern, "read", lambda: gcs.check_listing(before_wildcards, patience=PATIENCE_SECONDS))
+
+
+def read_text(option: str, path: str) -> str:
+    """Reads a small file that an option names.
+
+    Args:
+      option: what to call it in the message.
+      path: a path or URL.
+
+    Raises:
+      OptionError: it cannot be read, is larger than MAX_INPUT_BYTES, or is not UTF-8.
+    """
+    content: list[bytes] = []
+
+    def read() -> None:
+        if gcs.is_gcs(path):
+            content.append(gcs.read(path, MAX_INPUT_BYTES + 1, patience=PATIENCE_SECONDS))
+            return
+        with files.open_file(path) as file:
+            content.append(file.read(MAX_INPUT_BYTES + 1))
+
+    try:
+        if gcs.is_gcs(path) or (os.path.exists(path) and not os.path.isfile(path)):  # a pipe may never be written to
+            try_store(option, path, "read", read)
+        else:
+            read()
+    except OSError as error:
+        raise unreadable(option, path, error) from None
+    if len(content[0]) > MAX_INPUT_BYTES:
+        raise OptionError(f"{option} {path}: is larger than {MAX_INPUT_BYTES >> 20} MB; is it another file?")
+    try:
+        return content[0].decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
+
+
+def unreadable(option: str, path: str, error: BaseException) -> OptionError:
+    """Makes an OptionError of the exception that reading a file raised."""
+    reason = reason_of(error)
+    if "://" in path:
+        reason = f"{reason.rstrip('.')}; check the path, and that the credentials here may read it"
+    return OptionError(f"{option} {path}: cannot be read: {reason}")
+
+
+def as_pattern(path: str) -> str:
+    """Makes a pattern of what was typed. Where a file has just this name it is meant, though the name holds wildcards.
+
+    Args:
+      path: a path, URL or pattern.
+    """
+    if "://" in path or glob.escape(path) == path:
+        return path
+    if os.path.isfile(path):
+        return glob.escape(os.path.abspath(path))
+    # Beam looks for wildcards in the first part of a path only where there is a folder before it.
+    is_placed = path.partition(os.sep)[0] in ("", os.curdir, os.pardir)
+    return path if is_placed else os.path.join(os.curdir, path)
+
+
+def count_items(
+    option: str,
+    pattern: str,
+    read: Callable[[IO[bytes], str], Iterator[object]],
+    refusal: type[ValueError],
+    suffixes: tuple[str, ...],
+) -> int:
+    """Reads the files of a pattern once from end to end, holding one item at a time.
+
+    Args:
+      option: what to call it in the message.
+      pattern: a path, URL or pattern.
+      read: gives the items of an open file and its path.
+      refusal: what `read` raises where a file cannot be used.
+      suffixes: the endings that a file may have.
+
+    Returns:
+      How many items there are.
+
+    Raises:
+      OptionError: there is no file, or one cannot be used.
+    """
+    check_listing(option, pattern)
+    try:
+        found_files = files.match_files(as_pattern(pattern))
+    except Exception as error:  # each file system raises its own
+        raise unreadable(option, pattern, error) from None
+    if not found_files:
+        raise OptionError(f"{option} {pattern}: there is no such file")
+    found = 0
+    for path in (file.path for file in found_files):
+        check_name(option, path)
+        if not path.lower().endswith(suffixes):
+            raise OptionError(f"{option} {path}: is not one of {', '.join(suffixes)}")
+        if files.is_local(path) and not os.path.isfile(path):
+            raise OptionError(f"{option} {path}: is no regular file")
+        try:
+            with files.open_text(path) as file:
+                found += sum(1 for _ in read(file, path))
+        except refusal as error:
+            raise OptionError(f"{option} {path}: {error}") from None
+        except Exception as error:
+            raise unreadable(option, path, error) from None
+    return found
