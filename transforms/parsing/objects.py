@@ -42,10 +42,11 @@ _TEXT_NAMES: Final = ("value", "const", "default", "example")
 _BETWEEN_OBJECTS: Final = re.compile(r"\}[\s,]*\{")  # json_repair would let the last of several objects win
 _KEY: Final = re.compile(r"""["'“”‘’]([^"'“”‘’\n]{1,100})["'“”‘’]\s*:""")
 _DESCRIPTION: Final = re.compile(
-    r"\W*(?:(?:an?\s+)?(?:string|str|text)\b\W*(?:$|[,:;(–-])|(?:the|an?)\s+(?:input text|(?:in)?correct label)\b)",
+    r"\W*(?:(?:an?\s+)?(?:string|str|text)\b\W*(?:$|[,:;(–-])|(?:the|an?)\s+(?:input text|(?:in)?correct label)\b"
+    r"|the (?:text to be classified|label that is right)|another (?:possible label|of the labels))",
     re.I,
 )
-"""A value that says what is to stand there: its type, or the prompt's own words for it."""
+"""A value that says what is to stand there: its type, or the words of a prompt for it."""
 
 
 def parse_object(

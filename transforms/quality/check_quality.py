@@ -1,4 +1,4 @@
-"""CheckQuality: examples that are no good -> rejects that say why."""
+"""CheckQuality: rejects the examples that are no good."""
 
 import dataclasses
 import functools
@@ -15,21 +15,13 @@ _found = functools.lru_cache(maxsize=64)(find_fault)  # LLMCall has just asked t
 
 
 def fault_in(example: Example, checks: Checks) -> Fault | None:
-    """Makes the checks of one example by itself.
-
-    Args:
-      example: what was read from a reply.
-      checks: which checks are made, and their thresholds.
-
-    Returns:
-      the first that it fails; None where it is good.
-    """
+    """Finds the first check that an example fails by itself; None where it is good."""
     # no check looks at the reply as it came, and only one of the two who ask has it
     return _found(replace(example, raw_reply="") if example.raw_reply else example, checks)
 
 
 def check_example(example: Example, checks: Checks) -> Example | Reject:
-    """An example -> the same, or why it is no good."""
+    """Returns an example that is good, or a Reject that says why it is not."""
     fault = fault_in(example, checks)
     if fault is None:
         return example
@@ -54,7 +46,7 @@ class _Check(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class CheckQuality(beam.PTransform):
-    """Example -> Example, or a Reject with the reason. Rejects pass through.
+    """Passes each Example on, or a Reject with the reason. Rejects pass through.
 
     Args:
       checks: which checks are made, and their thresholds.

@@ -1,7 +1,7 @@
-"""Quality: is a row that could be read a valid example? Pure checks of one example, each with a name.
+"""Quality: checks whether a row that could be read is a valid example.
 
-A check's name is also the reason of the rejects it makes, so that what a report names can be switched off as it stands
-there. Checks are told to be sure: what may be good is kept.
+A check's name is also the reason of the rejects it makes, so that what a report names can be switched off by that name.
+Checks refuse only what is surely bad: what may be good is kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHECKS: Final = (
     "wrong_length",
     "wrong_language",
 )
-"""The checks, in the order in which they are made; the first that fails gives the reason. The dearest comes last."""
+"""The checks, in the order in which they are made; the first that fails gives the reason. The slowest comes last."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,7 @@ class Checks:
             raise ValueError(f"language_min_confidence is {self.language_min_confidence}, but lies between 0 and 1")
 
     def without(self, *names: str) -> Checks:
-        """Names of checks -> the same but for these. For a caller who knows of a back end what a check would refuse in
-        vain, such as one that writes English whatever it is asked for."""
+        """Leaves checks out, such as those that a back end fails whatever it is asked for."""
         return dataclasses.replace(self, names=tuple(name for name in self.names if name not in names))
 
 
@@ -84,10 +83,14 @@ class Fault:
 
 
 def parse_checks(text: str, known: Sequence[str] = CHECKS) -> tuple[str, ...]:
-    """`all`, `none` or names separated by commas, in any case -> the names of the checks, in the order of `known`.
+    """Reads which checks a user wants.
 
     Args:
+      text: `all`, `none`, or names separated by commas, in any case.
       known: the names there are; a caller with checks beside these adds theirs.
+
+    Returns:
+      The names, in the order of `known`.
 
     Raises:
       ValueError: a name that there is not (the message tells the nearest one), none at all, or `all` or `none` among
@@ -111,7 +114,7 @@ def parse_checks(text: str, known: Sequence[str] = CHECKS) -> tuple[str, ...]:
 
 
 def find_fault(example: Example, checks: Checks) -> Fault | None:
-    """An example -> the first check it fails, or None where it is good. The same for the same example, always."""
+    """Finds the first check that an example fails; None where it is good. It depends on nothing but the arguments."""
     row = _Row(example)
     for name in CHECKS:
         if name in checks.names and (detail := _CHECKS[name](row, checks)) is not None:
@@ -120,26 +123,18 @@ def find_fault(example: Example, checks: Checks) -> Fault | None:
 
 
 class _Row:
-    """An example, and what more than one check needs of it, made when it is first asked for."""
-
-    __slots__ = ("_folded", "_spaced", "example")
+    """An example, and what more than one check needs of it."""
 
     def __init__(self, example: Example) -> None:
         self.example = example
-        self._folded: str | None = None
-        self._spaced: str | None = None
 
-    @property
+    @functools.cached_property
     def folded(self) -> str:
-        if self._folded is None:
-            self._folded = fold(self.example.input_text)
-        return self._folded
+        return fold(self.example.input_text)
 
-    @property
+    @functools.cached_property
     def spaced(self) -> str:
-        if self._spaced is None:
-            self._spaced = spaced(self.folded)
-        return self._spaced
+        return spaced(self.folded)
 
 
 # --- placeholder
@@ -198,7 +193,7 @@ def _placeholder(row: _Row, checks: Checks) -> str | None:
 
 
 def _outer(text: str) -> str:
-    """A folded text -> without white space and punctuation at both ends, nor the brackets < > { }; symbols stay."""
+    """Strips white space, punctuation and the brackets < > { } from both ends of a folded text; symbols stay."""
     start, end = 0, len(text)
     while start < end and _is_outer(text[start]):
         start += 1
@@ -291,12 +286,12 @@ _ANNOUNCED: Final = re.compile(
     "|标签|答案|类别|標籤|類別|ラベル|答え|回答|라벨|레이블|정답|답변|ป้ายกำกับ|คำตอบ)"
     r"\s*[:=]\s*[\"'“”«»\[(*]*"
 )
-"""Where a text announces a label, in folded text. It is what even a label is refused for that may stand in any text."""
+"""Where a folded text announces a label. Even a label that may stand in any text is refused there."""
 
 
 @functools.lru_cache(maxsize=8192)  # a task has few labels and many rows
 def _needle(label: str) -> tuple[str, bool]:
-    """A label -> what is looked for in the folded and spaced text, and whether its mere occurrence says something."""
+    """Returns what is looked for in the folded and spaced text, and whether its mere occurrence says something."""
     text = spaced(fold(label)).strip()
     core = _outer(text)
     if text.endswith("#") and core:  # "c#", "f#"

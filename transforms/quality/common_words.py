@@ -133,6 +133,8 @@ _BY_LANGUAGE: Final[Mapping[str, frozenset[str]]] = {
 
 
 def common_words(language: str) -> frozenset[str]:
-    """The name of a language of XLM-R -> its common words and the English ones, folded and spaced; of any other
-    language the English ones."""
+    """Returns the common words of a language of XLM-R and the English ones, folded and spaced.
+
+    Of any other language it returns the English ones.
+    """
     return _BY_LANGUAGE.get(language, ENGLISH)

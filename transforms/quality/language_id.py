@@ -1,6 +1,6 @@
-"""Language identification: a text and the language it should be in -> right, wrong or unknown.
+"""Language identification: tells whether a text is in the language that it should be in.
 
-"Wrong" is said only where it is as good as certain. It is "unknown" where
+The verdict is right, wrong or unknown. "Wrong" is said only where it is as good as certain. It is "unknown" where
   - the text is short (`min_bytes`), or the identifier is not sure (`min_confidence`): names, code, numbers, slang;
   - the identifier does not know the language asked for (Sindhi, Sundanese, Yiddish), or the language is written
     otherwise than it learnt it (the five romanized rows of XLM-R, Burmese in the Zawgyi encoding);
@@ -97,7 +97,7 @@ _TWINS_OF: Final = {code: frozenset(twins.split()) for twins in _TWINS for code 
 """Languages that are so alike in writing that the identifier shares its confidence out among them. Asked for another
 language, it is their sum that counts."""
 
-_CODES: Final = {"fil": "tl", "zh-Hans": "zh", "zh-Hant": "zh"}  # ours -> the identifier's, where they differ
+_CODES: Final = {"fil": "tl", "zh-Hans": "zh", "zh-Hant": "zh"}  # by our code the identifier's, where they differ
 _NAMES: Final = {language.code: language.name for language in XLM_R} | {"zh": "Chinese"}
 
 
@@ -122,7 +122,7 @@ def _identifier() -> Any:
 
 @functools.cache
 def identifier_code(language: str) -> str | None:
-    """A language's name -> the code by which the identifier knows it; None where it cannot tell it.
+    """Finds the code by which the identifier knows a language; None where it cannot tell it.
 
     Raises:
       languages.UnknownLanguage: it is none of XLM-R's.
@@ -135,9 +135,11 @@ def identifier_code(language: str) -> str | None:
 def check_language(
     text: str, language: str, *, min_bytes: int = MIN_BYTES, min_confidence: float = MIN_CONFIDENCE
 ) -> LanguageCheck:
-    """A text and the name of the language it should be in -> whether it is.
+    """Checks whether a text is in a language.
 
     Args:
+      text: any; its beginning is read.
+      language: a name of XLM-R's.
       min_bytes: of UTF-8; nothing is said of a shorter text.
       min_confidence: between 0 and 1; nothing is said where the identifier is less sure.
 

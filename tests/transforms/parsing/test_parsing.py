@@ -508,6 +508,20 @@ REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
         "wrong_shape",
         "schema",
     ),
+    "a schema of the shipped prompt's words": (
+        json.dumps(
+            {
+                "properties": {
+                    "input_text": "the text to be classified",
+                    "label": "the label that is right for this text.",
+                    "misleading_label": "another possible label of the task",
+                }
+            }
+        ),
+        "stop",
+        "wrong_shape",
+        "schema",
+    ),
     "an incomplete object in another": (json.dumps({"example": fields(" ")}), "stop", "empty_field", "input_text"),
     "fields in several objects": (
         json.dumps({"input": {"input_text": "x"}, "output": {"label": "a", "misleading_label": "b"}}),

@@ -222,8 +222,8 @@ TASK = "Classify a customer e-mail by the department that should answer it"
         (f"{TASK}\n\nWhere is my parcel?", TASK, "echo"),
         ("Spam filter", "Spam filter", "echo"),
         ("My spam filter eats all my mail since Monday.", "Spam filter", None),  # too short a task to be one's echo
-        ('- "label": a string, the correct label of the input text.', TASK, "echo"),
-        ('"label": a string, the correct label of the input text. Indeed.', TASK, "echo"),
+        ('- "label": the label that is right for this text.', TASK, "echo"),
+        ('"label": the label that is right for this text. Indeed.', TASK, "echo"),
         ("high school", TASK, None),  # it stands in the prompt, as it may in any text
         ("Please classify my complaint as urgent, the department should answer today.", TASK, None),
         ("根据主题对顾客的反馈意见进行分类", "根据主题对顾客的反馈意见进行分类", "echo"),
