@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import strategies as st
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.ledger.files import ledger_files
 from textmint.transforms.ledger.journal import journal_line, read_journal
 from textmint.transforms.ledger.table import SCHEMA, read_replies, replies_file
 from textmint.transforms.storage import files
 
+from tests.support.mem_store import MemFileSystem
+
 TIME = 1_700_000_000_000  # milliseconds; 2023-11-14
 FINGERPRINT = "f" * 32
+REMOTE = "mem://bucket/out/ledger"
 
 
 def paid(number: int = 0, **fields: Any) -> dict[str, Any]:
@@ -84,3 +88,46 @@ def lines_in(folder: Path) -> list[dict[str, Any]]:
         assert damaged == 0
         found += rows_in(table)
     return found
+
+
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+STRINGS = [field.name for field in SCHEMA if field.type == pa.string()]
+ROWS = st.lists(st.fixed_dictionaries({name: TEXT if name in STRINGS else INT64 for name in SCHEMA.names}), max_size=4)
+"""Any rows, for properties."""
+
+ROWS_OF_FILE = [
+    paid(n, kind=("task_list", "example")[n % 2], attempt=n % 3, text=f"Antwort {n} äöü 😀" * (n % 4))
+    for n in range(40)
+]
+NAME, CONTENT = replies_file(table_of(ROWS_OF_FILE))
+
+
+def tree(folder: Path | str) -> list[str]:
+    """Lists all files under a folder."""
+    if not files.is_local(str(folder)):
+        return sorted(path.removeprefix(f"{folder}/") for path in MemFileSystem.objects)
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+def rows(*numbers: int, **fields: Any) -> list[dict[str, Any]]:
+    return [paid(number, **fields) for number in numbers]
+
+
+def numbered(count: int, start: int = 0, **fields: Any) -> list[dict[str, Any]]:
+    return rows(*range(start, start + count), **fields)
+
+
+def damage(path: str) -> None:
+    """Changes a byte of a file where its footer does not notice."""
+    content = bytearray(files.read_file(path))
+    content[200] ^= 0xFF
+    files.write_file(path, bytes(content))
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it is done that the code does not do on every way out."""
+
+
+def killed(*args: Any, **kwargs: Any) -> Any:
+    raise Killed

@@ -29,11 +29,9 @@ from textmint.transforms.storage import files
 
 from tests.support import scripted_engine
 from tests.support.helpers import make_prompt, run_step
-from tests.support.ledger_rows import lines_in, rows_of_ledger
+from tests.support.ledger_rows import REMOTE, lines_in, rows_of_ledger
 from tests.support.mem_store import MemFileSystem
 from tests.support.scripted_engine import Play, Running, Scripted, all_doomed, ask_for, names, seen_by, texts
-
-REMOTE = "mem://bucket/out/ledger"
 
 
 def running(

@@ -24,11 +24,9 @@ from textmint.transforms.ledger.writer import Journal, Ledger, LedgerWriter, Rep
 from textmint.transforms.storage import files
 
 from tests.support.children import child, open_under
-from tests.support.ledger_rows import in_order, lines_in, paid, rows_in, rows_of_ledger
+from tests.support.ledger_rows import REMOTE, in_order, lines_in, paid, rows_in, rows_of_ledger
 from tests.support.mem_store import MemFileSystem
 from tests.support.waiting import wait_until
-
-REMOTE = "mem://bucket/out/ledger"
 
 
 def ledger_in(folder: Path | str, run_id: str = "run") -> Ledger:
