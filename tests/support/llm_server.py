@@ -14,18 +14,18 @@ From Python (the same process, started and ended by a context manager):
 
 What is served:
 
-    POST /v1/chat/completions, GET /v1/models                            OpenAI chat
-    POST /v1beta/models/MODEL:generateContent, GET /v1beta/models[/M]    Gemini Developer API
+    POST /v1/chat/completions                                            OpenAI chat
+    POST /v1beta/models/MODEL:generateContent                            Gemini Developer API
     POST PLACE/publishers/google/models/MODEL:generateContent            Gemini on Vertex AI
     POST PLACE/endpoints/ID/chat/completions                             Vertex AI endpoint, in chat form
-    POST PLACE/endpoints/ID:predict, PLACE/endpoints/ID:rawPredict       Vertex AI endpoint
+    POST PLACE/endpoints/ID:predict                                      Vertex AI endpoint
     GET /stats, GET /recent, POST /reset                                 for the test, not counted
 
 where PLACE is /v1/projects/P/locations/L, or the same under /v1beta1.
 
 Whatever happens to a request is decided by the hash of its prompt, of how many times that prompt was let in before, and
 of `seed`; so a run that is repeated meets the same faults, whatever the order of its requests. Only what depends on
-load (`limit_rps`, `max_in_flight_limit`) does not repeat.
+load (`limit_rps`) does not repeat.
 
 The HTTP server is a plain asyncio protocol and needs only the standard library: it shares two cores with the client
 that is measured, and so has to be cheap.
@@ -116,7 +116,6 @@ class Options:
     fail_always_status: int = 500
     limit_rps: float = 0.0  # a token bucket; 429 where it is empty
     limit_burst: float = 5.0  # tokens that the bucket holds
-    max_in_flight_limit: int = 0  # 429 while so many are being answered
     model_known: str = ""  # any other model is answered 404
     served_model: str = ""  # what replies name as the model; the one asked for when empty
     quota_zero: bool = False  # 429 for good: the quota of this account is 0
@@ -356,9 +355,7 @@ _BAD_REPLIES = (
 
 # -------------------------------------------------------------------------------------------------------- who is asked
 
-Protocol = Literal[
-    "openai", "gemini", "vertex", "chat", "predict", "raw", "models", "stats", "recent", "reset", "unknown"
-]
+Protocol = Literal["openai", "gemini", "vertex", "chat", "predict", "stats", "recent", "reset", "unknown"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -373,14 +370,12 @@ class Route:
 
     @property
     def google(self) -> bool:
-        return self.protocol in ("gemini", "vertex", "chat", "predict", "raw")
+        return self.protocol in ("gemini", "vertex", "chat", "predict")
 
 
 _ROUTES: Final[Sequence[tuple[str, str, Protocol]]] = (
     ("POST", r"/v1/chat/completions", "openai"),
-    ("GET", r"/v1/models", "models"),
     ("POST", r"/v1(?:beta|alpha)?/(?P<resource>models/(?P<model>[^/:]+)):generateContent", "gemini"),
-    ("GET", r"/v1beta/models(?:/(?P<model>[^/:]+))?", "models"),
     (
         "POST",
         r"/v1(?:beta1)?/(?P<resource>projects/[^/]+/locations/[^/]+/"
@@ -389,7 +384,6 @@ _ROUTES: Final[Sequence[tuple[str, str, Protocol]]] = (
     ),
     ("POST", r"/v1(?:beta1)?/(?P<resource>projects/[^/]+/locations/[^/]+/endpoints/[^/:]+)/chat/completions", "chat"),
     ("POST", r"/v1(?:beta1)?/(?P<resource>projects/[^/]+/locations/[^/]+/endpoints/[^/:]+):predict", "predict"),
-    ("POST", r"/v1(?:beta1)?/(?P<resource>projects/[^/]+/locations/[^/]+/endpoints/[^/:]+):rawPredict", "raw"),
     ("GET", r"/stats", "stats"),
     ("GET", r"/recent", "recent"),
     ("POST", r"/reset", "reset"),
@@ -439,32 +433,75 @@ _MALFORMED_GOOGLE = _http(200, b'{"candidates": [{"content": {"parts": [{"text":
 # ------------------------------------------------------------------------------------------------ errors, per protocol
 
 Refusal = Literal[
-    "status",
-    "key_missing",
-    "key_wrong",
-    "model",
-    "structured",
-    "chat_route",
-    "quota_zero",
-    "prompt",
-    "body",
-    "stream",
-    "url",
-]
+    "status", "rate_limit", "key_missing", "key_wrong", "model", "structured", "chat_route", "quota_zero", "prompt",
+    "body", "stream", "url",
+]  # fmt: skip
 
+_Words = tuple[int, str, str | None, str | None, str]  # status, type, code, parameter, message
+_INVALID: Final = "invalid_request_error"
 _OPENAI_WORDS: Final[Mapping[int, tuple[str, str, str | None]]] = {
-    400: ("The request could not be understood.", "invalid_request_error", None),
-    401: ("Your authentication token has been invalidated.", "invalid_request_error", "invalid_api_key"),
+    400: ("The request could not be understood.", _INVALID, None),
+    401: ("Your authentication token has been invalidated.", _INVALID, "invalid_api_key"),
     403: (
         "Country, region, or territory not supported",
         "request_forbidden",
         "unsupported_country_region_territory",
     ),
-    404: ("Not found.", "invalid_request_error", None),
+    404: ("Not found.", _INVALID, None),
     408: ("Request timed out.", "timeout", None),
+    429: (
+        "Rate limit reached for {model} in organization org-local on requests per min (RPM): Limit 500, Used 500, "
+        "Requested 1. Please try again in 120ms. Visit https://platform.openai.com/account/rate-limits to learn more.",
+        "requests",
+        "rate_limit_exceeded",
+    ),
     500: ("The server had an error while processing your request. Sorry about that!", "server_error", None),
     503: ("The engine is currently overloaded, please try again later.", "service_unavailable_error", None),
 }
+_OPENAI_REFUSALS: Final[Mapping[Refusal, _Words]] = {
+    "key_missing": (
+        *(401, _INVALID, None, None),
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
+        "(i.e. Authorization: Bearer YOUR_KEY).",
+    ),
+    "key_wrong": (
+        *(401, _INVALID, "invalid_api_key", None),
+        "Incorrect API key provided: {key}. You can find your API key at https://platform.openai.com/account/api-keys.",
+    ),
+    "model": (
+        *(404, _INVALID, "model_not_found", None),
+        "The model `{model}` does not exist or you do not have access to it.",
+    ),
+    "structured": (
+        *(400, _INVALID, None, None),
+        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model. Learn more about "
+        "supported models at the Structured Outputs guide: https://platform.openai.com/docs/guides/structured-outputs",
+    ),
+    "quota_zero": (
+        *(429, "insufficient_quota", "insufficient_quota", None),
+        "You exceeded your current quota, please check your plan and billing details. For more information on this "
+        "error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
+    ),
+    "prompt": (
+        *(400, _INVALID, "content_filter", "prompt"),
+        "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. "
+        "Please modify your prompt and retry.",
+    ),
+    "body": (
+        *(400, _INVALID, None, None),
+        "We could not find 'messages', a list of texts, in the JSON body of your request.",
+    ),
+    "stream": (
+        *(400, _INVALID, "unsupported_value", "stream"),
+        "Unsupported value: 'stream' does not support true with this model.",
+    ),
+    "url": (404, _INVALID, None, None, "Invalid URL ({line})"),
+}
+_VLLM_STRUCTURED: Final = (
+    "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), "
+    "'msg': \"Input should be 'text' or 'json_object'\", 'input': 'json_schema', "
+    "'ctx': {'expected': \"'text' or 'json_object'\"}}]"
+)
 _VLLM_TYPES: Final[Mapping[int, str]] = {
     400: "BadRequestError",
     404: "NotFoundError",
@@ -482,70 +519,20 @@ def _openai_error(
 ) -> tuple[int, object]:
     dialect = options.dialect
     vllm = dialect.startswith("vllm")
-    param: str | None = None
-    message, kind, code = _OPENAI_WORDS.get(status, (f"The request failed with status {status}.", "api_error", None))
-    if refusal == "key_missing":
-        status, kind, code = 401, "invalid_request_error", None
-        message = (
-            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
-            "auth "
-            "(i.e. Authorization: Bearer YOUR_KEY)."
-        )
-    elif refusal == "key_wrong":
-        status, kind, code = 401, "invalid_request_error", "invalid_api_key"
-        shown = key if options.echo_key else _masked(key)
-        place = "https://platform.openai.com/account/api-keys"
-        message = f"Incorrect API key provided: {shown}. You can find your API key at {place}."
-    elif refusal == "model":
-        status, kind, code = 404, "invalid_request_error", "model_not_found"
-        message = f"The model `{model}` does not exist" + ("." if vllm else " or you do not have access to it.")
-        param = "model" if vllm else None
-    elif refusal == "structured":
-        status, kind = 400, "invalid_request_error"
-        if vllm:
-            message = (
-                "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), "
-                "'msg': \"Input should be 'text' or 'json_object'\", 'input': 'json_schema', "
-                "'ctx': {'expected': \"'text' or 'json_object'\"}}]"
-            )
-        elif dialect == "plain":
-            message = "'response_format.type' must be 'text'"
-        else:
-            message = (
-                "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model. Learn "
-                "more about "
-                "supported models at the Structured Outputs guide: "
-                "https://platform.openai.com/docs/guides/structured-outputs"
-            )
-    elif refusal == "quota_zero":
-        status, kind, code = 429, "insufficient_quota", "insufficient_quota"
-        message = (
-            "You exceeded your current quota, please check your plan and billing details. For more information on this "
-            "error, "
-            "read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors."
-        )
-    elif refusal == "prompt":
-        status, kind, code, param = 400, "invalid_request_error", "content_filter", "prompt"
-        message = (
-            "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. "
-            "Please modify your prompt and retry."
-        )
-    elif refusal == "body":
-        status, kind, code = 400, "invalid_request_error", None
-        message = "We could not find 'messages', a list of texts, in the JSON body of your request."
-    elif refusal == "stream":
-        status, kind, code, param = 400, "invalid_request_error", "unsupported_value", "stream"
-        message = "Unsupported value: 'stream' does not support true with this model."
-    elif refusal == "url":
-        status, kind, code = 404, "invalid_request_error", None
-        message = f"Invalid URL ({route.line.rpartition(' ')[0]})"
-    elif status == 429:
-        kind, code = "requests", "rate_limit_exceeded"
-        message = (
-            f"Rate limit reached for {model} in organization org-local on requests per min (RPM): Limit 500, Used 500, "
-            "Requested 1. Please try again in 120ms. Visit https://platform.openai.com/account/rate-limits to learn "
-            "more."
-        )
+    shown = key if options.echo_key else _masked(key)
+    if refusal in _OPENAI_REFUSALS:
+        status, kind, code, param, message = _OPENAI_REFUSALS[refusal]
+    else:
+        unknown = (f"The request failed with status {status}.", "api_error", None)
+        message, kind, code = _OPENAI_WORDS.get(status, unknown)
+        param = None
+    message = message.format(model=model, key=shown, line=route.line.rpartition(" ")[0])
+    if refusal == "model" and vllm:
+        message, param = f"The model `{model}` does not exist.", "model"
+    elif refusal == "structured" and vllm:
+        message = _VLLM_STRUCTURED
+    elif refusal == "structured" and dialect == "plain":
+        message = "'response_format.type' must be 'text'"
     if dialect == "plain":
         return status, {"error": message}
     if vllm and status == 401:
@@ -589,143 +576,134 @@ def _violation(metric: str, quota_id: str, model: str, limit: int | None) -> dic
     return {**found, "quotaValue": str(limit)} if limit else found
 
 
+_SEE_QUOTA: Final = (
+    "You exceeded your current quota, please check your plan and billing details. For more information on this error, "
+    "head to: https://ai.google.dev/gemini-api/docs/rate-limits."
+)
+_GOOGLE_REFUSALS: Final[Mapping[tuple[Refusal, str], tuple[int, str]]] = {
+    ("key_missing", "gemini"): (
+        403,
+        "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or other "
+        "form of API consumer identity to call this API.",
+    ),
+    ("key_wrong", "gemini"): (400, "API key not valid. Please pass a valid API key."),
+    **dict.fromkeys(
+        (("key_missing", ""), ("key_wrong", "")),
+        (
+            401,
+            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
+            "valid authentication credential. See "
+            "https://developers.google.com/identity/sign-in/web/devconsole-project.",
+        ),
+    ),
+    ("model", "gemini"): (
+        404,
+        "models/{model} is not found for API version v1beta, or is not supported for generateContent. "
+        "Call ListModels to see the list of available models and their supported methods.",
+    ),
+    ("model", "vertex"): (
+        404,
+        "Publisher Model `{resource}` was not found or your project does not have access to it. Please ensure you are "
+        "using a valid model version. For more information, see: "
+        "https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions",
+    ),
+    ("model", ""): (404, "The endpoint `{resource}` serves no model `{model}`."),
+    ("structured", ""): (400, "JSON mode is not enabled for models/{model}"),
+    ("chat_route", ""): (
+        400,
+        "The deployed model does not support ChatCompletions. endpoint_id: {endpoint}, deployed_model_id: 1",
+    ),
+    ("body", "predict"): (400, "* Request.instances: instances is not specified\n"),
+    ("body", ""): (400, "* Request.contents: contents is not specified\n"),
+    ("stream", ""): (400, "stream: true is not supported on this route."),
+    ("quota_zero", "gemini"): (
+        429,
+        _SEE_QUOTA + " To monitor your current usage, head to: https://ai.dev/rate-limit. \n* Quota exceeded for "
+        f"metric: {_FREE_METRIC}, limit: 0, model: {{model}}\nPlease retry in 25.465784708s.",
+    ),
+    ("quota_zero", ""): (
+        429,
+        f"Quota exceeded for {_VERTEX_METRIC} with base model: {{model}}. Please submit a quota increase request. "
+        "https://cloud.google.com/vertex-ai/docs/generative-ai/quotas-genai.",
+    ),
+    ("url", ""): (404, "Requested entity was not found."),
+    ("rate_limit", "gemini"): (
+        429,
+        f"{_SEE_QUOTA}\n* Quota exceeded for metric: {_PAID_METRIC}, limit: 1000, model: {{model}}",
+    ),
+    ("rate_limit", ""): (
+        429,
+        "Resource exhausted. Please try again later. Please refer to "
+        "https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details.",
+    ),
+}
+"""Status and message, by what is wrong and the protocol; "": of all others."""
+
+
 def _google_error(
     options: Options, refusal: Refusal, status: int, route: Route, model: str, key: str
 ) -> tuple[int, object]:
+    wrong: Refusal = "rate_limit" if refusal == "status" and status == 429 else refusal
     name, message = _GOOGLE_WORDS.get(status, ("UNKNOWN", f"The request failed with status {status}."))
-    details: list[dict[str, object]] = []
-    developer = route.protocol == "gemini"
-    service = "generativelanguage.googleapis.com" if developer else "aiplatform.googleapis.com"
-    if refusal in ("key_missing", "key_wrong") and not developer:
-        status, name = 401, "UNAUTHENTICATED"
-        message = (
-            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
-            "valid "
-            "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
-        )
-        if options.echo_key and key:
-            message += f" Got: {key}"
-        reason = "ACCESS_TOKEN_TYPE_UNSUPPORTED" if key else "CREDENTIALS_MISSING"
-        details = [
-            {
-                "@type": _RPC + "ErrorInfo",
-                "reason": reason,
-                "domain": "googleapis.com",
-                "metadata": {"service": service},
-            }
-        ]
-    elif refusal == "key_missing":
-        status, name = 403, "PERMISSION_DENIED"
-        message = (
-            "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or "
-            "other "
-            "form of API consumer identity to call this API."
-        )
-    elif refusal == "key_wrong":
-        status, name, message = 400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."
-        if options.echo_key:
-            message += f" Got: {key}"
-        info = {"reason": "API_KEY_INVALID", "domain": "googleapis.com", "metadata": {"service": service}}
-        details = [
-            {"@type": _RPC + "ErrorInfo", **info},
-            {"@type": _RPC + "LocalizedMessage", "locale": "en-US", "message": message},
-        ]
-    elif refusal == "model":
-        status, name = 404, "NOT_FOUND"
-        if developer:
-            message = (
-                f"models/{model} is not found for API version v1beta, or is not supported for generateContent. "
-                "Call ListModels to see the list of available models and their supported methods."
-            )
-        elif route.protocol == "vertex":
-            message = (
-                f"Publisher Model `{route.resource}` was not found or your project does not have access to it. Please "
-                "ensure "
-                "you are using a valid model version. For more information, see: "
-                "https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
-            )
-        else:
-            message = f"The endpoint `{route.resource}` serves no model `{model}`."
-    elif refusal == "structured":
-        status, name, message = 400, "INVALID_ARGUMENT", f"JSON mode is not enabled for models/{model}"
-    elif refusal == "chat_route":
-        status, name = 400, "FAILED_PRECONDITION"
+    words = _GOOGLE_REFUSALS.get((wrong, route.protocol)) or _GOOGLE_REFUSALS.get((wrong, ""))
+    if words is not None:
+        status, message = words
+        name = "FAILED_PRECONDITION" if wrong == "chat_route" else _GOOGLE_WORDS[status][0]
         endpoint = route.resource.rpartition("/")[2]
-        message = f"The deployed model does not support ChatCompletions. endpoint_id: {endpoint}, deployed_model_id: 1"
-    elif refusal == "body":
-        status, name = 400, "INVALID_ARGUMENT"
-        wanted = "instances" if route.protocol == "predict" else "contents"
-        message = f"* Request.{wanted}: {wanted} is not specified\n"
-    elif refusal == "stream":
-        status, name, message = 400, "INVALID_ARGUMENT", "stream: true is not supported on this route."
-    elif refusal == "quota_zero":
-        status, name = 429, "RESOURCE_EXHAUSTED"
-        if developer:
-            message = (
-                "You exceeded your current quota, please check your plan and billing details. For more information on "
-                "this error, "
-                "head to: https://ai.google.dev/gemini-api/docs/rate-limits. To monitor your current usage, head to: "
-                f"https://ai.dev/rate-limit. \n* Quota exceeded for metric: {_FREE_METRIC}, limit: 0, model: {model}\n"
-                "Please retry in 25.465784708s."
-            )
-            help_link = {
-                "description": "Learn more about Gemini API quotas",
-                "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
-            }
-            ids = (
-                "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
-                "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
-            )
-            details = [
-                {"@type": _RPC + "Help", "links": [help_link]},
-                {
-                    "@type": _RPC + "QuotaFailure",
-                    "violations": [_violation(_FREE_METRIC, each, model, 0) for each in ids],
-                },
-                # Google sends it here too, though waiting does not help
-                {"@type": _RPC + "RetryInfo", "retryDelay": "25s"},
-            ]
-        else:
-            message = (
-                f"Quota exceeded for {_VERTEX_METRIC} with base model: {model}. Please submit a quota increase "
-                "request. "
-                "https://cloud.google.com/vertex-ai/docs/generative-ai/quotas-genai."
-            )
-            metadata = {
-                "service": service,
-                "quota_metric": _VERTEX_METRIC,
-                "quota_limit": "GenerateContentRequestsPerMinutePerProjectPerBaseModel",
-                "quota_limit_value": "0",
-                "consumer": "projects/" + [*route.resource.split("/"), ""][1],
-            }
-            info = {"reason": "RATE_LIMIT_EXCEEDED", "domain": "googleapis.com"}
-            details = [{"@type": _RPC + "ErrorInfo", **info, "metadata": metadata}]
-    elif refusal == "url":
-        status, name, message = 404, "NOT_FOUND", "Requested entity was not found."
-    elif status == 429:
-        if developer:
-            message = (
-                "You exceeded your current quota, please check your plan and billing details. For more information on "
-                "this error, "
-                "head to: https://ai.google.dev/gemini-api/docs/rate-limits.\n* Quota exceeded for metric: "
-                f"{_PAID_METRIC}, "
-                f"limit: 1000, model: {model}"
-            )
-            found = _violation(_PAID_METRIC, "GenerateRequestsPerMinutePerProjectPerModel-PaidTier", model, 1000)
-            details = [{"@type": _RPC + "QuotaFailure", "violations": [found]}]
-        else:
-            message = (
-                "Resource exhausted. Please try again later. Please refer to "
-                "https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details."
-            )
-        if options.retry_after is not None:
-            details.append({"@type": _RPC + "RetryInfo", "retryDelay": _seconds(options.retry_after)})
+        message = message.format(model=model, resource=route.resource, endpoint=endpoint)
+    if wrong in ("key_missing", "key_wrong") and options.echo_key and key:
+        message += f" Got: {key}"
     error: dict[str, object] = {"code": status, "message": message, "status": name}
-    if details:
+    if details := _google_details(options, wrong, route, model, key, message):
         error["details"] = details
     body: object = {"error": error}
     # Google wraps the errors of its chat route in a list of one
     return status, [body] if route.protocol == "chat" else body
+
+
+def _google_details(
+    options: Options, wrong: Refusal, route: Route, model: str, key: str, message: str
+) -> list[dict[str, object]]:
+    developer = route.protocol == "gemini"
+    service = "generativelanguage.googleapis.com" if developer else "aiplatform.googleapis.com"
+    info: dict[str, object] = {"@type": _RPC + "ErrorInfo", "domain": "googleapis.com"}
+    if wrong in ("key_missing", "key_wrong") and not developer:
+        reason = "ACCESS_TOKEN_TYPE_UNSUPPORTED" if key else "CREDENTIALS_MISSING"
+        return [{**info, "reason": reason, "metadata": {"service": service}}]
+    if wrong == "key_wrong":
+        return [
+            {**info, "reason": "API_KEY_INVALID", "metadata": {"service": service}},
+            {"@type": _RPC + "LocalizedMessage", "locale": "en-US", "message": message},
+        ]
+    if wrong == "quota_zero" and developer:
+        link = {
+            "description": "Learn more about Gemini API quotas",
+            "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
+        }
+        ids = [f"GenerateRequestsPer{span}PerProjectPerModel-FreeTier" for span in ("Day", "Minute")]
+        violations = [_violation(_FREE_METRIC, each, model, 0) for each in ids]
+        return [
+            {"@type": _RPC + "Help", "links": [link]},
+            {"@type": _RPC + "QuotaFailure", "violations": violations},
+            # Google sends it here too, though waiting does not help
+            {"@type": _RPC + "RetryInfo", "retryDelay": "25s"},
+        ]
+    if wrong == "quota_zero":
+        metadata = {
+            "service": service,
+            "quota_metric": _VERTEX_METRIC,
+            "quota_limit": "GenerateContentRequestsPerMinutePerProjectPerBaseModel",
+            "quota_limit_value": "0",
+            "consumer": "projects/" + [*route.resource.split("/"), ""][1],
+        }
+        return [{**info, "reason": "RATE_LIMIT_EXCEEDED", "metadata": metadata}]
+    details: list[dict[str, object]] = []
+    if wrong == "rate_limit" and developer:
+        found = _violation(_PAID_METRIC, "GenerateRequestsPerMinutePerProjectPerModel-PaidTier", model, 1000)
+        details.append({"@type": _RPC + "QuotaFailure", "violations": [found]})
+    if wrong == "rate_limit" and options.retry_after is not None:
+        details.append({"@type": _RPC + "RetryInfo", "retryDelay": _seconds(options.retry_after)})
+    return details
 
 
 def error_reply(
@@ -742,7 +720,7 @@ def error_reply(
       key: the key that was presented.
     """
     headers = ""
-    from_container = route.protocol in ("chat", "predict", "raw") and refusal in ("structured", "prompt")
+    from_container = route.protocol in ("chat", "predict") and refusal in ("structured", "prompt")
     if refusal == "chat_route" and options.chat_route == "404":
         return 404, _http_json(404, {"detail": "Not Found"})
     form = _google_error if route.google and not from_container else _openai_error
@@ -769,8 +747,7 @@ class Asked:
     structured: bool = False
     wrapper: str = ""  # the property of the response schema that is to hold a list
     stream: bool = False
-    form: Literal["chat", "text", "predictions", "gemini"] = "chat"
-    as_chat: bool = False  # predictions that are chat completions
+    form: Literal["chat", "predictions", "gemini"] = "chat"
     seed: object = None  # as asked for; it changes what is written, as a model's seed does, and nothing else
 
 
@@ -805,13 +782,9 @@ def _read_chat(body: Mapping[str, Any], model: str) -> Asked:
 def _read_instances(body: Mapping[str, Any], model: str) -> Asked:
     asked = Asked([], model, form="predictions")
     for instance in body["instances"]:
-        if isinstance(instance, dict) and "messages" in instance:
-            asked.as_chat = asked.as_chat or instance.get("@requestFormat") == "chatCompletions"
-            asked.prompts += _read_chat(instance, model).prompts
-        elif isinstance(instance, dict):
-            asked.prompts.append(
-                next(str(instance[name]) for name in ("prompt", "inputs", "text", "content") if name in instance)
-            )
+        if isinstance(instance, dict):
+            found = next(str(instance[name]) for name in ("prompt", "inputs", "text", "content") if name in instance)
+            asked.prompts.append(found)
         else:
             asked.prompts.append(str(instance))
     return asked
@@ -827,12 +800,8 @@ def read_body(route: Route, raw: bytes) -> Asked:
     model = route.model or str(body.get("model", ""))
     if route.protocol in ("openai", "chat"):
         return _read_chat(body, model)
-    if route.protocol in ("predict", "raw"):
-        if "instances" in body or route.protocol == "predict":
-            return _read_instances(body, model)
-        if "messages" in body:
-            return _read_chat(body, model)
-        return Asked([str(body["prompt"])], model, form="text")
+    if route.protocol == "predict":
+        return _read_instances(body, model)
     texts = [_text_of(content["parts"]) for content in body["contents"]]
     system = body.get("systemInstruction")
     if system:
@@ -963,20 +932,10 @@ def answer(options: Options, route: Route, asked: Asked, digest: bytes, drawn: D
         body = _gemini_body(route, model, name, prompt, spoken, finish, thoughts)
     elif asked.form == "chat":
         body = _chat_body(model, name, prompt, texts[0], finish)
-    elif asked.form == "text":
-        spent, made = count_tokens(prompt), count_tokens(texts[0])
-        body = (
-            b'{"id":"cmpl-%b","object":"text_completion","created":%d,"model":%b,"choices":[{"index":0,"text":%b,'
-            b'"logprobs":null,'
-            b'"finish_reason":"%b"}],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}'
-            % (name, _CREATED, model, _quote(texts[0]), finish, spent, made, spent + made)
-        )
     else:
         if options.predict_echo:
             texts = [f"Prompt:\n{each}\nOutput:\n{text}" for each, text in zip(asked.prompts, texts, strict=True)]
         predictions = b"[%b]" % b",".join(map(_quote, texts))
-        if asked.as_chat:
-            predictions = _chat_body(model, name, prompt, texts[0] if texts else "", finish)
         place = _quote("/".join(route.resource.split("/")[:4]) + "/models/1")
         body = b'{"predictions":%b,"deployedModelId":"1","model":%b,"modelDisplayName":%b,"modelVersionId":"1"}' % (
             predictions,
@@ -1019,13 +978,10 @@ class Play:
         self.tokens = float(options.limit_burst)
         self.filled_at = time.monotonic()
         self.requests = 0
-        self.listings = 0
-        self.admitted = 0
         self.structured = 0
         self.gave_up = 0
         self.in_flight = 0
         self.max_in_flight = 0
-        self.while_waiting = 0
         self.first_three: list[int] = []
         self.first_at = 0.0
         self.last_reply_at = 0.0
@@ -1038,7 +994,6 @@ class Play:
         self.paid: dict[bytes, int] = {}
         self.good: dict[bytes, int] = {}
         self.paid_latency_s = 0.0
-        self.drawn_latency_s = 0.0
         self.key_in_url = False
         self.keys_wrong = 0
         self.opened = 0
@@ -1049,14 +1004,11 @@ class Play:
         paid = sum(self.paid.values())
         return {
             "requests": self.requests,
-            "admitted": self.admitted,
-            "listings": self.listings,
             "by_status": {str(key): self.by_status[key] for key in sorted(self.by_status)},
             "by_outcome": dict(self.by_outcome),
             "by_model": dict(self.by_model),
             "by_protocol": dict(self.by_protocol),
             "by_second": {str(key): value for key, value in self.by_second.items()},
-            "distinct_prompts": len(self.visits),
             "answered": paid,
             "paid_twice": sum(count > 1 for count in self.paid.values()),
             "good_twice": sum(count > 1 for count in self.good.values()),
@@ -1064,11 +1016,8 @@ class Play:
             "in_flight": self.in_flight,
             "max_in_flight": self.max_in_flight,
             "first_three_in_flight": self.first_three,
-            "arrived_while_waiting": self.while_waiting,
             "gave_up": self.gave_up,
             "latency_sum_s": self.paid_latency_s,
-            "latency_mean_s": self.paid_latency_s / paid if paid else 0.0,
-            "drawn_latency_mean_s": self.drawn_latency_s / self.admitted if self.admitted else 0.0,
             "first_request_monotonic": self.first_at,
             "last_reply_monotonic": self.last_reply_at,
             "structured": self.structured,
@@ -1098,10 +1047,6 @@ class Play:
             self.key_in_url = True
         key = key or route.query_key
         options = self.options
-        if route.protocol == "models":
-            self.listings += 1
-            connection.send(self._list_models(route, key))
-            return
         now = time.monotonic()
         if not self.requests:
             self.first_at = now
@@ -1113,8 +1058,6 @@ class Play:
         counts["requests"] += 1
         if len(self.first_three) < 3:
             self.first_three.append(self.in_flight)
-        if self.in_flight:
-            self.while_waiting += 1
         self.recent.append((head, body))
         self.by_protocol[route.protocol] += 1
 
@@ -1151,8 +1094,6 @@ class Play:
             self.refuse(connection, "quota_zero", route, model)
         elif options.limit_rps and not self._take_token(now):
             self.refuse(connection, "status", route, model, status=429, outcome="limit_rps")
-        elif options.max_in_flight_limit and self.in_flight >= options.max_in_flight_limit:
-            self.refuse(connection, "status", route, model, status=429, outcome="limit_in_flight")
         elif self.fail_always and any(map(self.fail_always.search, prompts)):
             self.refuse(connection, "status", route, model, status=options.fail_always_status, outcome="fail_always")
         else:
@@ -1166,8 +1107,6 @@ class Play:
         if fault == "429":
             self.refuse(connection, "status", route, asked.model, status=429, outcome="429")
             return
-        self.admitted += 1
-        self.drawn_latency_s += drawn.latency_s
         self.in_flight += 1
         if self.in_flight > self.max_in_flight:
             self.max_in_flight = self.in_flight
@@ -1234,25 +1173,6 @@ class Play:
             return False
         self.tokens -= 1
         return True
-
-    def _list_models(self, route: Route, key: str) -> bytes:
-        options = self.options
-        known = options.model_known or "default"
-        gemini = "/v1beta/" in route.line
-        form = Route("gemini" if gemini else "openai", route.line)
-        if options.require_key and key != options.require_key:
-            return error_reply(options, "key_wrong" if key else "key_missing", form, key=key)[1]
-        if not gemini:
-            data = [{"id": known, "object": "model", "created": _CREATED, "owned_by": "local"}]
-            return _http_json(200, {"object": "list", "data": data})
-        if options.model_known and route.model and route.model != known:
-            return error_reply(options, "model", form, model=route.model)[1]
-        about = {
-            "name": f"models/{route.model or known}",
-            "version": "1",
-            "supportedGenerationMethods": ["generateContent"],
-        }
-        return _http_json(200, about if route.model else {"models": [about]})
 
     def _control(self, route: Route, body: bytes) -> bytes:
         if route.protocol == "stats":
@@ -1348,8 +1268,6 @@ class Connection(asyncio.Protocol):
                 length = _header(head, lowered, b"\r\ncontent-length:")
                 total = start + (int(length) if length else 0)
                 if len(data) < total:
-                    if not self.need and b"\r\nexpect:" in lowered:
-                        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     self.need = total
                     return
                 body = data[start:total]

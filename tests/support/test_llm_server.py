@@ -35,7 +35,6 @@ PATHS = {
     "vertex": f"{PLACE}/publishers/google/models/m:generateContent",
     "chat": f"{PLACE}/endpoints/7/chat/completions",
     "predict": f"{PLACE}/endpoints/7:predict",
-    "raw": f"{PLACE}/endpoints/7:rawPredict",
 }
 NO_REPLY = (
     aiohttp.ClientError,
@@ -139,17 +138,6 @@ def post(server: LlmServer, path: str, body: object) -> Got:
     return asyncio.run(run())
 
 
-def get(server: LlmServer, path: str, **headers: str) -> tuple[int, Any]:
-    async def run() -> tuple[int, Any]:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(server.base_url + path, headers=headers) as reply,
-        ):
-            return reply.status, await reply.json(content_type=None)
-
-    return asyncio.run(run())
-
-
 # ------------------------------------------------------------------------------------------------------- good replies
 
 
@@ -167,7 +155,7 @@ def test_an_example_in_each_protocol(server: LlmServer, protocol: str) -> None:
     assert server.stats()["by_protocol"] == {protocol: 1}
 
 
-def test_openai_reply_and_models(server: LlmServer) -> None:
+def test_openai_reply(server: LlmServer) -> None:
     server.reset(served_model="m-2026-01-01", model_known="m")
     value = ask(server, "openai").json
     assert value["object"] == "chat.completion"
@@ -176,12 +164,6 @@ def test_openai_reply_and_models(server: LlmServer) -> None:
     usage = value["usage"]
     assert usage["prompt_tokens"] == llm_server.count_tokens(EXAMPLE)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
-    status, models = get(server, "/v1/models")
-    assert status == 200
-    assert [model["id"] for model in models["data"]] == ["m"]
-    assert get(server, "/v1beta/models/m")[1]["name"] == "models/m"
-    assert get(server, "/v1beta/models/other")[0] == 404
-    assert server.stats()["listings"] == 3
     assert server.stats()["requests"] == 1
 
 
@@ -207,12 +189,7 @@ def test_endpoint_forms(server: LlmServer) -> None:
     assert value["predictions"] == [reply_text(Options(), each, prompt_digest(each)) for each in prompts]
     assert value["deployedModelId"] == "1"
     assert value["model"] == "projects/p/locations/l/models/1"
-    chat = {"@requestFormat": "chatCompletions", "messages": [{"role": "user", "content": prompts[0]}]}
-    value = post(server, PATHS["predict"], {"instances": [chat]}).json
-    assert text_of("openai", value["predictions"]) == reply_text(Options(), prompts[0], prompt_digest(prompts[0]))
-    value = post(server, PATHS["raw"], {"prompt": prompts[0], "max_tokens": 9}).json
-    assert value["choices"][0]["text"] == reply_text(Options(), prompts[0], prompt_digest(prompts[0]))
-    value = post(server, PATHS["raw"], {"instances": [prompts[1]]}).json
+    value = post(server, PATHS["predict"], {"instances": [prompts[1]]}).json
     assert value["predictions"] == [reply_text(Options(), prompts[1], prompt_digest(prompts[1]))]
     beta = PATHS["chat"].replace("/v1/", "/v1beta1/")
     assert post(server, beta, body_of("chat", EXAMPLE)).status == 200
@@ -308,8 +285,6 @@ def test_keys(server: LlmServer) -> None:
         assert ask(server, protocol, headers=right).status == 200
     assert ask(server, "openai", headers=right).status == 200
     assert ask(server, "gemini", headers={"x-goog-api-key": KEY}).status == 200
-    assert get(server, "/v1/models")[0] == 401
-    assert get(server, "/v1/models", Authorization=f"Bearer {KEY}")[0] == 200
     stats = server.stats()
     assert (stats["keys_wrong"], stats["key_in_url"], stats["answered"]) == (7, False, 5)
 
@@ -635,15 +610,6 @@ def test_a_limit_of_requests_a_second(server: LlmServer) -> None:
     assert server.stats()["by_outcome"] == {"ok": let_in + 1, "limit_rps": 60 - let_in}
 
 
-def test_a_limit_of_requests_in_flight(server: LlmServer) -> None:
-    server.reset(max_in_flight_limit=4, latency_median_ms=100)
-    got = ask_all(server, "gemini", [EXAMPLE + str(at) for at in range(10)], at_once=10)
-    assert sorted(each.status for each in got) == [200] * 4 + [429] * 6
-    stats = server.stats()
-    assert stats["max_in_flight"] == 4
-    assert stats["by_outcome"] == {"limit_in_flight": 6, "ok": 4}
-
-
 def test_latency_is_played_and_reported(server: LlmServer) -> None:
     options: dict[str, Any] = {"latency_median_ms": 40, "latency_sigma": 0.5, "rate_500": 0.2}
     server.reset(**options)
@@ -654,8 +620,6 @@ def test_latency_is_played_and_reported(server: LlmServer) -> None:
     assert 0 < len(good) < 40
     stats = server.stats()
     assert stats["latency_sum_s"] == pytest.approx(sum(good))
-    assert stats["latency_mean_s"] == pytest.approx(statistics.fmean(good))
-    assert stats["drawn_latency_mean_s"] == pytest.approx(statistics.fmean(each.latency_s for each in drawn))
     slowest = max(each.latency_s for each in drawn)
     assert slowest <= stats["last_reply_monotonic"] - stats["first_request_monotonic"] < slowest + 1
     assert time.monotonic() - 30 < stats["first_request_monotonic"] < time.monotonic()
@@ -671,20 +635,18 @@ def test_what_is_counted(server: LlmServer) -> None:
     stats = server.stats()
     assert stats["requests"] == 5
     assert stats["by_status"] == {"200": 5}
-    assert stats["distinct_prompts"] == 4
     assert stats["paid_twice"] == stats["good_twice"] == 1
     assert stats["answered"] == 5
     assert stats["max_in_flight"] == 4
     # the first request was alone, the second found nobody either, the third found the second
     assert stats["first_three_in_flight"] == [0, 0, 1]
-    assert stats["arrived_while_waiting"] == 3
     assert stats["by_model"] == {"m": 5}
     assert sum(second["requests"] for second in stats["by_second"].values()) == 5
     assert sum(second.get("200", 0) for second in stats["by_second"].values()) == 5
     assert stats["cpu_s"] > 0
     server.reset()
     stats = server.stats()
-    assert (stats["requests"], stats["distinct_prompts"], stats["by_outcome"]) == (0, 0, {})
+    assert (stats["requests"], stats["by_outcome"]) == (0, {})
 
 
 def test_recent_requests_are_shown(server: LlmServer) -> None:
@@ -757,18 +719,6 @@ def test_requests_sent_ahead_wait_their_turn(server: LlmServer) -> None:
     assert server.stats()["max_in_flight"] == 1
 
 
-def test_it_waits_for_a_body_it_was_asked_to_expect(server: LlmServer) -> None:
-    server.reset()
-    body = json.dumps(body_of("openai", EXAMPLE)).encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
-        raw.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
-        )
-        assert raw.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        raw.sendall(body)
-        assert raw.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
-
-
 def gone(pid: int) -> bool:
     for _ in range(300):
         try:
@@ -826,7 +776,6 @@ def test_the_real_clients_understand_it(server: LlmServer) -> None:
             assert reply.choices[0].message.content == wanted
             assert reply.usage is not None
             assert reply.usage.prompt_tokens == llm_server.count_tokens(EXAMPLE)
-            assert [model.id async for model in client.models.list()] == ["default"]
             for options, kind in (
                 ({"require_key": "another"}, openai.AuthenticationError),
                 ({"model_known": "another"}, openai.NotFoundError),
