@@ -159,7 +159,7 @@ class Draw:
 
 
 def prompt_digest(prompt: str) -> bytes:
-    """A prompt -> the 32 bytes that all that is drawn for it is made from."""
+    """Makes the 32 bytes of a prompt from which all is drawn that happens to it."""
     return hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
 
@@ -167,12 +167,12 @@ _NORMAL = statistics.NormalDist()
 
 
 def draw(options: Options, digest: bytes, visit: int) -> Draw:
-    """Options, a prompt's digest and how many times that prompt was let in before -> what is to happen to it.
+    """Draws what is to happen to a request.
 
     Args:
       options: the rates, the latency in milliseconds and the seed.
       digest: of `prompt_digest`.
-      visit: from 0.
+      visit: how many times that prompt was let in before.
     """
     raw = hashlib.blake2b(b"%b%d %d" % (digest, visit, options.seed), digest_size=24).digest()
     place = (int.from_bytes(raw[:8], "big") >> 11) / (1 << 53)
@@ -250,7 +250,7 @@ _WORDS_OF_SENTENCE: Final = 8  # at least; "At 5 a.m." and the like make some lo
 
 
 def _sentences(prompt: str, digest: bytes) -> list[str]:
-    """A prompt and its digest -> sentences of about as many words as it asks for; three where it does not say."""
+    """Writes sentences of about as many words as a prompt asks for; three where it does not say."""
     wanted = _WANTED_WORDS.search(prompt)
     drawn = digest[:6]
     if wanted is None:
@@ -283,7 +283,7 @@ def _example(prompt: str, digest: bytes, reply_bytes: int, wanted: str | None = 
 
 
 def _mark(label: str) -> int:
-    """A label -> the 16 bits that the number of a text of that label ends in."""
+    """Makes the 16 bits that the number of a text of a label ends in."""
     folded = "".join(filter(str.isalnum, label.casefold()))
     return int.from_bytes(hashlib.blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=2).digest(), "big")
 
@@ -321,7 +321,7 @@ def _task_list(digest: bytes, wrapper: str) -> str:
 
 
 def reply_text(options: Options, prompt: str, digest: bytes, wrapper: str = "") -> str:
-    """A prompt -> the text of a good reply: an example (JSON), a list of 20 distinct tasks, a list of labels, a
+    """Writes a good reply: an example (JSON), a list of 20 distinct tasks, a list of labels, a
     text of a label that was asked for, a choice between two labels, or one sentence.
 
     Args:
@@ -392,7 +392,7 @@ _COMPILED: Final = tuple((method, re.compile(pattern), protocol) for method, pat
 
 
 def find_route(line: str) -> Route:
-    """The first line of a request, such as `GET /stats HTTP/1.1` -> where it leads."""
+    """Finds where the first line of a request leads, such as `GET /stats HTTP/1.1`."""
     method, _, rest = line.partition(" ")
     target = urlsplit(rest.rpartition(" ")[0])
     query = parse_qs(target.query)
@@ -709,7 +709,7 @@ def _google_details(
 def error_reply(
     options: Options, refusal: Refusal, route: Route, *, status: int = 500, model: str = "", key: str = ""
 ) -> tuple[int, bytes]:
-    """What is wrong, and in which protocol -> the status, and the whole HTTP reply in that protocol's words.
+    """Writes an error in the words of its protocol: the status, and the whole HTTP reply.
 
     Args:
       options: the dialect and what is told of waiting, in seconds.
@@ -791,7 +791,7 @@ def _read_instances(body: Mapping[str, Any], model: str) -> Asked:
 
 
 def read_body(route: Route, raw: bytes) -> Asked:
-    """Where a request went and its body -> what it asks for.
+    """Reads what a body asks for.
 
     Raises:
       KeyError, TypeError, ValueError, AttributeError, StopIteration: the body is not of the protocol's form.
@@ -842,7 +842,7 @@ def _quote(text: str) -> bytes:
 
 
 def count_tokens(text: str) -> int:
-    """A text -> its length in this server's tokens, which are four characters each."""
+    """Counts this server's tokens, which are four characters each."""
     return (len(text) + 3) // 4
 
 
@@ -879,7 +879,7 @@ def _gemini_body(
 
 
 def answer(options: Options, route: Route, asked: Asked, digest: bytes, drawn: Draw) -> tuple[int, bytes]:
-    """What is asked and what was drawn for it -> the status, and the whole HTTP reply of a model that was reached.
+    """Writes the reply of a model that was reached: the status, and all of HTTP.
 
     Args:
       options: how replies look.
@@ -1339,7 +1339,7 @@ _FIELDS: Final = {field.name: field for field in dataclasses.fields(Options)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Arguments of the command line -> serves until it is told to end, or until its parent is gone."""
+    """Serves until it is told to end, or until its parent is gone."""
     parser = argparse.ArgumentParser(
         description="A model endpoint on loopback, for tests and benchmarks.", allow_abbrev=False
     )
@@ -1364,7 +1364,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 class LlmServer:
-    """Options -> the server, in a process of its own that ends with the `with` block, `stop()` or this process.
+    """The server, in a process of its own that ends with the `with` block, `stop()` or this process.
 
     Args:
       **options: fields of `Options`.
@@ -1411,17 +1411,17 @@ class LlmServer:
         return value
 
     def stats(self) -> dict[str, Any]:
-        """-> what was seen since the start or the last reset; seconds, and moments of time.monotonic()."""
+        """Tells what was seen since the start or the last reset; seconds, and moments of time.monotonic()."""
         found: dict[str, Any] = self._ask("GET", "/stats")
         return found
 
     def recent(self) -> list[dict[str, Any]]:
-        """-> the last 50 requests, oldest first: `line`, `headers` (names in lower case) and `body` of each."""
+        """Tells the last 50 requests, oldest first: `line`, `headers` (names in lower case) and `body` of each."""
         found: list[dict[str, Any]] = self._ask("GET", "/recent")
         return found
 
     def reset(self, **options: Any) -> None:
-        """Options -> plays them, and the defaults of those not named; forgets all it saw, drops what still waits.
+        """Plays other options, and the defaults of those not named; forgets all it saw, drops what still waits.
 
         Raises:
           ValueError: an option that is none.

@@ -34,7 +34,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
 
 
 class SecretManager:
-    """Secrets by name -> a server that has them, until the `with` block ends.
+    """A server that has secrets, until the `with` block ends.
 
     Args:
       secrets: the payloads.

@@ -108,7 +108,7 @@ class Session(Protocol):
     method `secrets` lists them, and they are masked in whatever comes."""
 
     async def generate(self, request: Request) -> Answer:
-        """Request -> Answer. Called many times at once on one event loop. It does not retry and sets no total
+        """Answers a request. Called many times at once on one event loop. It does not retry and sets no total
         time-out: the engine does both, and cancels a call that takes too long.
 
         Raises:
@@ -126,10 +126,10 @@ class Backend(Protocol):
     where they are kept."""
 
     def fingerprint(self) -> Mapping[str, Part]:
-        """-> the model and every parameter that changes the answer; it enters the identity of each request."""
+        """Tells the model and every parameter that changes the answer; it enters the identity of each request."""
 
     async def open(self) -> Session:
-        """-> a session on the running event loop.
+        """Opens a session on the running event loop.
 
         Raises:
           FatalError: a key or credential is missing.
@@ -138,5 +138,5 @@ class Backend(Protocol):
 
 
 def fingerprint_of(backend: Backend) -> str:
-    """A back end -> one word for its model and every parameter that changes the answer."""
+    """Makes one word of a back end's model and every parameter that changes the answer."""
     return stable_hash("backend", dict(backend.fingerprint()))

@@ -75,7 +75,7 @@ class _Config(types.GenerateContentConfig):
         return False
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> _Config:
-        """-> itself: the SDK copies a configuration only to put tools into the copy, and there are none here."""
+        """Gives itself: the SDK copies a configuration only to put tools into the copy, and there are none here."""
         return self
 
     def seeded(self, seed: int) -> _Config:
@@ -157,7 +157,7 @@ class GeminiBackend(Sampling):
                 raise ValueError("a key is for the Developer API, which has no project")
 
     def fingerprint(self) -> Mapping[str, Part]:
-        """-> the model and what changes its answers. Where it is served, and at what price, does not."""
+        """Tells the model and what changes its answers. Where it is served, and at what price, does not."""
         return {
             "backend": "gemini",
             "model": self.model,
@@ -182,7 +182,7 @@ class GeminiBackend(Sampling):
         return GeminiSession(self, key=_key_from_environment())
 
     def root_url(self) -> str:
-        """-> the URL that the version and the path are appended to."""
+        """Finds the URL that the version and the path are appended to."""
         if self.base_url is not None:
             return self.base_url
         if self.project is None:
@@ -223,14 +223,14 @@ class GeminiBackend(Sampling):
         return body
 
     def headers(self) -> dict[str, str]:
-        """-> the headers that ask Vertex AI for a service tier."""
+        """Makes the headers that ask Vertex AI for a service tier."""
         if self.project is not None and self.service_tier in ("flex", "priority"):
             return {_TIER_HEADER: self.service_tier}
         return {}
 
 
 def check_url(url: str) -> None:
-    """A URL -> nothing.
+    """Checks the root of a gateway or a stand-in.
 
     Raises:
       ValueError: it is no absolute http or https URL, or holds a password, a query or a fragment.
@@ -242,7 +242,7 @@ def check_url(url: str) -> None:
 
 
 def response_schema(kind: Kind) -> dict[str, Any]:
-    """What a prompt asks for -> the schema in Gemini's form, whose subset of OpenAPI needs the order of properties told
+    """Makes the schema of a reply in Gemini's form, whose subset of OpenAPI needs the order of properties told
     (https://ai.google.dev/api/caching#Schema). A list is a list here, as the prompt has it.
     """
     schema = json_schema(kind)

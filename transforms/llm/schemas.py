@@ -1,4 +1,4 @@
-"""Structure: what a prompt asks for -> the JSON Schema that an endpoint with structured output is held to.
+"""JSON Schemas of what prompts ask for, for endpoints with structured output.
 
 It says what the templates say in words, so the prompt stays the prompt; a reply without it is read all the same. Plain
 dictionaries, for each back end to put into the form of its own protocol.
@@ -34,7 +34,7 @@ STRUCTURE_NAMES: Final[Mapping[Kind, str]] = {
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
-    """What a prompt asks for -> the JSON Schema of its reply, always an object, a new one at each call.
+    """Makes the JSON Schema of a reply, always an object, a new one at each call.
 
     It keeps to the subset that OpenAI calls strict: every property required, no others allowed
     (https://platform.openai.com/docs/guides/structured-outputs). Properties stand in the order in which they are to be

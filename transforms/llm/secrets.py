@@ -50,7 +50,7 @@ class SecretUnreadable(FatalError):
 
 
 def check_secret_version(name: str) -> None:
-    """A version's resource name -> nothing.
+    """Checks the resource name of a version.
 
     Raises:
       ValueError: it is none. The message does not quote it: it might be the key itself.
@@ -62,8 +62,8 @@ def check_secret_version(name: str) -> None:
 
 
 def fetch_key(name: str) -> str:
-    """A version's resource name -> the key that it holds, read with application default credentials. It waits for the
-    network, for half a minute at most.
+    """Reads the key that a version holds, with application default credentials. It waits for the network, for half a
+    minute at most.
 
     Raises:
       SecretUnreadable: no credentials, no right, no such secret or version, a version that is off, or no key in it.
@@ -149,7 +149,7 @@ def _problem(error: Exception) -> FatalError | Transient:
 
 
 def _line(error: Exception) -> str:
-    """What Secret Manager said -> one line of it, without the client's request."""
+    """Shortens what Secret Manager said to one line, without the client's request."""
     text = re.sub(r"\b(?:GET|POST) https?://\S+: ", "", str(getattr(error, "message", error)))
     line = " ".join(text.split()).rstrip(".") or type(error).__name__
     return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"

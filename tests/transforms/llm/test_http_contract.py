@@ -87,7 +87,7 @@ def keys() -> Iterator[None]:
 
 
 def named(found: Any) -> str:
-    """An answer or an error -> one word for what it is."""
+    """One word for what an answer or an error is."""
     if isinstance(found, Answer):
         return found.finish_reason
     if isinstance(found, Transient) and found.dooms_probe:

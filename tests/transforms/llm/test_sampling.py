@@ -38,7 +38,7 @@ def keys() -> Iterator[None]:
 
 
 def options_in(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a request, of any route -> the options in it, by their names in OPTIONS."""
+    """The options in the body of a request of any route, by their names in OPTIONS."""
     instance = body.get("instances", [{}])[0]
     found = body.get("generationConfig") or instance.get("parameters") or instance or body
     names = {
