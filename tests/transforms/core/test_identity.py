@@ -44,7 +44,7 @@ PARTS: st.SearchStrategy[Any] = st.recursive(
 
 
 def same(left: Any, right: Any) -> bool:
-    """Two values -> whether they are the same value of the same type; floats are compared bit for bit."""
+    """Whether two values are the same, of the same type; floats are compared bit for bit."""
     if type(left) is not type(right):
         return False
     if isinstance(left, float):

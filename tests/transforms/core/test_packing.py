@@ -32,7 +32,7 @@ TEXTS = st.text(st.characters(exclude_categories=()), max_size=40) | st.sampled_
 
 
 def values_of(hint: Any) -> st.SearchStrategy[Any]:
-    """A field's annotation -> everything that may stand in it."""
+    """Everything that may stand in a field with this annotation."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return st.sampled_from(arguments)
