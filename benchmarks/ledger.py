@@ -27,7 +27,7 @@ class Costs:
 
     Args:
       rounds: of each round the runs by name.
-      readings: number of drafts -> the program that read a large ledger for them.
+      readings: by number of drafts, the program that read a large ledger for them.
     """
 
     rounds: Sequence[Mapping[str, Measured]]

@@ -82,12 +82,10 @@ def weigh(rows: int, num_words: str) -> Weighed:
         write_tasks(tasks, rows)
         config = Path(folder, "config.yaml")
         config.write_text("near_duplicate_threshold: 1\n", "utf-8")
-        flags = (f"--config={config}", f"--tasks={tasks}", f"--examples_per_task={EXAMPLES_PER_TASK}")
-        flags += (f"--num_words={num_words}", "--checks=near_duplicate", f"--output={output}")
+        flags = [f"--config={config}", f"--tasks={tasks}", f"--examples_per_task={EXAMPLES_PER_TASK}"]
+        flags += [f"--num_words={num_words}", "--checks=near_duplicate", f"--output={output}"]
         with contextlib.redirect_stdout(io.StringIO()):
-            code = textmint(
-                ["generate", *flags, f"--num_words={num_words}", "--checks=near_duplicate", f"--output={output}"]
-            )
+            code = textmint(["generate", *flags])
         if code:
             raise SystemExit("volumes: the run failed")
         assert not (output / "ledger" / JOURNAL).exists(), "the journals are Parquet when it has ended"

@@ -1,4 +1,4 @@
-"""What a run of so many examples takes: engine, workers, requests in flight, hours, tokens, ledger, files, memory.
+"""Plans what a run of so many examples takes: engine, workers, requests in flight, hours, tokens, files, memory.
 
     python -m deploy.capacity                              writes deploy/CAPACITY.md
     python -m deploy.capacity --check                      says whether that page is what this would write
@@ -30,10 +30,10 @@ SIZES = tuple(10**power for power in range(4, 10))
 CPU_MS_ASKING = 0.46  # a row, from its draft to its file: 16,000 rows, openai, no latency, start-up included
 CPU_MS_CHECKING = 0.04 + 0.14  # a row: checks of an example by itself, its language
 CPU_MS_COMPARING = 0.30  # a row: with all others
-EFFICIENCY = {64: 0.96, 256: 0.89}  # requests in flight in one process -> the share of them that is really in flight
+EFFICIENCY = {64: 0.96, 256: 0.89}  # by requests in flight in one process, the share that really is
 
 # `python -m benchmarks.scale --rows=10000,100000,1000000`: the embedded model, all checks, one process.
-LOCAL_PEAK_MB = {10_000: 460, 100_000: 830, 1_000_000: 1_320}  # examples asked for -> peak of memory
+LOCAL_PEAK_MB = {10_000: 460, 100_000: 830, 1_000_000: 1_320}  # by examples asked for, the peak of memory
 LOCAL_DISK_KB_A_ROW = 4  # of what is put aside while it runs, beside the ledger and the data
 LOCAL_MOST_ROWS = max(LOCAL_PEAK_MB)  # more was not measured
 
@@ -85,45 +85,32 @@ ROW_KB = 4  # of a row that a worker holds as an element, with its prompt and it
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Given:
-    """What is assumed of the model and the machines; each is an option.
+    """What is assumed of the model and the machines; each is an option."""
 
-    Args:
-      requests_per_minute: the quota of the endpoint, of all workers together.
-      latency: seconds that a reply takes, median.
-      sigma: of the latencies' logarithms; 0.6 is what ./run.sh bench plays.
-      prompt_tokens, output_tokens: of an example, mean.
-      examples_per_task: as the option of generate.
-      asked_again: share of replies that cannot be read and are asked for again.
-      max_concurrency: as the option of generate: requests in flight in one process.
-      cores: of the machine, or of a worker; Dataflow starts a process for each.
-      memory_gb: of the machine, or of a worker.
-      hours: in which the second table is to be done.
-      prompt_price, output_price: of a million tokens, in any currency; None: not told.
-    """
-
-    requests_per_minute: float = 6_000
-    latency: float = 2.0
-    sigma: float = 0.6
-    prompt_tokens: float = PROMPT_TOKENS
+    requests_per_minute: float = 6_000  # the quota of the endpoint, of all workers together
+    latency: float = 2.0  # seconds that a reply takes, median
+    sigma: float = 0.6  # of the latencies' logarithms; what ./run.sh bench plays
+    prompt_tokens: float = PROMPT_TOKENS  # of an example, mean
     output_tokens: float = OUTPUT_TOKENS
-    examples_per_task: int = 20
-    asked_again: float = 0.02
-    max_concurrency: int = 64
-    cores: int = 4
-    memory_gb: float = 16
-    hours: float = 24
-    prompt_price: float | None = None
+    examples_per_task: int = 20  # as the option of generate
+    asked_again: float = 0.02  # share of replies that cannot be read
+    max_concurrency: int = 64  # as the option of generate: requests in flight in one process
+    cores: int = 4  # of the machine, or of a worker; Dataflow starts a process for each
+    memory_gb: float = 16  # of the machine, or of a worker
+    hours: float = 24  # in which the second table is to be done
+    prompt_price: float | None = None  # of a million tokens, in any currency
     output_price: float | None = None
 
     def __post_init__(self) -> None:
-        for name in (
+        above_zero = (
             "requests_per_minute",
             "latency",
             "output_tokens",
             "examples_per_task",
             "max_concurrency",
             "cores",
-        ):
+        )
+        for name in above_zero:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it must be above 0")
         for name in ("sigma", "prompt_tokens", "prompt_price", "output_price"):
@@ -134,12 +121,12 @@ class Given:
 
     @property
     def mean_latency(self) -> float:
-        """-> seconds; of a lognormal distribution."""
+        """Seconds; of a lognormal distribution."""
         return self.latency * math.exp(self.sigma**2 / 2)
 
     @property
     def characters(self) -> float:
-        """-> of a reply."""
+        """Characters of a reply."""
         return self.output_tokens * CHARACTERS_A_TOKEN
 
 
@@ -148,33 +135,21 @@ CPU_MS = CPU_MS_ASKING + CPU_MS_CHECKING + CPU_MS_COMPARING
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run takes.
+    """What a run takes."""
 
-    Args:
-      rows: examples asked for.
-      engine: LOCAL or DATAFLOW.
-      requests: that are answered: of examples, of those asked again, of lists of tasks.
-      rate: answers a second.
-      in_flight: requests.
-      workers: machines.
-      concurrency: in flight in one process, `--max_concurrency`.
-      processes: on all machines together.
-      limit: what holds the rate where it is.
-    """
-
-    rows: int
-    engine: str
-    requests: int
-    rate: float
-    in_flight: int
-    workers: int
-    concurrency: int
-    processes: int
-    limit: str
+    rows: int  # examples asked for
+    engine: str  # LOCAL or DATAFLOW
+    requests: int  # that are answered: of examples, of those asked again, of lists of tasks
+    rate: float  # answers a second
+    in_flight: int  # requests
+    workers: int  # machines
+    concurrency: int  # in flight in one process, `--max_concurrency`
+    processes: int  # on all machines together
+    limit: str  # what holds the rate where it is
 
     @property
     def hours(self) -> float:
-        """-> until the last reply."""
+        """Until the last reply."""
         return self.requests / self.rate / 3600
 
 
@@ -183,84 +158,74 @@ DATAFLOW = "Dataflow"
 
 
 def efficiency(in_flight: int) -> float:
-    """Requests in flight in one process -> the share of them that really is, between and beyond what was measured in
-    steps."""
+    """Returns the share of the requests in flight in one process that really is, in steps of what was measured."""
     return next((share for most, share in sorted(EFFICIENCY.items()) if in_flight <= most), EFFICIENCY[MOST_IN_FLIGHT])
 
 
 def list_requests(rows: int, given: Given) -> int:
-    """Examples -> brainstorm requests that bring their tasks."""
+    """Computes the brainstorm requests that bring the tasks of so many examples."""
     return math.ceil(rows / given.examples_per_task / TASKS_A_REQUEST)
 
 
 def requests_for(rows: int, given: Given) -> int:
-    """Examples -> requests that are answered, and so paid for."""
+    """Computes the requests that are answered, and so paid for."""
     return math.ceil(rows * (1 + given.asked_again)) + list_requests(rows, given)
 
 
 def local_rate(given: Given, concurrency: int) -> float:
-    """-> answers a second that one machine can take in, with a process for each core, whatever the quota."""
+    """Computes the answers a second that one machine can take in, with a process for each core, whatever the quota."""
     by_flight = given.cores * concurrency * efficiency(concurrency) / given.mean_latency
     return min(by_flight, given.cores * BUSY * 1000 / CPU_MS)
 
 
 def local_mb(rows: int) -> float:
-    """Rows of a run on one machine, which goes through them in slices -> its peak of memory, MB, in steps of what was
-    measured."""
+    """Returns the peak of memory of a run on one machine, in MB, in steps of what was measured."""
     return next((peak for most, peak in sorted(LOCAL_PEAK_MB.items()) if rows <= most), LOCAL_PEAK_MB[LOCAL_MOST_ROWS])
 
 
 def plan(rows: int, given: Given, rate: float | None = None) -> Plan:
-    """How many examples -> the smallest set-up that asks as fast as it may.
+    """Plans the smallest set-up that asks as fast as it may.
 
     Args:
+      rows: examples.
+      given: what is assumed.
       rate: requests a second to aim at; None: those of the quota.
     """
     wanted = given.requests_per_minute / 60 if rate is None else rate
     limit = "quota" if rate is None else "hours"
-    requests = requests_for(rows, given)
     most = max(MOST_IN_FLIGHT, given.max_concurrency)
-    if rows <= LOCAL_MOST_ROWS and (rate is None or local_rate(given, most) >= wanted):
-        reached = min(wanted, local_rate(given, most))
-        if reached < wanted:
-            limit = "CPU" if reached * CPU_MS >= given.cores * BUSY * 999 else "requests in flight"
-        in_flight = math.ceil(reached * given.mean_latency)
-        concurrency = given.max_concurrency  # more of it first, then more processes
+    is_local = rows <= LOCAL_MOST_ROWS and (rate is None or local_rate(given, most) >= wanted)
+    reached = min(wanted, local_rate(given, most)) if is_local else wanted
+    if reached < wanted:
+        limit = "CPU" if reached * CPU_MS >= given.cores * BUSY * 999 else "requests in flight"
+    in_flight = math.ceil(reached * given.mean_latency)
+    concurrency = given.max_concurrency
+    if is_local:
         while concurrency < most and concurrency * efficiency(concurrency) < in_flight:
-            concurrency = min(most, 2 * concurrency)
+            concurrency = min(most, 2 * concurrency)  # more of it first, then more processes
+        workers = 1
         processes = math.ceil(in_flight / (concurrency * efficiency(concurrency)))
         processes = min(given.cores, max(processes, math.ceil(reached * CPU_MS / 1000 / BUSY)))
-        return Plan(
-            rows=rows,
-            engine=LOCAL,
-            requests=requests,
-            rate=reached,
-            in_flight=in_flight,
-            workers=1,
-            concurrency=concurrency,
-            processes=processes,
-            limit=limit,
-        )
-    in_flight = math.ceil(wanted * given.mean_latency)
-    one_process = given.max_concurrency * efficiency(given.max_concurrency)
-    by_flight = math.ceil(in_flight / one_process / given.cores)
-    by_cpu = math.ceil(wanted * CPU_MS * DATAFLOW_CPU / 1000 / BUSY / given.cores)
-    workers = max(by_flight, by_cpu)
+    else:
+        by_flight = math.ceil(in_flight / (concurrency * efficiency(concurrency)) / given.cores)
+        by_cpu = math.ceil(wanted * CPU_MS * DATAFLOW_CPU / 1000 / BUSY / given.cores)
+        workers = max(by_flight, by_cpu)
+        processes = workers * given.cores
     return Plan(
         rows=rows,
-        engine=DATAFLOW,
-        requests=requests,
-        rate=wanted,
+        engine=LOCAL if is_local else DATAFLOW,
+        requests=requests_for(rows, given),
+        rate=reached,
         in_flight=in_flight,
         workers=workers,
-        concurrency=given.max_concurrency,
-        processes=workers * given.cores,
+        concurrency=concurrency,
+        processes=processes,
         limit=limit,
     )
 
 
 def to_mind(planned: Plan, given: Given) -> list[str]:
-    """-> which of the bottlenecks below the table of plans concern it, by their names there."""
+    """Names the bottlenecks below the table of plans that concern a plan."""
     found = ["disk"] if planned.engine == LOCAL and disk_gb(planned) >= 1 else []
     if peak_gb(planned, given) > MEMORY_SHARE * given.memory_gb:
         found.append("memory")
@@ -273,59 +238,58 @@ def to_mind(planned: Plan, given: Given) -> list[str]:
 
 
 def ledger_bytes(requests: int, given: Given) -> float:
-    """Replies -> bytes of the ledger in Parquet."""
+    """Computes the bytes of the ledger in Parquet."""
     return requests * (LEDGER_BYTES + PROSE_BYTES * given.characters)
 
 
 def ledger_files(planned: Plan, given: Given) -> int:
-    """-> files of the ledger when the run ends. On a local disk journals are folded into large ones; on an object store
-    each process writes what came in half a minute, and no more than 256 replies."""
+    """Computes the files of the ledger when the run ends. On a local disk journals are merged into large ones; on an
+    object store each process writes what came in half a minute, and no more than 256 replies."""
     if planned.engine != DATAFLOW:
-        return math.ceil(planned.requests * (given.characters + 250) / FOLDED_BYTES)
+        return compacted_files(planned.requests, given)
     of_one_process = planned.rate / planned.processes
     return math.ceil(planned.requests / min(BATCH_REPLIES, max(1.0, of_one_process * BATCH_SECONDS)))
 
 
 def compacted_files(requests: int, given: Given) -> int:
-    """Replies -> files after `ledger --compact`."""
+    """Computes the files of the ledger after `ledger --compact`."""
     return math.ceil(requests * (given.characters + 250) / FOLDED_BYTES)
 
 
 def launch_seconds(files: int) -> float:
-    """Files of the ledger -> seconds in which the next run looks at them all on an object store: their names by
-    thousands, then the end of each."""
+    """Computes the seconds in which the next run looks at so many files on an object store: their names by thousands,
+    then the end of each."""
     return (files / 1000 + files / FOOTER_READERS) * SECONDS_A_READ
 
 
 def compacting_seconds(files: int) -> float:
-    """Files of the ledger on an object store -> seconds in which `ledger --compact` merges them, which it reads one
-    after the other."""
+    """Computes the seconds in which `ledger --compact` merges so many files on an object store, one after the other."""
     return launch_seconds(files) + files * SECONDS_A_READ
 
 
 def data_bytes(rows: int, given: Given) -> float:
-    """-> bytes of examples and triplets."""
+    """Computes the bytes of examples and triplets."""
     return rows * (EXAMPLE_BYTES + TRIPLET_BYTES + 2 * PROSE_BYTES * given.characters)
 
 
 def data_files(rows: int, given: Given) -> int:
-    """-> files of examples and triplets."""
+    """Computes the files of examples and triplets."""
     text = PROSE_BYTES * given.characters
     return sum(math.ceil(rows * (fixed + text) / SHARD_BYTES) for fixed in (EXAMPLE_BYTES, TRIPLET_BYTES))
 
 
 def shuffle_bytes(rows: int, given: Given) -> float:
-    """-> bytes that go through groupings."""
+    """Computes the bytes that go through groupings."""
     return rows * (SHUFFLE_BYTES + SHUFFLE_BYTES_A_CHARACTER * given.characters)
 
 
 def disk_gb(planned: Plan) -> float:
-    """-> of disk that a run on one machine needs while it goes on, beside the ledger and the data."""
+    """Computes the disk that a run on one machine needs while it goes on, beside the ledger and the data."""
     return planned.rows * LOCAL_DISK_KB_A_ROW / 1e6 if planned.engine == LOCAL else 0.0
 
 
 def peak_gb(planned: Plan, given: Given) -> float:
-    """-> of memory on a machine: of all processes of a local run, or of a worker with its processes."""
+    """Computes the memory on a machine: of all processes of a local run, or of a worker with its processes."""
     if planned.engine == LOCAL:
         return (local_mb(planned.rows) + (planned.processes - 1) * PROCESS_MB) / 1000
     group = max(GROUP_ROWS, planned.rows / MOST_GROUPS) * ROW_KB / 1000
@@ -334,12 +298,12 @@ def peak_gb(planned: Plan, given: Given) -> float:
 
 
 def cpu_hours(planned: Plan) -> float:
-    """-> of all machines together."""
+    """Computes the CPU hours of all machines together."""
     return planned.rows * CPU_MS * (DATAFLOW_CPU if planned.engine == DATAFLOW else 1) / 3.6e6
 
 
 def tokens(rows: int, given: Given) -> tuple[float, float]:
-    """-> of prompts and of replies. A list of tasks takes about what an example does."""
+    """Computes the tokens of prompts and of replies. A list of tasks takes about what an example does."""
     requests = requests_for(rows, given)
     return requests * given.prompt_tokens, requests * given.output_tokens
 
@@ -348,7 +312,7 @@ def tokens(rows: int, given: Given) -> tuple[float, float]:
 
 
 def page(given: Given) -> str:
-    """Assumptions -> the page, in Markdown."""
+    """Renders the page, in Markdown."""
     by_quota = [plan(rows, given) for rows in SIZES]
     in_hours = [plan(rows, given, requests_for(rows, given) / given.hours / 3600) for rows in SIZES]
     parts = [
@@ -406,16 +370,8 @@ def _volumes(plans: Sequence[Plan], given: Given) -> str:
     prices = given.prompt_price, given.output_price
     priced = prices[0] is not None and prices[1] is not None
     head = ["examples", "prompt tokens", "output tokens", *(["price"] if priced else []), "ledger", "its files"]
-    head += [
-        "compacted",
-        "data",
-        "its files",
-        "shuffled",
-        "peak memory of a machine",
-        "disk, put aside",
-        "next launch",
-        "compacting",
-    ]
+    head += ["compacted", "data", "its files", "shuffled", "peak memory of a machine", "disk, put aside"]
+    head += ["next launch", "compacting"]
     rows = []
     for one in plans:
         prompt, output = tokens(one.rows, given)
@@ -545,7 +501,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line -> the exit code: 0 done, 1 the page is not what it should be, 2 the options are wrong."""
+    """Writes, checks or prints the page.
+
+    Args:
+      argv: arguments of the command line.
+
+    Returns:
+      The exit code: 0 done, 1 the page is not what it should be. Wrong options exit with 2.
+    """
     parser = _Parser(
         prog="python -m deploy.capacity", description="Writes deploy/CAPACITY.md; with assumptions, prints such a page."
     )

@@ -1,4 +1,4 @@
-"""What the launcher of a Flex Template runs. Nothing is defined here: workers do not find what stands in __main__."""
+"""Runs in the launcher of a Flex Template. Nothing is defined here: workers do not find what stands in __main__."""
 
 import sys
 

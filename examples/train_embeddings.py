@@ -39,15 +39,14 @@ TEMPERATURE = 0.02  # section 3.2 of arXiv 2401.00368
 
 
 def false_negatives(labels: Tensor) -> Tensor:
-    """The labels of a batch -> which candidates are no negatives of which anchor: [anchor, candidate], True for those.
+    """Returns a mask [anchor, candidate], True for candidates that are no negatives of an anchor.
 
     The candidates of each anchor are the labels of all rows, then the misleading labels of all rows. Its own label is
     the one to find. Another row's label, or misleading label, that is the same within the same task is right as well;
     and one of another task that is spelled the same has the same embedding, so that nothing can tell them apart.
 
     Args:
-      labels: a row for each row of the batch, of numbers that are equal where what they stand for is: the label's id,
-        the misleading label's id, the label's text, the misleading label's text. See `with_labels`.
+      labels: four numbers for each row of the batch, as `with_labels` makes them.
     """
     ids = torch.cat([labels[:, 0], labels[:, 1]])
     texts = torch.cat([labels[:, 2], labels[:, 3]])
@@ -60,14 +59,14 @@ def false_negatives(labels: Tensor) -> Tensor:
 def masked_ranking_loss(
     anchors: Tensor, candidates: Tensor, labels: Tensor, temperature: float = TEMPERATURE
 ) -> Tensor:
-    """Embeddings of a batch -> the mean of -log P(own label | anchor), where P is the softmax of the cosines over all
-    candidates that are not false negatives: InfoNCE, which sentence-transformers calls MultipleNegativesRankingLoss.
+    """Computes the mean of -log P(own label | anchor), where P is the softmax of the cosines over all candidates that
+    are not false negatives: InfoNCE, which sentence-transformers calls MultipleNegativesRankingLoss.
 
     Args:
-      anchors: a row for each row of the batch.
-      candidates: the embeddings of all labels, then of all misleading labels.
+      anchors: embeddings [row, dimension].
+      candidates: embeddings of all labels, then of all misleading labels.
       labels: as `false_negatives` takes them.
-      temperature: what cosines are divided by.
+      temperature: divides the cosines.
     """
     cosines = nn.functional.normalize(anchors, dim=-1) @ nn.functional.normalize(candidates, dim=-1).T
     scores = (cosines / temperature).masked_fill(false_negatives(labels), -torch.inf)
@@ -75,13 +74,13 @@ def masked_ranking_loss(
 
 
 class MaskedRankingLoss(CachedLossMixin, nn.Module):
-    """`masked_ranking_loss`, as the trainer of sentence-transformers calls it.
+    """Gives `masked_ranking_loss` the form that the trainer of sentence-transformers calls.
 
     Args:
       model: to train.
       temperature: as for `masked_ranking_loss`.
-      mini_batch_size: rows that are embedded at once, where a batch is larger: gradients are cached then
-        (arXiv 2101.06983), which costs a second embedding. None: the whole batch.
+      mini_batch_size: rows that are embedded at once; None: the whole batch. Gradients are cached then
+        (arXiv 2101.06983), which costs a second embedding.
     """
 
     def __init__(
@@ -94,14 +93,11 @@ class MaskedRankingLoss(CachedLossMixin, nn.Module):
         self.mini_batch_size = mini_batch_size or 0
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Embeds a batch.
+        """Computes the loss of a batch.
 
         Args:
           sentence_features: the tokens of anchors, labels and misleading labels.
           labels: as `false_negatives` takes them.
-
-        Returns:
-          The loss.
         """
         if self.uses_gradient_cache:
             return self.forward_cached(sentence_features, labels)
@@ -112,15 +108,12 @@ class MaskedRankingLoss(CachedLossMixin, nn.Module):
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Does what `CachedLossMixin` asks for.
+        """Computes the loss for `CachedLossMixin`.
 
         Args:
           reps: the embeddings of anchors, labels and misleading labels, each in mini-batches.
           labels: as `false_negatives` takes them.
-          with_backward: whether gradients are computed at once.
-
-        Returns:
-          The loss.
+          with_backward: whether to compute gradients at once.
         """
         assert labels is not None
         anchors, *candidates = [torch.cat(parts) for parts in reps]
@@ -135,8 +128,11 @@ class MaskedRankingLoss(CachedLossMixin, nn.Module):
 
 
 def with_labels(triplets: Dataset) -> Dataset:
-    """Triplets -> anchor, positive, negative and `label`, the column that the trainer hands to the loss as it is. The
-    ids themselves are left out: every other column would be trained on as text."""
+    """Keeps anchor, positive and negative, and adds `label`, the column that the trainer hands to the loss as it is.
+
+    It holds four numbers, which are equal where what they stand for is: the label's id, the misleading label's id, the
+    label's text, the misleading label's text. Every other column would be trained on as text.
+    """
     numbers: dict[tuple[str, str], int] = {}
 
     def number(kind: str, value: str) -> int:
@@ -155,13 +151,15 @@ def with_labels(triplets: Dataset) -> Dataset:
 
 
 def split(triplets: Dataset) -> tuple[Dataset, Dataset]:
-    """Keeps tasks aside, so that what a model is tried on is no task that it has seen.
+    """Splits by task, so that a model is evaluated on tasks that it has not seen.
+
+    A `task_id` is a hash, and chooses a tenth of the tasks, always the same, but one at least.
 
     Args:
-      triplets: of the config of that name. A `task_id` is a hash, which chooses a tenth of the tasks, always the same.
+      triplets: rows of the config of that name.
 
     Returns:
-      Those to train on, and those that are kept aside: of one task at least, where there are two.
+      The rows to train on, and those that are kept aside.
     """
     tasks = set(triplets["task_id"])
     aside = {task for task in tasks if int(task[:8], 16) % 10 == 0}
@@ -175,17 +173,17 @@ def split(triplets: Dataset) -> tuple[Dataset, Dataset]:
     )
 
 
-# --- how good it is
+# --- evaluation
 
 
 def _batches(rows: Dataset, size: int) -> Iterator[dict[str, list[Any]]]:
-    for start in tqdm(range(0, len(rows), size), desc="Looking", unit="batch", leave=False):
+    for start in tqdm(range(0, len(rows), size), desc="Evaluating", unit="batch", leave=False):
         yield rows[start : start + size]
 
 
 def evaluate(model: SentenceTransformer, rows: Dataset, batch_size: int) -> tuple[float, float]:
-    """A model and rows (as of `with_labels`) -> the mean loss in batches of their order, and the share of rows whose
-    label is closer to the anchor than their misleading label is."""
+    """Returns the mean loss of rows of `with_labels`, in batches of their order, and the share of rows whose label is
+    closer to the anchor than their misleading label is."""
     losses, right = [], 0
     for batch in _batches(rows, batch_size):
         anchors, positives, negatives = [
@@ -216,23 +214,20 @@ def train(
     checkpoints: Path,
     resume: bool = False,
 ) -> int:
-    """Trains the model in place.
+    """Trains the model in place; returns how many steps it has seen.
 
     Args:
       model: to train.
-      rows: as of `with_labels`.
-      kept_aside: the same, whose loss is told before the first step and now and then.
-      steps: batches; None: as many as the epochs have.
-      epochs: how often each row comes, where steps is None.
+      rows: of `with_labels`.
+      kept_aside: the same; their loss is shown before the first step and now and then.
+      steps: batches; None: as many as `epochs` have.
+      epochs: how often each row comes, if `steps` is None.
       batch_size: rows of a batch.
-      mini_batch_size: as for `MaskedRankingLoss`, where the batch is larger.
+      mini_batch_size: as for `MaskedRankingLoss`, if the batch is larger.
       learning_rate: the highest.
       seed: of the order of rows.
-      checkpoints: a folder for what a run can go on from.
-      resume: whether it does.
-
-    Returns:
-      How many steps the model has seen.
+      checkpoints: a folder for checkpoints.
+      resume: whether to go on from the last one.
     """
     total = steps or max(1, int(-(-len(rows) // batch_size) * epochs))
     often = max(1, total // 5)
@@ -261,14 +256,7 @@ def train(
 
 
 def license_of(model: str) -> str | None:
-    """Looks up the license of a model.
-
-    Args:
-      model: a folder, or a name on the Hub.
-
-    Returns:
-      What its card says; None where it has none, or it cannot be had.
-    """
+    """Looks up the license on the card of a model, a folder or a name on the Hub; None if there is none."""
     card = Path(model, "README.md")
     if Path(model).is_dir() and not card.is_file():
         return None
@@ -315,8 +303,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(triplets) < 2 or not len(kept_aside):
         parser.error(f"{given.dataset} has too few tasks to keep one aside: mint more, with --task_requests or --tasks")
     model = SentenceTransformer(given.model)
-    looked_at = triplets.select(range(min(len(triplets), 512)))
-    before = [evaluate(model, rows, given.batch_size) for rows in (looked_at, kept_aside)]
+    sample = triplets.select(range(min(len(triplets), 512)))
+    before = [evaluate(model, rows, given.batch_size) for rows in (sample, kept_aside)]
     print(f"before step 1: loss {before[1][0]:.4f}, label over misleading {before[1][1]:.1%} of the rows kept aside")
     steps = train(
         model,
@@ -331,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoints=checkpoints,
         resume=given.resume,
     )
-    after = [evaluate(model, rows, given.batch_size) for rows in (looked_at, kept_aside)]
+    after = [evaluate(model, rows, given.batch_size) for rows in (sample, kept_aside)]
     # A path of this machine says nothing to others.
     model.model_card_data.base_model = Path(given.model).name if Path(given.model).is_dir() else given.model
     model.model_card_data.license = license_of(given.model)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from textmint.pipelines.graph.comparisons import near_tasks, published, verdicts_on
+from textmint.pipelines.graph.comparisons import compare, near_copies_of_tasks, read_published
 from textmint.pipelines.graph.passes_checks import PassesChecks
 from textmint.pipelines.graph.previous_run import NOTHING, PreviousRun
 from textmint.pipelines.options.config import Config
@@ -40,15 +40,23 @@ from textmint.transforms.task_generate import (
 def build(
     pipeline: beam.Pipeline, config: Config, target: Target, previous: PreviousRun = NOTHING
 ) -> beam.PCollection[Any]:
-    """An empty pipeline, and what earlier runs left -> the graph on it; its one element is the run's entry in the
-    manifest.
+    """Builds the graph.
 
     Rejects ride along: what a step refuses passes all later steps untouched, and is written at the end.
+
+    Args:
+      pipeline: an empty one.
+      config: of the run.
+      target: where and as what its data is published.
+      previous: what earlier runs left.
+
+    Returns:
+      One element, the run's entry in the manifest.
     """
     lists = pipeline | ReadTasks(config.tasks) if config.tasks else brainstorm(pipeline, config, target, previous)
     numbering = Numbering(config.refresh, config.examples_per_task, previous.is_alone)
-    near = near_tasks(config, previous)
-    tasks = lists | Flatten(config.max_tasks, config.seed, published(config, previous, "tasks"), near, numbering)
+    near = near_copies_of_tasks(config, previous)
+    tasks = lists | Flatten(config.max_tasks, config.seed, read_published(config, previous, "tasks"), near, numbering)
     planned = tasks | plan_labels(config, target, previous) if config.plans_labels else tasks
     prompts = (
         planned
@@ -61,7 +69,7 @@ def build(
     parsed = replies | ParseJSON(config.keep_raw)
     checked = parsed | CheckQuality(config.checks)
     examples = checked | verify_labels(config, target, previous) if config.verify_backend else checked
-    verdicts = verdicts_on(examples, config, previous)
+    verdicts = compare(examples, config, previous)
 
     streams = {"lists": lists, "tasks": tasks, "prompts": prompts, "replies": replies, "parsed": parsed}
     rows = {"examples": examples, **({"label_sets": planned} if config.plans_labels else {})}
@@ -72,7 +80,7 @@ def build(
 
 
 def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, previous: PreviousRun) -> beam.PCollection[Any]:
-    """An empty pipeline -> lists of tasks from the model, a round for each of `--task_requests`."""
+    """Asks the model for lists of tasks, in a round for each of `--task_requests`."""
     seeds = beam.FlatMap(SeedsOf(config.topics, config.refresh, config.seed))
     return (
         pipeline
@@ -86,7 +94,7 @@ def brainstorm(pipeline: beam.Pipeline, config: Config, target: Target, previous
 
 
 def plan_labels(config: Config, target: Target, previous: PreviousRun) -> PlanLabels:
-    """-> the step that asks for the labels of each task."""
+    """Makes the step that asks for the labels of each task."""
     widest = config.checks.max_label_columns  # a row with a wider label would be refused
     is_readable = partial(is_label_set, max_label_columns=widest)
     fault_of = partial(label_set_fault, max_label_columns=widest)
@@ -100,7 +108,7 @@ def plan_labels(config: Config, target: Target, previous: PreviousRun) -> PlanLa
 
 
 def verify_labels(config: Config, target: Target, previous: PreviousRun) -> VerifyLabels:
-    """-> the step that asks which of its labels fits an example."""
+    """Makes the step that asks which of its labels fits an example."""
     backend = config.verify_backend
     return VerifyLabels(
         config.verify_template,
@@ -110,12 +118,12 @@ def verify_labels(config: Config, target: Target, previous: PreviousRun) -> Veri
 
 
 def largest(config: Config, previous: PreviousRun) -> int:
-    """-> a guess at how many there are of what there is most of: examples, or replies that they are joined to."""
+    """Estimates the largest number of elements: examples, or replies that they are joined to."""
     return max(config.expected_examples, previous.ledger_replies)
 
 
 def paid_for(config: Config, previous: PreviousRun, kind: Kind, backend: Backend | None = None) -> ReadLedger | None:
-    """-> what reads the replies that this run can use, to prompts of one kind, if there is a ledger."""
+    """Makes what reads the replies that this run can use, to prompts of one kind, if there is a ledger."""
     if not previous.ledger:
         return None
     return ReadLedger(previous.named("ledger"), kind, fingerprint_of(backend or config.backend))
@@ -130,7 +138,7 @@ def llm_call(
     is_wanted: IsReadable | None = None,
     backend: Backend | None = None,
 ) -> LLMCall:
-    """-> the step that asks a model, the same for every kind of prompt."""
+    """Makes the step that asks a model, the same for every kind of prompt."""
     return LLMCall(
         backend or config.backend,
         is_readable,

@@ -1,12 +1,12 @@
-"""Rows: elements <-> the Beam rows that Beam YAML moves from one transform to the next.
+"""Converts elements to the Beam rows that Beam YAML moves from one transform to the next, and back.
 
 Our elements hold each other (a reply its prompt, a prompt its draft); a row is flat, and carries all columns that the
-next step needs. What decides nothing that follows, such as the time that a reply took, is left behind; it was counted.
+next step needs. What decides nothing that follows, such as the time that a reply took, is left out; it was counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Optional, TypeAlias
 
 import pyarrow as pa
@@ -16,13 +16,13 @@ from textmint.transforms.core.elements import Draft, Example, Prompt, Reply, Tas
 from textmint.transforms.dataset.schema import EXAMPLES, REJECTS, TASKS, schema_of, to_record
 
 Columns: TypeAlias = Mapping[str, Any]
-"""Column -> its Python type, `Optional` where it may be null."""
+"""The Python type of each column, `Optional` if it may be null."""
 
 _PYTHON: Final = {pa.string(): str, pa.int64(): int, pa.bool_(): bool}
 
 
 def columns_of(schema: pa.Schema) -> dict[str, Any]:
-    """A schema of `textmint.transforms.dataset.schema` -> its columns."""
+    """Returns the columns of a schema of `textmint.transforms.dataset.schema`."""
     return {
         field.name: Optional[_PYTHON[field.type]] if field.nullable else _PYTHON[field.type]  # noqa: UP045
         for field in schema
@@ -31,7 +31,7 @@ def columns_of(schema: pa.Schema) -> dict[str, Any]:
 
 TASK: Final[Columns] = columns_of(TASKS)
 ITEM: Final[Columns] = {name: type_ for name, type_ in TASK.items() if name not in ("task_id", "first_replica")}
-"""A task as the model listed it, not yet looked at."""
+"""A task as the model listed it, not yet checked."""
 
 DRAFT: Final[Columns] = {
     **dict.fromkeys(("draft_id", "task_id", "task"), str),
@@ -49,17 +49,21 @@ REJECT: Final[Columns] = columns_of(REJECTS)
 
 
 def example_columns(keep_raw: bool) -> Columns:
-    """Whether examples keep their replies -> their columns."""
+    """Returns the columns of examples, which may keep their replies."""
     return columns_of(schema_of("examples", keep_raw=keep_raw))
 
 
 def row_type(columns: Columns) -> Any:
-    """Columns -> the type hint of rows that have them."""
+    """Returns the type hint of rows that have these columns."""
     return RowTypeConstraint.from_fields(list(columns.items()))
 
 
 def check_columns(found: Any, wanted: Columns) -> None:
-    """The type hint of rows that come in, and the columns that are needed -> nothing, where they are there.
+    """Checks that the columns that are needed come in.
+
+    Args:
+      found: the type hint of what comes in.
+      wanted: the columns that are needed.
 
     Raises:
       ValueError: what comes in are no rows, or a column is missing or of another type.
@@ -75,52 +79,39 @@ def check_columns(found: Any, wanted: Columns) -> None:
             raise ValueError(f"column {name} of its input holds {types[name]}, not {type_.__name__}")
 
 
-# --- elements -> rows
+# --- from elements to rows
 
 
 def to_columns(element: Any, *, keep_raw: bool = False) -> dict[str, Any]:
-    """Task, Draft, Prompt, Reply, Example or Reject -> {column: value}.
+    """Returns the columns of a Task, Draft, Prompt, Reply, Example or Reject.
 
     Args:
+      element: one of these.
       keep_raw: whether examples keep the reply as it came.
+
+    Raises:
+      TypeError: a prompt is for something else than a draft.
     """
-    return (
-        _TO_COLUMNS[type(element)](element)
-        if type(element) in _TO_COLUMNS
-        else to_record(element, keep_raw=keep_raw and isinstance(element, Example))
-    )
+    if isinstance(element, Draft):
+        return {name: getattr(element, name) for name in DRAFT}
+    if isinstance(element, Prompt):
+        if not isinstance(element.subject, Draft):
+            raise TypeError(f"a prompt for a {type(element.subject).__name__} has no row")
+        return {**to_columns(element.subject), "prompt": element.text, "template": element.template}
+    if isinstance(element, Reply):
+        own = {name: getattr(element, name) for name in REPLY if name not in PROMPT and name != "reply"}
+        return {**to_columns(element.prompt), "reply": element.text, **own}
+    return to_record(element, keep_raw=keep_raw and isinstance(element, Example))
 
 
-def _of_draft(draft: Draft) -> dict[str, Any]:
-    return {name: getattr(draft, name) for name in DRAFT}
-
-
-def _of_prompt(prompt: Prompt) -> dict[str, Any]:
-    if not isinstance(prompt.subject, Draft):
-        raise TypeError(f"a prompt for a {type(prompt.subject).__name__} has no row")
-    return {**_of_draft(prompt.subject), "prompt": prompt.text, "template": prompt.template}
-
-
-def _of_reply(reply: Reply) -> dict[str, Any]:
-    copied = ("request_id", "finish_reason", "model", "prompt_tokens", "output_tokens", "attempts")
-    return {**_of_prompt(reply.prompt), "reply": reply.text, **{name: getattr(reply, name) for name in copied}}
-
-
-_TO_COLUMNS: Final[Mapping[type, Callable[[Any], dict[str, Any]]]] = {
-    Draft: _of_draft,
-    Prompt: _of_prompt,
-    Reply: _of_reply,
-}
-
-
-# --- rows -> elements
+# --- from rows to elements
 
 
 def _values(row: Any, columns: Columns) -> dict[str, Any]:
-    """A row -> what stands in these columns of it.
+    """Returns the values of these columns.
 
     Raises:
-      TypeError: it is of another type, or null.
+      TypeError: a value is of another type, or null.
     """
     found = {}
     for name, type_ in columns.items():
@@ -134,7 +125,7 @@ def _values(row: Any, columns: Columns) -> dict[str, Any]:
 
 
 def to_task_list(row: Any) -> TaskList:
-    """A row with a column `task`, and those of where it comes from if there are any -> a list of that one task."""
+    """Makes a list of one task from a row with a column `task`, and maybe columns that say where it comes from."""
     known = {name: getattr(row, name, None) for name in ("source", "round", "topic", "model", "template")}
     return TaskList(
         items=(_values(row, {"task": str})["task"],),
@@ -143,24 +134,24 @@ def to_task_list(row: Any) -> TaskList:
 
 
 def to_task(row: Any) -> Task:
-    """A row with the columns `task_id` and `task` -> the task."""
+    """Makes a task from a row with the columns `task_id` and `task`."""
     return Task(**_values(row, {"task_id": str, "task": str}))
 
 
 def to_draft(row: Any) -> Draft:
-    """A row with the columns DRAFT -> the draft."""
+    """Makes a draft from a row with the columns DRAFT."""
     return Draft(**_values(row, DRAFT))
 
 
 def to_prompt(row: Any) -> Prompt:
-    """A row with the columns PROMPT -> the prompt."""
+    """Makes a prompt from a row with the columns PROMPT."""
     values = _values(row, PROMPT)
     text, template = values.pop("prompt"), values.pop("template")
     return Prompt(kind="example", subject=Draft(**values), text=text, template=template)
 
 
 def to_reply(row: Any) -> Reply:
-    """A row with the columns REPLY -> the reply."""
+    """Makes a reply from a row with the columns REPLY."""
     own = _values(row, {name: type_ for name, type_ in REPLY.items() if name not in PROMPT})
     return Reply(prompt=to_prompt(row), text=own.pop("reply"), usage=Usage(), **own)
 
@@ -173,5 +164,5 @@ _EXAMPLE_FIELDS: Final[Columns] = {
 
 
 def to_example(row: Any) -> Example:
-    """A row with the columns EXAMPLE, `raw_reply` perhaps -> the example."""
+    """Makes an example from a row with the columns EXAMPLE, and maybe `raw_reply`."""
     return Example(**_values(row, _EXAMPLE_FIELDS), raw_reply=str(getattr(row, "raw_reply", "") or ""))

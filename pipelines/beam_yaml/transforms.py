@@ -1,4 +1,4 @@
-"""Beam YAML: the pipeline and its steps as transforms that take and give rows; `providers.yaml` beside this lists them.
+"""Offers the pipeline and its steps to Beam YAML, as transforms that take and give rows; `providers.yaml` lists them.
 
     python -m textmint.pipelines.beam_yaml       prints the path of that listing, for `providers: - include: PATH`
 
@@ -73,9 +73,11 @@ def config_of(
     output: Optional[str] = None,  # noqa: UP045
     of_a_run: bool = True,
 ) -> Config:
-    """Options of `generate` as they stand in YAML, and those of the pipeline that they are for -> the checked Config.
+    """Parses and checks options of `generate`.
 
     Args:
+      options: as they stand in YAML.
+      beam_options: of the pipeline that they are for.
       output: goes before the option of that name.
       of_a_run: as for `options.parse`.
 
@@ -91,14 +93,14 @@ def config_of(
 
 
 class _Options:
-    """What a transform was given, checked as soon as it is used in a pipeline.
+    """The options of a transform, which are checked as soon as it is used in a pipeline.
 
     Args:
       transform: its name.
       options: as typed.
-      known: which there may be.
+      known: the names that there may be.
       error_handling: as Beam YAML gives it.
-      refuses: whether it can refuse anything.
+      refuses: whether the transform can refuse anything.
     """
 
     def __init__(
@@ -119,17 +121,17 @@ class _Options:
         self.rejects = str(error_handling["output"]) if error_handling else None
 
     def config(self, pipeline: beam.Pipeline) -> Config:
-        """-> the checked Config, of which a step uses its part. No folder is made for its output."""
+        """Returns the checked Config, of which a step uses its part. No folder is made for its output."""
         with tempfile.TemporaryDirectory() as folder:
             return config_of(self.typed, pipeline.options, output=folder, of_a_run=False)
 
     def outputs(self, results: Any, columns: rows_of.Columns, *, keep_raw: bool = False) -> Any:
-        """What a step gave, rejects among it -> rows of the one kind, and of the other where they are asked for."""
+        """Splits what a step gave into rows, and rows of rejects if they are asked for."""
         rows, rejects = results | "ToRows" >> beam.ParDo(_ToRows(keep_raw)).with_outputs(_ToRows.REJECTS, main="rows")
         return self.named(rows, rejects, columns)
 
     def named(self, rows: Any, rejects: Any, columns: rows_of.Columns) -> Any:
-        """Rows, and rows of rejects -> the outputs, with their types."""
+        """Gives rows, and rows of rejects, their types."""
         rows.element_type = rows_of.row_type(columns)
         if self.rejects is None:
             if self.refuses:
@@ -165,6 +167,7 @@ class _Step(beam.PTransform):
         self._options = _Options(type(self).__name__, options, self.options, error_handling, self.refuses)
 
     def expand(self, rows: Any) -> Any:
+        """Converts rows to elements, applies the step, and converts back."""
         rows_of.check_columns(rows.element_type, self.takes)
         config = self._options.config(rows.pipeline)
         elements = rows | "FromRows" >> beam.Map(type(self).from_row).with_output_types(self.element)
@@ -177,8 +180,8 @@ class _Step(beam.PTransform):
 
 
 class TextmintFlatten(_Step):
-    """Rows with a column `task` -> tasks: `task_id`, `task` and where it comes from, each task once; blank and too
-    long ones and repeats are refused.
+    """Makes tasks of rows with a column `task`: `task_id`, `task` and where it comes from, each task once. Blank and
+    too long ones and repeats are refused.
 
     Args:
       error_handling: `output` names the output for what is refused.
@@ -196,7 +199,7 @@ class TextmintFlatten(_Step):
 
 
 class TextmintSampleAttributes(_Step):
-    """Tasks -> drafts of examples: `draft_id`, the task, `replica`, `seed`, `language`, `difficulty`, `clarity`,
+    """Makes drafts of examples of tasks: `draft_id`, the task, `replica`, `seed`, `language`, `difficulty`, `clarity`,
     `num_words`.
 
     Args:
@@ -216,8 +219,8 @@ class TextmintSampleAttributes(_Step):
 
 
 class TextmintBuildPrompt(_Step):
-    """Drafts -> the same with `prompt`, the text that is to be sent, and `template`, which made it. The rows are spread
-    over workers in groups, so that the step that asks is kept busy on every engine.
+    """Adds `prompt` to drafts, the text that is to be sent, and `template`, which made it. The rows are spread over
+    workers in groups, so that the step that asks is kept busy on every engine.
 
     Args:
       error_handling: nothing is refused here.
@@ -236,9 +239,9 @@ class TextmintBuildPrompt(_Step):
 
 
 class TextmintLLMCall(_Step):
-    """Prompts -> the same with `reply`, the model's answer, and what is known of it: `request_id`, `model`,
-    `finish_reason`, `prompt_tokens`, `output_tokens`, `attempts`. Prompts that got no answer are refused. There is no
-    ledger: a second run pays again.
+    """Adds `reply` to prompts, the model's answer, and what is known of it: `request_id`, `model`, `finish_reason`,
+    `prompt_tokens`, `output_tokens`, `attempts`. Prompts that got no answer are refused. There is no ledger: a second
+    run pays again.
 
     Args:
       error_handling: `output` names the output for what is refused.
@@ -262,7 +265,7 @@ class TextmintLLMCall(_Step):
 
 
 class TextmintParseJSON(_Step):
-    """Replies -> examples, with the columns of OUTPUT/examples. Replies that cannot be read are refused.
+    """Reads replies as examples, with the columns of OUTPUT/examples. Replies that cannot be read are refused.
 
     Args:
       error_handling: `output` names the output for what is refused.
@@ -280,7 +283,7 @@ class TextmintParseJSON(_Step):
 
 
 class TextmintCheckQuality(_Step):
-    """Examples -> those of them that pass the checks of one example by itself.
+    """Keeps the examples that pass the checks of one example by itself.
 
     Args:
       error_handling: `output` names the output for what is refused.
@@ -299,7 +302,7 @@ class TextmintCheckQuality(_Step):
 
 
 class TextmintTaskGenerate(beam.PTransform):
-    """-> tasks that the model brainstorms: rows with a column `task`, for `TextmintFlatten`, and where they come from.
+    """Lets the model brainstorm tasks: rows with a column `task`, for `TextmintFlatten`, and where they come from.
 
     Args:
       error_handling: `output` names the output for replies that hold no list.
@@ -315,6 +318,7 @@ class TextmintTaskGenerate(beam.PTransform):
         self._options = _Options(type(self).__name__, options, self.options, error_handling)
 
     def expand(self, begin: Any) -> Any:
+        """Gives rows of tasks, and of rejects if they are asked for."""
         config = self._options.config(begin.pipeline)
         seeds = task_seeds(config.task_requests, topics=config.topics, refresh=config.refresh, seed=config.seed)
         call = LLMCall(
@@ -331,7 +335,7 @@ class TextmintTaskGenerate(beam.PTransform):
 
 
 class _ToItems(beam.DoFn):
-    """A list -> its items, and those that are no tasks, which `Flatten` would otherwise refuse."""
+    """Yields the items of a list, and those that are no tasks, which `Flatten` would otherwise refuse."""
 
     def process(self, element: TaskList | Reject) -> Iterator[Any]:
         if isinstance(element, Reject):
@@ -345,9 +349,8 @@ class _ToItems(beam.DoFn):
 
 
 class TextmintGenerate(beam.PTransform):
-    """-> rows of examples: the whole pipeline, as `generate` runs it, with its ledger and its dataset folder. The rows
-    come when the folder is complete, and are those in OUTPUT/examples; a run that finds that there is nothing to do
-    reads them.
+    """Gives rows of examples: the whole pipeline, as `generate` runs it, with its ledger and its dataset folder. The
+    rows come when the folder is complete, and are those in OUTPUT/examples; a run that has nothing to do reads them.
 
     Args:
       error_handling: `output` names the output for OUTPUT/rejects.
@@ -362,6 +365,7 @@ class TextmintGenerate(beam.PTransform):
         self._options = _Options(type(self).__name__, options, known, error_handling)
 
     def expand(self, begin: Any) -> Any:
+        """Gives rows of examples, and of rejects if they are asked for."""
         pipeline = begin.pipeline
         config = config_of(self._options.typed, pipeline.options)
         target = target_of(config)
@@ -407,7 +411,7 @@ class _Read(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class _ReadRows(beam.PTransform):
-    """A run's entry in the manifest -> the rows of one of its datasets."""
+    """Reads the rows of one of a run's datasets, by its entry in the manifest."""
 
     kind: DatasetKind
     output: str
@@ -424,8 +428,8 @@ class _ReadRows(beam.PTransform):
 
 
 _HELD: dict[tuple[str, str], contextlib.ExitStack] = {}
-"""What each label of each folder holds on to in this process. Beam YAML builds a pipeline and runs it afterwards, and
-tells nobody when that has ended; so it lasts until the process ends, or builds another pipeline for the same label."""
+"""What each refresh of each folder holds in this process. Beam YAML builds a pipeline and runs it afterwards, and tells
+nobody when that has ended; so it lasts until the process ends, or builds another pipeline for the same refresh."""
 
 
 def _hold_until_exit(config: Config, target: Target, local: bool) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import apache_beam as beam
 from textmint.pipelines.graph.previous_run import PreviousRun
 from textmint.pipelines.options.config import Config
-from textmint.transforms.dataset.schema import DatasetKind
 from textmint.transforms.dedup.find_duplicates import FindDuplicates
 from textmint.transforms.dedup.find_near_duplicates import FindNearDuplicates
 from textmint.transforms.dedup.minhash import Text
@@ -20,11 +19,17 @@ from textmint.transforms.labels.agree_labels import AgreeLabels
 from textmint.transforms.storage.listing import Row
 
 
-def verdicts_on(examples: beam.PCollection[Any], config: Config, previous: PreviousRun) -> beam.PCollection[Any]:
-    """Examples that passed their checks -> what comparing them says of some: Verdict and Relabel, by id."""
+def compare(examples: beam.PCollection[Any], config: Config, previous: PreviousRun) -> beam.PCollection[Any]:
+    """Compares the examples that passed their checks; gives a Verdict or Relabel, by id, for some of them.
+
+    Args:
+      examples: that passed their checks, and rejects.
+      config: of the run.
+      previous: what earlier runs left.
+    """
     texts = config.expected_examples + previous.published_examples
     found = [
-        examples | FindDuplicates(published(config, previous, "examples"), texts, config.refresh),
+        examples | FindDuplicates(read_published(config, previous, "examples"), texts, config.refresh),
         examples | AgreeLabels(),
     ]
     checks = config.duplicate_checks
@@ -43,9 +48,11 @@ def verdicts_on(examples: beam.PCollection[Any], config: Config, previous: Previ
     return found | "Verdicts" >> beam.Flatten()
 
 
-def near_tasks(config: Config, previous: PreviousRun) -> NearCopies | None:
-    """-> what finds tasks that are near copies of others, if that is asked for. Tasks of the user's own are wanted in
-    every refresh, so they are compared with each other only."""
+def near_copies_of_tasks(config: Config, previous: PreviousRun) -> NearCopies | None:
+    """Makes what finds tasks that are near copies of others, if that is asked for.
+
+    Tasks of the user's own are wanted in every refresh, so they are compared with each other only.
+    """
     if NEAR_DUPLICATE not in config.duplicate_checks:
         return None
     others = {}
@@ -54,14 +61,13 @@ def near_tasks(config: Config, previous: PreviousRun) -> NearCopies | None:
     return NearCopies(config.task_near_duplicate_threshold, others, source_of(config.refresh))
 
 
-def published(config: Config, previous: PreviousRun, kind: DatasetKind) -> ReadPublished | None:
-    """-> what reads the tasks or the examples that refreshes have published, if there are any."""
-    which: Literal["tasks", "examples"] = "tasks" if kind == "tasks" else "examples"
-    found = getattr(previous, which)
-    # Of the run's own label only the numbers of the user's tasks matter by themselves.
+def read_published(config: Config, previous: PreviousRun, kind: Literal["tasks", "examples"]) -> ReadPublished | None:
+    """Makes what reads the tasks or the examples that refreshes have published, if there are any."""
+    found = getattr(previous, kind)
+    # Of the run's own refresh only the numbers of the user's tasks matter by themselves.
     if not found or (not config.tasks and not _has_others(config, found)):
         return None
-    return ReadPublished(kind, previous.named(which), refresh=config.refresh)
+    return ReadPublished(kind, previous.named(kind), refresh=config.refresh)
 
 
 def _has_others(config: Config, found: Iterable[Row]) -> bool:
@@ -70,11 +76,11 @@ def _has_others(config: Config, found: Iterable[Row]) -> bool:
 
 @dataclasses.dataclass(eq=False)
 class NearCopies(beam.PTransform):
-    """Text -> (id, NearDuplicate), as `FindNearDuplicates`, with other texts beside those of the run.
+    """Finds near copies among Text elements as `FindNearDuplicates` does, also of texts from elsewhere.
 
     Args:
-      threshold: two texts this alike, or more, are near copies.
-      others: label -> a `PTransform` from the pipeline to texts that have a source.
+      threshold: two texts this similar, or more, are near copies.
+      others: by the label of a step, a `PTransform` that reads texts that have a source.
       refresh: the source of those that the run's own refresh has published.
     """
 
@@ -83,6 +89,7 @@ class NearCopies(beam.PTransform):
     refresh: str
 
     def expand(self, texts: beam.PCollection[Text]) -> beam.PCollection[Any]:
+        """Gives pairs of an id and its NearDuplicate."""
         others = [texts.pipeline | label >> read for label, read in self.others.items()]
         together = (texts, *others) | "AllTexts" >> beam.Flatten() if others else texts
         together.element_type = Text

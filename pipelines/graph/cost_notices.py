@@ -1,8 +1,7 @@
-"""What a run will pay for that somebody may not expect: told in a line or two before anything is asked.
+"""Says, before anything is asked, what a run will pay for that somebody may not expect.
 
-It is found by what the manifest and the rejects of the label tell of its last run, so it costs no pass over the
-prompts. How many replies the ledger has for them is known only when each prompt is there; the manifest tells it
-afterwards.
+The manifest and the rejects of the refresh's last run tell it, so it costs no pass over the prompts. How many replies
+the ledger has for them is known only when each prompt is there; the manifest tells it afterwards.
 """
 
 from __future__ import annotations
@@ -17,119 +16,110 @@ from textmint.transforms.dataset.accounting import REFUSED
 from textmint.transforms.dataset.published_files import UNREADABLE, open_published
 from textmint.transforms.storage import files
 
-_ALL: Final = (
+_DECIDE_PROMPTS: Final = (
     *("seed", "llm", "model", "temperature", "top_p", "max_output_tokens", "thinking_budget", "safety_threshold"),
     *("structured_output", "vertex_project", "vertex_location", "vertex_endpoint", "offline_fault_rate", "label_plan"),
 )
-"""Options a change of which makes every prompt of an example, or the request for it, another one; where these decide
-nothing, as the place of a model does, the fingerprint says so."""
+"""Options a change of which makes every prompt of an example, or the request for it, a new one. If one of them decides
+nothing, as the place of a model does, the fingerprint of the back end says so."""
 _UNREAD: Final = frozenset(("TaskGenerate", "PlanLabels", "ParseJSON"))
 
 
 def cost_notices(config: Config, entry: Mapping[str, Any] | None) -> list[str]:
-    """Says what is asked anew, and what the same prompts brought last time.
+    """Says what is asked anew, and what the same prompts brought last time, a line each.
 
     Args:
       config: of the run.
-      entry: what the manifest says of its label; None: it has none.
-
-    Returns:
-      a line for each thing that is worth one.
+      entry: what the manifest says of its refresh, if it is there.
     """
     if entry is None:
         return []
     try:
-        return list(_told(config, entry))
+        return list(_notices(config, entry))
     except (KeyError, TypeError, ValueError, AttributeError):
         return []  # of another version, or mended by hand
 
 
-def _told(config: Config, entry: Mapping[str, Any]) -> Iterator[str]:
-    label, steps = config.refresh, entry["steps"]
-    changed = changes(config, entry)
-    if changed:
+def _notices(config: Config, entry: Mapping[str, Any]) -> Iterator[str]:
+    refresh, steps, before = config.refresh, entry["steps"], entry["options"]
+    if changes := prompt_changes(config, entry):
         about = "" if config.tasks else "about "
-        used = _replies(steps["LLMCall"])
         yield (
-            f"refresh={label} was made with {', '.join(changed)}: all prompts of examples are new, so {about}"
-            f"{config.expected_examples:,} are asked for; the {used:,} replies of the last run do not answer them"
+            f"refresh={refresh} was made with {', '.join(changes)}: all prompts of examples are new, so {about}"
+            f"{config.expected_examples:,} are asked for; the {_replies(steps['LLMCall']):,} replies of the last run "
+            "do not answer them"
         )
         return
-    models = [options.get("verify_model") or options.get("model") for options in (entry["options"], config.typed)]
-    if entry["options"].get("verify") and config.verify_backend and models[0] != models[1]:
+    verifier, now = (options.get("verify_model") or options.get("model") for options in (before, config.typed))
+    if before.get("verify") and config.verify_backend and verifier != now:
         yield (
-            f"refresh={label} was verified by {models[0]} (now {models[1]}): every example is verified anew, about "
+            f"refresh={refresh} was verified by {verifier} (now {now}): every example is verified anew, about "
             f"{entry['counts']['examples']:,} requests"
         )
     if entry["attributes"] != json.loads(json.dumps(config.attributes.describe())):
         yield (
-            f"refresh={label} was made with other attributes (language, difficulty, clarity or num_words): prompts in "
-            "which one of them is another now are asked anew"
+            f"refresh={refresh} was made with other attributes (language, difficulty, clarity or num_words): prompts "
+            "in which one of them is another now are asked anew"
         )
-    more_attempts = config.parse_attempts > entry["options"]["parse_attempts"]
-    if not config.retry_rejects and not more_attempts:
-        return
-    again = refused_before(config)
+    if config.retry_rejects or config.parse_attempts > before["parse_attempts"]:
+        yield from _retries(config, entry)
+
+
+def _retries(config: Config, entry: Mapping[str, Any]) -> Iterator[str]:
+    rejects = retryable_rejects(config)
     if not config.retry_rejects:
-        again = collections.Counter({key: count for key, count in again.items() if key[0] in _UNREAD})
-    if again:
-        drafts, kept = steps["SampleAttributes"]["kept"], entry["counts"]["examples"]
-        reasons: collections.Counter[str] = collections.Counter()
-        for (_, reason), count in again.items():
-            reasons[reason] += count
-        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
-        which = "--retry_rejects" if config.retry_rejects else f"--parse_attempts={config.parse_attempts}"
-        yield (
-            f"{which} asks again for {again.total():,} prompts, each {config.parse_attempts:,} times at most; "
-            f"last time {kept:,} of {drafts:,} examples of refresh={label} were kept, and these were refused: {listed}"
-        )
+        rejects = collections.Counter({key: count for key, count in rejects.items() if key[0] in _UNREAD})
+    if not rejects:
+        return
+    drafts, kept = entry["steps"]["SampleAttributes"]["kept"], entry["counts"]["examples"]
+    reasons: collections.Counter[str] = collections.Counter()
+    for (_, reason), count in rejects.items():
+        reasons[reason] += count
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
+    which = "--retry_rejects" if config.retry_rejects else f"--parse_attempts={config.parse_attempts}"
+    yield (
+        f"{which} asks again for {rejects.total():,} prompts, each {config.parse_attempts:,} times at most; "
+        f"last time {kept:,} of {drafts:,} examples of refresh={config.refresh} were kept, and these were refused: "
+        f"{listed}"
+    )
 
 
-def changes(config: Config, entry: Mapping[str, Any]) -> list[str]:
-    """Says what makes all prompts of examples others than those of the label's last run.
+def prompt_changes(config: Config, entry: Mapping[str, Any]) -> list[str]:
+    """Lists what makes all prompts of examples new since the refresh's last run: each option or template, with what it
+    was and what it is.
 
     Args:
       config: of the run.
-      entry: what the manifest says of the label.
-
-    Returns:
-      what was and what is, of each option or template.
+      entry: what the manifest says of the refresh.
 
     Raises:
       KeyError, TypeError, AttributeError: the entry is of another version, or was mended by hand.
     """
     typed, before = config.typed, entry["options"]
-    asked, told = json.loads(json.dumps(dict(config.backend.fingerprint()))), entry["backend"]
-    is_same_model = all(told.get(name) in (value, REFUSED) for name, value in asked.items())
-    found = [
-        f"--{name}={before.get(name)} (now {typed[name]})"
-        for name in _ALL
+    fingerprint, recorded = json.loads(json.dumps(dict(config.backend.fingerprint()))), entry["backend"]
+    is_same_model = all(recorded.get(name) in (value, REFUSED) for name, value in fingerprint.items())
+    changed = [
+        name
+        for name in _DECIDE_PROMPTS
         if before.get(name) != typed[name] and (name in ("seed", "label_plan") or not is_same_model)
     ]
-    if not is_same_model and not [told for told in found if not told.startswith(("--seed", "--label_plan"))]:
+    found = [f"--{name}={before.get(name)} (now {typed[name]})" for name in changed]
+    if not is_same_model and not set(changed) - {"seed", "label_plan"}:
         found.append("other parameters of the model")
-    if (
-        entry["templates"]["example"] != config.example_template.name
-        and before.get("label_plan") == typed["label_plan"]
-    ):
-        found.append(f"the template {entry['templates']['example']} (now {config.example_template.name})")
+    template, recorded_template = config.example_template.name, entry["templates"]["example"]
+    if recorded_template != template and before.get("label_plan") == typed["label_plan"]:
+        found.append(f"the template {recorded_template} (now {template})")
     return found
 
 
 def _replies(step: Mapping[str, Any]) -> int:
-    told = step.get("requests", {"from_ledger": 0, "sent": 0, "retries": 0})
-    return int(told["from_ledger"]) + int(told["sent"]) - int(told["retries"])
+    requests = step.get("requests", {"from_ledger": 0, "sent": 0, "retries": 0})
+    return int(requests["from_ledger"]) + int(requests["sent"]) - int(requests["retries"])
 
 
-def refused_before(config: Config) -> collections.Counter[tuple[str, str]]:
-    """Counts what the label's last run refused though asking again may help.
-
-    Args:
-      config: of the run.
-
-    Returns:
-      step and reason -> how many; without those in files that cannot be read.
-    """
+def retryable_rejects(config: Config) -> collections.Counter[tuple[str, str]]:
+    """Counts what the refresh's last run refused though asking again may help, by step and reason, without those in
+    files that cannot be read."""
     found: collections.Counter[tuple[str, str]] = collections.Counter()
     for file in files.list_files(files.join(config.output, "rejects", f"refresh={config.refresh}"), "*.parquet"):
         try:
@@ -138,6 +128,6 @@ def refused_before(config: Config) -> collections.Counter[tuple[str, str]]:
         except UNREADABLE:
             continue
         for row in counted.to_pylist():
-            if row["reason"] != "request_failed":  # which brought no reply, and is asked for in any case
+            if row["reason"] != "request_failed":  # it brought no reply, and is asked for in any case
                 found[row["stage"], row["reason"]] += row["count_all"]
     return found

@@ -1,4 +1,4 @@
-"""Is a reply worth a row? `--retry_rejects` asks again where it is not, and `--max_reject_rate` counts it."""
+"""Decides whether a reply is worth a row. If not, `--retry_rejects` asks again, and `--max_reject_rate` counts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textmint.transforms.quality.checks import Checks
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PassesChecks:
-    """What was asked and answered -> whether its example would pass the checks.
+    """Decides whether the example in an answer would pass the checks.
 
     Args:
       checks: of one example by itself.
@@ -23,7 +23,7 @@ class PassesChecks:
     checks: Checks
 
     def __call__(self, prompt: Prompt, answer: Answer) -> bool:
-        """-> False too where there is no example in the answer."""
+        """Returns whether the answer holds an example that passes."""
         return self.fault_of(prompt, answer) is None
 
     def fault_of(self, prompt: Prompt, answer: Answer) -> Fault | None:
@@ -34,7 +34,7 @@ class PassesChecks:
           answer: what was answered.
 
         Returns:
-          what keeps it from being read, or the first check that it fails; None where it is good.
+          What keeps it from being read, or the first check that it fails; None if it is good.
         """
         reply = Reply(
             prompt=prompt,

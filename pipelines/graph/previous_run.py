@@ -1,4 +1,4 @@
-"""What earlier runs left in the dataset folder, brought into order before a new one starts."""
+"""Inspects what earlier runs left in the dataset folder, and puts it in order before a new run starts."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from textmint.transforms.storage.listing import Listing, Row, write_listing
 _LOG = logging.getLogger("textmint")
 _NOT_ALONE: Final = "not-alone"
 _LEASE: Final = "refresh="
-_FOLD_TRIES: Final = 25
-_FOLD_SECONDS: Final = 0.2
-_MOST_TOLD: Final = 4  # of what is wrong, in one line
+_MERGE_TRIES: Final = 25
+_MERGE_PAUSE: Final = 0.2  # seconds
+_MOST_LISTED: Final = 4  # problems in one line
+_THEN: Final = "then run the same command again. Nothing was paid for"
 _MANIFEST_GONE: Final = (
-    "%s is gone: nothing tells whether all replies that were paid for are there, and how other labels number their "
+    "%s is gone: nothing tells whether all replies that were paid for are there, and how other refreshes number their "
     "examples; if you have a copy, end this run and bring it back"
 )
 _FILES_GONE: Final = (
-    "refresh=%s: files of its tasks or examples are gone, so this run may repeat what was in them; run that label "
+    "refresh=%s: files of its tasks or examples are gone, so this run may repeat what was in them; run that refresh "
     "again, which pays for nothing twice"
 )
 NAMED_FILES: Final = 1_000
-"""That a graph may name itself: about 10 kB of it for each step that reads them."""
+"""The most files that a graph names itself: about 10 kB of it for each step that reads them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +46,15 @@ class PreviousRun:
     """What a run builds on.
 
     Args:
-      ledger: the files with what was paid for.
-      ledger_replies: rows of these.
-      paid: the same, with what waits in journals, by label and kind.
-      tasks: published files: path, label, and how many examples were asked for of each task. The label of the run is
-        among them.
-      examples: the same: path and label, without those of the run's label where no later one has any.
-      published_examples: rows of these.
-      is_alone: whether no other label that is being written may take plain ids for examples; see the function.
+      ledger: the files with the replies that were paid for.
+      ledger_replies: how many replies they hold.
+      paid: how many there are with those that wait in journals, by refresh and kind.
+      tasks: published files of all refreshes: path, refresh, and how many examples were asked for of each task.
+      examples: published files: path and refresh, without the run's own refresh if no later one has any.
+      published_examples: how many examples they hold.
+      is_alone: whether no other refresh that is being written may take plain ids for examples; see the function.
       was_mended: whether something was found that a run had left half done, or that could not be read.
-      listings: of which of ledger, tasks and examples the names stand in a file (`with_listings`).
+      listings: the lists of ledger, tasks or examples that stand in a file (`with_listings`).
     """
 
     ledger: tuple[files.FoundFile, ...] = ()
@@ -68,54 +68,57 @@ class PreviousRun:
     listings: Mapping[str, Listing] = dataclasses.field(default_factory=dict)
 
     def named(self, which: Literal["ledger", "tasks", "examples"]) -> Any:
-        """-> the files of one kind as the step that reads them takes them: a listing of them, or they themselves."""
+        """Returns the files of one kind as the step that reads them takes them: a listing, or the files themselves."""
         return self.listings.get(which) or getattr(self, which)
 
-    def paid_by(self, label: str) -> dict[str, int]:
-        """-> how many replies the ledger holds that runs of a label paid for, by kind."""
-        return {kind: count for (refresh, kind), count in self.paid.items() if refresh == label}
+    def paid_by(self, refresh: str) -> dict[str, int]:
+        """Returns how many replies the ledger holds that runs of a refresh paid for, by kind."""
+        return {kind: count for (payer, kind), count in self.paid.items() if payer == refresh}
 
 
 NOTHING: Final = PreviousRun()
-"""What a folder holds that no run has written to."""
+"""The content of a folder that no run has written to."""
 
 
 def inspect_output(config: Config) -> PreviousRun:
-    """A checked Config, whose label no other run writes to -> what its run builds on. On a local disk, what a run that
-    was killed left half done is completed: its publication, and its journals of replies.
+    """Finds what a run builds on. On a local disk, what a run that was killed left half done is completed: its
+    publication, and its journals of replies.
+
+    Args:
+      config: of the run, whose refresh no other run writes to.
 
     Raises:
       RunFailed: the folder cannot be read or written; or replies that were paid for are missing, and `--rebuy` does not
         say that it may go on without them.
     """
     try:
-        return _look(config)
+        return _inspect(config)
     except OSError as error:
         raise _failed(error.filename or config.output, error) from None
 
 
 def _failed(where: str, error: OSError) -> RunFailed:
     reason = " ".join((error.strerror or str(error)).split())
-    return RunFailed(f"{where}: {reason}; mend that, then run the same command again. Nothing was paid for")
+    return RunFailed(f"{where}: {reason}; mend that, {_THEN}")
 
 
-def _look(config: Config) -> PreviousRun:
+def _inspect(config: Config) -> PreviousRun:
     finish_publishing(config.output, leased=config.refresh)
     try:
-        told = recorded_replies(config.output)  # before what is there is counted, for other labels may be under way
+        recorded = recorded_replies(config.output)  # before they are counted, for other refreshes may be under way
     except ValueError as error:
-        raise RunFailed(f"{error}; then run the same command again. Nothing was paid for") from None
-    folded = _fold(config) if files.is_local(config.ledger) else MergedJournals()
-    if folded.replies:
-        _LOG.info("%s replies of a run that was cut short are in the ledger", f"{folded.replies:,}")
-    if folded.damaged:
+        raise RunFailed(f"{error}; {_THEN}") from None
+    merged = _merge_journals(config) if files.is_local(config.ledger) else MergedJournals()
+    if merged.replies:
+        _LOG.info("%s replies of a run that was cut short are in the ledger", f"{merged.replies:,}")
+    if merged.damaged:
         _LOG.warning(
-            "%s lines of its journals could not be read; whole ones are kept in _set_aside", f"{folded.damaged:,}"
+            "%s lines of its journals could not be read; whole ones are kept in _set_aside", f"{merged.damaged:,}"
         )
     checked, paid = _count(config.ledger, mend=config.rebuy)
     for name, reason in checked.set_aside.items():
         _LOG.warning("%s is set aside: %s", files.join(config.ledger, name), reason)
-    if problem := _missing(config.ledger, told - paid, checked.damaged, folded.left):
+    if problem := _missing(config.ledger, recorded - paid, checked.damaged, merged.left):
         if not config.rebuy:
             raise RunFailed(
                 f"{problem}; bring them back from where you have a copy, or add --rebuy to go on without them and pay "
@@ -141,42 +144,45 @@ def _look(config: Config) -> PreviousRun:
         examples=tuple((path, label) for path, label, _ in examples),
         published_examples=sum(rows for _, _, rows in examples),
         is_alone=alone,
-        was_mended=bool(folded.replies or folded.damaged or checked.set_aside or problem),
+        was_mended=bool(merged.replies or merged.damaged or checked.set_aside or problem),
     )
 
 
 def _count(ledger: str, *, mend: bool, thorough: bool | None = None) -> tuple[CheckedFiles, Paid]:
-    """-> the files of a ledger, and how many replies are in it: first those in journals, which may become files."""
+    """Finds the files of a ledger, and counts its replies: those in journals first, for they may become files."""
     waiting = paid_in_journals(ledger) if files.is_local(ledger) else Paid()
     checked = check_files(ledger, mend=mend, thorough=True if mend else thorough)
     return checked, checked.paid + waiting
 
 
 def _missing(ledger: str, lost: Paid, damaged: Mapping[str, Damage], left: Mapping[str, int]) -> str:
-    """What is missing in a ledger -> one line for a person; "" where nothing is."""
-    told = []
+    """Says in one line what is missing in a ledger; "" if nothing is."""
+    problems = []
     if lost:
         by_label: dict[str, list[str]] = {}
         for (label, kind), count in sorted(lost.items()):
             by_label.setdefault(label, []).append(f"{count:,} {kind}")
         labels = "; ".join(f"refresh={label}: {', '.join(kinds)}" for label, kinds in by_label.items())
-        told.append(f"{lost.total():,} replies that were paid for are missing in {ledger} ({labels})")
-    told += [f"{files.join(ledger, name)}: {of}" for name, of in sorted(damaged.items()) if of.lost != 0]
-    told += [f"{files.join(ledger, JOURNAL, name)}: {count:,} of its lines are damaged" for name, count in left.items()]
-    more = len(told) - _MOST_TOLD
-    return "; ".join(told if more <= 0 else [*told[:_MOST_TOLD], f"and {more:,} more files"])
+        problems.append(f"{lost.total():,} replies that were paid for are missing in {ledger} ({labels})")
+    problems += [f"{files.join(ledger, name)}: {of}" for name, of in sorted(damaged.items()) if of.lost != 0]
+    problems += [
+        f"{files.join(ledger, JOURNAL, name)}: {count:,} of its lines are damaged" for name, count in left.items()
+    ]
+    if (more := len(problems) - _MOST_LISTED) > 0:
+        problems = [*problems[:_MOST_LISTED], f"and {more:,} more files"]
+    return "; ".join(problems)
 
 
 def missing_replies(config: Config) -> str:
-    """A run that has published -> one line that tells which replies that were paid for are missing by now; "" where
-    none is. They may have been deleted while it ran.
+    """Says in one line which replies that were paid for are missing when a run has published; "" if none is. They may
+    have been deleted while it ran.
 
     Raises:
       OSError: the folder cannot be read.
     """
-    told = recorded_replies(config.output)
+    recorded = recorded_replies(config.output)
     checked, paid = _count(config.ledger, mend=False, thorough=False)
-    return _missing(config.ledger, told - paid, checked.damaged, {})
+    return _missing(config.ledger, recorded - paid, checked.damaged, {})
 
 
 def prepare_to_ask(config: Config, previous: PreviousRun, folder: str) -> PreviousRun:
@@ -184,40 +190,37 @@ def prepare_to_ask(config: Config, previous: PreviousRun, folder: str) -> Previo
 
     Args:
       config: of the run.
-      previous: as `look` found it.
+      previous: as `inspect_output` found it.
       folder: the run's staging folder.
 
     Returns:
-      the same, with long lists in files.
+      The same, with long lists in files.
 
     Raises:
       RunFailed: the folder cannot be read or written.
     """
     if not previous.is_alone:
-        told = _not_alone(config.output, config.refresh)
+        mark = _not_alone(config.output, config.refresh)
         try:
-            files.write_file(told, b"")
+            files.write_file(mark, b"")
         except OSError as error:
-            raise _failed(error.filename or told, error) from None
+            raise _failed(error.filename or mark, error) from None
     return with_listings(previous, folder)
 
 
 def is_alone(config: Config) -> bool:
-    """May the examples of the user's own tasks have plain ids in this run, as far as other labels are concerned that
-    are being written?
+    """Returns whether the examples of the user's own tasks may have plain ids, whatever other refreshes are being
+    written. For brainstormed tasks, which yield in any case, it is True.
 
-    What another run will publish is not known before it has; if it has the same tasks of the user's, it has taken the
-    plain ids of their examples, unless it has written down that it leaves them to others (`prepare_to_ask`). That stays
-    until its label is published, so that a run that is started again asks for what the first one has paid for. Of two
+    What another run will publish is not known before it has. If it has the same tasks of the user's, it takes the plain
+    ids of their examples, unless it has left a mark that it leaves them to others (`prepare_to_ask`). The mark stays
+    until its refresh is published, so that a run that is started again asks for what the first one has paid for. Of two
     runs that begin at the same moment at least one leaves them, since each has its own lease before it looks.
 
-    Ask this before the published files are listed: a run that ends in between is seen by them, or here.
+    Call this before the published files are listed: then a run that ends in between is seen by one of the two.
 
     Args:
-      config: of a run whose label no other run writes to.
-
-    Returns:
-      whether that is so, or no matter: brainstormed tasks yield in any case.
+      config: of a run whose refresh no other run writes to.
 
     Raises:
       OSError: the folder cannot be read.
@@ -235,46 +238,44 @@ def _not_alone(output: str, label: str) -> str:
 
 
 def with_listings(previous: PreviousRun, folder: str, *, most: int = NAMED_FILES) -> PreviousRun:
-    """What earlier runs left, and the run's staging folder -> the same, with lists of files that are too long for a
-    graph in files of that folder.
+    """Moves lists of files that are too long for a graph into files.
 
     Args:
-      most: so many files may the graph name itself.
+      previous: what earlier runs left.
+      folder: the run's staging folder, for these files.
+      most: how many files the graph may name itself.
 
     Raises:
       RunFailed: a file cannot be written.
     """
-    rows: dict[str, Sequence[Row]] = {}
+    rows: dict[str, Sequence[Row]] = {"tasks": previous.tasks, "examples": previous.examples}
     if len(previous.ledger) > most:
         rows["ledger"] = groups_of(previous.ledger)
-    if len(previous.tasks) > most:
-        rows["tasks"] = previous.tasks
-    if len(previous.examples) > most:
-        rows["examples"] = previous.examples
     try:
         listings = {
             which: write_listing(files.join(folder, "listings", f"{which}.jsonl"), found)
             for which, found in rows.items()
+            if which == "ledger" or len(found) > most
         }
     except OSError as error:
         raise _failed(folder, error) from None
     return dataclasses.replace(previous, listings=listings)
 
 
-def _fold(config: Config) -> MergedJournals:
+def _merge_journals(config: Config) -> MergedJournals:
     """Turns the journals of a run that was cut short into files. Its worker processes may outlive it for a moment, so
-    they are waited for; the journals of other labels' runs, which are under way, are not."""
+    this waits for them; it does not wait for the runs of other refreshes, which are under way."""
     total = MergedJournals()
-    for _ in range(_FOLD_TRIES):
-        folded = merge_journals(config.ledger, mend=config.rebuy)
+    for _ in range(_MERGE_TRIES):
+        merged = merge_journals(config.ledger, mend=config.rebuy)
         total = MergedJournals(
-            journals=total.journals + folded.journals,
-            replies=total.replies + folded.replies,
-            damaged=total.damaged + folded.damaged,
-            busy=folded.busy,
-            left=folded.left,
+            journals=total.journals + merged.journals,
+            replies=total.replies + merged.replies,
+            damaged=total.damaged + merged.damaged,
+            busy=merged.busy,
+            left=merged.left,
         )
-        if not folded.busy or len(lease.holders(config.output)) > 1:
+        if not merged.busy or len(lease.holders(config.output)) > 1:
             break
-        time.sleep(_FOLD_SECONDS)
+        time.sleep(_MERGE_PAUSE)
     return total

@@ -1,5 +1,7 @@
-"""Would a run have fewer examples than its label? Where its options alone tell, it is refused before anything is paid
-for; `publish` refuses the others."""
+"""Refuses a run that would leave its refresh with fewer examples, before anything is paid for.
+
+This covers the runs whose options alone tell; `publish` refuses the others.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,11 @@ _AMOUNTS: Final = frozenset(("task_requests", "max_tasks", "examples_per_task"))
 
 
 def refuse_shrinking(config: Config, entry: Mapping[str, Any] | None) -> None:
-    """Refuses a run that cannot but have fewer examples than its label.
+    """Refuses a run that is bound to have fewer examples than its refresh has.
 
     Args:
       config: of the run.
-      entry: what the manifest says of the label.
+      entry: what the manifest says of the refresh.
 
     Raises:
       OptionError: it is such a run, and --replace was not given.
@@ -42,26 +44,23 @@ def refuse_shrinking(config: Config, entry: Mapping[str, Any] | None) -> None:
     if most is not None and most < there:
         raise OptionError(
             f"--refresh={config.refresh}: it has {there:,} examples, and this run would have {most:,} at most, so "
-            f"{there - most:,} or more would go; ask for as many as before, choose another label or folder, or say "
+            f"{there - most:,} or more would go; ask for as many as before, choose another refresh or folder, or say "
             "--replace. Nothing was paid for"
         )
 
 
 def max_examples(config: Config, entry: Mapping[str, Any] | None) -> int | None:
-    """Says how many examples a run can have.
+    """Computes how many examples a run can have at most; None if that is not known.
 
-    The user's own tasks can be counted. How many a model brainstorms is known of rounds that the label has had before
-    with the same options.
+    The user's own tasks can be counted. How many tasks a model brainstorms is known of rounds that the refresh has had
+    before with the same options.
 
     Args:
       config: of the run.
-      entry: what the manifest says of the label.
-
-    Returns:
-      the most that can come; None: that is not known.
+      entry: what the manifest says of the refresh.
     """
     if config.tasks:
-        # of tasks that say themselves how many they want, it is not known which --max_tasks takes
+        # if tasks say themselves how many they want, nobody knows yet which of them --max_tasks takes
         return (dataclasses.replace(config, max_tasks=None) if config.own_tasks else config).expected_examples
     tasks = _tasks_of_rounds(config) if _is_same_but_for_amounts(config, entry) else None
     if config.max_tasks is not None:
@@ -70,8 +69,8 @@ def max_examples(config: Config, entry: Mapping[str, Any] | None) -> int | None:
 
 
 def _is_same_but_for_amounts(config: Config, entry: Mapping[str, Any] | None) -> bool:
-    """Would the rounds bring the tasks that they brought? They would where the options are the same, no round was
-    refused, and as many rounds at most are asked for as there were."""
+    """Returns whether the rounds would bring the same tasks again: the options are the same, no round was refused, and
+    no more rounds are asked for than there were."""
     try:
         assert entry is not None
         options, line = entry["options"], entry["steps"]["TaskGenerate"]
@@ -90,7 +89,7 @@ def _is_same_but_for_amounts(config: Config, entry: Mapping[str, Any] | None) ->
 
 
 def _tasks_of_rounds(config: Config) -> int | None:
-    """-> how many of the label's tasks are of the rounds that the run asks for; None where a file cannot be read."""
+    """Counts the refresh's tasks of the rounds that the run asks for; None if a file cannot be read."""
     found = 0
     for path, label, _ in published_files(config.output, "tasks"):
         if label == config.refresh:

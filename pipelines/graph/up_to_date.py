@@ -1,8 +1,8 @@
-"""Is there anything to do? A run whose result stands already, complete and unchanged, need not be computed again.
+"""Tells whether the result of a run is there already, complete and unchanged, so that there is nothing to do.
 
 Whatever decides a row enters the key of a run: options, templates, the model and its parameters, the content of task
-files, what other labels hold, Textmint's own code and the libraries that it computes with. So a change of any of them,
-a new version among them, is a run; and what it needs was paid for.
+files, what other refreshes hold, Textmint's own code and the libraries that it computes with. So a change of any of
+them, also a new version, makes a run; and what it needs was paid for.
 """
 
 from __future__ import annotations
@@ -21,35 +21,26 @@ from textmint.transforms.llm.base import fingerprint_of
 from textmint.transforms.storage import files
 
 KEY: Final = "key"
-"""Under what name the manifest's entry of a label holds the key of its run."""
+"""The name under which the manifest's entry of a refresh holds the key of its run."""
 
 IRRELEVANT_OPTIONS: Final = frozenset(
-    [
-        "output",
-        "push_to_hub",
-        "recompute",
-        "rebuy",
-        "replace",
-        "retry_rejects",
-        "max_concurrency",
-        "requests_per_minute",
-        "tokens_per_minute",
-        "request_timeout",
-        "max_attempts",
-        "max_reject_rate",
-        "base_url",
-        "api_key_secret",
-        "vertex_project",
-        "vertex_location",
-        "service_tier",
-    ]
+    (
+        *("output", "push_to_hub", "recompute", "rebuy", "replace", "retry_rejects", "max_concurrency"),
+        *("requests_per_minute", "tokens_per_minute", "request_timeout", "max_attempts", "max_reject_rate"),
+        *("base_url", "api_key_secret", "vertex_project", "vertex_location", "service_tier"),
+    )
 )
 """Options that decide how a run goes, and nothing in a row."""
 _BLOCK: Final = 1 << 20
 
 
 def run_key(config: Config, previous: PreviousRun, versions: Mapping[str, str]) -> str:
-    """A checked Config, what earlier runs left, and the versions of what makes the rows -> the run's key.
+    """Computes the key of a run.
+
+    Args:
+      config: of the run.
+      previous: what earlier runs left.
+      versions: of the libraries that make the rows.
 
     Raises:
       OSError: a file of tasks or of excluded texts cannot be read.
@@ -72,7 +63,7 @@ def run_key(config: Config, previous: PreviousRun, versions: Mapping[str, str]) 
         [
             (label, path.rpartition("/")[2])
             for path, label, *_ in (*previous.tasks, *previous.examples)
-            if label != config.refresh  # whose own come out again
+            if label != config.refresh  # its own files come out again
         ],
         _digest_of_code(),
         dict(versions),
@@ -80,11 +71,16 @@ def run_key(config: Config, previous: PreviousRun, versions: Mapping[str, str]) 
 
 
 def is_up_to_date(config: Config, previous: PreviousRun, key: str, entry: Mapping[str, Any] | None) -> bool:
-    """A run's key, and what the manifest says of the last run of its label -> whether that run's result would come out
-    again.
+    """Returns whether the result of the last run would come out again.
 
-    It would not where something was unusual: a request that failed for want of a reply, a file of the data or of the
-    ledger that is gone or changed, replies of a run that was cut short.
+    It would not if something was unusual: a request without a reply, a file of the data or of the ledger that is gone
+    or changed, replies of a run that was cut short.
+
+    Args:
+      config: of the run.
+      previous: what earlier runs left.
+      key: of the run.
+      entry: what the manifest says of its refresh, if it is there.
     """
     if entry is None or config.recompute or config.retry_rejects or previous.was_mended:
         return False
@@ -93,25 +89,25 @@ def is_up_to_date(config: Config, previous: PreviousRun, key: str, entry: Mappin
             return False
         steps = entry["steps"]
         asked = [step["requests"] for step in steps.values() if "requests" in step]
-        replies = sum(int(told["from_ledger"]) + int(told["sent"]) - int(told["retries"]) for told in asked)
+        replies = sum(int(each["from_ledger"]) + int(each["sent"]) - int(each["retries"]) for each in asked)
         failed = sum(int(step["rejected"].get("request_failed", 0)) for step in steps.values())
         if failed or not entry["counts"]["examples"] or replies > previous.ledger_replies:
             return False
         if not files.exists(files.join(config.output, CARD)):
             return False
-        told = {"label_sets": [], **entry["files"]}  # of a run with planned labels only
-        return all(_is_as_written(config.output, kind, config.refresh, told[kind]) for kind in KINDS)
+        listed = {"label_sets": [], **entry["files"]}  # only a run with planned labels has that one
+        return all(_is_as_written(config.output, kind, config.refresh, listed[kind]) for kind in KINDS)
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
         return False  # of another version, or mended by hand
 
 
-def _is_as_written(output: str, kind: DatasetKind, label: str, told: list[dict[str, Any]]) -> bool:
-    """Are the files of a label and dataset just those that the manifest tells of? On a local disk their content is
-    held against the digest in their names; elsewhere that would be a download, so their sizes must do."""
-    found = files.list_files(files.join(output, kind, f"refresh={label}"), "*.parquet")
-    found = [file for file in found if not file.name.startswith(("_", "."))]  # which readers skip
+def _is_as_written(output: str, kind: DatasetKind, refresh: str, listed: list[dict[str, Any]]) -> bool:
+    """Returns whether the files of a refresh and dataset are just those that the manifest lists. On a local disk their
+    content is compared with the digest in their names; elsewhere that would be a download, so their sizes must do."""
+    found = files.list_files(files.join(output, kind, f"refresh={refresh}"), "*.parquet")
+    found = [file for file in found if not file.name.startswith(("_", "."))]  # readers skip those
     if {file.name: file.bytes for file in found} != {
-        str(file["path"]).rpartition("/")[2]: int(file["bytes"]) for file in told
+        str(file["path"]).rpartition("/")[2]: int(file["bytes"]) for file in listed
     }:
         return False
     return not files.is_local(output) or all(
@@ -132,7 +128,7 @@ def _digest_of_files(pattern: str | None) -> str:
 
 
 def _digest_of_code() -> str:
-    """-> a digest of every module of ours, so that a change of one is a change of the key."""
+    """Digests every module of ours, so that a change of one changes the key."""
     root = Path(__file__).parents[2]
     digest = hashlib.blake2b(digest_size=16)
     for package in ("pipelines", "transforms"):

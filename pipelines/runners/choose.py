@@ -1,4 +1,4 @@
-"""Runners: which of Beam's engines a run goes to, and what it needs to be told for that.
+"""Chooses which of Beam's runners a run goes to, and sets what that needs to be told.
 
 On one machine it is always `FnApiRunner`, the engine that is in Beam itself. `DirectRunner` stands for three of them
 and tries Prism first, a program that Beam downloads without a timeout: a laptop behind a firewall would hang, and one
@@ -8,7 +8,7 @@ on a train would wait for nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from apache_beam.options.pipeline_options import (
@@ -27,29 +27,58 @@ LOCAL_RUNNER: Final = "FnApiRunner"
 """Beam's in-process engine, which needs no network."""
 
 EMBEDDED: Final = "embed"
-"""What --job_endpoint says for the job server that runs in the launching process."""
+"""The value of --job_endpoint for the job server that runs in the launching process."""
 
 _ALSO_LOCAL: Final = frozenset(["direct", "switchingdirect", "bundlebaseddirect", "testdirect", "fnapi"])
 _LEAVE_OUT: Final = "or leave --runner out, for the engine that is in Beam itself"
+_NO_CLUSTER: Final = (
+    "no cluster is named, and Beam would download a {} to run on this machine; add {}, or --job_endpoint=host:port of "
+    f"a job server, {_LEAVE_OUT}"
+)
+_NEEDS_ONE_OF: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "dask": ((), f"it loses rows and says that all is well (Beam 2.77); take another, {_LEAVE_OUT}"),
+    "interactive": ((), f"it is for notebooks; take another, {_LEAVE_OUT}"),
+    "portable": (
+        ("job_endpoint",),
+        f"no job server is named; add --job_endpoint=host:port, or --job_endpoint={EMBEDDED}, {_LEAVE_OUT}",
+    ),
+    "prism": (
+        ("job_endpoint",),
+        "Beam would download a program and run it; name one that is here with --prism_location=FILE, or one that runs "
+        f"with --job_endpoint=host:port, {_LEAVE_OUT}",
+    ),
+    "flink": (
+        ("job_endpoint", "flink_master", "flink_job_server_jar"),
+        _NO_CLUSTER.format("Flink", "--flink_master=host:8081"),
+    ),
+    "spark": (
+        ("job_endpoint", "spark_master_url", "spark_rest_url", "spark_job_server_jar"),
+        _NO_CLUSTER.format("Spark", "--spark_master_url=spark://host:7077"),
+    ),
+}
+"""Runners that work only with one of these options, and what is wrong without."""
 
 
 def settle_runner(options: PipelineOptions) -> None:
-    """Beam's options -> the same, settled on an engine that can run the graph.
+    """Settles Beam's options on a runner that can run the graph.
 
     Whatever stands for Beam's own engine on this machine becomes `LOCAL_RUNNER`. Workers of the embedded job server are
     threads of this process, unless something else is asked for: Beam would start containers of an image that does not
     hold Textmint. The state of `__main__` does not travel to workers, for there is none: all that they run stands in
     modules.
 
+    Args:
+      options: is changed in place.
+
     Raises:
-      OptionError: the engine is unknown, not installed, known to lose rows, or would be downloaded.
+      OptionError: the runner is unknown, not installed, known to lose rows, or would be downloaded.
     """
     standard, setup, portable = (options.view_as(kind) for kind in (StandardOptions, SetupOptions, PortableOptions))
     typed = standard.runner or "direct"
     name = typed.rpartition(".")[2].lower().removesuffix("runner")
     if name in _ALSO_LOCAL:
         standard.runner = LOCAL_RUNNER
-    elif name in _PROBLEMS and (problem := _PROBLEMS[name](options)):
+    elif problem := _problem_of(name, options):
         raise OptionError(f"--runner={typed}: {problem}")
     elif portable.job_endpoint == EMBEDDED:
         _settle_embedded(portable)
@@ -62,16 +91,26 @@ def settle_runner(options: PipelineOptions) -> None:
 
 
 def is_local(options: PipelineOptions) -> bool:
-    """Beam's settled options -> whether this process runs the job itself."""
+    """Returns whether this process runs the job itself, by Beam's settled options."""
     runner = options.view_as(StandardOptions).runner
     return bool(runner == LOCAL_RUNNER or options.view_as(PortableOptions).job_endpoint == EMBEDDED)
 
 
 def has_worker_processes(options: PipelineOptions) -> bool:
-    """Beam's settled options -> whether this process starts others that do the work."""
+    """Returns whether this process starts others that do the work, by Beam's settled options."""
     if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
         return bool(options.view_as(DirectOptions).direct_running_mode == "multi_processing")
     return is_local(options) and options.view_as(PortableOptions).environment_type == python_urns.SUBPROCESS_SDK
+
+
+def _problem_of(name: str, options: PipelineOptions) -> str:
+    if name not in _NEEDS_ONE_OF:
+        return ""
+    needed, problem = _NEEDS_ONE_OF[name]
+    if not options.get_all_options(drop_default=True).keys().isdisjoint(needed):
+        return ""
+    prism = options.view_as(PrismRunnerOptions).prism_location
+    return "" if name == "prism" and prism and os.path.exists(prism) else problem
 
 
 def _settle_embedded(portable: Any) -> None:
@@ -82,53 +121,3 @@ def _settle_embedded(portable: Any) -> None:
             "--environment_type=PROCESS: the embedded job server cannot start such workers (Beam 2.77); "
             f"use LOOPBACK, EXTERNAL or {python_urns.SUBPROCESS_SDK}"
         )
-
-
-def _portable(options: PipelineOptions) -> str:
-    if _names(options, "job_endpoint"):
-        return ""
-    return f"no job server is named; add --job_endpoint=host:port, or --job_endpoint={EMBEDDED}, {_LEAVE_OUT}"
-
-
-def _prism(options: PipelineOptions) -> str:
-    location = options.view_as(PrismRunnerOptions).prism_location
-    if _names(options, "job_endpoint") or (location and os.path.exists(location)):
-        return ""
-    return (
-        "Beam would download a program and run it; name one that is here with --prism_location=FILE, or one that runs "
-        f"with --job_endpoint=host:port, {_LEAVE_OUT}"
-    )
-
-
-def _flink(options: PipelineOptions) -> str:
-    if _names(options, "job_endpoint", "flink_master", "flink_job_server_jar"):
-        return ""
-    return _no_cluster("Flink", "--flink_master=host:8081")
-
-
-def _spark(options: PipelineOptions) -> str:
-    if _names(options, "job_endpoint", "spark_master_url", "spark_rest_url", "spark_job_server_jar"):
-        return ""
-    return _no_cluster("Spark", "--spark_master_url=spark://host:7077")
-
-
-def _names(options: PipelineOptions, *names: str) -> bool:
-    """Does one of these options say something else than it does by default?"""
-    return not options.get_all_options(drop_default=True).keys().isdisjoint(names)
-
-
-def _no_cluster(engine: str, example: str) -> str:
-    return (
-        f"no cluster is named, and Beam would download a {engine} to run on this machine; add {example}, or "
-        f"--job_endpoint=host:port of a job server, {_LEAVE_OUT}"
-    )
-
-
-_PROBLEMS: Final[Mapping[str, Callable[[PipelineOptions], str]]] = {
-    "dask": lambda _: f"it loses rows and says that all is well (Beam 2.77); take another, {_LEAVE_OUT}",
-    "interactive": lambda _: f"it is for notebooks; take another, {_LEAVE_OUT}",
-    "portable": _portable,
-    "prism": _prism,
-    "flink": _flink,
-    "spark": _spark,
-}

@@ -1,32 +1,17 @@
-"""Launching on Dataflow: how its workers get our code, how a job is submitted, and how it is watched to its end."""
+"""Launches a run on Dataflow: submits its job, and watches it to its end."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import dataclasses
-import hashlib
-import io
 import logging
-import os
 import re
-import tempfile
 import threading
-import zipfile
-from collections.abc import Iterator
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
 import apache_beam as beam
 from apache_beam.io.gcp.gcsio import create_storage_client
-from apache_beam.options.pipeline_options import (
-    GoogleCloudOptions,
-    PipelineOptions,
-    SetupOptions,
-    StandardOptions,
-    WorkerOptions,
-)
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions, WorkerOptions
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
 from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
 from google.api_core import exceptions as refusals
@@ -35,7 +20,8 @@ from textmint.pipelines.generate import build
 from textmint.pipelines.graph.previous_run import NOTHING, PreviousRun
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError, reason_of
-from textmint.pipelines.runners.dataflow_options import LaunchFailed
+from textmint.pipelines.runners.dataflow_options import NOTHING_DONE, LaunchFailed
+from textmint.pipelines.runners.worker_code import code_for_workers
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.tasks import TASK_SUFFIXES
 from textmint.transforms.dataset.publish import Target
@@ -44,22 +30,57 @@ from textmint.transforms.storage import files
 from textmint.transforms.storage.lease import Held
 
 JOB_BYTES: Final = 10_000_000
-"""Of a job's graph at most (cloud.google.com/dataflow/quotas)."""
+"""The most that the graph of a job may have (cloud.google.com/dataflow/quotas)."""
 
-IMAGE: Final = "TEXTMINT_IMAGE"
-"""The environment variable by which a container image knows its own name; its workers then need nothing installed."""
-
-_LOG = logging.getLogger("textmint")
-_PACKAGE: Final = "textmint"
-_ROOT: Final = Path(__file__).parents[2]
+_LOG: Final = logging.getLogger("textmint")
 _START_SECONDS: Final = 4_500.0  # Dataflow ends a job none of whose workers came to life within an hour
 _BUCKET_SECONDS: Final = 45.0  # clients of Cloud Storage wait for minutes where they find no credentials
 _FLEXRS_SECONDS: Final = 6 * 3_600.0  # that such a job may wait before it starts
-_NOTHING_DONE: Final = "nothing was submitted, and nothing was paid for"
+_REFUSALS: Final[Sequence[tuple[tuple[type[Exception], ...], str, str]]] = (
+    (
+        (GoogleAuthError, refusals.Unauthorized),
+        "",
+        "Google Cloud does not know who you are ({text}): gcloud auth application-default login",
+    ),
+    (
+        (refusals.Forbidden,),
+        "SERVICE_DISABLED|has not been used|is disabled",
+        "the Dataflow API is not enabled in {project} ({text}): "
+        "gcloud services enable dataflow.googleapis.com --project={project}",
+    ),
+    (
+        (refusals.Forbidden,),
+        "",
+        "Dataflow refused ({text}): you need roles/dataflow.developer in {project}, and roles/iam.serviceAccountUser "
+        "on the workers' service account",
+    ),
+    (
+        (refusals.TooManyRequests,),
+        "",
+        "a quota of {project} is used up ({text}): wait, ask for more, or lower --max_num_workers",
+    ),
+    (
+        (refusals.Conflict, DataflowJobAlreadyExistsError),
+        "",
+        "a job of this name is running ({text}): choose another --job_name, or wait",
+    ),
+    ((refusals.NotFound,), "", "{text}: check --project={project}, --region={region} and the buckets"),
+    (
+        (refusals.GoogleAPICallError,),
+        "",
+        "Dataflow did not take the job ({text}): run the same command again if that may pass",
+    ),
+    (
+        (OSError, RuntimeError),  # a bucket, the network, or a command that packs our code
+        "",
+        "the job could not be submitted ({text}): check --staging_location and --temp_location",
+    ),
+)
+"""Errors, what their text must hold, and what is wrong then; the first that fits counts."""
 
 
 def dry_run(config: Config, options: PipelineOptions, target: Target) -> str:
-    """A checked Config -> what is to be said of its graph, translated for Dataflow without network or credentials.
+    """Translates the graph for Dataflow, without network or credentials; returns what to say of it.
 
     Raises:
       OptionError: the graph is too large.
@@ -67,26 +88,28 @@ def dry_run(config: Config, options: PipelineOptions, target: Target) -> str:
     """
     _set_up_logging()
     config = with_inputs(config, target, copy=False)
-    with _code_for_workers(options):
+    with code_for_workers(options):
         pipeline = beam.Pipeline(options=options)
         build(pipeline, config, target, NOTHING)
         try:
             proto = pipeline.run().job.proto_pipeline
         except RuntimeError as error:  # of the commands that pack our code
-            raise LaunchFailed(f"{reason_of(error)}; {_NOTHING_DONE}") from None
+            raise LaunchFailed(f"{reason_of(error)}; {NOTHING_DONE}") from None
     _check_size(proto.ByteSize())
     return (
         f"the graph translates for Dataflow: {len(proto.components.transforms):,} transforms, "
-        f"{proto.ByteSize() / 1e6:.2f} MB of {JOB_BYTES / 1e6:.0f}; {_NOTHING_DONE}, or written"
+        f"{proto.ByteSize() / 1e6:.2f} MB of {JOB_BYTES / 1e6:.0f}; {NOTHING_DONE}, or written"
     )
 
 
 def with_inputs(config: Config, target: Target, *, copy: bool) -> Config:
-    """A checked Config -> the same, with tasks and excluded texts where workers can read them: files of this machine
-    are copied into the run's staging folder, which goes when the run publishes.
+    """Puts tasks and excluded texts where workers can read them: files of this machine are copied into the run's
+    staging folder, which goes when the run publishes.
 
     Args:
-      copy: False: only says where they would be.
+      config: of the run.
+      target: of the run.
+      copy: False: nothing is copied, and the config only says where the files would be.
 
     Raises:
       OSError: a file cannot be read, or not be written there.
@@ -106,11 +129,18 @@ def with_inputs(config: Config, target: Target, *, copy: bool) -> Config:
 
 
 def launch(config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, label: Held) -> bool:
-    """A checked Config, and what earlier runs left -> whether the run is complete: True where it was watched to its
-    good end, False where it goes on by itself: after a template's launcher, or with --no_wait_until_finish.
+    """Submits the job of a run, and watches it.
 
     Args:
-      label: the lease, which goes over to the job.
+      config: of the run.
+      options: Beam's.
+      target: of the run.
+      previous: what earlier runs left.
+      label: the lease of the run's refresh, which goes over to the job.
+
+    Returns:
+      Whether the run is complete: False if the job goes on by itself, after a template's launcher or with
+      --no_wait_until_finish.
 
     Raises:
       LaunchFailed: the job was not submitted, did not end well, or goes on unwatched.
@@ -123,14 +153,14 @@ def launch(config: Config, options: PipelineOptions, target: Target, previous: P
     name = cloud.job_name
     _check_buckets(options)
     config = with_inputs(config, target, copy=True)
-    with _code_for_workers(options):
+    with code_for_workers(options):
         pipeline = beam.Pipeline(options=options)
         build(pipeline, config, target, previous)
         _check_size(pipeline.to_runner_api().ByteSize())
         # Before the job can begin: its workers renew what they find.
         label.hand_over(f"Dataflow job {name}", _START_SECONDS + (_FLEXRS_SECONDS if cloud.flexrs_goal else 0))
         try:
-            result = _submitted(pipeline, options)
+            result = _submit(pipeline, options)
         except BaseException:
             label.take_back()
             raise
@@ -145,15 +175,17 @@ def launch(config: Config, options: PipelineOptions, target: Target, previous: P
     job = result.job_id()
     _LOG.info("Dataflow job %s: %s", job, _url(job, options))
     if options.view_as(StandardOptions).no_wait_until_finish:
-        _LOG.info("it goes on without this launcher, and publishes by itself; to end it: %s", _to_cancel(job, options))
+        _LOG.info(
+            "it goes on without this launcher, and publishes by itself; to end it: %s", _cancel_command(job, options)
+        )
         return False
     _watch(result, options, label)
     return True
 
 
 def submit_nothing(options: PipelineOptions, why: str) -> None:
-    """A template's launcher that has nothing to do -> a job that says why, in its log. Dataflow takes a launcher that
-    leaves no job for one that failed.
+    """Submits a job that says in its log why there is nothing to do. Dataflow takes a template's launcher that leaves
+    no job for one that failed.
 
     Raises:
       LaunchFailed: the job was not submitted.
@@ -161,17 +193,17 @@ def submit_nothing(options: PipelineOptions, why: str) -> None:
     _set_up_logging()
     workers = options.view_as(WorkerOptions)
     workers.num_workers = workers.max_num_workers = 1
-    with _code_for_workers(options):
+    with code_for_workers(options):
         pipeline = beam.Pipeline(options=options)
         _ = pipeline | "Why" >> beam.Create([why]) | "NothingToDo" >> beam.Map(_LOG.warning)
-        _submitted(pipeline, options)
+        _submit(pipeline, options)
 
 
 def _job_name(target: Target) -> str:
-    """-> a name that no other job has, and that says what this one does."""
+    """Makes a name that no other job has, and that says what this one does, in 63 characters."""
     label = re.sub(r"[^-a-z0-9]+", "-", target.refresh.lower())
     run = re.sub(r"[^-a-z0-9]+", "-", target.run_id.lower())
-    return f"{_PACKAGE}-{label[: 62 - len(_PACKAGE) - len(run) - 1]}-{run}".strip("-")
+    return f"textmint-{label[: 53 - len(run)]}-{run}".strip("-")
 
 
 def _check_buckets(options: PipelineOptions) -> None:
@@ -190,7 +222,7 @@ def _check_buckets(options: PipelineOptions) -> None:
             try:
                 create_storage_client(options, use_credentials=not cloud.no_auth).get_bucket(bucket)
             except Exception as error:
-                problems[option] = _bucket_refused(error, bucket)
+                problems[option] = _bucket_problem(error, bucket)
             del unanswered[bucket]
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -199,10 +231,10 @@ def _check_buckets(options: PipelineOptions) -> None:
     for option in list(unanswered.values()):
         problems[option] = f"no answer within {_BUCKET_SECONDS:.0f} s; check the network and your credentials"
     if problems:
-        raise OptionError(*(f"{option}: {problem}; {_NOTHING_DONE}" for option, problem in problems.items()))
+        raise OptionError(*(f"{option}: {problem}; {NOTHING_DONE}" for option, problem in problems.items()))
 
 
-def _bucket_refused(error: Exception, bucket: str) -> str:
+def _bucket_problem(error: Exception, bucket: str) -> str:
     if isinstance(error, refusals.NotFound):
         return f"there is no such bucket; make it: gcloud storage buckets create gs://{bucket}"
     if isinstance(error, (refusals.Forbidden, refusals.Unauthorized)):
@@ -217,55 +249,33 @@ def _check_size(size: int) -> None:
     if size > JOB_BYTES:
         raise OptionError(
             f"the job's graph has {size / 1e6:.1f} MB, and Dataflow takes {JOB_BYTES / 1e6:.0f}: choose fewer "
-            f"--task_requests, and run again under another label for the rest; {_NOTHING_DONE}"
+            f"--task_requests, and run again under another label for the rest; {NOTHING_DONE}"
         )
 
 
-def _submitted(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
+def _submit(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
     try:
         return pipeline.run()
     except KeyboardInterrupt:
         cloud = options.view_as(GoogleCloudOptions)
         raise LaunchFailed(
-            f"ended while job {cloud.job_name} was being submitted; whether it is there tells "
+            f"ended while job {cloud.job_name} was being submitted; this tells whether it is there: "
             f"gcloud dataflow jobs list --filter=name={cloud.job_name} --region={cloud.region} "
             f"--project={cloud.project}"
         ) from None
     except Exception as error:
-        reason = refused(error, options)
-        if reason is None:
+        problem = refusal_of(error, options)
+        if problem is None:
             raise
-        raise LaunchFailed(f"{reason}; {_NOTHING_DONE}") from None
+        raise LaunchFailed(f"{problem}; {NOTHING_DONE}") from None
 
 
-def refused(error: Exception, options: PipelineOptions) -> str | None:
-    """What came of asking Google Cloud -> what is wrong and how to mend it, in one line; None: something else is."""
+def refusal_of(error: Exception, options: PipelineOptions) -> str | None:
+    """Says in one line what Google Cloud refused and how to mend it; None if the error is something else."""
     cloud = options.view_as(GoogleCloudOptions)
-    text = reason_of(error)
-    if isinstance(error, (GoogleAuthError, refusals.Unauthorized)):
-        return f"Google Cloud does not know who you are ({text}): gcloud auth application-default login"
-    if isinstance(error, refusals.Forbidden) and re.search(
-        "SERVICE_DISABLED|has not been used|is disabled", str(error)
-    ):
-        return (
-            f"the Dataflow API is not enabled in {cloud.project} ({text}): "
-            f"gcloud services enable dataflow.googleapis.com --project={cloud.project}"
-        )
-    if isinstance(error, refusals.Forbidden):
-        return (
-            f"Dataflow refused ({text}): you need roles/dataflow.developer in {cloud.project}, and "
-            "roles/iam.serviceAccountUser on the workers' service account"
-        )
-    if isinstance(error, refusals.TooManyRequests):
-        return f"a quota of {cloud.project} is used up ({text}): wait, ask for more, or lower --max_num_workers"
-    if isinstance(error, (refusals.Conflict, DataflowJobAlreadyExistsError)):
-        return f"a job of this name is running ({text}): choose another --job_name, or wait"
-    if isinstance(error, refusals.NotFound):
-        return f"{text}: check --project={cloud.project}, --region={cloud.region} and the buckets"
-    if isinstance(error, refusals.GoogleAPICallError):
-        return f"Dataflow did not take the job ({text}): run the same command again if that may pass"
-    if isinstance(error, (OSError, RuntimeError)):  # a bucket, the network, or a command that packs our code
-        return f"the job could not be submitted ({text}): check --staging_location and --temp_location"
+    for kinds, pattern, problem in _REFUSALS:
+        if isinstance(error, kinds) and re.search(pattern, str(error)):
+            return problem.format(text=reason_of(error), project=cloud.project, region=cloud.region)
     return None
 
 
@@ -273,12 +283,13 @@ def _watch(result: Any, options: PipelineOptions, label: Held) -> None:
     job = result.job_id()
     url = _url(job, options)
     lost: list[BaseException | None] = []  # what ended the thread in which Beam asks for the job's state
-    before, threading.excepthook = threading.excepthook, lambda told: lost.append(told.exc_value)
+    before, threading.excepthook = threading.excepthook, lambda ended: lost.append(ended.exc_value)
     try:
         result.wait_until_finish()
     except KeyboardInterrupt:
         raise LaunchFailed(
-            f"job {job} goes on without this launcher, and publishes by itself; to end it: {_to_cancel(job, options)}"
+            f"job {job} goes on without this launcher, and publishes by itself; "
+            f"to end it: {_cancel_command(job, options)}"
         ) from None
     except DataflowRuntimeException as error:
         label.take_back()
@@ -289,7 +300,7 @@ def _watch(result: Any, options: PipelineOptions, label: Held) -> None:
             "is kept; run the same command again"
         ) from None
     except Exception as error:  # Beam asserts that a job it lost sight of has ended
-        reason = reason_of(next((told for told in lost if told), error))
+        reason = reason_of(next((each for each in lost if each), error))
         raise LaunchFailed(f"lost sight of job {job}, which may go on ({reason}); look at {url}") from None
     finally:
         threading.excepthook = before
@@ -301,20 +312,20 @@ def _url(job: str, options: PipelineOptions) -> str:
     return f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job}?project={cloud.project}"
 
 
-def _to_cancel(job: str, options: PipelineOptions) -> str:
+def _cancel_command(job: str, options: PipelineOptions) -> str:
     cloud = options.view_as(GoogleCloudOptions)
     return f"gcloud dataflow jobs cancel {job} --region={cloud.region} --project={cloud.project}"
 
 
 def _last_line(text: str) -> str:
-    """What Dataflow tells of a failure, maybe with a traceback -> its last line, which says what happened."""
+    """Returns the last line of what Dataflow says of a failure, maybe with a traceback: it says what happened."""
     lines = [line.strip() for line in text.partition("Error:")[2].splitlines() if line.strip()]
-    told = lines[-1] if lines else ""
-    return told[:300] if told and told != "None" else "no reason was told"
+    last = lines[-1] if lines else ""
+    return last[:300] if last and last != "None" else "no reason was told"
 
 
 def _set_up_logging() -> None:
-    """The job's states and messages are told, and nothing of Beam's own doings: what fails is said by ourselves."""
+    """Shows the job's states and messages, and nothing of Beam's own doings: we say ourselves what fails."""
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     runner = logging.getLogger("apache_beam.runners.dataflow.dataflow_runner")
     runner.setLevel(logging.INFO)
@@ -324,62 +335,3 @@ def _set_up_logging() -> None:
 
 def _is_of_job(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Pipeline has additional dependencies")
-
-
-# --- our code, on the workers
-
-
-@contextlib.contextmanager
-def _code_for_workers(options: PipelineOptions) -> Iterator[None]:
-    """While its `with` block runs, the options say how workers get our code, unless the user says it: from the image
-    that this runs in, from the checkout, or as a wheel that is packed anew from what is installed."""
-    setup = options.view_as(SetupOptions)
-    workers = options.view_as(WorkerOptions)
-    if setup.setup_file or setup.extra_packages or workers.sdk_container_image:
-        yield
-    elif image := os.environ.get(IMAGE):
-        workers.sdk_container_image = image
-        yield
-    elif (_ROOT / "setup.py").is_file():
-        setup.setup_file = str(_ROOT / "setup.py")
-        yield
-    else:
-        with tempfile.TemporaryDirectory(prefix="textmint-wheel-") as folder:
-            setup.extra_packages = [str(_pack_wheel(Path(folder)))]
-            yield
-
-
-def _pack_wheel(folder: Path) -> Path:
-    """A folder -> a wheel in it of Textmint as it is installed here (packaging.python.org, binary distribution format).
-
-    Raises:
-      LaunchFailed: it is not installed as a package.
-    """
-    try:
-        installed = metadata.distribution(_PACKAGE)
-    except metadata.PackageNotFoundError:
-        installed = None
-    files = [file for file in (installed.files if installed else None) or [] if _belongs_in_wheel(file)]
-    if not any(file.parts[:2] == ("textmint", "pipelines") for file in files):
-        raise LaunchFailed(
-            "workers need Textmint, and it is neither a checkout nor an installed package here: give --setup_file, "
-            f"--extra_package or --sdk_container_image; {_NOTHING_DONE}"
-        )
-    assert installed is not None
-    record = io.StringIO()
-    wheel = folder / f"{_PACKAGE}-{installed.version}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            content = Path(str(file.locate())).read_bytes()
-            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-            record.write(f"{file},sha256={digest},{len(content)}\n")
-            archive.writestr(str(file), content)
-        name = next(file.parts[0] for file in files if file.name == "METADATA") + "/RECORD"
-        archive.writestr(name, f"{record.getvalue()}{name},,\n")
-    return wheel
-
-
-def _belongs_in_wheel(file: metadata.PackagePath) -> bool:
-    """Not scripts, which lie outside of the packages' folder, and nothing that pip adds."""
-    added = file.name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
-    return not added and ".." not in file.parts and "__pycache__" not in file.parts

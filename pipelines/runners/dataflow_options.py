@@ -1,4 +1,4 @@
-"""What a run on Dataflow needs of its options, checked before anything is submitted, written or paid for."""
+"""Checks what a run on Dataflow needs of its options, before anything is submitted, written or paid for."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ RUNNER: Final = "DataflowRunner"
 LAUNCH_SCRIPT: Final = "FLEX_TEMPLATE_PYTHON_PY_FILE"
 """The environment variable that a Flex Template's image has, and nothing else."""
 
+NOTHING_DONE: Final = "nothing was submitted, and nothing was paid for"
+
 # As Beam's validator has them, which waits for two minutes where the name of a bucket is too short
 # (apache_beam/options/pipeline_options_validator.py, 2.77).
 _BUCKET: Final = re.compile(r"[a-z0-9][-_a-z0-9.]{1,220}[a-z0-9]")
@@ -37,25 +39,29 @@ class LaunchFailed(Exception):
 
 
 def is_dataflow(options: PipelineOptions) -> bool:
-    """Beam's options -> whether the run is for Dataflow, however the runner is written."""
+    """Returns whether the run is for Dataflow, however the runner is written."""
     name = (options.view_as(StandardOptions).runner or "").rpartition(".")[2].lower()
     return name in ("dataflow", RUNNER.lower())
 
 
 def is_dry_run(options: PipelineOptions) -> bool:
-    """Beam's options -> whether the graph is to be translated only."""
+    """Returns whether the graph is to be translated only."""
     return is_dataflow(options) and bool(options.view_as(TestOptions).dry_run)
 
 
 def is_template(options: PipelineOptions) -> bool:
-    """Beam's options -> whether this is the launcher of a Flex Template: it leaves the job's graph to Dataflow, which
-    starts the job when the launcher has ended."""
+    """Returns whether this is the launcher of a Flex Template: it leaves the job's graph to Dataflow, which starts the
+    job when the launcher has ended."""
     return is_dataflow(options) and bool(options.view_as(GoogleCloudOptions).template_location)
 
 
 def problems_of(typed: Mapping[str, Any], options: PipelineOptions) -> list[str]:
-    """Our options and Beam's -> all that Dataflow would refuse or could not do, a line each; of runs on other engines
-    hardly anything."""
+    """Lists all that Dataflow would refuse or could not do, a line each; of runs on other engines hardly anything.
+
+    Args:
+      typed: our options, as typed.
+      options: Beam's.
+    """
     if not is_dataflow(options):
         if options.view_as(TestOptions).dry_run:
             return [f"--dry_run is for --runner={RUNNER}; with another runner Beam runs all the same. Leave it out"]
@@ -146,8 +152,13 @@ def _template_problems(typed: Mapping[str, Any], options: PipelineOptions) -> It
 
 
 def plain_flags(flags: Iterable[str], actions: Sequence[argparse.Action]) -> Iterator[str]:
-    """Flags, and all options there are -> the same, where an option that takes no value may be given as `=true` or
-    `=false`, as a template's launcher does. For Beam's `--dry_run` any value would be True."""
+    """Rewrites options without a value that are given as `=true` or `=false`, as a template's launcher gives them. For
+    Beam's `--dry_run` any value would be True.
+
+    Args:
+      flags: of the command line.
+      actions: all options that there are.
+    """
     switches = {name for action in actions if action.nargs == 0 for name in action.option_strings}
     for flag in flags:
         name, equals, value = flag.partition("=")

@@ -1,4 +1,4 @@
-"""What local worker processes print: kept aside, so that a user's mistake does not end in four tracebacks."""
+"""Captures what local worker processes print, so that a user's mistake does not end in four tracebacks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _TAIL_BYTES = 20_000
 
 @contextlib.contextmanager
 def capture_worker_output(wanted: bool) -> Iterator[Callable[[], str]]:
-    """While its `with` block runs, what worker processes write to standard error goes to a temporary file, and what
-    this process writes goes where it went before. Beam's worker processes inherit standard error, and print the
-    traceback of whatever a step raises, our own refusals too.
+    """Sends what worker processes write to standard error to a temporary file while its `with` block runs; what this
+    process writes goes where it went before. Beam's worker processes inherit standard error, and print the traceback
+    of whatever a step raises, our own refusals too.
 
     Args:
-      wanted: False changes nothing.
+      wanted: False: nothing is captured.
 
     Yields:
-      a function that gives the end of what was written so far.
+      A function that returns the end of what was written so far.
     """
     if not wanted:
         yield lambda: ""
@@ -52,8 +52,8 @@ def capture_worker_output(wanted: bool) -> Iterator[Callable[[], str]]:
 
 
 def _redirect(old: object, new: object) -> None:
-    """Standard error and the logs that are written to it, from one stream to another. Where somebody else took standard
-    error over (a test), it is left alone."""
+    """Moves standard error, and the logs that go there, from one stream to another, unless somebody else (a test) took
+    standard error over."""
     if getattr(old, "name", None) != "<stderr>" and getattr(new, "name", None) != "<stderr>":
         return
     for handler in logging.getLogger().handlers:

@@ -20,34 +20,17 @@ import pytest
 from benchmarks import __main__ as bench_command
 from benchmarks import cpu, efficiency, faults, measuring, near_duplicates, quality, scale, volumes
 from benchmarks.measuring import ROOT, Bench, Ended, Measured, ProgramFailed, environment, run_program, write_tasks
-from benchmarks.sizes import FULL, QUICK, Sizes
+from benchmarks.sizes import FULL, QUICK
 from benchmarks.table import spread, table
 from tests.support.llm_server import LlmServer
 
-SMALL = Sizes(
-    loads=((40, 8),),
-    cpu_rows=(20, 40),
-    cpu_protocols=("openai",),
-    naive_rows=(20, 40),
-    faulty_rows=40,
-    throttled_rows=20,
-    limited_seconds=1,
-    hanging_rows=20,
-    request_timeout=1,
-    ledger_rows=40,
-    ledger_replies=2_000,
-    ledger_runs=1,
-    efficiency_runs=1,
-    cpu_runs=1,
-    fault_runs=1,
-)
-
-
 TINY = dataclasses.replace(
-    SMALL,
+    QUICK,
     loads=((20, 8),),
     cpu_rows=(20, 40),
     faulty_rows=20,
+    throttled_rows=20,
+    limited_seconds=1,
     hanging_rows=20,
     ledger_rows=20,
     ledger_replies=1_000,
@@ -364,7 +347,7 @@ def test_only_what_is_asked_for_is_measured_and_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, only: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(bench_command, "Bench", Recorded)
-    bench_command.run(only, SMALL, lambda line: None)
+    bench_command.run(only, TINY, lambda line: None)
     out = capsys.readouterr().out
     words = {name: name.upper() for name in bench_command.SECTIONS} | {"cpu": "CPU of a row"}
     assert {name for name, word in words.items() if word in out} == set(only)

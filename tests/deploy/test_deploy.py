@@ -17,7 +17,7 @@ import hcl2
 import pytest
 import yaml
 from textmint.pipelines.options.parse import full_parser, parse
-from textmint.pipelines.runners import dataflow
+from textmint.pipelines.runners import worker_code
 from textmint.pipelines.runners.dataflow_options import LAUNCH_SCRIPT
 
 from tests.conftest import ROOT
@@ -106,7 +106,7 @@ def test_it_is_image_of_workers_and_launcher() -> None:
     assert ("ENTRYPOINT", '["/opt/apache/beam/boot"]') in stage
     assert any(name == "COPY" and "/opt/google/dataflow/python_template_launcher" in what for name, what in stage)
     variables = dict(what.split("=", 1) for name, what in stage if name == "ENV")
-    assert variables == {LAUNCH_SCRIPT: "/template/launch.py", dataflow.IMAGE: "${IMAGE}"}
+    assert variables == {LAUNCH_SCRIPT: "/template/launch.py", worker_code.IMAGE: "${IMAGE}"}
     assert ("COPY", "deploy/launch.py /template/launch.py") in stage
 
 

@@ -42,11 +42,13 @@ from tests.support.helpers import (
     BRAINSTORM,
     ROOT,
     TEMPLATE,
+    TWO_WORKERS,
     Done,
     attributes,
     entry_of,
     files_of,
     finish,
+    generate,
     make_seed,
     rows_of,
     run_main,
@@ -194,13 +196,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done, Path]:
     folder that the second one, with two worker processes, wrote."""
     here = tmp_path_factory.mktemp("plain")
     one = start("generate", cwd=here)
-    two = start(
-        "generate",
-        "--output=two",
-        "--direct_num_workers=2",
-        "--direct_running_mode=multi_processing",
-        cwd=here,
-    )
+    two = start("generate", "--output=two", *TWO_WORKERS, cwd=here)
     done = finish(one)
     ok(finish(two))
     return here, done, here / "two"
@@ -281,7 +277,7 @@ def test_worker_threads_and_a_second_run_change_no_byte(plain: tuple[Path, Done,
     here, _, _ = plain
     again = tmp_path / "again"
     shutil.copytree(here / "output", again)
-    ok(run_main("generate", f"--output={again}", "--direct_num_workers=3", "--direct_running_mode=multi_threading"))
+    generate(f"--output={again}", "--direct_num_workers=3", "--direct_running_mode=multi_threading")
     assert files_of(again) == files_of(here / "output")
     assert not (again / "_staging").exists()
 
@@ -291,7 +287,7 @@ def test_a_second_label_leaves_the_first(plain: tuple[Path, Done, Path], tmp_pat
     folder = tmp_path / "labels"
     shutil.copytree(here / "output", folder)
     before = files_of(folder)
-    ok(run_main("generate", f"--output={folder}", "--refresh=2026-11", "--task_requests=1", "--examples_per_task=1"))
+    generate(f"--output={folder}", "--refresh=2026-11", "--task_requests=1", "--examples_per_task=1")
     assert files_of(folder, "base") == before
     table = ds.dataset(folder / "examples", partitioning="hive").to_table()
     assert set(table["refresh"].to_pylist()) == {"base", "2026-11"}
@@ -309,7 +305,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     here = tmp_path_factory.mktemp("own")
     tasks = [*HOSTILE, *(f"Sort letters about subject {n} by tone" for n in range(20))]
     (here / "tasks.txt").write_text("".join(f"{task}\n" for task in tasks), "utf-8")
-    ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={here / 'out'}", "--examples_per_task=2"))
+    generate(f"--tasks={here / 'tasks.txt'}", f"--output={here / 'out'}", "--examples_per_task=2")
     return here, tasks
 
 
@@ -335,7 +331,7 @@ def test_the_order_of_the_tasks_and_repeats_change_no_example(own: tuple[Path, l
         lines = [json.dumps({"task": task}) for task in shuffled([*tasks, *repeats], key)]
         path.write_text("\n".join(lines), "utf-8")
         folders.append(tmp_path / key)
-        ok(run_main("generate", f"--tasks={path}", f"--output={folders[-1]}", "--examples_per_task=2"))
+        generate(f"--tasks={path}", f"--output={folders[-1]}", "--examples_per_task=2")
     first, second = files_of(folders[0]), files_of(folders[1])
     assert first == second
     plain = files_of(here / "out")
@@ -346,26 +342,23 @@ def test_the_order_of_the_tasks_and_repeats_change_no_example(own: tuple[Path, l
 def test_compressed_tasks(tmp_path: Path) -> None:
     path = tmp_path / "tasks.txt.gz"
     path.write_bytes(gzip.compress(b"Sort bees\nSort hives\n"))
-    ok(run_main("generate", f"--tasks={path}", f"--output={tmp_path / 'out'}", "--examples_per_task=1"))
+    generate(f"--tasks={path}", f"--output={tmp_path / 'out'}", "--examples_per_task=1")
     assert {row["task"] for row in rows_of(tmp_path / "out", "tasks")} == {"Sort bees", "Sort hives"}
 
 
 def test_languages_of_xlm_r(own: tuple[Path, list[str]], tmp_path: Path) -> None:
     here, _ = own
     with LlmServer() as server:  # the embedded model writes English only, and so does this one: no check is made
-        ok(
-            run_main(
-                "generate",
-                "--llm=openai",
-                "--model=m",
-                f"--base_url={server.base_url}/v1",
-                f"--tasks={here / 'tasks.txt'}",
-                f"--output={tmp_path}",
-                "--examples_per_task=10",
-                "--language=xlm-r",
-                "--num_words=any",
-                "--checks=none",
-            )
+        generate(
+            "--llm=openai",
+            "--model=m",
+            f"--base_url={server.base_url}/v1",
+            f"--tasks={here / 'tasks.txt'}",
+            f"--output={tmp_path}",
+            "--examples_per_task=10",
+            "--language=xlm-r",
+            "--num_words=any",
+            "--checks=none",
         )
     rows = rows_of(tmp_path, "examples")
     languages = Counter(row["language"] for row in rows)
@@ -383,16 +376,8 @@ def test_languages_of_xlm_r(own: tuple[Path, list[str]], tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     folder = tmp_path_factory.mktemp("faulty")
-    done = run_main(
-        "generate",
-        f"--output={folder}",
-        "--offline_fault_rate=0.3",
-        "--parse_attempts=1",
-        "--task_requests=12",
-        "--examples_per_task=5",
-        "--keep_raw",
-    )
-    return folder, ok(done)
+    faults = ("--offline_fault_rate=0.3", "--parse_attempts=1", "--task_requests=12", "--examples_per_task=5")
+    return folder, generate(f"--output={folder}", *faults, "--keep_raw")
 
 
 def test_every_bad_reply_is_accounted_for(faulty: tuple[Path, Done]) -> None:
@@ -464,8 +449,7 @@ def test_nothing_but_bad_replies_in_worker_processes(tmp_path: Path) -> None:
             "generate",
             "--tasks=tasks.txt",
             "--offline_fault_rate=1",
-            "--direct_num_workers=2",
-            "--direct_running_mode=multi_processing",
+            *TWO_WORKERS,
             cwd=tmp_path,
         )
     )
@@ -570,7 +554,7 @@ def test_the_next_run_succeeds_and_cleans_up(moment: str, killed: dict[str, Path
     here, _ = own
     folder = killed[moment]
     fewer = ["--examples_per_task=1", "--replace"]
-    ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={folder}", *fewer))
+    generate(f"--tasks={here / 'tasks.txt'}", f"--output={folder}", *fewer)
     assert entry_of(folder)["counts"] == {"examples": 29, "triplets": 29, "tasks": 29, "rejects": 0}
     assert sorted(path.name for path in folder.iterdir()) == FOLDER
     assert len(files_of(folder)) == len(DATASETS)
@@ -599,7 +583,7 @@ def test_a_run_killed_from_outside(own: tuple[Path, list[str]], tmp_path: Path) 
 
 def test_max_tasks(own: tuple[Path, list[str]], tmp_path: Path) -> None:
     here, _ = own
-    ok(run_main("generate", f"--tasks={here / 'tasks.txt'}", f"--output={tmp_path}", "--max_tasks=4"))
+    generate(f"--tasks={here / 'tasks.txt'}", f"--output={tmp_path}", "--max_tasks=4")
     tasks = {row["task_id"] for row in rows_of(tmp_path, "tasks")}
     assert tasks < {row["task_id"] for row in rows_of(here / "out", "tasks")}
     assert {row["reason"] for row in rows_of(tmp_path, "rejects")} == {"over_max_tasks"}
@@ -627,16 +611,13 @@ def test_own_templates_topics_and_a_config_file(tmp_path: Path) -> None:
         "language: [en]\nclarity: {clear: 0.5, ambiguous: 0.5}\n"
         "num_words: [less than 10, at least 10]\nkeep_raw: true\n"
     )
-    ok(
-        run_main(
-            "generate",
-            f"--config={tmp_path / 'run.yaml'}",
-            f"--output={tmp_path / 'out'}",
-            f"--brainstorm_template={tmp_path / 'ideas.jinja2'}",
-            f"--example_template={tmp_path / 'mine.jinja2'}",
-            f"--topics={tmp_path / 'topics.txt'}",
-            "--examples_per_task=1",
-        )
+    generate(
+        f"--config={tmp_path / 'run.yaml'}",
+        f"--output={tmp_path / 'out'}",
+        f"--brainstorm_template={tmp_path / 'ideas.jinja2'}",
+        f"--example_template={tmp_path / 'mine.jinja2'}",
+        f"--topics={tmp_path / 'topics.txt'}",
+        "--examples_per_task=1",
     )
     entry = entry_of(tmp_path / "out", "from-file")
     assert entry["options"]["task_requests"] == 2
@@ -673,6 +654,7 @@ def test_bad_options_are_refused_in_one_line(
     flags: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_stand_in")
     done = run_main("generate", *flags)
     assert (done.code, done.out) == (2, "")
     assert says in done.err
@@ -712,24 +694,15 @@ def test_an_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 # --- an installed wheel
 
 
-def test_an_installed_wheel_in_another_directory(tmp_path: Path, plain: tuple[Path, Done, Path]) -> None:
-    source, site, away = tmp_path / "source", tmp_path / "site", tmp_path / "away"
-    away.mkdir()
-    for name in ("pipelines", "transforms", "templates"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml"):
-        shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    install = ["install", "--no-deps", "--no-build-isolation", "--no-index", f"--target={site}", "./source"]
-    built = subprocess.run([*pip, *install], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert built.returncode == 0, f"{built.stderr}\nIs the extra `test` of setup.py installed?"
-    shutil.rmtree(source)
+def test_an_installed_wheel_in_another_directory(
+    tmp_path: Path, installed_wheel: Path, plain: tuple[Path, Done, Path]
+) -> None:
     for name in ("transforms", "pipelines", "templates"):  # of the user's own project
-        (away / name).mkdir()
-        (away / name / "__init__.py").write_text(f"raise ImportError('the own {name} of the project')\n")
-    ok(finish(start("generate", cwd=away, path=site)))
-    assert files_of(away / "output") == files_of(plain[0] / "output")
-    assert entry_of(away / "output")["versions"]["textmint"] == "0.1.0"
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise ImportError('the own {name} of the project')\n")
+    ok(finish(start("generate", cwd=tmp_path, path=installed_wheel)))
+    assert files_of(tmp_path / "output") == files_of(plain[0] / "output")
+    assert entry_of(tmp_path / "output")["versions"]["textmint"] == "0.1.0"
 
 
 def test_the_rows_that_the_readme_shows_come_out(plain: tuple[Path, Done, Path]) -> None:

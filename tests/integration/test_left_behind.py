@@ -21,9 +21,7 @@ from textmint.transforms.core import progress
 from textmint.transforms.core.temporary import part_name, remove_left_folders, remove_left_parts, temporary_folder
 from textmint.transforms.storage import files
 
-from tests.support.helpers import ROOT, entry_of, run_main, start
-
-TWO = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+from tests.support.helpers import ROOT, TWO_WORKERS, entry_of, run_main, start
 
 
 @pytest.fixture
@@ -105,7 +103,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 @needs_proc
 def test_workers_of_a_launcher_that_is_killed_at_its_start_end_in_seconds(tmp_path: Path) -> None:
-    run = start("generate", *TWO, f"--output={tmp_path / 'out'}", cwd=tmp_path)
+    run = start("generate", *TWO_WORKERS, f"--output={tmp_path / 'out'}", cwd=tmp_path)
     mark = workers_of(run.pid)
     run.kill()
     killed = time.monotonic()
@@ -239,7 +237,7 @@ program()
 def test_a_signal_while_worker_processes_start(number: signal.Signals, seconds: float, tmp_path: Path) -> None:
     """A terminal sends Ctrl-C to all processes of a command; others ask the launcher alone, which must not wait for
     ever for workers that Beam was just starting."""
-    run = start("generate", *TWO, "--task_requests=400", f"--output={tmp_path / 'out'}", cwd=tmp_path)
+    run = start("generate", *TWO_WORKERS, "--task_requests=400", f"--output={tmp_path / 'out'}", cwd=tmp_path)
     mark = workers_of(run.pid)
     time.sleep(seconds)
     if number == signal.SIGINT:

@@ -13,17 +13,10 @@ import pytest
 from textmint.transforms.core.labels import label_id, normal_form
 from textmint.transforms.dataset.accounting import discrepancies
 
-from tests.support.helpers import Done, config_flag, entry_of, files_of, rows_of, run_main, shuffled
+from tests.support.helpers import TWO_WORKERS, config_flag, entry_of, files_of, generate, rows_of, run_main, shuffled
 from tests.support.llm_server import LlmServer
 
-TWO = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
 MUCH = ["--label_plan=planned", "--verify", "--offline_fault_rate=0.2", "--examples_per_task=6"]
-
-
-def ok(*flags: str) -> Done:
-    done = run_main("generate", *flags)
-    assert done.code == 0, done.err
-    return done
 
 
 def tasks_file(path: Path, order: str = "") -> Path:
@@ -34,9 +27,9 @@ def tasks_file(path: Path, order: str = "") -> Path:
 
 def test_the_same_verdicts_in_any_order_with_any_number_of_workers(tmp_path: Path) -> None:
     folders = []
-    for name, flags in (("one", []), ("two", TWO)):
+    for name, flags in (("one", ()), ("two", TWO_WORKERS)):
         tasks = tasks_file(tmp_path / f"{name}.txt", name)
-        ok(f"--tasks={tasks}", f"--output={tmp_path / name}", *MUCH, *flags)
+        generate(f"--tasks={tasks}", f"--output={tmp_path / name}", *MUCH, *flags)
         folders.append(files_of(tmp_path / name))
     assert folders[0] == folders[1]
     entry = entry_of(tmp_path / "one")
@@ -51,7 +44,7 @@ def test_the_same_verdicts_in_any_order_with_any_number_of_workers(tmp_path: Pat
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planned")
-    ok(
+    generate(
         f"--tasks={tasks_file(folder / 'tasks.txt')}",
         "--label_plan=planned",
         "--examples_per_task=12",
@@ -79,9 +72,9 @@ def test_planned_labels_are_a_dataset_and_evenly_spread(planned: Path) -> None:
 
 def test_a_run_with_free_labels_takes_the_label_sets_away(planned: Path, tmp_path: Path) -> None:
     tasks = tasks_file(tmp_path / "tasks.txt")
-    ok(f"--tasks={tasks}", "--label_plan=planned", f"--output={tmp_path / 'out'}")
+    generate(f"--tasks={tasks}", "--label_plan=planned", f"--output={tmp_path / 'out'}")
     assert rows_of(tmp_path / "out", "label_sets")
-    ok(f"--tasks={tasks}", f"--output={tmp_path / 'out'}", "--replace")
+    generate(f"--tasks={tasks}", f"--output={tmp_path / 'out'}", "--replace")
     assert not list((tmp_path / "out" / "label_sets").glob("*/*"))
     assert "label_sets" not in entry_of(tmp_path / "out")["files"]
 
@@ -90,7 +83,7 @@ def test_planning_and_verifying_are_paid_for_once(tmp_path: Path) -> None:
     with LlmServer() as server:
         flags = ["--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", "--task_requests=2"]
         flags += [f"--output={tmp_path}", "--label_plan=planned", "--verify", "--verify_model=judge"]
-        ok(*flags)
+        generate(*flags)
         steps = entry_of(tmp_path)["steps"]
         asked = {step: line["requests"]["sent"] for step, line in steps.items() if "requests" in line}
         assert asked["TaskGenerate"] == 2
@@ -99,10 +92,10 @@ def test_planning_and_verifying_are_paid_for_once(tmp_path: Path) -> None:
         assert sum(asked.values()) == server.stats()["requests"]
         assert steps["VerifyLabels"]["rejected"]["label_disputed"] > 0  # the endpoint errs now and then
         before = files_of(tmp_path)
-        ok(*flags, "--recompute")
+        generate(*flags, "--recompute")
         assert sum(asked.values()) == server.stats()["requests"]
         assert files_of(tmp_path) == before
-        ok(*[flag for flag in flags if not flag.startswith("--verify_model")])
+        generate(*[flag for flag in flags if not flag.startswith("--verify_model")])
         assert server.stats()["requests"] == sum(asked.values()) + asked["VerifyLabels"]
 
 
@@ -119,12 +112,12 @@ def excluded(path: Path, texts: list[str]) -> Path:
 @pytest.mark.parametrize("suffix", ["txt", "jsonl", "parquet"])
 def test_texts_of_an_evaluation_never_become_rows(suffix: str, tmp_path: Path) -> None:
     flags = [f"--tasks={tasks_file(tmp_path / 'tasks.txt')}", "--num_words=at least 50", "--examples_per_task=4"]
-    ok(*flags, f"--output={tmp_path / 'free'}")
+    generate(*flags, f"--output={tmp_path / 'free'}")
     rows = rows_of(tmp_path / "free", "examples")
     known = [row["input_text"].upper() for row in rows[:3]]  # the same text
     known.append(rows[3]["input_text"] + " Postscript.")  # a near copy
     path = excluded(tmp_path / f"test_split.{suffix}", known)
-    ok(*flags, f"--exclude={path}", f"--output={tmp_path / 'clean'}")
+    generate(*flags, f"--exclude={path}", f"--output={tmp_path / 'clean'}")
     refused = [row for row in rows_of(tmp_path / "clean", "rejects") if row["reason"] == "contaminated"]
     assert {row["id"] for row in refused} == {row["id"] for row in rows[:4]}
     assert all(str(path) in row["detail"] for row in refused)
@@ -136,7 +129,7 @@ def test_checks_can_be_switched_off(tmp_path: Path) -> None:
     reasons = []
     for checks in ("all", "none", "near_duplicate", "label_in_text,wrong_length"):
         flags = [config_flag(near_duplicate_threshold=0.3, length_slack=1), f"--checks={checks}"]
-        ok("--task_requests=8", "--examples_per_task=5", f"--output={tmp_path}", *flags, "--replace")
+        generate("--task_requests=8", "--examples_per_task=5", f"--output={tmp_path}", *flags, "--replace")
         rejects = [row for row in rows_of(tmp_path, "rejects") if row["reason"] != "duplicate"]
         reasons.append({row["reason"] for row in rejects if row["stage"] != "Flatten"})
     assert entry_of(tmp_path)["steps"]["LLMCall"]["requests"]["sent"] == 0  # other checks pay for nothing
@@ -147,16 +140,16 @@ def test_what_a_check_refused_is_asked_for_again_on_demand(tmp_path: Path) -> No
     with LlmServer() as server:
         flags = ["--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", "--task_requests=2"]
         flags += [f"--output={tmp_path}", config_flag(length_slack=1), "--num_words=less than 10"]
-        ok(*flags)
+        generate(*flags)
         rejects = [row for row in rows_of(tmp_path, "rejects") if row["stage"] == "CheckQuality"]
         asked = server.stats()["requests"]
         assert rejects and all(row["can_retry"] for row in rejects)
-        ok(*flags, "--retry_rejects")
+        generate(*flags, "--retry_rejects")
         assert server.stats()["requests"] >= asked + len(rejects)
         left = [row for row in rows_of(tmp_path, "rejects") if row["stage"] == "CheckQuality"]
         assert len(left) < len(rejects)  # another seed writes another text, and some are long enough
         asked, before = server.stats()["requests"], files_of(tmp_path)
-        ok(*flags, "--recompute")
+        generate(*flags, "--recompute")
         assert server.stats()["requests"] == asked
         assert files_of(tmp_path) == before
 
@@ -190,13 +183,13 @@ def test_bad_options_are_told_in_a_line(flags: list[str], said: str, tmp_path: P
 
 
 def test_labels_of_a_dataflow_job_are_beams(tmp_path: Path) -> None:
-    done = ok("--labels=team=minting", "--label_plan", "free", "--task_requests=1", f"--output={tmp_path}")
+    done = generate("--labels=team=minting", "--label_plan", "free", "--task_requests=1", f"--output={tmp_path}")
     assert "examples of" in done.out
     assert entry_of(tmp_path)["options"]["label_plan"] == "free"
 
 
 def test_spellings_of_a_label_become_one(tmp_path: Path) -> None:
-    ok("--task_requests=10", "--examples_per_task=6", f"--output={tmp_path}")
+    generate("--task_requests=10", "--examples_per_task=6", f"--output={tmp_path}")
     spellings = collections.defaultdict(set)
     for row in rows_of(tmp_path, "examples"):
         for name in ("label", "misleading_label"):

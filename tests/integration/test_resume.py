@@ -26,6 +26,7 @@ from textmint.transforms.storage import lease
 
 from tests.support.helpers import (
     ROOT,
+    TWO_WORKERS,
     Done,
     config_flag,
     entry_of,
@@ -39,7 +40,6 @@ from tests.support.llm_server import LlmServer
 
 ROWS = 1_000
 IN_FLIGHT = 16
-TWO = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_killed_three_times_a_run_pays_twice_for_no_more_than_was_in_flight(
     whole = server.stats()
     server.reset(latency_median_ms=5)
     for answers, workers in ((100, 2), (350, 1), (650, 2)):
-        killed_after(answers, server, tmp_path / "cut", *more, *(TWO if workers == 2 else []))
+        killed_after(answers, server, tmp_path / "cut", *more, *(TWO_WORKERS if workers == 2 else []))
         shown = [path for path in (tmp_path / "cut").rglob("*") if path.suffix == ".parquet"]
         assert {path.parent.name for path in shown} <= {"ledger"}  # nothing under the dataset's names
         for path in shown:
@@ -116,7 +116,7 @@ def test_a_finished_run_asks_for_nothing_again(server: LlmServer, tmp_path: Path
     more = ["--task_requests=3", "--examples_per_task=2"]
     generate(server, tmp_path, *more)
     before, asked = files_of(tmp_path), server.stats()["requests"]
-    for flag in ([], ["--recompute", *TWO], ["--recompute", "--keep_raw"]):
+    for flag in ([], ["--recompute", *TWO_WORKERS], ["--recompute", "--keep_raw"]):
         generate(server, tmp_path, *more, *flag)
         assert server.stats()["requests"] == asked
         if "--keep_raw" not in flag:
@@ -401,7 +401,7 @@ def test_one_wrong_bit_costs_a_row_group_and_only_when_that_is_said(server: LlmS
     content[1_000] ^= 1
     path.write_bytes(bytes(content))
     asked = server.stats()["requests"]
-    for more in ([], TWO):
+    for more in ([], TWO_WORKERS):
         stopped = run_main(*flags(server, tmp_path, "--task_requests=10", *more))
         assert stopped.code == 1
         assert f"{path}: damaged: " in stopped.err

@@ -37,11 +37,12 @@ from textmint.transforms.parse_json import is_example, read_example
 from textmint.transforms.sample_attributes import drafts_of
 
 from tests.support.helpers import (
-    Done,
+    TWO_WORKERS,
     FakeLLM,
     attributes,
     entry_of,
     files_of,
+    generate,
     make_reject,
     make_reply,
     make_task,
@@ -323,18 +324,11 @@ def tasks_file(path: Path, order: str, rows: list[dict[str, Any]] = ROWS) -> Pat
     return path
 
 
-def ok(*flags: str) -> Done:
-    done = run_main("generate", *flags)
-    assert done.code == 0, done.err
-    return done
-
-
 @pytest.mark.parametrize("how", ["free", "planned"])
 def test_a_run_of_tasks_with_and_without_settings(how: str, tmp_path: Path) -> None:
-    two = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
-    for name, flags in (("a", []), ("b", two)):
+    for name, flags in (("a", ()), ("b", TWO_WORKERS)):
         tasks = tasks_file(tmp_path / f"{name}.jsonl", name)
-        done = ok(f"--tasks={tasks}", f"--label_plan={how}", "--verify", *flags, f"--output={tmp_path / name}")
+        done = generate(f"--tasks={tasks}", f"--label_plan={how}", "--verify", *flags, f"--output={tmp_path / name}")
         assert done.err.count("'note' mean nothing here") == 1
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     rows = rows_of(tmp_path / "a", "examples")
@@ -350,7 +344,7 @@ def test_a_run_of_tasks_with_and_without_settings(how: str, tmp_path: Path) -> N
         )
         assert row["language"] == "English"
     plain = tasks_file(tmp_path / "plain.jsonl", "", [{"task": row["task"]} for row in ROWS])
-    ok(f"--tasks={plain}", f"--label_plan={how}", f"--output={tmp_path / 'plain'}")
+    generate(f"--tasks={plain}", f"--label_plan={how}", f"--output={tmp_path / 'plain'}")
     bees = [
         [row for row in rows_of(tmp_path / name, "examples") if row["task"] == ROWS[1]["task"]]
         for name in ("a", "plain")
@@ -361,10 +355,10 @@ def test_a_run_of_tasks_with_and_without_settings(how: str, tmp_path: Path) -> N
 def test_changed_labels_are_another_run(tmp_path: Path) -> None:
     flags = [f"--tasks={tmp_path / 'a.jsonl'}", f"--output={tmp_path / 'out'}"]
     tasks_file(tmp_path / "a.jsonl", "")
-    ok(*flags)
-    assert "there is nothing to do" in ok(*flags).err
+    generate(*flags)
+    assert "there is nothing to do" in generate(*flags).err
     tasks_file(tmp_path / "a.jsonl", "", [*ROWS[:2], {**ROWS[2], "labels": ["early", "on time"]}])
-    assert "there is nothing to do" not in ok(*flags).err
+    assert "there is nothing to do" not in generate(*flags).err
     assert {"early"} < {row["label"] for row in rows_of(tmp_path / "out", "examples")}
 
 

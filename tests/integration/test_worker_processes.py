@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from apache_beam.portability import python_urns
 
-from tests.support.helpers import Done, entry_of, files_of, run_main
+from tests.support.helpers import entry_of, files_of, generate
 from tests.support.llm_server import LlmServer
 from tests.support.wheel import WATCHED, imports_in, python_script, python_with
 
@@ -38,12 +38,6 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("own") / "tasks.txt"
     path.write_text("".join(f"Classify letter {number} by its tone\n" for number in range(60)))
     return path
-
-
-def ok(done: Done) -> Done:
-    assert done.code == 0, done.err
-    assert "Traceback" not in done.err
-    return done
 
 
 def same(*folders: Path) -> dict[str, bytes]:
@@ -82,10 +76,10 @@ def test_a_worker_process_of_a_portable_engine(installed_wheel: Path, tmp_path: 
     command = shlex.join([*python_with(installed_wheel, tmp_path), *HARNESS])
     worker = (f"--environment_type={python_urns.SUBPROCESS_SDK}", f"--environment_config={command}")
     flags = ("--task_requests=2", "--offline_fault_rate=0.2", "--keep_raw")
-    there = ok(run_main("generate", *flags, *EMBED, *worker, f"--output={tmp_path / 'out'}"))
+    there = generate(*flags, *EMBED, *worker, f"--output={tmp_path / 'out'}")
     check_imports(tmp_path, installed_wheel, 1)
     (tmp_path / "out").rename(tmp_path / "there")
-    here = ok(run_main("generate", *flags, f"--output={tmp_path / 'out'}"))
+    here = generate(*flags, f"--output={tmp_path / 'out'}")
     assert len(same(tmp_path / "there", tmp_path / "out")) == 4
     assert there.out == here.out  # the summary, though the engine returns at once and gives no metrics
     one, other = (entry_of(tmp_path / name) for name in ("there", "out"))
@@ -101,10 +95,10 @@ def test_three_worker_processes_with_all_that_asks(
 ) -> None:
     """Beam starts the workers of its own engine with the Python that it runs in; here that is one with the wheel."""
     flags = ("--task_requests=2", *ASKING)
-    ok(run_main("generate", *flags, f"--output={tmp_path / 'here'}"))
+    generate(*flags, f"--output={tmp_path / 'here'}")
     monkeypatch.setattr(sys, "executable", str(python_script(installed_wheel, tmp_path)))
     workers = ("--direct_num_workers=3", "--direct_running_mode=multi_processing")
-    ok(run_main("generate", *flags, *workers, f"--output={tmp_path / 'there'}"))
+    generate(*flags, *workers, f"--output={tmp_path / 'there'}")
     check_imports(tmp_path, installed_wheel, 3)
     files = same(tmp_path / "here", tmp_path / "there")
     assert "label_sets" in {name.split("/")[0] for name in files}
@@ -147,13 +141,13 @@ def test_a_worker_pool_that_outlives_the_run(installed_wheel: Path, tmp_path: Pa
     with LlmServer() as server, worker_pool(installed_wheel, tmp_path, OPENAI_API_KEY=key) as port:
         workers = (*EMBED, "--environment_type=EXTERNAL", f"--environment_config=localhost:{port}")
         model = ("--llm=openai", "--model=m-1", f"--base_url={server.base_url}/v1", f"--tasks={tasks}")
-        ok(run_main("generate", *model, *workers, "--examples_per_task=1", f"--output={tmp_path / 'there'}"))
+        generate(*model, *workers, "--examples_per_task=1", f"--output={tmp_path / 'there'}")
         asked = server.recent()
         assert asked and all(key[-4:] in one["headers"]["authorization"] for one in asked)
         check_imports(tmp_path, installed_wheel, 1)  # the pool itself has no need of ours
         before = server.stats()["requests"]
 
-        ok(run_main("generate", *model, *workers, "--examples_per_task=2", f"--output={tmp_path / 'there'}"))
+        generate(*model, *workers, "--examples_per_task=2", f"--output={tmp_path / 'there'}")
         assert server.stats()["requests"] - before == 60
-        ok(run_main("generate", *model, "--examples_per_task=2", f"--output={tmp_path / 'here'}"))
+        generate(*model, "--examples_per_task=2", f"--output={tmp_path / 'here'}")
         same(tmp_path / "there", tmp_path / "here")

@@ -10,7 +10,6 @@ import re
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import google_crc32c
@@ -18,6 +17,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from tests.support.helpers import Script
 
 JOB_ID = "2026-11-25_01_02_03-4567890123456789012"
 _JOBS = re.compile(r"/v1b3/projects/([^/]+)/locations/([^/]+)/jobs(?:/([^/]+))?(/messages)?")
@@ -43,7 +44,6 @@ class DataflowServer:
         """gs:// URL -> content, of what was staged."""
         self.jobs: list[dict[str, Any]] = []
         """The requests for new jobs."""
-        self.updates: list[dict[str, Any]] = []
         self.state = "JOB_STATE_PENDING"
         self.error = ""
         self.requests: list[str] = []
@@ -77,7 +77,7 @@ class DataflowServer:
             return "JOB_STATE_FAILED", f"Error message from worker: Traceback (most recent call last):\n  ...\n{error}"
         return "JOB_STATE_DONE", ""
 
-    def answer(self, method: str, path: str, query: dict[str, list[str]], headers: Any, body: bytes) -> Any:
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Any:
         """A request -> status, headers and JSON of the answer."""
         self.requests.append(f"{method} {path}")
         if found := _JOBS.fullmatch(path):
@@ -103,30 +103,16 @@ class DataflowServer:
     def _jobs(self, method: str, found: re.Match[str], body: dict[str, Any]) -> Any:
         project, region, job, messages = found.groups()
         if messages:
-            told = [
-                {
-                    "id": "1",
-                    "time": "2026-11-25T01:02:03Z",
-                    "messageText": self.error,
-                    "messageImportance": "JOB_MESSAGE_ERROR",
-                }
-            ]
-            return 200, {}, {"jobMessages": told if self.error else []}
+            message = {"id": "1", "time": "2026-11-25T01:02:03Z", "messageImportance": "JOB_MESSAGE_ERROR"}
+            return 200, {}, {"jobMessages": [{**message, "messageText": self.error}] if self.error else []}
         if method == "POST":
             if self.refusal:
                 status, text = self.refusal
                 return status, {}, {"error": {"code": status, "message": text}}
             self.jobs.append(body)
             self.begin()
-            return (
-                200,
-                {},
-                {"id": JOB_ID, "projectId": project, "location": region, "currentState": "JOB_STATE_PENDING"},
-            )
-        elif method == "PUT":
-            self.updates.append(body)
-        described = {"id": job or JOB_ID, "projectId": project, "location": region, "currentState": self.state}
-        return 200, {}, described
+        state = "JOB_STATE_PENDING" if method == "POST" else self.state
+        return 200, {}, {"id": job or JOB_ID, "projectId": project, "location": region, "currentState": state}
 
 
 @contextlib.contextmanager
@@ -134,39 +120,14 @@ def serving(ends: Ends = DataflowServer.run_graph, refusal: tuple[int, str] | No
     """While its `with` block runs, there is a Dataflow at its `url`."""
     service = DataflowServer(ends, refusal)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def reply(method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        where = urllib.parse.urlsplit(path)
+        query = urllib.parse.parse_qs(where.query)
+        status, more, found = service.answer(method, urllib.parse.unquote(where.path), query, body)
+        return status, more, json.dumps(found).encode()
 
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            where = urllib.parse.urlsplit(self.path)
-            path = urllib.parse.unquote(where.path)
-            status, headers, told = service.answer(
-                self.command, path, urllib.parse.parse_qs(where.query), self.headers, body
-            )
-            content = json.dumps(told).encode()
-            self.send_response(status)
-            for name, value in {"Content-Type": "application/json", **headers}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PUT = _serve
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("localhost", 0), Handler)
-    server.daemon_threads = True
-    service.url = f"http://localhost:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with Script(reply) as script:
+        service.url = script.url.replace("127.0.0.1", "localhost")  # the only host without https that Beam takes
         yield service
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        if service.thread:
-            service.thread.join(60)
+    if service.thread:
+        service.thread.join(60)

@@ -273,6 +273,17 @@ def run_main(*arguments: str) -> Done:
     return Done(code, out.getvalue(), err.getvalue())
 
 
+TWO_WORKERS = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+
+
+def generate(*flags: str) -> Done:
+    """A run of `generate` that comes to a good end."""
+    done = run_main("generate", *flags)
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+    return done
+
+
 def start(*arguments: str, cwd: Path, path: Path = ROOT, script: str | None = None) -> subprocess.Popen[str]:
     """The command line as a user starts it, in a process group of its own.
 

@@ -1,7 +1,7 @@
 """Finds the tests that start processes or run the whole command, by what their code refers to.
 
-A test is one of them if it, a fixture of it, or a helper of the tests that these call refers to one of `_STARTERS`.
-What tests share, such as the fixtures of a module and the stand-in endpoint, does not count: it costs its time once.
+A test is one of them if it, a fixture of it, or a helper of the tests that these call refers to one of `_PROCESSES` or
+`_WHOLE_RUNS`. A whole run in a fixture that tests share does not count: it costs its time once.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from typing import Any, Final
 
 import pytest
 
-_STARTERS: Final = (
-    ("subprocess", None),
-    ("multiprocessing", None),
-    ("textmint.pipelines.__main__", "main"),
-    ("textmint.pipelines.cli.run", "generate"),
+_Names = frozenset[tuple[Any, Any]]
+
+_PROCESSES: Final[_Names] = frozenset([("subprocess", None), ("multiprocessing", None)])
+_WHOLE_RUNS: Final[_Names] = frozenset(
+    [("textmint.pipelines.__main__", "main"), ("textmint.pipelines.cli.run", "generate")]
 )
-"""Modules, or functions of modules: whoever refers to them starts a process or runs a whole pipeline."""
-_SHARED: Final = "tests.support.llm_server"
+"""A module, or a function of a module: whoever refers to it starts a process, or runs a whole pipeline."""
 
 
 def starts_processes(item: pytest.Function) -> bool:
     """Returns whether a test starts processes, or runs a whole pipeline from its command line."""
     fixtures = [each for found in item._fixtureinfo.name2fixturedefs.values() for each in found]
-    return any(map(_reaches_starter, [item.function, *(each.func for each in fixtures if each.scope == "function")]))
+    if any(_reaches(each.func, _PROCESSES) for each in fixtures if each.scope != "function"):
+        return True
+    own = [item.function, *(each.func for each in fixtures if each.scope == "function")]
+    return any(_reaches(function, _PROCESSES | _WHOLE_RUNS) for function in own)
 
 
 @functools.cache
-def _reaches_starter(function: Any) -> bool:
+def _reaches(function: Any, wanted: _Names) -> bool:
     seen: set[Any] = set()
     left = [function]
     while left:
@@ -39,10 +41,10 @@ def _reaches_starter(function: Any) -> bool:
                 name = found.__name__, None
             else:
                 name = getattr(found, "__module__", None), getattr(found, "__name__", None)
-            if name in _STARTERS:
+            if name in wanted:
                 return True
-            is_of_tests = str(name[0]).startswith("tests.") and name[0] != _SHARED
-            if is_of_tests and isinstance(found, (type, types.FunctionType)) and found not in seen:
+            is_of_tests = str(name[0]).startswith("tests.") and isinstance(found, (type, types.FunctionType))
+            if is_of_tests and found not in seen:
                 seen.add(found)
                 left.append(found)
     return False

@@ -141,7 +141,7 @@ def test_a_run_that_cannot_but_have_fewer_examples_is_refused(folder: Path) -> N
     there = len(rows_of(folder / "out", "examples"))
     assert fewer(own(folder, "--max_tasks=1")) == (
         f"--refresh=base: it has {there} examples, and this run would have 3 at most, so {there - 3} or more would go; "
-        "ask for as many as before, choose another label or folder, or say --replace. Nothing was paid for"
+        "ask for as many as before, choose another refresh or folder, or say --replace. Nothing was paid for"
     )
     assert "would have 20 at most" in fewer(own(folder, "--examples_per_task=1"))
     assert not fewer(own(folder, "--max_tasks=1", "--replace"))

@@ -31,8 +31,8 @@ from google.auth.exceptions import DefaultCredentialsError, RefreshError
 from textmint.pipelines.cli.run import generate, target_of
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.parse import parse
-from textmint.pipelines.runners import dataflow
-from textmint.pipelines.runners.dataflow import JOB_BYTES, refused
+from textmint.pipelines.runners import dataflow, worker_code
+from textmint.pipelines.runners.dataflow import JOB_BYTES, refusal_of
 from textmint.pipelines.runners.dataflow_options import LAUNCH_SCRIPT
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.storage import files, lease
@@ -325,7 +325,7 @@ def test_a_launcher_need_not_wait(launch: Launch, capfd: pytest.CaptureFixture[s
 @pytest.fixture
 def in_template(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LAUNCH_SCRIPT, "/template/launch.py")
-    monkeypatch.setenv(dataflow.IMAGE, "registry/textmint:1")
+    monkeypatch.setenv(worker_code.IMAGE, "registry/textmint:1")
 
 
 def test_a_template_leaves_the_job_to_dataflow(
@@ -372,7 +372,7 @@ def test_workers_of_a_template_use_its_image(
     in_template: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     options = PipelineOptions([])
-    with dataflow._code_for_workers(options):
+    with worker_code.code_for_workers(options):
         assert options.view_as(WorkerOptions).sdk_container_image == "registry/textmint:1"
         assert options.view_as(SetupOptions).setup_file is None
 
@@ -446,14 +446,14 @@ def test_a_graph_that_is_too_large_is_not_submitted(
     ],
 )
 def test_each_refusal_is_one_line_with_its_remedy(error: Exception, remedy: str) -> None:
-    line = refused(error, PipelineOptions(["--project=p", "--region=r"]))
+    line = refusal_of(error, PipelineOptions(["--project=p", "--region=r"]))
     assert line is not None
     assert remedy in line
     assert "\n" not in line
 
 
 def test_a_mistake_of_ours_is_no_refusal() -> None:
-    assert refused(TypeError("x"), PipelineOptions([])) is None
+    assert refusal_of(TypeError("x"), PipelineOptions([])) is None
 
 
 # --- our code, on the workers
@@ -461,7 +461,7 @@ def test_a_mistake_of_ours_is_no_refusal() -> None:
 
 def test_from_a_checkout_workers_get_its_setup_file() -> None:
     options = PipelineOptions([])
-    with dataflow._code_for_workers(options):
+    with worker_code.code_for_workers(options):
         assert options.view_as(SetupOptions).setup_file == str(ROOT / "setup.py")
 
 
@@ -471,7 +471,7 @@ def test_from_a_checkout_workers_get_its_setup_file() -> None:
 def test_what_the_user_says_stays(given: str) -> None:
     options = PipelineOptions([given])
     before = options.get_all_options(drop_default=True)
-    with dataflow._code_for_workers(options):
+    with worker_code.code_for_workers(options):
         assert options.get_all_options(drop_default=True) == before
 
 
@@ -516,11 +516,11 @@ def test_from_an_installed_package_workers_get_a_wheel_of_it(tmp_path: Path, mon
         *(f"{info.name}/{name}" for name in ("METADATA", "WHEEL", "INSTALLER", "RECORD")),
     ]
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in listed))
-    distribution = next(iter(dataflow.metadata.distributions(path=[str(site)])))
-    monkeypatch.setattr(dataflow.metadata, "distribution", lambda name: distribution)
-    monkeypatch.setattr(dataflow, "_ROOT", site)
+    distribution = next(iter(worker_code.metadata.distributions(path=[str(site)])))
+    monkeypatch.setattr(worker_code.metadata, "distribution", lambda name: distribution)
+    monkeypatch.setattr(worker_code, "_ROOT", site)
     options = PipelineOptions([])
-    with dataflow._code_for_workers(options):
+    with worker_code.code_for_workers(options):
         (wheel,) = options.view_as(SetupOptions).extra_packages
         with zipfile.ZipFile(wheel) as archive:
             assert sorted(archive.namelist()) == sorted(
@@ -534,13 +534,13 @@ def test_from_an_installed_package_workers_get_a_wheel_of_it(tmp_path: Path, mon
 
 def test_without_either_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
-        raise dataflow.metadata.PackageNotFoundError(name)
+        raise worker_code.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(dataflow, "_ROOT", tmp_path)
-    monkeypatch.setattr(dataflow.metadata, "distribution", absent)
+    monkeypatch.setattr(worker_code, "_ROOT", tmp_path)
+    monkeypatch.setattr(worker_code.metadata, "distribution", absent)
     with (
         pytest.raises(dataflow.LaunchFailed, match="give --setup_file, --extra_package or --sdk_container_image"),
-        dataflow._code_for_workers(PipelineOptions([])),
+        worker_code.code_for_workers(PipelineOptions([])),
     ):
         pass
 

@@ -18,7 +18,7 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from apache_beam.typehints import Tuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from textmint.pipelines.runners import local as local_runner
+from textmint.pipelines.runners import spill
 from textmint.pipelines.runners.local import LocalRunner, slices_of
 from textmint.transforms.core.errors import RunFailed
 
@@ -30,8 +30,8 @@ from tests.support.local_graphs import Fails, Numbered, counted, run_graph, summ
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Next to nothing fits into memory, and a slice is a handful of elements."""
-    monkeypatch.setattr(local_runner, "HELD_BYTES", 200)
-    monkeypatch.setattr(local_runner, "SLICE_BYTES", 300)
+    monkeypatch.setattr(spill, "MEMORY_BYTES", 200)
+    monkeypatch.setattr(spill, "SLICE_BYTES", 300)
     return tmp_path
 
 
@@ -64,7 +64,7 @@ def test_what_is_small_stays_in_memory_and_whole(tmp_path: Path, monkeypatch: py
     def refuse(*_: Any) -> None:
         raise AssertionError("nothing is put aside")
 
-    monkeypatch.setattr(local_runner, "_Scratch", refuse)
+    monkeypatch.setattr(spill, "_Scratch", refuse)
     items = [(f"k{n % 70}", n) for n in range(500)]
     result = run_graph(LocalRunner(str(tmp_path)), items, expected_of(items), None)
     assert counted(result)["bundles.after"] == 1
@@ -162,8 +162,8 @@ OPTIONS = ("--task_requests=4", "--label_plan=planned", "--verify", "--offline_f
 def test_rows_are_the_same_however_little_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large, little = tmp_path / "large", tmp_path / "little"
     assert run_main("generate", *OPTIONS, f"--output={large}").code == 0
-    monkeypatch.setattr(local_runner, "HELD_BYTES", 10_000)
-    monkeypatch.setattr(local_runner, "SLICE_BYTES", 20_000)
+    monkeypatch.setattr(spill, "MEMORY_BYTES", 10_000)
+    monkeypatch.setattr(spill, "SLICE_BYTES", 20_000)
     assert run_main("generate", *OPTIONS, f"--output={little}").code == 0
     assert files_of(little) == files_of(large) != {}
     assert sorted(path.name for path in little.iterdir()) == sorted(path.name for path in large.iterdir())
@@ -174,7 +174,8 @@ PEAK = """
 import pathlib, resource, sys
 import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from textmint.pipelines.runners import local as local_runner
+from textmint.pipelines.runners import spill
+from textmint.pipelines.runners.local import LocalRunner
 from tests.support.local_graphs import many, size_of
 
 def peak():  # bytes; where Linux tells it, of this program alone, and not of the one that started it
@@ -184,14 +185,14 @@ def peak():  # bytes; where Linux tells it, of this program alone, and not of th
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 def run(count):
-    runner = local_runner.LocalRunner(sys.argv[1]) if len(sys.argv) > 1 else FnApiRunner()
+    runner = LocalRunner(sys.argv[1]) if len(sys.argv) > 1 else FnApiRunner()
     pipeline = beam.Pipeline(runner=runner)
     numbers = pipeline | beam.Create([(n, n) for n in range(count)]) | beam.GroupByKey()
     sizes = numbers | beam.FlatMap(many).with_output_types(tuple[str, bytes]) | "Again" >> beam.GroupByKey()
     sizes | beam.Map(size_of) | beam.Distinct() | beam.Map(print)
     pipeline.run()
 
-local_runner.SLICE_BYTES = 1_000  # as numbers are small, and what becomes of them is not
+spill.SLICE_BYTES = 1_000  # as numbers are small, and what becomes of them is not
 run(2)  # what Beam imports when it runs is no matter here
 before = peak()
 run(1_250)
