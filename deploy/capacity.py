@@ -59,7 +59,7 @@ CHARACTERS_A_TOKEN = 4
 
 BATCH_REPLIES = 256  # transforms/ledger/writer.py: of one file on an object store, at most ...
 BATCH_SECONDS = 30  # ... and so long it is waited for
-FOLDED_BYTES = 64 << 20  # transforms/ledger/merge_journals.py: replies unpacked in one file, on a disk and when compacted
+FOLDED_BYTES = 64 << 20  # transforms/ledger/merge_journals.py: replies unpacked in one file, on a disk or compacted
 FOOTER_READERS = 16  # transforms/ledger/files.py: ledger files that are looked at at once when a run is launched
 SHARD_BYTES = 128 << 20  # transforms/dataset/write_dataset.py: of a data file
 BUCKET_ROWS = 2_000  # transforms/dataset/write_dataset.py: rows that are sorted together
