@@ -23,8 +23,7 @@ _LIST_KEYS: Final = ("tasks", "labels")
 _NUMBERED: Final = re.compile(r"\d{1,3}$")  # keys such as "1" or "task_2", in an object in the place of a list
 _ENDS_LINE: Final = {closer: re.compile(rf"\{closer}[ \t]*(?:\n|\Z)") for closer in "]}"}
 _BULLET: Final = re.compile(
-    r"^[ \t]*(?:\*\*|__)?(?:[-*•–—‣◦▪·+](?=[ \t]|$)|\(?\d{1,4}[.)](?!\d))(?:\*\*|__)?[ \t]*(?P<text>.*)$",
-    re.MULTILINE,
+    r"^[ \t]*(?:\*\*|__)?(?:[-*•–—‣◦▪·+](?=[ \t]|$)|\(?\d{1,4}[.)](?!\d))(?:\*\*|__)?[ \t]*(?P<text>.*)$", re.MULTILINE
 )
 _WRAPS: Final = (("**", "**"), ("__", "__"), ('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("`", "`"))
 _FENCE_LINE: Final = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*")

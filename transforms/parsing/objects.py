@@ -26,14 +26,7 @@ from textmint.transforms.parsing.answers import DRAFT, JSON_START, MAX_STRINGS, 
 from textmint.transforms.parsing.reader import Read, read_exact, scan
 from textmint.transforms.parsing.repair import Repaired, Repairer, may_be_data
 from textmint.transforms.parsing.results import Parsed, Refusal, detail_line
-from textmint.transforms.parsing.values import (
-    dicts_of,
-    is_same_text,
-    key_form,
-    kind_of,
-    pairs_of,
-    parts_of,
-)
+from textmint.transforms.parsing.values import dicts_of, is_same_text, key_form, kind_of, pairs_of, parts_of
 
 EXAMPLE_FIELDS: Final = ("input_text", "label", "misleading_label")
 """The fields of an example, as the template `classify` asks for them."""
@@ -100,7 +93,7 @@ class _ObjectReader(ReplyReader[dict[str, str]]):
         for candidate in candidates:
             taken = _take(candidate, self.fields)
             if not isinstance(taken, _Failure):
-                return _parsed(taken, repairs | _company(value, len(candidates)))
+                return _parsed(taken, repairs | _other_objects(value, len(candidates)))
             failures.append(taken)
         if not failures:
             return Refusal(reason="wrong_shape", detail=f"expected an object, found {kind_of(value)}")
@@ -121,24 +114,24 @@ class _ObjectReader(ReplyReader[dict[str, str]]):
                 elif taken is not None:
                     chosen = (read, taken)
             if read.status == "cut" and not any(True for _ in dicts_of(read.value)):
-                failures.append(_cut(read, self.fields))
+                failures.append(_cut_off(read, self.fields))
         if chosen is not None:
             read, taken = chosen
             if self.is_amid_talk(body[: read.start], body[read.end :]):
                 return DRAFT
-            return _parsed(taken, repairs | read.repairs | around(body, reads) | _company(read.value, seen))
+            return _parsed(taken, repairs | read.repairs | around(body, reads) | _other_objects(read.value, seen))
         return self._search_repaired(body, repairs, reads, failures)
 
     def _take_read(self, read: Read, candidate: Mapping[str, Any], is_open: bool) -> _Taken | _Failure | None:
         """Takes the fields of an object that the tolerant reader read; None where it is broken."""
         is_cut = read.status == "cut"
         if is_open and not (is_cut and self.finish_reason == "stop" and read.after_value):
-            return _cut(read, self.fields) if is_cut else None
+            return _cut_off(read, self.fields) if is_cut else None
         taken = _take(candidate, self.fields)
         if isinstance(taken, _Failure):
-            return _cut(read, self.fields) if is_open and taken.rank <= len(self.fields) else taken
+            return _cut_off(read, self.fields) if is_open and taken.rank <= len(self.fields) else taken
         if {"extra_keys", "inner_quotes"} <= taken[1] | read.repairs:
-            return _astray(self.fields)  # an extra key may be a part of the text
+            return _ambiguous_keys(self.fields)  # an extra key may be a part of the text
         if is_cut:
             taken[1].add("missing_close")
         return taken
@@ -160,22 +153,22 @@ class _ObjectReader(ReplyReader[dict[str, str]]):
                     before, after = body[: read.start], body[repaired.end :]
                     if self.is_amid_talk(before, after):
                         return DRAFT
-                    company = _company(repaired.value, len(candidates))
-                    return _parsed(taken, repairs | {"syntax"} | outside(f"{before}\n{after}") | company)
+                    others = _other_objects(repaired.value, len(candidates))
+                    return _parsed(taken, repairs | {"syntax"} | outside(f"{before}\n{after}") | others)
         return _refusal(failures) if failures else self.nothing_found(body, reads, repairer, "an object")
 
     def _take_repaired(self, repaired: Repaired, candidate: Mapping[str, Any]) -> _Taken | _Failure:
         if repaired.is_cut(candidate):
-            return _cut(Read(value=candidate), self.fields)
+            return _cut_off(Read(value=candidate), self.fields)
         taken = _take(candidate, self.fields)
         if isinstance(taken, _Failure):
             return taken
         if _repeats(repaired, self.fields):
-            return _mixed(self.fields, "a key")
+            return _mixed_examples(self.fields, "a key")
         if not (repaired.keeps_all and repaired.stands(candidate)):
             return _Failure(len(self.fields), "not_json", "quotation marks too broken to tell the fields apart")
         # An extra key may be a part of the text that json_repair took for a key.
-        return _astray(self.fields) if "extra_keys" in taken[1] else taken
+        return _ambiguous_keys(self.fields) if "extra_keys" in taken[1] else taken
 
 
 def _parsed(taken: _Taken, repairs: set[str]) -> Parsed[dict[str, str]]:
@@ -187,23 +180,23 @@ def _refusal(failures: Sequence[_Failure]) -> Refusal:
     return Refusal(reason=best.reason, detail=best.detail)
 
 
-def _company(value: object, seen: int) -> set[str]:
+def _other_objects(value: object, seen: int) -> set[str]:
     """Names, as a repair, what else there was where an object was taken from."""
     if seen > 1:
         return {"several_objects"}
     return {"one_element_list"} if isinstance(value, list) else set()
 
 
-def _mixed(fields: Sequence[str], twice: str) -> _Failure:
+def _mixed_examples(fields: Sequence[str], twice: str) -> _Failure:
     """The failure of an object that holds two examples; it outranks those of what is merely incomplete."""
     return _Failure(len(fields) + 1, "wrong_shape", f"two examples in one object: {twice} twice, with other values")
 
 
-def _astray(fields: Sequence[str]) -> _Failure:
+def _ambiguous_keys(fields: Sequence[str]) -> _Failure:
     return _Failure(len(fields), "not_json", "too broken to tell its other keys from its text")
 
 
-def _cut(read: Read, fields: tuple[str, ...]) -> _Failure:
+def _cut_off(read: Read, fields: tuple[str, ...]) -> _Failure:
     """The failure of what the text ends inside of: of a read, or of an object that was repaired."""
     keys = {read.key}.union(*(container for container in (*read.open, read.value) if isinstance(container, dict)))
     rank = len(set(map(key_form, keys)) & _forms(fields).keys())
@@ -225,7 +218,7 @@ def _take(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> _Taken | _Fa
     if not isinstance(nearest, _Failure) or nearest.rank > len(fields):
         return nearest
     found: _Taken | None = None
-    texts, children = _inside(candidate, fields)
+    texts, children = _look_inside(candidate, fields)
     waiting: list[tuple[object, int, Mapping[str, str]]] = [(child, 0, texts) for child in children]
     while waiting:
         value, strings, around_it = waiting.pop()
@@ -243,7 +236,7 @@ def _take(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> _Taken | _Fa
                 if taken.rank > len(fields):
                     return taken
                 nearest = max(nearest, taken, key=lambda failure: failure.rank)
-                texts, children = _inside(value, fields)
+                texts, children = _look_inside(value, fields)
                 waiting.extend((child, strings, {**around_it, **texts}) for child in children)
                 continue
             example, mended = taken
@@ -268,7 +261,7 @@ def _take_fields(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> _Take
             value = value.replace("\\_", "_")
         if field in values:
             if not is_same_text(values[field], value):
-                return _mixed(fields, field)
+                return _mixed_examples(fields, field)
             repairs.add("repeated_keys")
         if field not in candidate:
             repairs.add("key_spelling")
@@ -310,7 +303,7 @@ def _text_beside_type(value: object) -> str | None:
     return texts.pop() if len(texts) == 1 else None
 
 
-def _inside(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[dict[str, str], list[object]]:
+def _look_inside(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[dict[str, str], list[object]]:
     """Looks into an object that is no example itself.
 
     Returns:

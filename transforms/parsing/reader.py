@@ -179,8 +179,8 @@ class _Reader(Read):
             self.end = end
 
     def _punctuate(self, char: str) -> None:
-        """Steps over a comma or colon. One of another script may also stand in a text whose quotation marks are astray,
-        so that the two together tell nothing."""
+        """Steps over a comma or colon. One of another script may also stand in a text whose quotation marks are not
+        escaped, so that the two together tell nothing."""
         if char not in ",:":
             self.repairs.add("punctuation")
             if "inner_quotes" in self.repairs:
@@ -302,7 +302,7 @@ class _Reader(Read):
             self._stop("bad")
         at = self.end
         joined = value + self._read_string(char)
-        # Behind a key, what is missing is a comma; with other quotation marks astray, these may be astray too.
+        # Behind a key, what is missing is a comma; if others are not escaped, these may stand inside a text too.
         if self._next() == ":" or "inner_quotes" in self.repairs:
             self._stop("bad", at)
         container[self.key] = joined

@@ -26,7 +26,7 @@ class Value(NamedTuple):
     start: int
     end: int
     is_whole: bool  # False: the text ends inside it
-    is_sure: bool = True  # False: its quotation marks are astray, and may have drawn an answer into a string
+    is_sure: bool = True  # False: its quotation marks are not escaped, and may have drawn an answer into a string
 
 
 class Answer(NamedTuple):

@@ -241,11 +241,7 @@ OBJECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
     "reasoning": (f"<think>\nThe user wants one.\n</think>\n\n{EXACT}", MAIL, {"reasoning"}),
     "reasoning with a draft": (f"<think>\nMaybe {SECOND}? No.\n</think>\n{EXACT}", MAIL, {"reasoning"}),
     "reasoning not opened": (f"Okay, maybe {SECOND}.\n</think>\n```json\n{EXACT}\n```", MAIL, {"reasoning", "fence"}),
-    "reasoning twice": (
-        f"<think>{SECOND}</think> Well. <think>no: {SECOND}</think>{EXACT}",
-        MAIL,
-        {"reasoning"},
-    ),
+    "reasoning twice": (f"<think>{SECOND}</think> Well. <think>no: {SECOND}</think>{EXACT}", MAIL, {"reasoning"}),
     "a tag of reasoning in a string": (
         "```json\n" + json.dumps(fields("Is </think> a tag?")) + "\n```",
         fields("Is </think> a tag?"),
@@ -365,132 +361,88 @@ def test_so_may_a_list(text: str) -> None:
     assert refusal.reason == "truncated"
 
 
-REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
-    "filtered": (EXACT, "content_filter", "blocked", "this prompt"),
-    "stopped by a filter": (EXACT, "reply_filter", "blocked", "this reply"),
-    "nothing": ("", "stop", "empty", "no text"),
-    "white space": (" \n\t\ufeff", "stop", "empty", "no text"),
-    "an empty fence": ("```json\n```", "stop", "empty", "no text"),
-    "reasoning only": ("<think>hm</think>\n", "stop", "empty", "nothing stands behind"),
-    "reasoning never closed": (f"<think>\n{EXACT}", "stop", "truncated", "reasoning"),
-    "reasoning only, at the limit": ("<think>hm</think>\n", "length", "truncated", "reasoning"),
-    "reasoning cut off": (f"<think>Maybe {EXACT} or", "length", "truncated", "reasoning"),
-    "an open string": (EXACT[:-4], "stop", "truncated", "3 fields"),
-    "an open string, at the limit": (EXACT[:-4], "length", "truncated", "3 fields"),
-    "a string that lost its end, then closed": (EXACT[:-2] + "}", "stop", "truncated", "3 fields"),
-    "only the brace is missing, at the limit": (EXACT[:-1], "length", "truncated", "3 fields"),
-    "a comma at the end": (EXACT[:-1] + ",", "stop", "truncated", "3 fields"),
-    "a plus sign at the end": (EXACT[:-1] + " +", "stop", "truncated", "3 fields"),
-    "broken and cut off": ('{"input_text": "x" "label": "a", "misleading_label": "ha', "stop", "truncated", ""),
-    "cut off in a fence": (f"```json\n{EXACT[:-4]}\n```", "stop", "truncated", ""),
-    "cut off before it began": ("Sure, I can do that. Here is", "length", "truncated", "token limit"),
-    "prose": ("I'm sorry, I can't help with that.", "stop", "not_json", "sorry"),
-    "prose with brackets": ("I can't {do} [that].", "stop", "not_json", "can't"),
-    "a number": ("42", "stop", "wrong_shape", "a number"),
-    "a fenced number": ("```json\n42\n```", "stop", "wrong_shape", "a number"),
-    "a string": ('"billing"', "stop", "wrong_shape", "a string"),
-    "null": ("null", "stop", "wrong_shape", "null"),
-    "a list of strings": ('["a", "b"]', "stop", "wrong_shape", "a list"),
-    "a fenced list of strings": ('```\n["a", "b"]\n```', "stop", "wrong_shape", "a list"),
-    "an empty object": ("{}", "stop", "wrong_shape", "empty"),
-    "an empty list": ("[]", "stop", "wrong_shape", "an empty list"),
-    "a missing field": ('{"input_text": "x", "label": "a"}', "stop", "missing_field", "missing: misleading_label"),
-    "two missing fields": ('{"label": "a"}', "stop", "missing_field", "input_text, misleading_label"),
-    "a key that is another word": (EXACT.replace('"label', '"labels'), "stop", "missing_field", "label"),
-    "a missing field in python": ("{'label': 'a'}", "stop", "missing_field", "input_text"),
-    "a blank field": (json.dumps(fields(label=" \n")), "stop", "empty_field", "label"),
-    "empty fields": (json.dumps(fields("", "", "")), "stop", "empty_field", "input_text, label"),
-    "the best of several": (
-        f'{{"x": 1}}{json.dumps(fields(" "))}{{"label": "a"}}',
-        "stop",
-        "empty_field",
-        "input_text",
-    ),
-    "the best is the one cut off": ('{"label": "a"} {"input_text": "x", "label": "a', "stop", "truncated", ""),
+REFUSED_OBJECTS: dict[str, tuple[str, str, str]] = {  # where the model stopped by itself
+    "nothing": ("", "empty", "no text"),
+    "white space": (" \n\t\ufeff", "empty", "no text"),
+    "an empty fence": ("```json\n```", "empty", "no text"),
+    "reasoning only": ("<think>hm</think>\n", "empty", "nothing stands behind"),
+    "reasoning never closed": (f"<think>\n{EXACT}", "truncated", "reasoning"),
+    "an open string": (EXACT[:-4], "truncated", "3 fields"),
+    "a string that lost its end, then closed": (EXACT[:-2] + "}", "truncated", "3 fields"),
+    "a comma at the end": (EXACT[:-1] + ",", "truncated", "3 fields"),
+    "a plus sign at the end": (EXACT[:-1] + " +", "truncated", "3 fields"),
+    "broken and cut off": ('{"input_text": "x" "label": "a", "misleading_label": "ha', "truncated", ""),
+    "cut off in a fence": (f"```json\n{EXACT[:-4]}\n```", "truncated", ""),
+    "prose": ("I'm sorry, I can't help with that.", "not_json", "sorry"),
+    "prose with brackets": ("I can't {do} [that].", "not_json", "can't"),
+    "a number": ("42", "wrong_shape", "a number"),
+    "a fenced number": ("```json\n42\n```", "wrong_shape", "a number"),
+    "a string": ('"billing"', "wrong_shape", "a string"),
+    "null": ("null", "wrong_shape", "null"),
+    "a list of strings": ('["a", "b"]', "wrong_shape", "a list"),
+    "a fenced list of strings": ('```\n["a", "b"]\n```', "wrong_shape", "a list"),
+    "an empty object": ("{}", "wrong_shape", "empty"),
+    "an empty list": ("[]", "wrong_shape", "an empty list"),
+    "a missing field": ('{"input_text": "x", "label": "a"}', "missing_field", "missing: misleading_label"),
+    "two missing fields": ('{"label": "a"}', "missing_field", "input_text, misleading_label"),
+    "a key that is another word": (EXACT.replace('"label', '"labels'), "missing_field", "label"),
+    "a missing field in python": ("{'label': 'a'}", "missing_field", "input_text"),
+    "a blank field": (json.dumps(fields(label=" \n")), "empty_field", "label"),
+    "empty fields": (json.dumps(fields("", "", "")), "empty_field", "input_text, label"),
+    "the best of several": (f'{{"x": 1}}{json.dumps(fields(" "))}{{"label": "a"}}', "empty_field", "input_text"),
+    "the best is the one cut off": ('{"label": "a"} {"input_text": "x", "label": "a', "truncated", ""),
     "a repair that would drop text": (
         '{"input_text": "I b",  end", "label": "a", "misleading_label": "b"}',
-        "stop",
         "not_json",
         "quotation marks",
     ),
     "a repair that would make a key of text": (
         '{"input_text": "He wrote ", ""x": "a end", "label": "a", "misleading_label": "b"}',
-        "stop",
         "not_json",
         "other keys",
     ),
     "a quote that may be a key": (
         '{"input_text": "He said "yes", then: "bye" to me", "label": "a", "misleading_label": "b"}',
-        "stop",
         "not_json",
         "other keys",
     ),
-    "a key twice": ('{"label": "first", ' + EXACT[1:], "stop", "wrong_shape", "label twice"),
-    "a key twice, in python": ("{'label': 'first', " + repr(MAIL)[1:], "stop", "wrong_shape", "label twice"),
-    "a key twice, once escaped": (r'{"lab\u0065l": "first", ' + EXACT[1:], "stop", "wrong_shape", "label twice"),
-    "a key twice, in other case": ('{"Label": "first", ' + EXACT[1:], "stop", "wrong_shape", "label twice"),
-    "a key twice, with a space": ('{"input text": "x", ' + EXACT[1:], "stop", "wrong_shape", "input_text twice"),
-    "a key twice, escaped for Markdown": (
-        r'{"input\\_text": "x", ' + EXACT[1:],
-        "stop",
-        "wrong_shape",
-        "input_text twice",
-    ),
+    "a key twice": ('{"label": "first", ' + EXACT[1:], "wrong_shape", "label twice"),
+    "a key twice, in python": ("{'label': 'first', " + repr(MAIL)[1:], "wrong_shape", "label twice"),
+    "a key twice, once escaped": (r'{"lab\u0065l": "first", ' + EXACT[1:], "wrong_shape", "label twice"),
+    "a key twice, in other case": ('{"Label": "first", ' + EXACT[1:], "wrong_shape", "label twice"),
+    "a key twice, with a space": ('{"input text": "x", ' + EXACT[1:], "wrong_shape", "input_text twice"),
+    "a key twice, escaped for Markdown": (r'{"input\\_text": "x", ' + EXACT[1:], "wrong_shape", "input_text twice"),
     "a key twice, in no form that was asked for": (
         '{"Label": "first", "LABEL": "second", "input_text": "x", "misleading_label": "b"}',
-        "stop",
         "wrong_shape",
         "label twice",
     ),
-    "a key twice, once of another type": ('{"label": 1, ' + EXACT[1:], "stop", "wrong_shape", "label twice"),
-    "two examples in one": (f"{EXACT[:-1]}, {SECOND[1:]}", "stop", "wrong_shape", "two examples"),
-    "two examples in one, in a list": (f"[{EXACT[:-1]}, {SECOND[1:]}]", "stop", "wrong_shape", "two examples"),
-    "two examples in one, fenced": (f"```\n{EXACT[:-1]},\n{SECOND[1:]}\n```", "stop", "wrong_shape", "two examples"),
-    "two examples in one, in prose": (f"Here: {EXACT[:-1]}, {SECOND[1:]}", "stop", "wrong_shape", "two examples"),
-    "two examples in one, not closed": (f"{EXACT[:-1]}, {SECOND[1:-1]}", "stop", "wrong_shape", "two examples"),
-    "two examples in one, in an object": (
-        f'{{"example": {EXACT[:-1]}, {SECOND[1:]}}}',
-        "stop",
-        "wrong_shape",
-        "two examples",
-    ),
+    "a key twice, once of another type": ('{"label": 1, ' + EXACT[1:], "wrong_shape", "label twice"),
+    "two examples in one": (f"{EXACT[:-1]}, {SECOND[1:]}", "wrong_shape", "two examples"),
+    "two examples in one, in a list": (f"[{EXACT[:-1]}, {SECOND[1:]}]", "wrong_shape", "two examples"),
+    "two examples in one, fenced": (f"```\n{EXACT[:-1]},\n{SECOND[1:]}\n```", "wrong_shape", "two examples"),
+    "two examples in one, in prose": (f"Here: {EXACT[:-1]}, {SECOND[1:]}", "wrong_shape", "two examples"),
+    "two examples in one, not closed": (f"{EXACT[:-1]}, {SECOND[1:-1]}", "wrong_shape", "two examples"),
+    "two examples in one, in an object": (f'{{"example": {EXACT[:-1]}, {SECOND[1:]}}}', "wrong_shape", "two examples"),
     "two examples in one, broken": (
         f"{EXACT[:-1]}, {SECOND[1:]}".replace('", "label', '" "label', 1),
-        "stop",
         "wrong_shape",
         "two examples",
     ),
-    "two examples in one, broken in a list": (
-        f"[{EXACT[:-1]} {SECOND[1:]}]",
-        "stop",
-        "wrong_shape",
-        "two examples",
-    ),
-    "two examples in one, in a JSON string": (
-        json.dumps(f"{EXACT[:-1]}, {SECOND[1:]}"),
-        "stop",
-        "wrong_shape",
-        "two examples",
-    ),
-    "an object twice under one key": (f'{{"a": {EXACT}, "a": {SECOND}}}', "stop", "wrong_shape", "several examples"),
-    "two in an object": (json.dumps({"a": MAIL, "b": OTHER}), "stop", "wrong_shape", "several examples"),
-    "a list in an object": (json.dumps({"examples": [MAIL, OTHER]}), "stop", "wrong_shape", "several examples"),
-    "two in an object, one a JSON string": (
-        json.dumps({"a": EXACT, "b": OTHER}),
-        "stop",
-        "wrong_shape",
-        "several examples",
-    ),
-    "another label around": (json.dumps({"label": "x", "example": MAIL}), "stop", "wrong_shape", "several examples"),
+    "two examples in one, broken in a list": (f"[{EXACT[:-1]} {SECOND[1:]}]", "wrong_shape", "two examples"),
+    "two examples in one, in a JSON string": (json.dumps(f"{EXACT[:-1]}, {SECOND[1:]}"), "wrong_shape", "two examples"),
+    "an object twice under one key": (f'{{"a": {EXACT}, "a": {SECOND}}}', "wrong_shape", "several examples"),
+    "two in an object": (json.dumps({"a": MAIL, "b": OTHER}), "wrong_shape", "several examples"),
+    "a list in an object": (json.dumps({"examples": [MAIL, OTHER]}), "wrong_shape", "several examples"),
+    "two in an object, one a JSON string": (json.dumps({"a": EXACT, "b": OTHER}), "wrong_shape", "several examples"),
+    "another label around": (json.dumps({"label": "x", "example": MAIL}), "wrong_shape", "several examples"),
     "a schema": (
         json.dumps({"type": "object", "properties": {key: {"type": "string"} for key in MAIL}, "required": list(MAIL)}),
-        "stop",
         "wrong_type",
         "input_text is an object",
     ),
     "a schema of words": (
         json.dumps({"type": "object", "properties": dict.fromkeys(MAIL, "string")}),
-        "stop",
         "wrong_shape",
         "schema",
     ),
@@ -504,7 +456,6 @@ REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
                 }
             }
         ),
-        "stop",
         "wrong_shape",
         "schema",
     ),
@@ -518,41 +469,47 @@ REFUSED_OBJECTS: dict[str, tuple[str, FinishReason, str, str]] = {
                 }
             }
         ),
-        "stop",
         "wrong_shape",
         "schema",
     ),
-    "an incomplete object in another": (json.dumps({"example": fields(" ")}), "stop", "empty_field", "input_text"),
+    "an incomplete object in another": (json.dumps({"example": fields(" ")}), "empty_field", "input_text"),
     "fields in several objects": (
         json.dumps({"input": {"input_text": "x"}, "output": {"label": "a", "misleading_label": "b"}}),
-        "stop",
         "missing_field",
         "input_text",
     ),
-    "an example in a text": (
-        json.dumps({"input_text": EXACT, "label": "a"}),
-        "stop",
-        "missing_field",
-        "misleading_label",
-    ),
-    "cut off in an object": (f'{{"example": {EXACT[:-4]}', "stop", "truncated", "3 fields"),
+    "an example in a text": (json.dumps({"input_text": EXACT, "label": "a"}), "missing_field", "misleading_label"),
+    "cut off in an object": (f'{{"example": {EXACT[:-4]}', "truncated", "3 fields"),
+    "too many JSON strings": (json.dumps(json.dumps(json.dumps(json.dumps(EXACT)))), "wrong_shape", "a string"),
+}
+REFUSED_AT_A_LIMIT: dict[str, tuple[str, FinishReason, str, str]] = {
+    "filtered": (EXACT, "content_filter", "blocked", "this prompt"),
+    "stopped by a filter": (EXACT, "reply_filter", "blocked", "this reply"),
+    "reasoning only, at the limit": ("<think>hm</think>\n", "length", "truncated", "reasoning"),
+    "reasoning cut off": (f"<think>Maybe {EXACT} or", "length", "truncated", "reasoning"),
+    "an open string, at the limit": (EXACT[:-4], "length", "truncated", "3 fields"),
+    "only the brace is missing, at the limit": (EXACT[:-1], "length", "truncated", "3 fields"),
+    "cut off before it began": ("Sure, I can do that. Here is", "length", "truncated", "token limit"),
     "in an object that is not closed, at the limit": (f'{{"example": {EXACT}', "length", "truncated", ""),
-    "too many JSON strings": (
-        json.dumps(json.dumps(json.dumps(json.dumps(EXACT)))),
-        "stop",
-        "wrong_shape",
-        "a string",
-    ),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED_OBJECTS)
-def test_objects_that_are_refused(name: str) -> None:
-    text, finish_reason, reason, detail = REFUSED_OBJECTS[name]
+def check_refused(text: str, finish_reason: FinishReason, reason: str, detail: str) -> None:
     refusal = parse_object(text, finish_reason)
     assert isinstance(refusal, Refusal), refusal
     assert refusal.reason == reason
     assert detail in refusal.detail
+
+
+@pytest.mark.parametrize("name", REFUSED_OBJECTS)
+def test_objects_that_are_refused(name: str) -> None:
+    text, reason, detail = REFUSED_OBJECTS[name]
+    check_refused(text, "stop", reason, detail)
+
+
+@pytest.mark.parametrize("name", REFUSED_AT_A_LIMIT)
+def test_objects_that_a_limit_or_a_filter_stopped(name: str) -> None:
+    check_refused(*REFUSED_AT_A_LIMIT[name])
 
 
 @pytest.mark.parametrize("value", [1, 1.5, True, None, ["a"], {"a": "b"}, [], {}])
