@@ -224,8 +224,8 @@ def _values(text: str, start: int) -> list[Value]:
     """Lists the JSON values in a text from a position on, in which marks of reasoning mark nothing.
 
     A bracket in prose that is never closed is none: a string that a draft left open may have swallowed the mark, and
-    the answer behind it. Nor is one with quotation marks that are not escaped, whose strings go on to the end. Of a text past the
-    limit of the reader nothing is known.
+    the answer behind it. Nor is one with quotation marks that are not escaped, whose strings go on to the end. Of a
+    text past the limit of the reader nothing is known.
     """
     if len(text) - start > READ_MAX_CHARS:
         return []
