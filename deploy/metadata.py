@@ -64,7 +64,7 @@ REQUIRED: Final = frozenset({"output"})
 
 
 def up_to(most: int) -> str:
-    """A number of two digits or more -> a pattern of the whole numbers from 1 to it, without leading zeros."""
+    """Returns a pattern of the whole numbers from 1 to one of two digits or more, without leading zeros."""
     digits = str(most)
     branches = [f"[1-9][0-9]{{0,{len(digits) - 2}}}"]
     for at, digit in enumerate(digits):
@@ -83,7 +83,7 @@ _ABOVE_ZERO_TO_ONE: Final = f"[+]?(0*[.]0*[1-9][0-9]*|{_ONE})"
 
 
 def from_zero_to(most: int) -> str:
-    """A digit -> a pattern of the decimal numbers from 0 to it."""
+    """Returns a pattern of the decimal numbers from 0 to a digit."""
     below = f"0*[0-{most - 1}]([.][0-9]*)?|[.][0-9]+" if most > 1 else "0+([.][0-9]*)?|[.][0-9]+"
     return f"([+]?({below}|0*{most}([.]0*)?)|-(0+([.]0*)?|[.]0+))"
 
@@ -92,7 +92,7 @@ def from_zero_to(most: int) -> str:
 
 
 def one_of(values: Iterable[str]) -> str:
-    """Texts -> a pattern of these, as they stand."""
+    """Returns a pattern of texts as they stand."""
     return f"({'|'.join(map(_literal, values))})"
 
 
@@ -101,7 +101,7 @@ def _literal(text: str) -> str:
 
 
 def _spelled(names: Iterable[str]) -> str:
-    """Names -> a pattern of them with any number of spaces for one, a dash for an underscore or the other way, and with
+    """Returns a pattern of names with any number of spaces for one, a dash for an underscore or the other way, and with
     or without accents."""
     spellings = [spelling for name in names for spelling in (name, _plain(name))]
     patterns = [_literal(spelling) for spelling in dict.fromkeys(spellings)]
@@ -235,7 +235,7 @@ def parameters() -> list[Option]:
 
 
 def metadata() -> dict[str, Any]:
-    """-> what the template says of itself: its name, and all its parameters in the order of the option table."""
+    """Returns what the template says of itself: its name, and its parameters in the order of the option table."""
     return {
         "name": "Textmint",
         "description": "Mints text classification data with a large language model, to train embedding models on.",
@@ -244,12 +244,12 @@ def metadata() -> dict[str, Any]:
 
 
 def text() -> str:
-    """-> the content of the file."""
+    """Returns the content of the file."""
     return json.dumps(metadata(), indent=2, ensure_ascii=False) + "\n"
 
 
 def main(argv: Sequence[str]) -> int:
-    """The arguments -> the exit code: 1 where `--check` finds another content."""
+    """Writes or checks the file; returns the exit code, 1 where `--check` finds another content."""
     if list(argv) not in ([], ["--check"]):
         tell("usage: python -m deploy.metadata [--check]")
         return 2

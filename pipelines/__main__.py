@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line, without the program's name -> the exit code."""
+    """Runs the command line, which is without the program's name; returns the exit code."""
     from textmint.pipelines.cli import terminal  # only now: `program` sees to signals before anything else
 
     arguments = list(sys.argv[1:] if argv is None else argv)

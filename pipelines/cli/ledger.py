@@ -28,11 +28,14 @@ _MEGABYTE = 1_000_000
 
 
 def main(argv: Sequence[str], prog: str) -> int:
-    """The command's options -> the exit code: 0 done, 1 it failed, 2 the options are wrong.
+    """Tells what a ledger holds, and merges its files where that is asked for.
 
     Args:
       argv: the options, without the command's name.
       prog: how the user called the program.
+
+    Returns:
+      The exit code: 0 done, 1 it failed, 2 the options are wrong.
     """
     parser = _parser(prog)
     if "--help" in argv or "-h" in argv:
@@ -87,7 +90,7 @@ def _output(path: str) -> str:
 
 
 def _compact(output: str, folder: str) -> list[str]:
-    """-> what was done, a line each."""
+    """Merges the ledger's files; returns what was done, a line each."""
     told = []
     try:
         with lease.hold(output, COMPACTING, secrets.token_hex(8)):
@@ -110,7 +113,7 @@ def _compact(output: str, folder: str) -> list[str]:
 
 
 def report(held: Contents, output: str) -> str:
-    """What a ledger holds -> a table of it, and what else a person should know."""
+    """Returns a table of what a ledger holds, and what else a person should know."""
     rows = [
         (
             *map(clean_name, key),

@@ -23,7 +23,7 @@ _LOG_INTERVAL: Final = 10.0
 
 
 def stage_of(counts: Mapping[str, int]) -> str:
-    """The counts so far -> what the run is doing, in a few words."""
+    """Says in a few words what the run is doing, by the counts so far."""
     if not counts.get("drafts"):
         return "finding tasks"
     if _answered(counts) < counts["drafts"]:
@@ -37,14 +37,14 @@ def _answered(counts: Mapping[str, int]) -> int:
 
 
 def _rows(counts: Mapping[str, int]) -> str:
-    """The counts so far -> how many replies bring a row, and how many do not, each told as it arrives."""
+    """Says how many replies bring a row, and how many do not."""
     names = (f"{step}.{how}" for step in ("LLMCall", "VerifyLabels") for how in ("failed", "refused"))
     refused = sum(counts.get(name, 0) for name in names)
     return f"{max(0, _answered(counts) - refused):,} kept, {refused:,} refused"
 
 
 def log_line(counts: Mapping[str, int], seconds: float) -> str:
-    """The counts so far and the time since the first -> one line for a log."""
+    """Returns a line for a log, of the counts so far and the seconds since the first."""
     if not counts.get("drafts"):
         return f"{stage_of(counts)}: {counts.get('TaskGenerate.replies', 0):,} replies"
     answered, total = _answered(counts), counts["drafts"]

@@ -193,9 +193,6 @@ def _dry_run(config: Config, options: PipelineOptions, target: Target, prog: str
 def hold_refresh(target: Target) -> Iterator[lease.Held]:
     """While its `with` block runs, no other run writes the refresh, and nobody merges files of the ledger.
 
-    Args:
-      target: where the run publishes.
-
     Raises:
       OptionError: somebody does, or the leases cannot be written.
     """
@@ -220,11 +217,7 @@ def hold_refresh(target: Target) -> Iterator[lease.Held]:
 
 @contextlib.contextmanager
 def known_to_workers(local: bool) -> Iterator[None]:
-    """While its `with` block runs, worker processes on this machine find out when this one is killed.
-
-    Args:
-      local: False where there are none.
-    """
+    """While its `with` block runs, worker processes on this machine find out when this one is killed."""
     if local:
         os.environ[LAUNCHER] = str(os.getpid())
     try:
@@ -235,12 +228,7 @@ def known_to_workers(local: bool) -> Iterator[None]:
 
 def merge_when_ended(folder: str, run_id: str) -> None:
     """Turns journals on a local disk into Parquet. Worker processes of the run may take a moment to end; the next run
-    merges what they still hold after it.
-
-    Args:
-      folder: of the ledger.
-      run_id: of the run.
-    """
+    merges what they still hold after it."""
     if not files.is_local(folder):
         return
     try:
@@ -300,20 +288,12 @@ def run(config: Config, options: PipelineOptions, target: Target, previous: Prev
 
 def local_runner(config: Config) -> LocalRunner:
     """Returns the engine of a run on this machine. What it puts aside lies beside the data where that is on a disk of
-    this machine: the system's folder for temporary files is often in memory.
-
-    Args:
-      config: of the run.
-    """
+    this machine: the system's folder for temporary files is often in memory."""
     return LocalRunner(config.output if files.is_local(config.output) else None)
 
 
 def before_paying(config: Config, entry: Mapping[str, Any] | None) -> None:
     """Tells what a run is going to ask anew.
-
-    Args:
-      config: of the run.
-      entry: what the manifest says of its refresh.
 
     Raises:
       OptionError: the run cannot but have fewer examples than the refresh has.
@@ -325,11 +305,7 @@ def before_paying(config: Config, entry: Mapping[str, Any] | None) -> None:
 
 
 def published_entry(config: Config) -> Mapping[str, Any] | None:
-    """Returns what the manifest says of the refresh; None where it says nothing, or cannot be read.
-
-    Args:
-      config: of the run.
-    """
+    """Returns what the manifest says of the refresh; None where it says nothing, or cannot be read."""
     try:
         entry: Mapping[str, Any] = read_manifest(config.output)["refreshes"][config.refresh]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -338,11 +314,7 @@ def published_entry(config: Config) -> Mapping[str, Any] | None:
 
 
 def target_of(config: Config) -> Target:
-    """Returns where a run publishes, with what its manifest says of it.
-
-    Args:
-      config: of the run.
-    """
+    """Returns where a run publishes, with what its manifest says of it."""
     started = time.gmtime()
     return Target(
         output=config.output,

@@ -60,11 +60,7 @@ def ending_on_signals() -> Iterator[list[int]]:
 
 
 def ended_by(signals: Sequence[int]) -> signal.Signals:
-    """Returns the signal that ended a command.
-
-    Args:
-      signals: those that came; () where somebody raised KeyboardInterrupt without one.
-    """
+    """Returns the signal that ended a command."""
     return signal.Signals(signals[0]) if signals else signal.SIGINT
 
 

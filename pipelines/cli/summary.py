@@ -58,14 +58,7 @@ _LOG: Final = logging.getLogger("textmint")
 
 
 def show_summary(config: Config, target: Target, prog: str, argv: Sequence[str]) -> None:
-    """Tells what a finished run has brought. The run is no failure where it cannot be told.
-
-    Args:
-      config: of the run.
-      target: where it has published.
-      prog: how the user called the program.
-      argv: the options as given.
-    """
+    """Tells what a finished run has brought. The run is no failure where it cannot be told."""
     try:
         for line in warnings_of(read_manifest(config.output)["refreshes"][config.refresh]["steps"]):
             _LOG.warning("%s", line)
@@ -80,9 +73,6 @@ def show_summary(config: Config, target: Target, prog: str, argv: Sequence[str])
 
 def reason_in(text: str) -> str | None:
     """Finds the reason for a person in the text of an error, in whatever an engine has wrapped it.
-
-    Args:
-      text: of the error, with the name of its class.
 
     Returns:
       The reason and what to do, in one line; None where there is none.
@@ -99,12 +89,6 @@ def reason_in(text: str) -> str | None:
 
 def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ()) -> str:
     """Tells what the user of a finished run wants to know: where the data is, how much, what it looks like, what next.
-
-    Args:
-      config: of the run.
-      target: where it has published.
-      prog: how the user called the program.
-      argv: the options as given.
 
     Returns:
       the text.
@@ -158,11 +142,7 @@ def _paid(steps: Mapping[str, Any]) -> str:
 
 
 def reject_reasons(steps: Mapping[str, Any]) -> dict[str, int]:
-    """Counts the rejects of each reason, the most first.
-
-    Args:
-      steps: the manifest's table of steps.
-    """
+    """Counts the rejects of each reason, the most first."""
     reasons: dict[str, int] = {}
     for line in steps.values():
         for reason, count in line["rejected"].items():
@@ -214,9 +194,6 @@ def _python() -> str:
 def command_of(prog: str) -> str:
     """Says how the program is called once more from the same folder.
 
-    Args:
-      prog: its name, or how the user called it.
-
     Returns:
       what a shell takes as it stands.
     """
@@ -230,13 +207,7 @@ def command_of(prog: str) -> str:
 
 def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
     """Commands that work as they stand and fit what was run: something to try after the embedded model, and after
-    another one what goes on with its data.
-
-    Args:
-      config: of the run.
-      command: as `command_of` gives it.
-      argv: the options as given.
-    """
+    another one what goes on with its data."""
     typed = config.typed
     if typed["llm"] == "offline":
         is_first = typed["refresh"] == "base" and config.tasks is None and not typed["keep_raw"]

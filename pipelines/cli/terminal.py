@@ -25,9 +25,6 @@ _OURS = "textmint"
 def show(text: str) -> str:
     """Prints to standard output.
 
-    Args:
-      text: lines; the last has no line break.
-
     Returns:
       why it could not be printed; "" where it was, and where whoever reads has gone, such as `| head`.
     """
@@ -36,10 +33,6 @@ def show(text: str) -> str:
 
 def shown(text: str, prog: str) -> int:
     """Prints what a command was called for.
-
-    Args:
-      text: as for `show`.
-      prog: how the user called the program.
 
     Returns:
       the exit code: 1, after a word of why, where it could not be printed.
@@ -51,30 +44,18 @@ def shown(text: str, prog: str) -> int:
 
 
 def tell(text: str) -> None:
-    """Prints a message to standard error.
-
-    Args:
-      text: becomes one line, whatever it holds.
-    """
+    """Prints a message to standard error, as one line whatever it holds."""
     _write(sys.stderr, _one_line(text))
 
 
 def tell_lines(text: str) -> None:
-    """Prints to standard error.
-
-    Args:
-      text: lines, such as a traceback; the last may have a line break.
-    """
+    """Prints lines to standard error, such as those of a traceback."""
     if text:
         _write(sys.stderr, text.removesuffix("\n"))
 
 
 def refused(problems: Iterable[str], prog: str) -> int:
     """Tells what is wrong with the options.
-
-    Args:
-      problems: a line each.
-      prog: how the user called the program.
 
     Returns:
       the exit code.

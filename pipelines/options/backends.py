@@ -57,12 +57,7 @@ def backend_of(typed: Mapping[str, Any], cloud: Any, workers: Workers = "here") 
 
 
 def choice_problem(name: str, typed: Mapping[str, Any]) -> str | None:
-    """Says what is wrong with an option that is one of several words.
-
-    Args:
-      name: of the option.
-      typed: the options by name.
-    """
+    """Says what is wrong with an option that is one of several words."""
     value, choices = typed[name], BY_NAME[name].choices
     if value is None or value in choices:
         return None
@@ -89,10 +84,6 @@ def _secret_problems(typed: Mapping[str, Any]) -> list[str]:
 def check_secret(name: str, workers: Workers) -> None:
     """Checks that a secret can be read, and forgets it. Where the workers are not here, only their service account has
     to read it, and whoever starts the run and may not is warned.
-
-    Args:
-      name: of the secret's version.
-      workers: where it will be read.
 
     Raises:
       OptionError: it cannot be read.

@@ -22,10 +22,6 @@ def check_name(option: str, text: str) -> None:
     """Checks that a path, or another value, can be written down: in the manifest, in the card, and for workers. Names
     of files need not be UTF-8 on Linux, and Python then holds them as lone surrogates.
 
-    Args:
-      option: what to call it in the message.
-      text: the path.
-
     Raises:
       OptionError: it cannot.
     """
@@ -35,10 +31,6 @@ def check_name(option: str, text: str) -> None:
 
 def check_listing(option: str, pattern: str) -> None:
     """Checks that files of a pattern can be listed, where it is on gs://.
-
-    Args:
-      option: what to call it in the message.
-      pattern: a path, URL or pattern.
 
     Raises:
       OptionError: they cannot.
@@ -50,10 +42,6 @@ def check_listing(option: str, pattern: str) -> None:
 
 def read_text(option: str, path: str) -> str:
     """Reads a small file that an option names.
-
-    Args:
-      option: what to call it in the message.
-      path: a path or URL.
 
     Raises:
       OptionError: it cannot be read, is larger than MAX_INPUT_BYTES, or is not UTF-8.
@@ -91,11 +79,7 @@ def unreadable(option: str, path: str, error: BaseException) -> OptionError:
 
 
 def as_pattern(path: str) -> str:
-    """Makes a pattern of what was typed. Where a file has just this name it is meant, though the name holds wildcards.
-
-    Args:
-      path: a path, URL or pattern.
-    """
+    """Makes a pattern of what was typed. A file that has just this name is meant, though the name holds wildcards."""
     if "://" in path or glob.escape(path) == path:
         return path
     if os.path.isfile(path):

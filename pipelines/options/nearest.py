@@ -10,10 +10,6 @@ def nearest(typed: str, known: Iterable[str]) -> str | None:
     """Finds the word that was most likely meant: one that begins with what was typed, else one that holds it, else one
     that is spelled much like it, whatever the case.
 
-    Args:
-      typed: the word.
-      known: those that there are; of equally near ones the first is taken.
-
     Returns:
       One of `known`; None where none is near.
     """
@@ -35,10 +31,6 @@ _LONGEST = 100
 
 def hint(typed: str, known: Iterable[str]) -> str:
     """Proposes what `nearest` finds.
-
-    Args:
-      typed: the word.
-      known: those that there are.
 
     Returns:
       `: did you mean that?`, to follow a message; "" where none is near.

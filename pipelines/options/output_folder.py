@@ -26,9 +26,6 @@ _FOLDERS: Final = (STAGING, ledger.FOLDER, f"{ledger.FOLDER}/{JOURNAL}", lease.F
 def checked_output(path: str) -> str:
     """Tries whether the output folder can be written to, and leaves it as it was.
 
-    Args:
-      path: the folder as typed.
-
     Returns:
       An absolute path or URL.
 

@@ -1,4 +1,4 @@
-"""The label of a run, where it is named by the day of its launch."""
+"""The name of a refresh, where it is the day of its launch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import time
 from typing import Final
 
 TODAY: Final = "today"
-"""As a label: the day of the launch. A scheduler that sends the same request every night cannot write a date."""
+"""As a name: the day of the launch. A scheduler that sends the same request every night cannot write a date."""
 
 
 def label_of(refresh: str, now: float | None = None) -> str:
-    """What was typed as `--refresh` -> the label: `today` is the day in UTC, such as 2026-11-23.
+    """Returns the name of a refresh as typed; for `today` the day in UTC, such as 2026-11-23.
 
     Args:
+      refresh: as typed.
       now: seconds since 1970; None: this moment.
     """
     return time.strftime("%Y-%m-%d", time.gmtime(now)) if refresh == TODAY else refresh

@@ -38,10 +38,6 @@ What = Literal["read", "written"]
 def check_scheme(option: str, path: str) -> None:
     """Checks that there is a file system for a path, and that what it needs is installed.
 
-    Args:
-      option: what to call it in the message.
-      path: a path, URL or pattern.
-
     Raises:
       OptionError: there is none, or something has to be installed first.
     """
@@ -68,12 +64,6 @@ def check_scheme(option: str, path: str) -> None:
 
 def try_store(option: str, path: str, what: What, attempt: Callable[[], None]) -> None:
     """Does something with a store, in a bounded time.
-
-    Args:
-      option: what to call it in the message.
-      path: a path or URL.
-      what: what the attempt shows.
-      attempt: reads or writes.
 
     Raises:
       OptionError: it fails or takes too long; the message says what a person can do.

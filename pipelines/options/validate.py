@@ -144,9 +144,6 @@ def validated(
 def check_schemes(typed: Mapping[str, Any]) -> None:
     """Checks that each path is on a file system that can be used at all.
 
-    Args:
-      typed: the options by name.
-
     Raises:
       OptionError: one is not.
     """
@@ -158,9 +155,6 @@ def check_schemes(typed: Mapping[str, Any]) -> None:
 
 def language_problems(typed: Mapping[str, Any]) -> Iterator[str]:
     """Tells of languages of all tasks that the model cannot write.
-
-    Args:
-      typed: the options by name.
 
     Yields:
       a line for each problem.
