@@ -15,6 +15,7 @@ from textmint.transforms.core.elements import Kind
 from textmint.transforms.llm import gemini
 from textmint.transforms.llm.base import Answer, FatalError, Request, RequestError, Throttled, Transient
 from textmint.transforms.llm.gemini import GeminiBackend
+from textmint.transforms.llm.gemini_protocol import response_schema
 
 from tests.support import backends
 from tests.support.backends import Canned, ask
@@ -143,9 +144,9 @@ def test_a_list_of_tasks_is_a_list(server: LlmServer) -> None:
 
 
 def test_a_set_of_labels_is_a_list_and_a_choice_an_object(server: LlmServer) -> None:
-    assert gemini.response_schema("label_set") == gemini.response_schema("task_list")
+    assert response_schema("label_set") == response_schema("task_list")
     label = {"type": "STRING"}
-    assert gemini.response_schema("choice")["properties"] == {"label": label}
+    assert response_schema("choice")["properties"] == {"label": label}
     asked = request(kind="label_set", text="Your mission is to list the labels that texts are given in this task.")
     assert 2 <= len(json.loads(answered(backend_of(server), asked).text)) <= 16
 

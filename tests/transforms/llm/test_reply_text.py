@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Reject
 from textmint.transforms.llm.chat_protocol import read_chat
-from textmint.transforms.llm.gemini import read_reply
+from textmint.transforms.llm.gemini_protocol import read_reply
 from textmint.transforms.llm.http import Reading
 from textmint.transforms.llm.predictions import read_prediction
 from textmint.transforms.llm.reply_text import choice_text
