@@ -5,8 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import hashlib
-import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import pytest
 from textmint.transforms.core.elements import Example, Reject, Task, Verdict
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset.publish import StagedFile, Target, publish
-from textmint.transforms.dataset.schema import KINDS, DatasetKind, Row, schema_of, to_parquet
+from textmint.transforms.dataset.schema import KINDS, DatasetKind, Row, content_digest, schema_of, to_parquet
 from textmint.transforms.dataset.triplets import to_triplet
 from textmint.transforms.dataset.write_dataset import WriteDataset
+from textmint.transforms.storage.files import is_local, read_version, write_file
 
 from tests.support.helpers import (
     files_of,
@@ -93,13 +93,8 @@ def stage(target: Target, data: Data, parts: int = 1) -> list[StagedFile]:
         for part in range(parts):
             rows = data.of(kind)[part::parts]
             content = to_parquet(rows, schema_of(kind))
-            name = f"part-{part:05d}-of-{parts:05d}-{hashlib.blake2b(content, digest_size=8).hexdigest()}.parquet"
-            path = f"{target.staging}/{kind}/{name}"
-            if "://" in path:
-                MemFileSystem.objects[path] = content
-            else:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                Path(path).write_bytes(content)
+            name = f"part-{part:05d}-of-{parts:05d}-{content_digest(content)}.parquet"
+            write_file(f"{target.staging}/{kind}/{name}", content)
             staged.append(StagedFile(kind=kind, name=name, rows=len(rows), bytes=len(content)))
     return staged
 
@@ -144,25 +139,25 @@ NOTHING = make_data(tasks=2, rejects=6, name="Fail")
 BUCKET = "mem://bucket/data"
 
 
-def remote_parquet(store: dict[str, bytes]) -> set[str]:
-    return {path.removeprefix(f"{BUCKET}/") for path in store if path.endswith(".parquet")}
+def data_of(output: Path | str, refresh: str = "") -> dict[str, bytes]:
+    """Returns the data files of a refresh or of all, by their path in the folder, on a disk or in the store."""
+    if is_local(str(output)):
+        return files_of(Path(output), refresh or None)
+    found = {path.removeprefix(f"{output}/"): content for path, content in MemFileSystem.objects.items()}
+    folder = re.compile(rf"[a-z]\w*/refresh={re.escape(refresh) or '[^/]+'}/")
+    return {path: content for path, content in sorted(found.items()) if folder.match(path)}
 
 
-def remote_entry(store: dict[str, bytes], label: str = "base") -> dict[str, Any]:
-    entry: dict[str, Any] = json.loads(store[f"{BUCKET}/manifest.json"])["refreshes"][label]
-    return entry
-
-
-def visible_files(folder: Path) -> dict[str, bytes]:
-    """Returns the contents of the files of the dataset, and of the manifest."""
-    manifest = folder / "manifest.json"
-    return {**files_of(folder), **({"manifest.json": manifest.read_bytes()} if manifest.exists() else {})}
+def visible_files(output: Path | str) -> dict[str, bytes]:
+    """Returns the contents of the data files, and of the manifest."""
+    manifest, _ = read_version(f"{output}/manifest.json")
+    return {**data_of(output), **({"manifest.json": manifest} if manifest else {})}
 
 
 @contextlib.contextmanager
-def publishes_nothing(folder: Path, match: str) -> Iterator[pytest.ExceptionInfo[RunFailed]]:
+def publishes_nothing(output: Path | str, match: str) -> Iterator[pytest.ExceptionInfo[RunFailed]]:
     """Expects that its `with` block fails with this message, and changes nothing that readers see."""
-    before = visible_files(folder)
+    before = visible_files(output)
     with pytest.raises(RunFailed, match=match) as caught:
         yield caught
-    assert visible_files(folder) == before
+    assert visible_files(output) == before

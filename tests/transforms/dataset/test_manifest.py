@@ -16,7 +16,6 @@ from tests.support.dataset_runs import (
     OLD,
     make_target,
     publish_data,
-    remote_entry,
 )
 from tests.support.helpers import (
     entry_of,
@@ -128,7 +127,7 @@ def test_on_a_store_the_manifest_says_which_files_count(store: dict[str, bytes])
     of_base, (path, refresh, rows) = published_files(BUCKET, "examples")
     assert of_base[1:] == ("base", len(OLD.examples))
     assert (path.removeprefix(f"{BUCKET}/"), refresh, rows) == (
-        remote_entry(store, "other")["files"]["examples"][0]["path"],
+        read_manifest(BUCKET)["refreshes"]["other"]["files"]["examples"][0]["path"],
         "other",
         len(NEW.examples),
     )

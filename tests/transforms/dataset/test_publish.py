@@ -25,6 +25,7 @@ from textmint.transforms.dataset.publish import Target, finish_publishing, publi
 from textmint.transforms.dataset.publish_checks import _remedy, explain_no_examples
 from textmint.transforms.dataset.schema import schema_of
 from textmint.transforms.storage import lease
+from textmint.transforms.storage.files import list_files
 
 from tests.support.dataset_runs import (
     BUCKET,
@@ -33,13 +34,12 @@ from tests.support.dataset_runs import (
     NOTHING,
     OLD,
     Data,
+    data_of,
     expected_files,
     make_data,
     make_target,
     publish_data,
     publishes_nothing,
-    remote_entry,
-    remote_parquet,
     stage,
     visible_files,
 )
@@ -60,6 +60,16 @@ def test_no_stale_file_when_a_run_has_fewer(tmp_path: Path) -> None:
     assert len(rows_of(tmp_path, "examples")) == len(NEW.examples)
 
 
+@pytest.fixture(params=["disk", "store"])
+def output(request: pytest.FixtureRequest, tmp_path: Path, store: dict[str, bytes]) -> str:
+    """A dataset folder on a disk, and one on an object store."""
+    return str(tmp_path) if request.param == "disk" else BUCKET
+
+
+def entry_at(refresh: str = "base") -> Any:
+    return read_manifest(BUCKET)["refreshes"][refresh]
+
+
 @pytest.mark.parametrize(
     ("step", "count", "message"),
     [
@@ -70,10 +80,10 @@ def test_no_stale_file_when_a_run_has_fewer(tmp_path: Path) -> None:
         ("ParseJSON/rejected.bored", 0, "unknown reason 'bored'"),
     ],
 )
-def test_counts_that_do_not_add_up_publish_nothing(tmp_path: Path, step: str, count: int, message: str) -> None:
-    publish_data(make_target(tmp_path), NEW)
-    target = make_target(tmp_path, run_id="run-2")
-    with publishes_nothing(tmp_path, message):
+def test_counts_that_do_not_add_up_publish_nothing(output: str, step: str, count: int, message: str) -> None:
+    publish_data(make_target(output), NEW)
+    target = make_target(output, run_id="run-2")
+    with publishes_nothing(output, message):
         publish(target, stage(target, OLD), {**OLD.counts, step: count})
 
 
@@ -90,12 +100,12 @@ def test_brainstorm_rounds_that_are_lost_publish_nothing(tmp_path: Path) -> None
         publish(target, stage(target, OLD), OLD.counts)
 
 
-def test_without_an_example_the_old_data_stays(tmp_path: Path) -> None:
-    publish_data(make_target(tmp_path), OLD)
-    target = make_target(tmp_path, run_id="run-2")
-    with publishes_nothing(tmp_path, r"not one example was kept \(6 ParseJSON empty\)"):
+def test_without_an_example_the_old_data_stays(output: str) -> None:
+    publish_data(make_target(output), OLD)
+    target = make_target(output, run_id="run-2")
+    with publishes_nothing(output, r"not one example was kept \(6 ParseJSON empty\)"):
         publish_data(target, NOTHING)
-    assert Path(target.staging, "rejects").is_dir()
+    assert list_files(f"{target.staging}/rejects")
 
 
 def test_without_an_example_and_without_old_data_the_rejects_can_be_read(tmp_path: Path) -> None:
@@ -177,17 +187,17 @@ def power_cut(monkeypatch: pytest.MonkeyPatch, exchanges: int) -> Iterator[None]
         yield
 
 
-def test_publishing_twice_changes_nothing(tmp_path: Path) -> None:
-    publish_data(make_target(tmp_path), OLD, parts=2)
-    target = make_target(tmp_path, run_id="run-2")
+def test_publishing_twice_changes_nothing(output: str) -> None:
+    publish_data(make_target(output), OLD, parts=2)
+    target = make_target(output, run_id="run-2")
     staged = stage(target, NEW)
     first = publish(target, staged, NEW.counts)
-    before = files_of(tmp_path)
+    before = data_of(output)
     second = publish(target, staged, NEW.counts)
-    assert files_of(tmp_path) == before
+    assert data_of(output) == before
     of_the_moment = {"finished": "", "digest": ""}  # of what the entry holds, the time among it
     assert {**first, **of_the_moment} == {**second, **of_the_moment}
-    assert set(before) == expected_files(entry_of(tmp_path))
+    assert set(before) == expected_files(read_manifest(output)["refreshes"]["base"])
 
 
 def test_a_publish_that_stopped_half_way_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,17 +423,19 @@ def test_a_run_killed_while_it_copied_to_another_disk_is_completed(
 
 
 @pytest.mark.parametrize("refresh", ["second", "0", "007", "2026-11-23", "v1.2_x-Y", "a..b", "base.old", "A" * 64])
-def test_other_refreshes_are_untouched(tmp_path: Path, refresh: str) -> None:
-    publish_data(make_target(tmp_path), OLD)
-    before = files_of(tmp_path, "base")
-    publish_data(make_target(tmp_path, refresh), NEW)
-    publish_data(make_target(tmp_path, refresh, "run-2"), NEW, parts=2)
-    assert files_of(tmp_path, "base") == before
-    assert len(files_of(tmp_path, refresh)) == 2 * len(EVERY_RUN)
-    assert sorted(read_manifest(str(tmp_path))["refreshes"]) == sorted(["base", refresh])
-    table = ds.dataset(tmp_path / "examples", partitioning="hive").to_table()
-    assert table.num_rows == len(OLD.examples) + len(NEW.examples)
-    assert set(table["refresh"].to_pylist()) == {"base", refresh}
+def test_other_refreshes_are_untouched(output: str, refresh: str) -> None:
+    """One whose name begins with another name too."""
+    publish_data(make_target(output), OLD)
+    before = data_of(output, "base")
+    publish_data(make_target(output, refresh), NEW)
+    publish_data(make_target(output, refresh, "run-2"), NEW, parts=2)
+    assert data_of(output, "base") == before
+    assert len(data_of(output, refresh)) == 2 * len(EVERY_RUN)
+    assert sorted(read_manifest(output)["refreshes"]) == sorted(["base", refresh])
+    if output != BUCKET:
+        table = ds.dataset(f"{output}/examples", partitioning="hive").to_table()
+        assert table.num_rows == len(OLD.examples) + len(NEW.examples)
+        assert set(table["refresh"].to_pylist()) == {"base", refresh}
 
 
 def test_staging_of_another_refresh_is_untouched(tmp_path: Path) -> None:
@@ -474,9 +486,11 @@ def test_the_exchange_and_its_fallback(tmp_path: Path, monkeypatch: pytest.Monke
 def test_stale_objects_go_after_the_manifest_came(store: dict[str, bytes]) -> None:
     publish_data(make_target(BUCKET), OLD, parts=3)
     publish_data(make_target(BUCKET, "other"), OLD)
+    target = make_target(BUCKET, run_id="run-2")
+    staged = stage(target, NEW)
     MemFileSystem.log.clear()
-    entry = publish_data(make_target(BUCKET, run_id="run-2"), NEW)
-    assert remote_parquet(store) == expected_files(entry) | expected_files(remote_entry(store, "other"))
+    entry = publish(target, staged, NEW.counts)
+    assert set(data_of(BUCKET)) == expected_files(entry) | expected_files(entry_at("other"))
     assert not any("_staging" in path for path in store)
     steps = [line.split(" ")[0] for line in MemFileSystem.log]
     assert steps == [*["rename"] * 4, "create", "create", *["delete"] * 12]  # the manifest, then the card
@@ -493,31 +507,10 @@ def test_a_publish_that_stopped_half_way_on_a_store(store: dict[str, bytes], bro
         publish(target, staged, NEW.counts)
     MemFileSystem.broken.clear()
     assert old.items() <= store.items()
-    assert {f"{BUCKET}/{path}" for path in expected_files(remote_entry(store))} <= set(store)
+    assert {f"{BUCKET}/{path}" for path in expected_files(entry_at())} <= set(store)
     entry = publish(target, staged, NEW.counts)
-    assert remote_parquet(store) == expected_files(entry) == expected_files(remote_entry(store))
+    assert set(data_of(BUCKET)) == expected_files(entry) == expected_files(entry_at())
     assert not any("_staging" in path for path in store)
-
-
-def test_publishing_twice_on_a_store_changes_nothing(store: dict[str, bytes]) -> None:
-    target = make_target(BUCKET)
-    staged = stage(target, NEW)
-    publish(target, staged, NEW.counts)
-    before = {path: content for path, content in store.items() if path.endswith(".parquet")}
-    publish(target, staged, NEW.counts)
-    assert {path: content for path, content in store.items() if path.endswith(".parquet")} == before
-    assert remote_parquet(store) == expected_files(remote_entry(store))
-
-
-def test_a_failing_run_on_a_store_leaves_the_old_data(store: dict[str, bytes]) -> None:
-    publish_data(make_target(BUCKET), OLD)
-    before = dict(store)
-    target = make_target(BUCKET, run_id="run-2")
-    for data, counts in ((NOTHING, NOTHING.counts), (NEW, {**NEW.counts, "LLMCall/kept": 1})):
-        with pytest.raises(RunFailed):
-            publish(target, stage(target, data), counts)
-        assert before.items() <= store.items()
-        assert {path for path in store if "_staging" not in path} == set(before)
 
 
 def test_fewer_examples_than_the_refresh_has_are_not_published_unasked(tmp_path: Path, store: dict[str, bytes]) -> None:
@@ -576,12 +569,3 @@ def test_what_stands_in_another_refresh_is_no_loss(tmp_path: Path) -> None:
     publish_data(make_target(tmp_path, run_id="run-3"), without(OLD, 5))
     with pytest.raises(RunFailed, match="has 10 examples, and this run has 8: 2 would go"):
         publish_data(make_target(tmp_path, "other", "run-4"), without(OLD, 2))
-
-
-def test_refreshes_on_a_store_do_not_meet(store: dict[str, bytes]) -> None:
-    """A name that begins with another one is another refresh."""
-    publish_data(make_target(BUCKET, "a"), OLD)
-    before = {path: content for path, content in store.items() if "refresh=a/" in path}
-    publish_data(make_target(BUCKET, "a.b"), OLD)
-    publish_data(make_target(BUCKET, "a.b", "run-2"), NEW, parts=2)
-    assert {path: content for path, content in store.items() if "refresh=a/" in path} == before

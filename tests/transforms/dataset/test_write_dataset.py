@@ -27,12 +27,12 @@ from tests.support.dataset_runs import (
     EVERY_RUN,
     NEW,
     OLD,
+    data_of,
     expected_files,
     graph,
     make_data,
     make_target,
     publish_data,
-    remote_parquet,
 )
 from tests.support.helpers import (
     entry_of,
@@ -263,7 +263,7 @@ def test_the_graph_fails_with_the_reason(tmp_path: Path) -> None:
 
 def test_a_whole_run_on_an_object_store(store: dict[str, bytes], large: Path) -> None:
     (entry,) = run_graph(graph(make_target(BUCKET), LARGE, order="x", shard_bytes=3_000)).elements
-    assert {path: store[f"{BUCKET}/{path}"] for path in remote_parquet(store)} == files_of(large)
+    assert data_of(BUCKET) == files_of(large)
     assert set(store) == {f"{BUCKET}/{path}" for path in ("README.md", "manifest.json", *expected_files(entry))}
     assert read_manifest(BUCKET)["refreshes"]["base"] == entry
 
