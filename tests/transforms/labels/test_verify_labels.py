@@ -73,8 +73,8 @@ def test_the_shipped_template() -> None:
     template = shipped_template("verify")
     template.check(VERIFY_VARIABLES)
     text = choice_prompt(choice_of(make_example("Sort {{ 7*7 }}", input_text="{% raw %}")), template).text
-    assert "task: Sort {{ 7*7 }}\n" in text and "\n{% raw %}\n" in text
-    assert "\n- right\n" in text and "\n- wrong\n" in text
+    assert "\n> Sort {{ 7*7 }}\n" in text and "\n> {% raw %}\n" in text
+    assert "\n> right\n" in text and "\n> wrong\n" in text
 
 
 def test_what_is_kept_is_as_it_was(verified: Ran) -> None:
