@@ -38,9 +38,9 @@ from textmint.transforms.parse_json import ParseJSON
 from textmint.transforms.sample_attributes import SampleAttributes
 from textmint.transforms.task_generate import TaskGenerate
 
+from tests.support.docs import PAGES
 from tests.support.helpers import (
     BRAINSTORM,
-    ROOT,
     TEMPLATE,
     TWO_WORKERS,
     Done,
@@ -711,11 +711,9 @@ def test_an_installed_wheel_in_another_directory(
 
 def test_the_rows_that_the_readme_shows_come_out(plain: tuple[Path, Done, Path]) -> None:
     here, _, _ = plain
-    shown = [
-        tuple(cell.strip() for cell in line.strip("|").split("|"))
-        for line in (ROOT / "README.md").read_text("utf-8").splitlines()[11:16]
-        if line.startswith("|") and "---" not in line and "input_text" not in line
-    ]
+    head = "| task | input_text | label | misleading_label |\n|---|---|---|---|\n"
+    table, _, _ = PAGES["README.md"].partition(head)[2].partition("\n\n")
+    shown = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()]
     rows = {
         (row["task"], row["input_text"], row["label"], row["misleading_label"])
         for row in rows_of(here / "output", "examples")

@@ -58,7 +58,7 @@ from textmint.transforms.llm.engine import Settings
 from textmint.transforms.llm.limiter import Limits
 from textmint.transforms.sample_attributes import drafts_of
 
-from tests.support import readme
+from tests.support import docs
 from tests.support.helpers import (
     ROOT,
     make_draft,
@@ -263,8 +263,8 @@ def test_rows_to_records(keep_raw: bool) -> None:
     assert to_record(task_of(TASK))["source"] == "file"
 
 
-def test_readmes_program(tmp_path: Path) -> None:
-    (program,) = readme.blocks("python")
+def test_the_program_of_the_docs(tmp_path: Path) -> None:
+    (program,) = docs.blocks("docs/python-api.md", "python")
     (tmp_path / "parts.py").write_text(program, "utf-8")
     done = subprocess.run([sys.executable, "parts.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ from textmint.pipelines.beam_yaml import transforms as beam_yaml
 from textmint.pipelines.options.table import BY_NAME, OPTIONS
 from textmint.transforms.core.elements import Usage
 
-from tests.support import readme
+from tests.support import docs
 from tests.support.helpers import (
     ROOT,
     files_of,
@@ -236,7 +236,7 @@ def test_brainstormed_tasks(alone: None, tmp_path: Path) -> None:
 def test_readmes_steps(alone: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "pipelines" / "beam_yaml").mkdir(parents=True)
     (tmp_path / "pipelines" / "beam_yaml" / "providers.yaml").write_bytes(beam_yaml.PROVIDERS.read_bytes())
-    (tmp_path / "steps.yaml").write_text(readme.pipelines()["steps.yaml"], "utf-8")
+    (tmp_path / "steps.yaml").write_text(docs.pipelines()["steps.yaml"], "utf-8")
     with caplog.at_level(logging.WARNING, "textmint"):
         yaml_main.run(["--yaml_pipeline_file=steps.yaml"])
     rows = [row for path in tmp_path.glob("out/steps/examples*") for row in pq.ParquetFile(path).read().to_pylist()]
@@ -248,9 +248,9 @@ def test_readmes_steps(alone: None, tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_readmes_whole_in_a_real_process(tmp_path: Path) -> None:
     (tmp_path / "pipelines" / "beam_yaml").mkdir(parents=True)
     (tmp_path / "pipelines" / "beam_yaml" / "providers.yaml").write_bytes(beam_yaml.PROVIDERS.read_bytes())
-    (tmp_path / "whole.yaml").write_text(readme.pipelines()["whole.yaml"], "utf-8")
+    (tmp_path / "whole.yaml").write_text(docs.pipelines()["whole.yaml"], "utf-8")
     command = "-m apache_beam.yaml.main --yaml_pipeline_file=whole.yaml"
-    assert f".venv/bin/python {command}\n" in readme.TEXT
+    assert f".venv/bin/python {command}\n" in docs.PAGES["docs/beam-yaml.md"]
     done = subprocess.run([sys.executable, *command.split()], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     written = rows_of(tmp_path / "out" / "yaml", "examples")
