@@ -264,7 +264,7 @@ def test_the_prompt_tells_the_labels() -> None:
     template = shipped_template("classify_labels")
     template.check(LABELLED_VARIABLES)
     reply = free_reply("queen", "drone")
-    assert "- queen\n- drone\n- worker\n\nYour mission" in reply.prompt.text
+    assert "\n> queen\n> drone\n> worker\n\nReply" in reply.prompt.text
     assert reply.prompt.kind == "example" and "in German" in reply.prompt.text
     assert request_for(reply.prompt, "f").variables["labels"] == "queen\ndrone\nworker"
 
