@@ -69,6 +69,8 @@ setup(
     name="textmint",
     version="0.1.0",
     description="Mints text classification data with a large language model, to train embedding models on.",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
     packages=[f"textmint.{name}" for name in find_packages(include=["pipelines*", "transforms*", "templates*"])],
     # The folders stay where the graph is looked for; installed, they are textmint.*, which collides with nobody.
