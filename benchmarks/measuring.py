@@ -20,27 +20,19 @@ from typing import Any, Final, Literal
 from tests.support.llm_server import LlmServer
 
 Protocol = Literal["openai", "gemini"]
-System = Literal["bare", "pipeline", "naive", "without_ledger"]
+System = Literal["bare", "pipeline", "without_ledger"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 EXAMPLES_PER_TASK: Final = 20
-MODEL: Final = "m"
-IN_FLIGHT: Final = 64  # requests at once, unless told otherwise; the pipeline's default
-
-_MODULES: Final[Mapping[System, str]] = {
-    "bare": "benchmarks.bare",
-    "naive": "benchmarks.naive_beam",
-    "pipeline": "textmint.pipelines",
-    "without_ledger": "benchmarks.without_ledger",
-}
+_MODEL: Final = "m"
+_IN_FLIGHT: Final = 64  # the pipeline's default
 _POLL_SECONDS: Final = 0.01
-_LONGEST_SECONDS: Final = 900.0
 _TAIL_LINES: Final = 15
 _FOREIGN_PREFIXES: Final = ("OPENAI_", "GEMINI_", "GOOGLE_", "GENAI_", "VERTEX", "AIOHTTP_", "PYTHON", "TEXTMINT_")
 
 
 class ProgramFailed(Exception):
-    """A measured program ended with an error; the message holds the end of what it said."""
+    """A measured program ended with an error; the message holds the end of its log."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,55 +43,33 @@ class Measured:
       rows: how many were asked for.
       kept: how many it had in the end.
       cpu_s: user and system time of its process and of all that it started, seconds.
-      peak_bytes: peak memory of the largest of its processes.
       stats: what the endpoint saw.
       opened: the moment (time.monotonic) from which requests count: the first of all, or the reply to the probe.
-      probed: answers before that moment.
-      probed_latency_s: the sum of their latencies.
+      probed_latency_s: the sum of the latencies of answers before that moment.
     """
 
     rows: int
     kept: int
     cpu_s: float
-    peak_bytes: int
     stats: Mapping[str, Any]
     opened: float
-    probed: int = 0
     probed_latency_s: float = 0.0
-
-    @property
-    def span_s(self) -> float:
-        """Seconds to the last reply."""
-        return max(1e-9, float(self.stats["last_reply_monotonic"]) - self.opened)
-
-    @property
-    def rate(self) -> float:
-        """Answers a second."""
-        return (int(self.stats["answered"]) - self.probed) / self.span_s
 
     @property
     def cpu_ms_per_row(self) -> float:
         """CPU milliseconds a row, start-up included."""
         return 1000 * self.cpu_s / self.rows
 
-    @property
-    def peak_mb(self) -> float:
-        """Peak memory in megabytes."""
-        return self.peak_bytes / 1e6
-
-    def efficiency(self, in_flight: int = IN_FLIGHT) -> float:
+    def efficiency(self, in_flight: int) -> float:
         """Computes which share of the places for requests was filled: answers times their mean latency, over places
-        times seconds. 1 is an endpoint that never waits for its client.
-
-        Args:
-          in_flight: how many requests may be on their way at once.
-        """
-        return (float(self.stats["latency_sum_s"]) - self.probed_latency_s) / in_flight / self.span_s
+        times seconds. 1 is an endpoint that never waits for its client."""
+        seconds = float(self.stats["last_reply_monotonic"]) - self.opened
+        return (float(self.stats["latency_sum_s"]) - self.probed_latency_s) / in_flight / seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """A program that ended well: what it printed, its CPU seconds, its peak memory in bytes."""
+    """A program that succeeded: what it printed, its CPU seconds, its peak memory in bytes."""
 
     out: str
     cpu_s: float
@@ -110,20 +80,18 @@ def run_program(
     command: Sequence[str],
     *,
     cwd: Path,
-    env: Mapping[str, str],
     log: Path,
     watch: Callable[[], object] = lambda: None,
-    longest_s: float = _LONGEST_SECONDS,
+    longest_s: float = 900.0,
 ) -> Ended:
-    """Runs a command to its end.
+    """Runs a command to its end, in the environment that `environment` makes.
 
-    The costs are the rusage that the kernel hands over at its exit: its own and that of all descendants that were
+    The costs are the rusage that the kernel reports at its exit: its own and that of all descendants that were
     waited for, as in RUSAGE_CHILDREN, but with a peak of memory that is its own.
 
     Args:
       command: the program and its arguments.
       cwd: the folder that it runs in.
-      env: its whole environment.
       log: a file for its standard error.
       watch: is called every 10 ms while it runs.
       longest_s: seconds after which it is killed.
@@ -134,7 +102,7 @@ def run_program(
     out = log.with_suffix(".out")
     with out.open("wb") as stdout, log.open("wb") as stderr:
         process = subprocess.Popen(
-            command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            command, cwd=cwd, env=environment(os.environ), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
         deadline = time.monotonic() + longest_s
         try:
@@ -158,33 +126,9 @@ def run_program(
     return Ended(out.read_text("utf-8", "replace"), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 
 
-class Opening:
-    """Watches the endpoint until it has sent its first answer: that was the probe, which a pipeline sends alone."""
-
-    def __init__(self, server: LlmServer) -> None:
-        self._server = server
-        self.at: float | None = None
-        self.answered = 0
-        self.latency_s = 0.0
-
-    def poll(self) -> None:
-        """Asks the endpoint for its statistics, unless it has answered before."""
-        if self.at is not None:
-            return
-        stats = self._server.stats()
-        if stats["answered"]:
-            # Exact if no other reply followed; else late by one poll, and the replies until then do not count.
-            self.at = stats["last_reply_monotonic"] if stats["answered"] == 1 else time.monotonic()
-            self.answered, self.latency_s = stats["answered"], stats["latency_sum_s"]
-
-
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """Makes the environment of the programs: stand-in keys, and no proxy or other setting of a client or of Python that
-    would change what is measured.
-
-    Args:
-      inherited: the environment of this process.
-    """
+    would change what is measured."""
     kept = {
         name: value
         for name, value in inherited.items()
@@ -194,13 +138,7 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_tasks(path: Path, rows: int) -> None:
-    """Writes a file of tasks, one a line, for EXAMPLES_PER_TASK rows a task.
-
-    Raises:
-      ValueError: so many rows cannot be had of whole tasks.
-    """
-    if rows % EXAMPLES_PER_TASK:
-        raise ValueError(f"rows come by {EXAMPLES_PER_TASK}, so {rows} cannot be")
+    """Writes a file of tasks, one a line, for EXAMPLES_PER_TASK rows a task."""
     things = ("customer e-mail", "court ruling", "hotel review", "bug report", "school essay", "news headline")
     lines = (
         f"Classify a {things[number % len(things)]} of collection {number} by the department that should read it"
@@ -209,25 +147,36 @@ def write_tasks(path: Path, rows: int) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
-class Bench:
-    """An endpoint, a folder for files, and the programs that can be run against them.
+class _Opening:
+    """Watches the endpoint until it has sent its first answer: that was the probe, which a pipeline sends alone."""
 
-    Args:
-      server: the endpoint.
-      folder: an empty folder.
-      say: shows a line to the person who waits.
-    """
+    def __init__(self, server: LlmServer) -> None:
+        self._server = server
+        self.at: float | None = None
+        self.latency_s = 0.0
+
+    def poll(self) -> None:
+        if self.at is not None:
+            return
+        stats = self._server.stats()
+        if stats["answered"]:
+            # Exact if no other reply followed; else late by one poll, and the replies until then do not count.
+            self.at = stats["last_reply_monotonic"] if stats["answered"] == 1 else time.monotonic()
+            self.latency_s = stats["latency_sum_s"]
+
+
+class Bench:
+    """An endpoint, an empty folder for files, and the programs that can be run against them."""
 
     def __init__(self, server: LlmServer, folder: Path, say: Callable[[str], object]) -> None:
         self._server = server
         self.folder = folder
-        self._env = environment(os.environ)
         self.say = say
 
     def prepare(self, sizes: Iterable[int]) -> None:
         """Writes the prompts for each number of rows. It also brings what is imported into the machine's cache."""
         tasks = [str(self._tasks(rows)) for rows in sorted(sizes)]
-        self.run("benchmarks.prompts", f"--examples_per_task={EXAMPLES_PER_TASK}", f"--model={MODEL}", *tasks)
+        self.run("benchmarks.prompts", f"--examples_per_task={EXAMPLES_PER_TASK}", f"--model={_MODEL}", *tasks)
 
     def prompts(self, rows: int) -> Path:
         """Returns the file of prompts that was prepared for a number of rows."""
@@ -239,7 +188,7 @@ class Bench:
         protocol: Protocol,
         rows: int,
         *flags: str,
-        in_flight: int = IN_FLIGHT,
+        in_flight: int = _IN_FLIGHT,
         resumes: bool = False,
         **played: Any,
     ) -> Measured:
@@ -248,9 +197,9 @@ class Bench:
         Args:
           system: which program.
           protocol: which of the endpoint's protocols it speaks.
-          rows: how many; for the programs beside the pipeline a number that was prepared.
-          *flags: more options of the program.
-          in_flight: the most requests at once; the naive pipeline has one.
+          rows: how many; for the bare loop a number that was prepared.
+          *flags: more options of the pipeline.
+          in_flight: the most requests at once.
           resumes: whether the pipeline finds what it left the last time.
           **played: options of the endpoint.
 
@@ -260,26 +209,31 @@ class Bench:
         self._server.reset(**played)
         url = f"{self._server.base_url}/v1" if protocol == "openai" else self._server.base_url
         output = self.folder / "output"
-        opening = Opening(self._server)
-        if system in ("bare", "naive"):
-            own = f"--concurrency={in_flight}" if system == "bare" else f"--output={self.folder / 'naive.jsonl'}"
-            asked = (f"--protocol={protocol}", f"--base_url={url}", f"--prompts={self.prompts(rows)}", f"--rows={rows}")
-            ended = self.run(_MODULES[system], *asked, own, *flags)
-            kept = json.loads(ended.out.splitlines()[-1])["kept"]
+        opening = _Opening(self._server)
+        if system == "bare":
+            ended = self.run(
+                "benchmarks.bare",
+                f"--protocol={protocol}",
+                f"--base_url={url}",
+                f"--prompts={self.prompts(rows)}",
+                f"--rows={rows}",
+                f"--concurrency={in_flight}",
+            )
+            kept = json.loads(ended.out)["kept"]
         else:
             if not resumes:
                 shutil.rmtree(output, ignore_errors=True)  # its ledger would answer
             ended = self.run(
-                _MODULES[system],
+                "textmint.pipelines" if system == "pipeline" else "benchmarks.without_ledger",
                 "generate",
                 f"--llm={protocol}",
                 f"--base_url={url}",
-                f"--model={MODEL}",
+                f"--model={_MODEL}",
                 f"--tasks={self._tasks(rows)}",
                 f"--examples_per_task={EXAMPLES_PER_TASK}",
                 f"--max_concurrency={in_flight}",
                 f"--output={output}",
-                "--checks=none",  # benchmarks.quality and benchmarks.near_duplicates tell what they cost
+                "--checks=none",  # benchmarks.quality and benchmarks.near_duplicates measure what they cost
                 *flags,
                 watch=opening.poll,
             )
@@ -290,10 +244,8 @@ class Bench:
             rows=rows,
             kept=kept,
             cpu_s=ended.cpu_s,
-            peak_bytes=ended.peak_bytes,
             stats=stats,
             opened=opening.at or stats["first_request_monotonic"],
-            probed=opening.answered,
             probed_latency_s=opening.latency_s,
         )
 
@@ -304,15 +256,6 @@ class Bench:
         return path
 
     def run(self, module: str, *arguments: str, watch: Callable[[], object] = lambda: None) -> Ended:
-        """Runs a module as a program.
-
-        Args:
-          module: its name.
-          *arguments: of its command line.
-          watch: is called every 10 ms while it runs.
-
-        Raises:
-          ProgramFailed: it ended with an error.
-        """
+        """Runs a module as a program, as `run_program` does."""
         command = [sys.executable, "-m", module, *arguments]
-        return run_program(command, cwd=self.folder, env=self._env, log=self.folder / "log.txt", watch=watch)
+        return run_program(command, cwd=self.folder, log=self.folder / "log.txt", watch=watch)

@@ -1,7 +1,7 @@
 """Writes the prompts that the pipeline sends for a file of tasks, in the order in which it sends them.
 
-The programs beside it send the same, so that each prompt meets the same latency in both, and the slow ones come at the
-same place. A program of its own, because it imports Beam, which the process that measures must not: see `measuring`.
+The bare loop sends the same, so that each prompt meets the same latency in both. A program of its own, because it
+imports Beam, which the process that measures must not do: see `measuring`.
 """
 
 from __future__ import annotations
@@ -57,11 +57,7 @@ def append_prompts(tasks: Path, examples_per_task: int, path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes, for each file of tasks, a file beside it that ends in .jsonl: the constant part of an OpenAI body, then a
-    prompt a line, all in JSON.
-
-    Args:
-      argv: arguments of the command line.
-    """
+    prompt a line, all in JSON."""
     parser = argparse.ArgumentParser(description="Writes the prompts of tasks.", allow_abbrev=False)
     parser.add_argument("--examples_per_task", type=int, required=True)
     parser.add_argument("--model", required=True)

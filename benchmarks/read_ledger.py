@@ -1,4 +1,4 @@
-"""Measures how fast a run reads a ledger of many replies. A program of its own, so that its memory can be told:
+"""Measures how fast a run reads a ledger of many replies. A program of its own, so that its memory can be measured:
 
 python -m benchmarks.read_ledger write FOLDER --replies=1000000
 python -m benchmarks.read_ledger read FOLDER --drafts=1000      prints a line of JSON
@@ -30,7 +30,7 @@ _SENTENCE: Final = (
 _WORDS: Final = _SENTENCE.split()
 
 
-def reply(number: int) -> dict[str, Any]:
+def _reply(number: int) -> dict[str, Any]:
     """Makes a row of the ledger, with a reply of some 600 characters; no two are the same."""
     draft_id = make_draft("t", number).draft_id
     digest = bytes.fromhex(draft_id) * 6
@@ -42,11 +42,11 @@ def reply(number: int) -> dict[str, Any]:
 def write(folder: str, count: int) -> None:
     """Writes a ledger of so many replies."""
     for first in range(0, count, _FILE_REPLIES):
-        add_file(folder, [reply(number) for number in range(first, min(count, first + _FILE_REPLIES))])
+        add_file(folder, [_reply(number) for number in range(first, min(count, first + _FILE_REPLIES))])
 
 
 def drafts(_: bytes, count: int, of: int) -> Iterator[Draft]:
-    """Yields so many drafts, whose replies lie all over a ledger of `of` replies."""
+    """Yields so many drafts, whose replies are spread over a ledger of `of` replies."""
     for number in range(0, of, max(1, of // count)):
         yield make_draft("t", number)
 
@@ -72,20 +72,12 @@ def read(folder: str, count: int) -> dict[str, Any]:
             | beam.ParDo(_CountPaid())
         )
     seconds = time.monotonic() - started
-    return {
-        "replies": checked.replies,
-        "met": _CountPaid.paid,
-        "seconds": seconds,
-        "rate": checked.replies / seconds,
-    }
+    rate = checked.replies / seconds
+    return {"replies": checked.replies, "met": _CountPaid.paid, "seconds": seconds, "rate": rate}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes a ledger, or reads one and prints what that took.
-
-    Args:
-      argv: arguments of the command line.
-    """
+    """Writes a ledger, or reads one and prints what that took."""
     parser = argparse.ArgumentParser(description="Writes or reads a ledger of many replies.", allow_abbrev=False)
     parser.add_argument("what", choices=("write", "read"))
     parser.add_argument("folder")

@@ -30,21 +30,11 @@ def section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], note
     return "\n".join([title, *(f"  {note}" for note in notes), "", table(head, rows)])
 
 
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Renders the least and the greatest value; "-" if there is only one."""
-    return "-" if len(values) < 2 else f"{min(values):.{digits}f}-{max(values):.{digits}f}"
-
-
 def median(values: Sequence[float], digits: int = 3) -> str:
     """Renders the median."""
     return f"{statistics.median(values):.{digits}f}"
 
 
 def ratios(values: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Divides the figure of each run by that of the same run of something else; by 0 gives 0."""
-    return [value / other if other > 0 else 0.0 for value, other in zip(values, others, strict=True)]
-
-
-def count(number: float) -> str:
-    """Renders a whole number, with commas."""
-    return f"{number:,.0f}"
+    """Divides the figure of each run by that of the same run of something else."""
+    return [value / other for value, other in zip(values, others, strict=True)]

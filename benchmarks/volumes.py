@@ -2,9 +2,9 @@
 
     python -m benchmarks.volumes [--rows=4000]
 
-The real command runs with the embedded author, once with short texts and once with long ones, so that what follows the
-length of a text is told apart from what does not. Its texts compress better than a model's, so how prose compresses is
-measured on the texts of tests/support/quality_corpus.jsonl. deploy/capacity.py computes with these figures.
+The command runs with the embedded model, once with short texts and once with long ones, so that what follows the length
+of a text can be separated from what does not. Its texts compress better than a real model's, so how prose compresses is
+measured on tests/support/quality_corpus.jsonl. deploy/capacity.py computes with these figures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner import execution
 from textmint.pipelines.__main__ import main as textmint
-from textmint.transforms.ledger.journal import JOURNAL
 
 from benchmarks.measuring import EXAMPLES_PER_TASK, ROOT, write_tasks
 
@@ -35,28 +34,15 @@ _TEXTS: Final = {"ledger": ("text",), "examples": ("input_text",), "triplets": (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Weighed:
-    """What one run weighed.
+    """What one run weighed."""
 
-    Args:
-      chars: characters of a reply, mean.
-      shuffled: bytes a row that went into groupings, all of them together.
-      fixed: for the ledger and each dataset, the bytes a row of all columns but the text.
-    """
-
-    chars: float
-    shuffled: float
-    fixed: dict[str, float]
+    chars: float  # of a reply, mean
+    shuffled: float  # bytes a row that went into groupings, all of them together
+    fixed: dict[str, float]  # for the ledger and each dataset, the bytes a row of all columns but the text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the figures, one a line.
-
-    Args:
-      argv: arguments of the command line.
-
-    Returns:
-      The exit code, 0.
-    """
+    """Prints the figures, one a line; returns the exit code, 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=4_000, help="of each run, a multiple of 20")
     rows = parser.parse_args(argv).rows
@@ -71,12 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def weigh(rows: int, num_words: str) -> Weighed:
-    """Runs the command, and weighs what it wrote.
-
-    Args:
-      rows: how many to ask for.
-      num_words: how long their texts are to be.
-    """
+    """Runs the command for so many rows, and weighs what it wrote."""
     with tempfile.TemporaryDirectory() as folder, counted_groupings() as shuffled:
         tasks, output = Path(folder, "tasks.txt"), Path(folder, "out")
         write_tasks(tasks, rows)
@@ -88,7 +69,6 @@ def weigh(rows: int, num_words: str) -> Weighed:
             code = textmint(["generate", *flags])
         if code:
             raise SystemExit("volumes: the run failed")
-        assert not (output / "ledger" / JOURNAL).exists(), "the journals are Parquet when it has ended"
         files = {name: sorted((output / name).rglob("*.parquet")) for name in _TEXTS}
         texts = [text for path in files["ledger"] for text in pq.read_table(path, columns=["text"])["text"].to_pylist()]
         return Weighed(
@@ -116,12 +96,7 @@ def counted_groupings() -> Iterator[collections.Counter[str]]:
 
 
 def beside(paths: Sequence[Path], texts: Sequence[str]) -> float:
-    """Computes the bytes a row of all columns of Parquet files that hold no text.
-
-    Args:
-      paths: the files.
-      texts: the columns that hold one.
-    """
+    """Computes the bytes a row of all columns of Parquet files but `texts`."""
     rows = total = 0
     for path in paths:
         metadata = pq.ParquetFile(path).metadata

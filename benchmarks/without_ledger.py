@@ -1,7 +1,4 @@
-"""Runs the pipeline with a ledger that keeps nothing, to measure what keeping costs.
-
-python -m benchmarks.without_ledger generate --option=value ...
-"""
+"""Runs `textmint` with a ledger that keeps nothing, to measure what keeping costs."""
 
 from __future__ import annotations
 
@@ -30,14 +27,7 @@ class _KeepsNothing:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `textmint` without keeping its replies.
-
-    Args:
-      argv: its arguments; None: those of the command line.
-
-    Returns:
-      Its exit code.
-    """
+    """Runs `textmint` without keeping its replies; returns its exit code."""
     with mock.patch("textmint.transforms.llm.reply_keeper.open_writer", lambda ledger: _KeepsNothing()):
         return textmint(sys.argv[1:] if argv is None else argv)
 
