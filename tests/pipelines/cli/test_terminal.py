@@ -70,7 +70,6 @@ ALLOWED = {
     ("pipelines/cli/progress_line.py", "sys.stderr"),  # tqdm draws a line of our own words and numbers
     ("pipelines/runners/worker_output.py", "sys.stderr"),  # which it exchanges
     ("pipelines/runners/worker_output.py", "logging.StreamHandler"),  # of somebody else, exchanged too
-    ("deploy/capacity.py", "sys.stdout"),  # compared, not written to
 }
 PRINTS = {
     "print", "pprint", "sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__", "logging.StreamHandler",
