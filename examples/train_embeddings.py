@@ -3,25 +3,20 @@
     pip install -e '.[train]'
     python examples/train_embeddings.py output --model=intfloat/multilingual-e5-small --steps=200
 
-It reads the config `triplets`, whose `label_id` tells which labels are the same, keeps the rows of a tenth of the tasks
-aside, and prints the loss and the share of these rows whose label comes closer to the text than the misleading label
-does, before and after. The dataset is a folder or OWNER/NAME on the Hugging Face Hub.
-
-A run that was stopped goes on with `--resume` from its last checkpoint. A large `--batch_size` fits any memory:
-`--mini_batch_size` rows are embedded at once, and their gradients cached.
+It reads the config `triplets`, whose `label_id` says which labels are the same, and keeps the rows of a tenth of the
+tasks for evaluation. Before and after, it prints the loss, and the share of these rows whose label is closer to the text
+than the misleading label is.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset, load_dataset
-from huggingface_hub import ModelCard
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -42,8 +37,8 @@ def false_negatives(labels: Tensor) -> Tensor:
     """Returns a mask [anchor, candidate], True for candidates that are no negatives of an anchor.
 
     The candidates of each anchor are the labels of all rows, then the misleading labels of all rows. Its own label is
-    the one to find. Another row's label, or misleading label, that is the same within the same task is right as well;
-    and one of another task that is spelled the same has the same embedding, so that nothing can tell them apart.
+    the one to find. A candidate that is the same label of the same task is right as well, and one of another task that
+    is spelled the same has the same embedding.
 
     Args:
       labels: four numbers for each row of the batch, as `with_labels` makes them.
@@ -76,11 +71,8 @@ def masked_ranking_loss(
 class MaskedRankingLoss(CachedLossMixin, nn.Module):
     """Gives `masked_ranking_loss` the form that the trainer of sentence-transformers calls.
 
-    Args:
-      model: to train.
-      temperature: as for `masked_ranking_loss`.
-      mini_batch_size: rows that are embedded at once; None: the whole batch. Gradients are cached then
-        (arXiv 2101.06983), which costs a second embedding.
+    With a `mini_batch_size` only so many rows are embedded at once, and their gradients are cached (arXiv 2101.06983),
+    which costs a second embedding.
     """
 
     def __init__(
@@ -93,28 +85,16 @@ class MaskedRankingLoss(CachedLossMixin, nn.Module):
         self.mini_batch_size = mini_batch_size or 0
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Computes the loss of a batch.
-
-        Args:
-          sentence_features: the tokens of anchors, labels and misleading labels.
-          labels: as `false_negatives` takes them.
-        """
+        """Computes the loss of a batch of the tokens of anchors, labels and misleading labels."""
         if self.uses_gradient_cache:
             return self.forward_cached(sentence_features, labels)
-        return self.calculate_loss(
-            [[self.model(features)["sentence_embedding"]] for features in sentence_features], labels
-        )
+        embeddings = [[self.model(features)["sentence_embedding"]] for features in sentence_features]
+        return self.calculate_loss(embeddings, labels)
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Computes the loss for `CachedLossMixin`.
-
-        Args:
-          reps: the embeddings of anchors, labels and misleading labels, each in mini-batches.
-          labels: as `false_negatives` takes them.
-          with_backward: whether to compute gradients at once.
-        """
+        """Computes the loss for `CachedLossMixin`, of embeddings in mini-batches."""
         assert labels is not None
         anchors, *candidates = [torch.cat(parts) for parts in reps]
         loss = masked_ranking_loss(anchors, torch.cat(candidates), labels, self.temperature)
@@ -151,41 +131,30 @@ def with_labels(triplets: Dataset) -> Dataset:
 
 
 def split(triplets: Dataset) -> tuple[Dataset, Dataset]:
-    """Splits by task, so that a model is evaluated on tasks that it has not seen.
+    """Splits into the rows to train on, and those of other tasks for evaluation.
 
     A `task_id` is a hash, and chooses a tenth of the tasks, always the same, but one at least.
-
-    Args:
-      triplets: rows of the config of that name.
-
-    Returns:
-      The rows to train on, and those that are kept aside.
     """
-    tasks = set(triplets["task_id"])
-    aside = {task for task in tasks if int(task[:8], 16) % 10 == 0}
-    if not aside or aside == tasks:
-        aside = {min(tasks)}
-    kept_aside = [task in aside for task in triplets["task_id"]]
-    places = range(len(kept_aside))
+    tasks = list(triplets["task_id"])
+    chosen = {task for task in tasks if int(task[:8], 16) % 10 == 0}
+    if not chosen or chosen == set(tasks):
+        chosen = {min(tasks)}
+    rows = range(len(triplets))
     return (
-        triplets.select([place for place in places if not kept_aside[place]]),
-        triplets.select([place for place in places if kept_aside[place]]),
+        triplets.select([row for row, task in zip(rows, tasks, strict=True) if task not in chosen]),
+        triplets.select([row for row, task in zip(rows, tasks, strict=True) if task in chosen]),
     )
 
 
 # --- evaluation
 
 
-def _batches(rows: Dataset, size: int) -> Iterator[dict[str, list[Any]]]:
-    for start in tqdm(range(0, len(rows), size), desc="Evaluating", unit="batch", leave=False):
-        yield rows[start : start + size]
-
-
 def evaluate(model: SentenceTransformer, rows: Dataset, batch_size: int) -> tuple[float, float]:
     """Returns the mean loss of rows of `with_labels`, in batches of their order, and the share of rows whose label is
     closer to the anchor than their misleading label is."""
     losses, right = [], 0
-    for batch in _batches(rows, batch_size):
+    for start in tqdm(range(0, len(rows), batch_size), desc="Evaluating", unit="batch", leave=False):
+        batch = rows[start : start + batch_size]
         anchors, positives, negatives = [
             model.encode(list(batch[name]), convert_to_tensor=True, show_progress_bar=False) for name in TEXTS
         ]
@@ -201,79 +170,46 @@ def evaluate(model: SentenceTransformer, rows: Dataset, batch_size: int) -> tupl
 
 
 def train(
-    model: SentenceTransformer,
-    rows: Dataset,
-    kept_aside: Dataset,
-    *,
-    steps: int | None,
-    epochs: float,
-    batch_size: int,
-    mini_batch_size: int,
-    learning_rate: float,
-    seed: int,
-    checkpoints: Path,
-    resume: bool = False,
+    model: SentenceTransformer, rows: Dataset, evaluated: Dataset, given: argparse.Namespace, checkpoints: Path
 ) -> int:
     """Trains the model in place; returns how many steps it has seen.
 
     Args:
       model: to train.
       rows: of `with_labels`.
-      kept_aside: the same; their loss is shown before the first step and now and then.
-      steps: batches; None: as many as `epochs` have.
-      epochs: how often each row comes, if `steps` is None.
-      batch_size: rows of a batch.
-      mini_batch_size: as for `MaskedRankingLoss`, if the batch is larger.
-      learning_rate: the highest.
-      seed: of the order of rows.
+      evaluated: the same; their loss is shown before the first step and five times later.
+      given: the options of the command.
       checkpoints: a folder for checkpoints.
-      resume: whether to go on from the last one.
     """
-    total = steps or max(1, int(-(-len(rows) // batch_size) * epochs))
+    total = given.steps or max(1, int(-(-len(rows) // given.batch_size) * given.epochs))
     often = max(1, total // 5)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(checkpoints),
         max_steps=total,
-        per_device_train_batch_size=batch_size,
-        per_device_eval_batch_size=batch_size,
-        learning_rate=learning_rate,
+        per_device_train_batch_size=given.batch_size,
+        per_device_eval_batch_size=given.batch_size,
+        learning_rate=given.learning_rate,
         warmup_steps=total // 10,
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        seed=seed,
+        seed=given.seed,
         save_strategy="steps",
         save_steps=often,
         save_total_limit=2,
         eval_strategy="steps",
         eval_steps=often,
-        eval_on_start=not resume,
+        eval_on_start=not given.resume,
         report_to="none",
         logging_steps=often,
     )
-    loss = MaskedRankingLoss(model, mini_batch_size=mini_batch_size if mini_batch_size < batch_size else None)
-    trainer = SentenceTransformerTrainer(model, arguments, train_dataset=rows, eval_dataset=kept_aside, loss=loss)
-    trainer.train(resume_from_checkpoint=resume)
+    loss = MaskedRankingLoss(
+        model, mini_batch_size=given.mini_batch_size if given.mini_batch_size < given.batch_size else None
+    )
+    trainer = SentenceTransformerTrainer(model, arguments, train_dataset=rows, eval_dataset=evaluated, loss=loss)
+    trainer.train(resume_from_checkpoint=given.resume)
     return int(trainer.state.global_step)
 
 
-def license_of(model: str) -> str | None:
-    """Looks up the license on the card of a model, a folder or a name on the Hub; None if there is none."""
-    card = Path(model, "README.md")
-    if Path(model).is_dir() and not card.is_file():
-        return None
-    try:
-        found = ModelCard.load(str(card) if card.is_file() else model).data.to_dict().get("license")
-    except Exception as error:  # no network, no such model, a card that is no YAML
-        print(f"the license of {model} is not known: {type(error).__name__}")
-        return None
-    return found if isinstance(found, str) else None
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains as the command line says, saves the model, and prints its figures.
-
-    Args:
-      argv: arguments; None: those of the command line.
-    """
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", metavar="OUTPUT", help="the dataset: a folder that textmint wrote, or OWNER/NAME")
     parser.add_argument(
@@ -288,48 +224,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--save", default="trained-model", metavar="DIR", help="where the model goes")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, in DIR-checkpoints")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains as the command line says, saves the model, and prints its figures."""
+    parser = _parser()
     given = parser.parse_args(argv)
     for name in ("steps", "epochs", "batch_size", "mini_batch_size", "learning_rate"):
         if (value := getattr(given, name)) is not None and value <= 0:
             parser.error(f"--{name} is {value}; it must be above 0")
+    if not given.epochs:
+        given.steps = given.steps or 200
     checkpoints = Path(f"{given.save.rstrip('/')}-checkpoints")
-    there = list(checkpoints.glob("checkpoint-*"))
-    if given.resume and not there:
+    has_checkpoint = any(checkpoints.glob("checkpoint-*"))
+    if given.resume and not has_checkpoint:
         parser.error(f"--resume: there is no checkpoint in {checkpoints}")
-    if there and not given.resume:
+    if has_checkpoint and not given.resume:
         parser.error(f"{checkpoints} is of a run that was stopped: add --resume to go on, or remove it")
 
-    triplets, kept_aside = (with_labels(part) for part in split(load_dataset(given.dataset, "triplets", split="train")))
-    if len(triplets) < 2 or not len(kept_aside):
+    triplets, evaluated = (with_labels(part) for part in split(load_dataset(given.dataset, "triplets", split="train")))
+    if len(triplets) < 2 or not len(evaluated):
         parser.error(f"{given.dataset} has too few tasks to keep one aside: mint more, with --task_requests or --tasks")
     model = SentenceTransformer(given.model)
-    sample = triplets.select(range(min(len(triplets), 512)))
-    before = [evaluate(model, rows, given.batch_size) for rows in (sample, kept_aside)]
-    print(f"before step 1: loss {before[1][0]:.4f}, label over misleading {before[1][1]:.1%} of the rows kept aside")
-    steps = train(
-        model,
-        triplets,
-        kept_aside,
-        steps=given.steps if given.epochs else given.steps or 200,
-        epochs=given.epochs or 1,
-        batch_size=given.batch_size,
-        mini_batch_size=given.mini_batch_size,
-        learning_rate=given.learning_rate,
-        seed=given.seed,
-        checkpoints=checkpoints,
-        resume=given.resume,
-    )
-    after = [evaluate(model, rows, given.batch_size) for rows in (sample, kept_aside)]
+    parts = (triplets.select(range(min(len(triplets), 512))), evaluated)
+    before = [evaluate(model, rows, given.batch_size) for rows in parts]
+    print(f"before step 1: loss {before[1][0]:.4f}, label over misleading {before[1][1]:.1%} of the evaluated rows")
+    steps = train(model, triplets, evaluated, given, checkpoints)
+    after = [evaluate(model, rows, given.batch_size) for rows in parts]
     # A path of this machine says nothing to others.
     model.model_card_data.base_model = Path(given.model).name if Path(given.model).is_dir() else given.model
-    model.model_card_data.license = license_of(given.model)
     model.save_pretrained(given.save)
     shutil.rmtree(checkpoints)
 
-    print(f"{len(triplets):,} rows to train on, {len(kept_aside):,} of other tasks kept aside; {steps:,} steps")
+    print(f"{len(triplets):,} rows to train on, {len(evaluated):,} of other tasks for evaluation; {steps:,} steps")
     print(f"loss, trained rows:      {before[0][0]:.4f} -> {after[0][0]:.4f}")
-    print(f"loss, rows kept aside:   {before[1][0]:.4f} -> {after[1][0]:.4f}")
-    print(f"label over misleading:   {before[1][1]:.1%} -> {after[1][1]:.1%} of the rows kept aside")
+    print(f"loss, evaluated rows:    {before[1][0]:.4f} -> {after[1][0]:.4f}")
+    print(f"label over misleading:   {before[1][1]:.1%} -> {after[1][1]:.1%} of the evaluated rows")
     print(f"saved to {given.save}")
 
 

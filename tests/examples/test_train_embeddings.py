@@ -209,7 +209,6 @@ def test_it_trains(tmp_path: Path) -> None:
         tmp_path / "tiny",
         [*texts, "Instruct: Query: This is about something again, number " + " ".join(map(str, range(TASKS))) + "."],
     )
-    (model / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n")
     done = subprocess.run(
         [
             *(sys.executable, str(SCRIPT), str(output), f"--model={model}", f"--save={tmp_path / 'trained'}"),
@@ -234,7 +233,7 @@ def test_it_trains(tmp_path: Path) -> None:
         < done.stdout.index("rows to train on")
     )
     card = (tmp_path / "trained" / "README.md").read_text("utf-8")
-    assert "\nbase_model: tiny\n" in card and "\nlicense: mit\n" in card
+    assert "\nbase_model: tiny\n" in card
     assert not (tmp_path / "trained-checkpoints").exists()
     assert (tmp_path / "trained" / "modules.json").is_file() and (tmp_path / "trained" / "model.safetensors").is_file()
 
@@ -287,12 +286,10 @@ def test_a_run_that_was_stopped_goes_on(script: Any, tmp_path: Path, capsys: pyt
 
     output = make_output(tmp_path / "output", 40)
     model = make_model(tmp_path / "tiny", ["a"])
-    rows, aside = (
-        script.with_labels(part) for part in script.split(load_dataset(str(output), "triplets", split="train"))
-    )
-    given = {"epochs": 1, "batch_size": 8, "mini_batch_size": 8, "learning_rate": 1e-3, "seed": 1}
+    rows, evaluated = map(script.with_labels, script.split(load_dataset(str(output), "triplets", split="train")))
+    given = script._parser().parse_args([str(output), "--steps=2", "--batch_size=8", "--learning_rate=0.001"])
     checkpoints = tmp_path / "saved-checkpoints"
-    assert script.train(SentenceTransformer(str(model)), rows, aside, steps=2, checkpoints=checkpoints, **given) == 2
+    assert script.train(SentenceTransformer(str(model)), rows, evaluated, given, checkpoints) == 2
     with pytest.raises(SystemExit):
         script.main([str(output), f"--model={model}", f"--save={tmp_path / 'saved'}"])
     assert "add --resume to go on" in capsys.readouterr().err
