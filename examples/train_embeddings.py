@@ -4,8 +4,8 @@
     python examples/train_embeddings.py output --model=intfloat/multilingual-e5-small --steps=200
 
 It reads the config `triplets`, whose `label_id` says which labels are the same, and keeps the rows of a tenth of the
-tasks for evaluation. Before and after, it prints the loss, and the share of these rows whose label is closer to the text
-than the misleading label is.
+tasks for evaluation. Before and after, it prints the loss, and the share of these rows whose label is closer to the
+text than the misleading label is.
 """
 
 from __future__ import annotations
