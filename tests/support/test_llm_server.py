@@ -7,7 +7,6 @@ import dataclasses
 import email.utils
 import json
 import os
-import re
 import signal
 import socket
 import statistics
@@ -19,11 +18,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support import llm_server
-from tests.support.llm_server import LIST_LENGTH, LlmServer, Options, draw, prompt_digest, reply_text
+from tests.support.llm_server import LlmServer, Options, draw, prompt_digest, reply_text
 
 EXAMPLE = 'Write one example as a JSON object with the keys "input_text", "label", "misleading_label". Round '
 BRAINSTORM = "Brainstorm tasks. Your output must always be a python list of strings only. Round "
@@ -155,104 +152,6 @@ def test_an_example_in_each_protocol(server: LlmServer, protocol: str) -> None:
     assert server.stats()["by_protocol"] == {protocol: 1}
 
 
-def test_openai_reply(server: LlmServer) -> None:
-    server.reset(served_model="m-2026-01-01", model_known="m")
-    value = ask(server, "openai").json
-    assert value["object"] == "chat.completion"
-    assert value["model"] == "m-2026-01-01"
-    assert value["choices"][0]["finish_reason"] == "stop"
-    usage = value["usage"]
-    assert usage["prompt_tokens"] == llm_server.count_tokens(EXAMPLE)
-    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
-    assert server.stats()["requests"] == 1
-
-
-@pytest.mark.parametrize("path", [PATHS["gemini"], PATHS["vertex"], PATHS["vertex"].replace("/v1/", "/v1beta1/")])
-def test_gemini_reply(server: LlmServer, path: str) -> None:
-    server.reset(served_model="m-001")
-    body = body_of("gemini", EXAMPLE) | {"systemInstruction": {"parts": [{"text": "Be brief."}]}}
-    value = post(server, path, body).json
-    candidate = value["candidates"][0]
-    assert candidate["finishReason"] == "STOP"
-    assert candidate["content"]["role"] == "model"
-    usage = value["usageMetadata"]
-    assert usage["promptTokenCount"] == llm_server.count_tokens("Be brief.\n" + EXAMPLE)
-    assert usage["totalTokenCount"] == usage["promptTokenCount"] + usage["candidatesTokenCount"]
-    assert value["modelVersion"] == "m-001"
-    assert ("trafficType" in usage) is ("projects" in path)
-
-
-def test_endpoint_forms(server: LlmServer) -> None:
-    server.reset()
-    prompts = [EXAMPLE + "1", EXAMPLE + "2"]
-    value = post(server, PATHS["predict"], {"instances": [{"prompt": each} for each in prompts]}).json
-    assert value["predictions"] == [reply_text(Options(), each, prompt_digest(each)) for each in prompts]
-    assert value["deployedModelId"] == "1"
-    assert value["model"] == "projects/p/locations/l/models/1"
-    value = post(server, PATHS["predict"], {"instances": [prompts[1]]}).json
-    assert value["predictions"] == [reply_text(Options(), prompts[1], prompt_digest(prompts[1]))]
-    beta = PATHS["chat"].replace("/v1/", "/v1beta1/")
-    assert post(server, beta, body_of("chat", EXAMPLE)).status == 200
-    server.reset(predict_echo=True)
-    assert text_of("predict", ask(server, "predict").json).startswith(f"Prompt:\n{EXAMPLE}\nOutput:\n{{")
-
-
-def test_endpoint_without_a_chat_route(server: LlmServer) -> None:
-    server.reset(chat_route="404")
-    assert (ask(server, "chat").status, ask(server, "predict").status) == (404, 200)
-    assert server.stats()["by_outcome"] == {"chat_route": 1, "ok": 1}
-    server.reset(chat_route="400")
-    got = ask(server, "chat")
-    assert got.status == 400
-    assert got.json[0]["error"]["status"] == "FAILED_PRECONDITION"
-    assert "does not support ChatCompletions" in got.json[0]["error"]["message"]
-
-
-def test_lists_of_tasks(server: LlmServer) -> None:
-    server.reset()
-    array = {"type": "ARRAY", "items": {"type": "STRING"}}
-    wrapped = {"type": "object", "properties": {"tasks": {"type": "array"}}, "required": ["tasks"]}
-    bare = json.loads(text_of("openai", ask(server, "openai", BRAINSTORM).json))
-    assert len(set(bare)) == LIST_LENGTH
-    assert json.loads(text_of("gemini", ask(server, "gemini", BRAINSTORM, schema=array).json)) == bare
-    for protocol in ("openai", "gemini"):
-        got = ask(server, protocol, BRAINSTORM, schema=wrapped)
-        assert json.loads(text_of(protocol, got.json)) == {"tasks": bare}
-    assert server.stats()["structured"] == 3
-    lists = [json.loads(reply_text(Options(), BRAINSTORM, prompt_digest(str(at)))) for at in range(200)]
-    assert all(len(set(tasks)) == LIST_LENGTH for tasks in lists)
-    assert len({task for tasks in lists for task in tasks}) > 0.99 * 200 * LIST_LENGTH
-
-
-@given(st.text(st.characters(), max_size=40))
-def test_examples_differ_as_prompts_do(end: str) -> None:
-    first, second = EXAMPLE + end, EXAMPLE + end + "."
-    one_text, other = (json.loads(reply_text(Options(), each, prompt_digest(each))) for each in (first, second))
-    assert one_text["input_text"] != other["input_text"]
-    for example in (one_text, other):
-        assert example["label"] not in example["input_text"]
-        assert example["misleading_label"] != example["label"]
-
-
-def test_no_text_gives_its_label_away() -> None:
-    parts = (llm_server._SUBJECTS, llm_server._VERBS, llm_server._PLACES, llm_server._FEELINGS, (llm_server._PAD,))
-    assert not [(label, part) for label in llm_server._LABELS for table in parts for part in table if label in part]
-    assert len(set(llm_server._LABELS)) == 16
-
-
-def test_reply_bytes(server: LlmServer) -> None:
-    for wanted in (0, 100, 2_000, 50_000):
-        server.reset(reply_bytes=wanted)
-        text = text_of("openai", ask(server, "openai").json)
-        assert wanted <= len(text) <= wanted + 600
-        assert len(json.loads(text)["input_text"]) >= wanted - 500
-    server.reset(reply_bytes=9_000)
-    assert len(json.loads(text_of("openai", ask(server, "openai", BRAINSTORM).json))) == LIST_LENGTH
-
-
-# ---------------------------------------------------------------------------------------------------------- refusals
-
-
 def google_error(protocol: str, got: Got) -> Any:
     value = got.json[0] if protocol == "chat" else got.json
     assert value["error"]["code"] == got.status
@@ -261,162 +160,6 @@ def google_error(protocol: str, got: Got) -> Any:
 
 def details(error: Any) -> dict[str, Any]:
     return {each["@type"].rpartition(".")[2]: each for each in error.get("details", [])}
-
-
-def test_keys(server: LlmServer) -> None:
-    server.reset(require_key=KEY)
-    right = {"Authorization": f"Bearer {KEY}"}
-    wrong = {"Authorization": "Bearer sk-wrong-wrong-wrong-9876"}
-    got = ask(server, "openai", headers=wrong)
-    assert (got.status, got.json["error"]["code"]) == (401, "invalid_api_key")
-    assert "9876" in got.json["error"]["message"]
-    assert "wrong-9876" not in got.text
-    got = ask(server, "openai")
-    assert (got.status, got.json["error"]["type"]) == (401, "invalid_request_error")
-    assert "didn't provide an API key" in got.json["error"]["message"]
-
-    got = ask(server, "gemini", headers={"x-goog-api-key": "wrong"})
-    assert (got.status, google_error("gemini", got)["status"]) == (400, "INVALID_ARGUMENT")
-    assert details(got.json["error"])["ErrorInfo"]["reason"] == "API_KEY_INVALID"
-    assert google_error("gemini", ask(server, "gemini"))["status"] == "PERMISSION_DENIED"
-    for protocol in ("vertex", "chat", "predict"):
-        got = ask(server, protocol, headers=wrong)
-        assert google_error(protocol, got)["status"] == "UNAUTHENTICATED"
-        assert ask(server, protocol, headers=right).status == 200
-    assert ask(server, "openai", headers=right).status == 200
-    assert ask(server, "gemini", headers={"x-goog-api-key": KEY}).status == 200
-    stats = server.stats()
-    assert (stats["keys_wrong"], stats["key_in_url"], stats["answered"]) == (7, False, 5)
-
-    server.reset(require_key=KEY, echo_key=True)
-    for protocol, header in (("openai", wrong), ("vertex", wrong), ("gemini", {"x-goog-api-key": "sk-wrong-9876"})):
-        assert next(iter(header.values())).removeprefix("Bearer ") in ask(server, protocol, headers=header).text
-
-
-def test_a_key_in_the_url_is_seen(server: LlmServer) -> None:
-    server.reset(require_key=KEY)
-    assert ask(server, "gemini", query=f"?key={KEY}").status == 200
-    assert server.stats()["key_in_url"] is True
-    server.reset()
-    ask(server, "openai", query=f"?x={KEY}", headers={"Authorization": f"Bearer {KEY}"})
-    assert server.stats()["key_in_url"] is True
-    server.reset()
-    ask(server, "gemini", query="?alt=json", headers={"x-goog-api-key": KEY})
-    assert server.stats()["key_in_url"] is False
-
-
-def test_unknown_model(server: LlmServer) -> None:
-    server.reset(model_known="other")
-    got = ask(server, "openai")
-    assert (got.status, got.json["error"]["code"]) == (404, "model_not_found")
-    assert "`m`" in got.json["error"]["message"]
-    error = google_error("gemini", ask(server, "gemini"))
-    assert (error["code"], error["status"]) == (404, "NOT_FOUND")
-    assert error["message"].startswith("models/m is not found for API version v1beta")
-    error = google_error("vertex", ask(server, "vertex"))
-    assert error["message"].startswith("Publisher Model `projects/p/locations/l/publishers/google/models/m` was not")
-    assert server.stats()["by_model"] == {"m": 3}
-    for dialect, place in (("vllm", "error"), ("vllm_old", None)):
-        server.reset(model_known="other", dialect=dialect)
-        value = ask(server, "openai").json
-        error = value[place] if place else value
-        assert (error["message"], error["type"]) == ("The model `m` does not exist.", "NotFoundError")
-        assert error["code"] == 404
-
-
-def test_refused_structure(server: LlmServer) -> None:
-    schema = {"type": "object", "properties": {"input_text": {"type": "string"}}}
-    for dialect, words in (("openai", "Invalid parameter: 'response_format'"), ("vllm", "'response_format'")):
-        server.reset(refuse_structured=True, dialect=dialect)
-        got = ask(server, "openai", schema=schema)
-        assert got.status == 400
-        assert words in got.json["error"]["message"]
-        assert ask(server, "openai").status == 200
-        assert ask(server, "chat", schema=schema).json["error"]["message"] == got.json["error"]["message"]
-    server.reset(refuse_structured=True, dialect="plain")
-    assert ask(server, "openai", schema=schema).json == {"error": "'response_format.type' must be 'text'"}
-    assert google_error("gemini", ask(server, "gemini", schema=schema))["message"].startswith(
-        "JSON mode is not enabled"
-    )
-    assert ask(server, "gemini").status == 200
-    assert server.stats()["by_outcome"] == {"structured": 2, "ok": 1}
-
-
-def test_quota_of_zero(server: LlmServer) -> None:
-    server.reset(quota_zero=True)
-    got = ask(server, "openai")
-    assert (got.status, got.json["error"]["code"]) == (429, "insufficient_quota")
-    error = google_error("gemini", ask(server, "gemini"))
-    assert (error["code"], error["status"]) == (429, "RESOURCE_EXHAUSTED")
-    assert "limit: 0, model: m" in error["message"]
-    assert details(error)["RetryInfo"]["retryDelay"] == "25s"
-    violation = details(error)["QuotaFailure"]["violations"][0]
-    assert violation["quotaDimensions"] == {"location": "global", "model": "m"}
-    error = google_error("vertex", ask(server, "vertex"))
-    assert details(error)["ErrorInfo"]["metadata"]["quota_limit_value"] == "0"
-    assert details(error)["ErrorInfo"]["metadata"]["consumer"] == "projects/p"
-
-
-@pytest.mark.parametrize("status", [403, 408, 418, 429, 500, 503, 504])
-def test_one_status_for_all(server: LlmServer, status: int) -> None:
-    server.reset(status_always=status)
-    for protocol in PATHS:
-        got = ask(server, protocol)
-        assert got.status == status
-        assert got.headers["content-type"].startswith("application/json")
-        if protocol in GOOGLE:
-            assert isinstance(google_error(protocol, got)["message"], str)
-        elif protocol == "openai":
-            assert set(got.json["error"]) == {"message", "type", "param", "code"}
-    assert server.stats()["by_status"] == {str(status): len(PATHS)}
-    assert server.stats()["answered"] == 0
-
-
-def test_prompts_that_always_fail(server: LlmServer) -> None:
-    server.reset(fail_always="poison|venom", fail_always_status=503)
-    prompts = ["a poison", "b", "venom", "poison"]
-    assert [got.status for got in ask_all(server, "openai", prompts * 2)] == [503, 200, 503, 503] * 2
-    assert server.stats()["by_outcome"] == {"fail_always": 6, "ok": 2}
-
-
-@pytest.mark.parametrize("body", [[], {}, {"messages": 3}, {"messages": [{"role": "user"}]}, "text"])
-def test_bodies_that_are_none(server: LlmServer, body: object) -> None:
-    server.reset()
-    got = post(server, PATHS["openai"], body)
-    assert (got.status, got.json["error"]["type"]) == (400, "invalid_request_error")
-    got = post(server, PATHS["gemini"], body)
-    assert google_error("gemini", got)["status"] == "INVALID_ARGUMENT"
-    assert server.stats()["by_outcome"] == {"body": 2}
-
-
-def test_wrong_urls_and_streams(server: LlmServer) -> None:
-    server.reset()
-    got = post(server, "/chat/completions", body_of("openai", EXAMPLE))
-    assert got.status == 404
-    assert got.json["error"]["message"] == "Invalid URL (POST /chat/completions)"
-    got = post(server, PATHS["openai"], body_of("openai", EXAMPLE) | {"stream": True})
-    assert (got.status, got.json["error"]["param"]) == (400, "stream")
-
-
-# ------------------------------------------------------------------------------------------------------------ faults
-
-
-@pytest.mark.parametrize("protocol", ["openai", "gemini", "vertex", "chat", "predict"])
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_played_statuses(server: LlmServer, protocol: str, status: int) -> None:
-    server.reset(**{f"rate_{status}": 1.0})
-    got = ask(server, protocol)
-    assert got.status == status
-    if protocol in GOOGLE:
-        wanted = {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}
-        error = google_error(protocol, got)
-        assert error["status"] == wanted[status]
-        assert "RetryInfo" not in details(error)
-        assert ("QuotaFailure" in details(error)) is (protocol == "gemini" and status == 429)
-    else:
-        assert got.json["error"]["message"]
-    assert "retry-after" not in got.headers
-    assert server.stats()["by_outcome"] == {str(status): 1}
 
 
 def test_how_long_to_wait(server: LlmServer) -> None:
@@ -497,57 +240,6 @@ def wait_for(server: LlmServer, name: str, value: int) -> dict[str, Any]:
     raise AssertionError(f"{name} is {stats[name]}, not {value}")
 
 
-def test_blocked(server: LlmServer) -> None:
-    server.reset(rate_blocked=1, blocked_as="safety")
-    choice = ask(server, "openai").json["choices"][0]
-    assert (choice["finish_reason"], choice["message"]["content"]) == ("content_filter", "")
-    candidate = ask(server, "gemini").json["candidates"][0]
-    assert (candidate["finishReason"], "content" in candidate) == ("SAFETY", False)
-    server.reset(rate_blocked=1, blocked_as="recitation")
-    assert ask(server, "openai").json["choices"][0]["message"]["refusal"].startswith("I'm sorry")
-    assert ask(server, "vertex").json["candidates"][0]["finishReason"] == "RECITATION"
-    server.reset(rate_blocked=1, blocked_as="prompt")
-    got = ask(server, "openai")
-    assert (got.status, got.json["error"]["code"]) == (400, "content_filter")
-    value = ask(server, "gemini").json
-    assert value["promptFeedback"]["blockReason"] in ("PROHIBITED_CONTENT", "SAFETY", "OTHER")
-    assert "candidates" not in value
-    assert value["usageMetadata"]["totalTokenCount"] == llm_server.count_tokens(EXAMPLE)
-    server.reset(rate_blocked=1)
-    got_all = ask_all(server, "gemini", [EXAMPLE + str(at) for at in range(30)])
-    kinds = {each.json["candidates"][0]["finishReason"] if "candidates" in each.json else "prompt" for each in got_all}
-    assert kinds == {"SAFETY", "RECITATION", "prompt"}
-
-
-def test_truncated(server: LlmServer) -> None:
-    server.reset(rate_truncated=1)
-    value = ask(server, "openai").json
-    assert value["choices"][0]["finish_reason"] == "length"
-    whole = reply_text(Options(), EXAMPLE, prompt_digest(EXAMPLE))
-    assert whole.startswith(text_of("openai", value))
-    assert len(text_of("openai", value)) == len(whole) // 2
-    candidates = [got.json for got in ask_all(server, "gemini", [EXAMPLE + str(at) for at in range(20)])]
-    assert {value["candidates"][0]["finishReason"] for value in candidates} == {"MAX_TOKENS"}
-    thought_only = [value for value in candidates if "parts" not in value["candidates"][0]["content"]]
-    assert 0 < len(thought_only) < 20
-    assert all(value["usageMetadata"]["thoughtsTokenCount"] > 0 for value in thought_only)
-
-
-@pytest.mark.parametrize("protocol", ["openai", "gemini", "predict"])
-def test_bad_replies(server: LlmServer, protocol: str) -> None:
-    server.reset(rate_bad_reply=1)
-    texts = {text_of(protocol, got.json) for got in ask_all(server, protocol, [EXAMPLE + str(at) for at in range(20)])}
-    assert len(texts) == 3
-    for text in texts:
-        try:
-            found = json.loads(text)
-        except ValueError:
-            continue
-        assert not isinstance(found, dict) or set(found) != {"input_text", "label", "misleading_label"}
-    stats = server.stats()
-    assert (stats["by_status"], stats["answered"], stats["good_prompts"]) == ({"200": 20}, 20, 0)
-
-
 MIXED: dict[str, Any] = {
     "rate_429": 0.1,
     "rate_500": 0.1,
@@ -594,9 +286,6 @@ def test_rates_are_kept() -> None:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ limits
-
-
 def test_a_limit_of_requests_a_second(server: LlmServer) -> None:
     server.reset(limit_rps=20, limit_burst=3, retry_after=1)
     began = time.monotonic()
@@ -608,24 +297,6 @@ def test_a_limit_of_requests_a_second(server: LlmServer) -> None:
     time.sleep(0.1)
     assert ask(server, "openai").status == 200
     assert server.stats()["by_outcome"] == {"ok": let_in + 1, "limit_rps": 60 - let_in}
-
-
-def test_latency_is_played_and_reported(server: LlmServer) -> None:
-    options: dict[str, Any] = {"latency_median_ms": 40, "latency_sigma": 0.5, "rate_500": 0.2}
-    server.reset(**options)
-    prompts = [EXAMPLE + str(at) for at in range(40)]
-    ask_all(server, "openai", prompts, at_once=40)
-    drawn = [draw(Options(**options), prompt_digest(prompt), 0) for prompt in prompts]
-    good = [each.latency_s for each in drawn if not each.fault]
-    assert 0 < len(good) < 40
-    stats = server.stats()
-    assert stats["latency_sum_s"] == pytest.approx(sum(good))
-    slowest = max(each.latency_s for each in drawn)
-    assert slowest <= stats["last_reply_monotonic"] - stats["first_request_monotonic"] < slowest + 1
-    assert time.monotonic() - 30 < stats["first_request_monotonic"] < time.monotonic()
-
-
-# ------------------------------------------------------------------------------------------------------------- stats
 
 
 def test_what_is_counted(server: LlmServer) -> None:
@@ -647,41 +318,6 @@ def test_what_is_counted(server: LlmServer) -> None:
     server.reset()
     stats = server.stats()
     assert (stats["requests"], stats["by_outcome"]) == (0, {})
-
-
-def test_recent_requests_are_shown(server: LlmServer) -> None:
-    server.reset()
-    for at in range(60):
-        ask(server, "openai", str(at), headers={"X-Test": str(at)})
-    recent = server.recent()
-    assert [each["headers"]["x-test"] for each in recent] == [str(at) for at in range(10, 60)]
-    assert recent[-1]["body"] == body_of("openai", "59")
-    assert recent[-1]["line"] == "POST /v1/chat/completions HTTP/1.1"
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"rate_429": 1.5},
-        {"rate_429": 0.6, "rate_500": 0.6},
-        {"no_such": 1},
-        {"dialect": "french"},
-        {"fail_always": "("},
-        {"rate_500": "x"},
-        {"status_always": 200},
-        {"latency_median_ms": -1},
-    ],
-)
-def test_options_that_are_none(server: LlmServer, options: dict[str, Any]) -> None:
-    server.reset(seed=5)
-    with pytest.raises(ValueError, match=r"."):
-        server.reset(**options)
-    with pytest.raises((TypeError, ValueError, re.error)):
-        LlmServer(**options)
-    assert ask(server, "openai").status == 200
-
-
-# ------------------------------------------------------------------------------------------------- HTTP and processes
 
 
 def test_bytes_may_come_in_any_pieces(server: LlmServer) -> None:
@@ -707,16 +343,6 @@ def test_bytes_may_come_in_any_pieces(server: LlmServer) -> None:
         wanted = wanted or received
         assert received == wanted
     assert server.stats()["by_status"] == {"200": 12}
-
-
-def test_requests_sent_ahead_wait_their_turn(server: LlmServer) -> None:
-    server.reset(latency_median_ms=20)
-    body = json.dumps(body_of("openai", EXAMPLE)).encode()
-    plain = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
-        raw.sendall(plain * 3)
-        wait_for(server, "answered", 3)
-    assert server.stats()["max_in_flight"] == 1
 
 
 def gone(pid: int) -> bool:
@@ -752,9 +378,6 @@ def test_it_ends_on_sigterm_and_with_its_parent() -> None:
         pid = running.process.pid
     assert gone(pid)
     running.stop()
-
-
-# ------------------------------------------------------------------------------------------------------- real clients
 
 
 def test_the_real_clients_understand_it(server: LlmServer) -> None:
