@@ -32,7 +32,7 @@ from textmint.transforms.parse_json import ParseJSON, is_example
 from textmint.transforms.sample_attributes import SampleAttributes
 
 from tests.support.helpers import Ran, attributes, make_task, run_graph, shipped_template
-from tests.support.llm_server import Options, prompt_digest, reply_text
+from tests.support.llm_server import prompt_digest, reply_text
 
 TASKS = [make_task(text) for text in brainstorm("", "planned", 8)]
 EXAMPLES_PER_TASK = 6
@@ -161,7 +161,7 @@ def server_answer(prompt: Prompt | Reject) -> Reply | Reject:
     return Reply(
         prompt=prompt,
         request_id=request_for(prompt, "f").request_id,
-        text=reply_text(Options(), prompt.text, prompt_digest(prompt.text)),
+        text=reply_text(prompt.text, prompt_digest(prompt.text)),
         finish_reason="stop",
         model="server",
         prompt_tokens=1,
@@ -196,7 +196,7 @@ def test_the_endpoint_for_tests_agrees_with_itself_but_for_one_choice_in_sixteen
 def test_the_endpoint_for_tests_guesses_at_texts_of_others() -> None:
     text = "Task\n\n> praise\n> complaint\n\nWhich of the two labels fits {}?"
     answers = collections.Counter(
-        json.loads(reply_text(Options(), text.format(n), prompt_digest(text.format(n))))["label"] for n in range(200)
+        json.loads(reply_text(text.format(n), prompt_digest(text.format(n))))["label"] for n in range(200)
     )
     assert set(answers) == {"praise", "complaint"}
     assert min(answers.values()) > 60

@@ -23,12 +23,10 @@ What is served:
 
 where PLACE is /v1/projects/P/locations/L, or the same under /v1beta1.
 
-Whatever happens to a request is decided by the hash of its prompt, of how many times that prompt was let in before, and
-of `seed`; so a run that is repeated meets the same faults, whatever the order of its requests. Only what depends on
-load (`limit_rps`) does not repeat.
+What happens to a request is drawn from the hash of its prompt, of how many times that prompt came before, and of
+`seed`: a repeated run meets the same faults, in whatever order its requests come. Only `limit_rps` depends on load.
 
-The HTTP server is a plain asyncio protocol and needs only the standard library: it shares two cores with the client
-that is measured, and so has to be cheap.
+The HTTP server is a plain asyncio protocol, because it shares two cores with the client that is measured.
 
 Sources of the formats: https://platform.openai.com/docs/api-reference/chat,
 https://platform.openai.com/docs/guides/error-codes, https://ai.google.dev/api/generate-content,
@@ -127,7 +125,6 @@ class Options:
     chat_route: str = "serve"  # of the Vertex endpoint: served, or refused as 404 or 400
     predict_echo: bool = False  # predictions repeat the prompt, as the Model Garden's containers do
     blocked_as: str = "mixed"  # what a blocked reply looks like; mixed: each of the three in turn, by hash
-    reply_bytes: int = 0  # replies are padded to at least this length
     seed: int = 0  # other numbers draw other faults and latencies
 
     def __post_init__(self) -> None:
@@ -137,12 +134,6 @@ class Options:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
-        for name in ("latency_median_ms", "latency_sigma", "limit_rps", "limit_burst", "reply_bytes"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is a number from 0 upwards")
-        for name in ("status_always", "fail_always_status"):
-            if getattr(self, name) and not 400 <= getattr(self, name) <= 599:
-                raise ValueError(f"{name} is an HTTP status from 400 to 599")
         re.compile(self.fail_always)
 
 
@@ -241,7 +232,6 @@ _WANTED = re.compile(_ASKS_FOR_PLANNED + r"\n> (.*)\n")
 _OFFERED = re.compile(r"\n> (.*)\n> (.*)\n\n" + _ASKS_FOR_CHOICE)
 _SIGNED = re.compile(r"\(no\. (\d+)\)")
 _WRONG_CHOICES = 16  # of 256 choices, so many are wrong
-_PAD = " It went on and on, as such stories do, and nothing else of note happened that day."
 LIST_LENGTH: Final = 20
 
 
@@ -267,15 +257,13 @@ def _sentences(prompt: str, digest: bytes) -> list[str]:
     ]
 
 
-def _example(prompt: str, digest: bytes, reply_bytes: int, wanted: str | None = None) -> str:
+def _example(prompt: str, digest: bytes, wanted: str | None = None) -> str:
     right = digest[12] & 15
     wrong = (right + 1 + digest[13] % 15) & 15
     label = _LABELS[right] if wanted is None else wanted
     # The number keeps texts of different prompts apart even where all the words agree. It ends in the mark of the
     # label, for `_choice`.
     text = f"{'. '.join(_sentences(prompt, digest))} (no. {int.from_bytes(digest[6:12], 'big') << 16 | _mark(label)})."
-    if reply_bytes > 400:
-        text += _PAD * ((reply_bytes - 400) // len(_PAD) + 1)
     fields = {"input_text": text}
     if wanted is None:
         fields |= {"label": label, "misleading_label": _LABELS[wrong]}
@@ -320,31 +308,26 @@ def _task_list(digest: bytes, wrapper: str) -> str:
     return json.dumps({wrapper: tasks} if wrapper else tasks)
 
 
-def reply_text(options: Options, prompt: str, digest: bytes, wrapper: str = "") -> str:
-    """Writes a good reply: an example (JSON), a list of 20 distinct tasks, a list of labels, a
-    text of a label that was asked for, a choice between two labels, or one sentence.
+def reply_text(prompt: str, digest: bytes, wrapper: str = "") -> str:
+    """Writes a good reply: an example (JSON), a list of 20 distinct tasks, a list of labels, a text of a label that was
+    asked for, a choice between two labels, or one sentence.
 
     Args:
-      options: `reply_bytes` is read, in bytes.
-      prompt: `input_text` in it asks for an example; `JSON array`, `python list` or `brainstorm` for a list; the
-        templates of the label sets, of planned labels and of the choices are known by a phrase.
+      prompt: this project's templates are known by a phrase of each.
       digest: of `prompt_digest`.
       wrapper: the property that is to hold the list, where a response schema asks for an object.
     """
     if _ASKS_FOR_CHOICE in prompt:
-        text = _choice(prompt, digest)
-    elif _ASKS_FOR_LABELS in prompt:
-        text = _label_set(digest, wrapper)
-    elif _ASKS_FOR_PLANNED in prompt and (wanted := _WANTED.search(prompt)):
-        text = _example(prompt, digest, options.reply_bytes, wanted[1])
-    elif "input_text" in prompt:
-        text = _example(prompt, digest, options.reply_bytes)
-    elif "JSON array" in prompt or "python list" in prompt or "rainstorm" in prompt:
-        text = _task_list(digest, wrapper)
-    else:
-        text = f"I have read your {len(prompt)} characters; their sign is {digest[:8].hex()}."
-    # blanks after JSON are still JSON
-    return text.ljust(options.reply_bytes) if options.reply_bytes else text
+        return _choice(prompt, digest)
+    if _ASKS_FOR_LABELS in prompt:
+        return _label_set(digest, wrapper)
+    if _ASKS_FOR_PLANNED in prompt and (wanted := _WANTED.search(prompt)):
+        return _example(prompt, digest, wanted[1])
+    if "input_text" in prompt:
+        return _example(prompt, digest)
+    if "JSON array" in prompt or "python list" in prompt or "rainstorm" in prompt:
+        return _task_list(digest, wrapper)
+    return f"I have read your {len(prompt)} characters; their sign is {digest[:8].hex()}."
 
 
 _BAD_REPLIES = (
@@ -442,16 +425,12 @@ _INVALID: Final = "invalid_request_error"
 _OPENAI_WORDS: Final[Mapping[int, tuple[str, str, str | None]]] = {
     400: ("The request could not be understood.", _INVALID, None),
     401: ("Your authentication token has been invalidated.", _INVALID, "invalid_api_key"),
-    403: (
-        "Country, region, or territory not supported",
-        "request_forbidden",
-        "unsupported_country_region_territory",
-    ),
+    403: ("Country, region, or territory not supported", "request_forbidden", "unsupported_country_region_territory"),
     404: ("Not found.", _INVALID, None),
     408: ("Request timed out.", "timeout", None),
     429: (
         "Rate limit reached for {model} in organization org-local on requests per min (RPM): Limit 500, Used 500, "
-        "Requested 1. Please try again in 120ms. Visit https://platform.openai.com/account/rate-limits to learn more.",
+        "Requested 1. Please try again in 120ms.",
         "requests",
         "rate_limit_exceeded",
     ),
@@ -459,42 +438,23 @@ _OPENAI_WORDS: Final[Mapping[int, tuple[str, str, str | None]]] = {
     503: ("The engine is currently overloaded, please try again later.", "service_unavailable_error", None),
 }
 _OPENAI_REFUSALS: Final[Mapping[Refusal, _Words]] = {
-    "key_missing": (
-        *(401, _INVALID, None, None),
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
-        "(i.e. Authorization: Bearer YOUR_KEY).",
-    ),
-    "key_wrong": (
-        *(401, _INVALID, "invalid_api_key", None),
-        "Incorrect API key provided: {key}. You can find your API key at https://platform.openai.com/account/api-keys.",
-    ),
-    "model": (
-        *(404, _INVALID, "model_not_found", None),
-        "The model `{model}` does not exist or you do not have access to it.",
-    ),
+    "key_missing": (401, _INVALID, None, None, "You didn't provide an API key."),
+    "key_wrong": (401, _INVALID, "invalid_api_key", None, "Incorrect API key provided: {key}."),
+    "model": (404, _INVALID, "model_not_found", None, "The model `{model}` does not exist or you do not have access."),
     "structured": (
         *(400, _INVALID, None, None),
-        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model. Learn more about "
-        "supported models at the Structured Outputs guide: https://platform.openai.com/docs/guides/structured-outputs",
+        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.",
     ),
     "quota_zero": (
         *(429, "insufficient_quota", "insufficient_quota", None),
-        "You exceeded your current quota, please check your plan and billing details. For more information on this "
-        "error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
+        "You exceeded your current quota, please check your plan and billing details.",
     ),
     "prompt": (
         *(400, _INVALID, "content_filter", "prompt"),
-        "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. "
-        "Please modify your prompt and retry.",
+        "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
     ),
-    "body": (
-        *(400, _INVALID, None, None),
-        "We could not find 'messages', a list of texts, in the JSON body of your request.",
-    ),
-    "stream": (
-        *(400, _INVALID, "unsupported_value", "stream"),
-        "Unsupported value: 'stream' does not support true with this model.",
-    ),
+    "body": (400, _INVALID, None, None, "We could not find 'messages', a list of texts, in the JSON body."),
+    "stream": (400, _INVALID, "unsupported_value", "stream", "Unsupported value: 'stream' does not support true."),
     "url": (404, _INVALID, None, None, "Invalid URL ({line})"),
 }
 _VLLM_STRUCTURED: Final = (
@@ -567,75 +527,47 @@ def _seconds(value: float) -> str:
 
 
 def _violation(metric: str, quota_id: str, model: str, limit: int | None) -> dict[str, object]:
-    found: dict[str, object] = {
-        "quotaMetric": metric,
-        "quotaId": quota_id,
-        "quotaDimensions": {"location": "global", "model": model},
-    }
-    # a limit of 0 is left out of the JSON, as proto3 does with defaults; only the message tells it
+    dimensions = {"location": "global", "model": model}
+    found: dict[str, object] = {"quotaMetric": metric, "quotaId": quota_id, "quotaDimensions": dimensions}
+    # proto3 leaves a limit of 0 out of the JSON; only the message says it
     return {**found, "quotaValue": str(limit)} if limit else found
 
 
-_SEE_QUOTA: Final = (
-    "You exceeded your current quota, please check your plan and billing details. For more information on this error, "
-    "head to: https://ai.google.dev/gemini-api/docs/rate-limits."
+_SEE_QUOTA: Final = "You exceeded your current quota, please check your plan and billing details."
+_NO_LOGIN: Final = (
+    401,
+    "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+    "authentication credential.",
 )
 _GOOGLE_REFUSALS: Final[Mapping[tuple[Refusal, str], tuple[int, str]]] = {
-    ("key_missing", "gemini"): (
-        403,
-        "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or other "
-        "form of API consumer identity to call this API.",
-    ),
+    ("key_missing", "gemini"): (403, "Method doesn't allow unregistered callers. Please use API Key to call this API."),
     ("key_wrong", "gemini"): (400, "API key not valid. Please pass a valid API key."),
-    **dict.fromkeys(
-        (("key_missing", ""), ("key_wrong", "")),
-        (
-            401,
-            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
-            "valid authentication credential. See "
-            "https://developers.google.com/identity/sign-in/web/devconsole-project.",
-        ),
-    ),
-    ("model", "gemini"): (
-        404,
-        "models/{model} is not found for API version v1beta, or is not supported for generateContent. "
-        "Call ListModels to see the list of available models and their supported methods.",
-    ),
+    ("key_missing", ""): _NO_LOGIN,
+    ("key_wrong", ""): _NO_LOGIN,
+    ("model", "gemini"): (404, "models/{model} is not found for API version v1beta. Call ListModels to see the list."),
     ("model", "vertex"): (
         404,
         "Publisher Model `{resource}` was not found or your project does not have access to it. Please ensure you are "
-        "using a valid model version. For more information, see: "
-        "https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions",
+        "using a valid model version.",
     ),
     ("model", ""): (404, "The endpoint `{resource}` serves no model `{model}`."),
     ("structured", ""): (400, "JSON mode is not enabled for models/{model}"),
-    ("chat_route", ""): (
-        400,
-        "The deployed model does not support ChatCompletions. endpoint_id: {endpoint}, deployed_model_id: 1",
-    ),
+    ("chat_route", ""): (400, "The deployed model does not support ChatCompletions. endpoint_id: {endpoint}"),
     ("body", "predict"): (400, "* Request.instances: instances is not specified\n"),
     ("body", ""): (400, "* Request.contents: contents is not specified\n"),
     ("stream", ""): (400, "stream: true is not supported on this route."),
     ("quota_zero", "gemini"): (
         429,
-        _SEE_QUOTA + " To monitor your current usage, head to: https://ai.dev/rate-limit. \n* Quota exceeded for "
-        f"metric: {_FREE_METRIC}, limit: 0, model: {{model}}\nPlease retry in 25.465784708s.",
+        f"{_SEE_QUOTA} \n* Quota exceeded for metric: {_FREE_METRIC}, limit: 0, model: {{model}}\n"
+        "Please retry in 25.465784708s.",
     ),
-    ("quota_zero", ""): (
-        429,
-        f"Quota exceeded for {_VERTEX_METRIC} with base model: {{model}}. Please submit a quota increase request. "
-        "https://cloud.google.com/vertex-ai/docs/generative-ai/quotas-genai.",
-    ),
+    ("quota_zero", ""): (429, f"Quota exceeded for {_VERTEX_METRIC} with base model: {{model}}."),
     ("url", ""): (404, "Requested entity was not found."),
     ("rate_limit", "gemini"): (
         429,
         f"{_SEE_QUOTA}\n* Quota exceeded for metric: {_PAID_METRIC}, limit: 1000, model: {{model}}",
     ),
-    ("rate_limit", ""): (
-        429,
-        "Resource exhausted. Please try again later. Please refer to "
-        "https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details.",
-    ),
+    ("rate_limit", ""): (429, "Resource exhausted. Please try again later."),
 }
 """Status and message, by what is wrong and the protocol; "": of all others."""
 
@@ -676,14 +608,9 @@ def _google_details(
             {"@type": _RPC + "LocalizedMessage", "locale": "en-US", "message": message},
         ]
     if wrong == "quota_zero" and developer:
-        link = {
-            "description": "Learn more about Gemini API quotas",
-            "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
-        }
         ids = [f"GenerateRequestsPer{span}PerProjectPerModel-FreeTier" for span in ("Day", "Minute")]
         violations = [_violation(_FREE_METRIC, each, model, 0) for each in ids]
         return [
-            {"@type": _RPC + "Help", "links": [link]},
             {"@type": _RPC + "QuotaFailure", "violations": violations},
             # Google sends it here too, though waiting does not help
             {"@type": _RPC + "RetryInfo", "retryDelay": "25s"},
@@ -919,7 +846,7 @@ def answer(options: Options, route: Route, asked: Asked, digest: bytes, drawn: D
         own = digest if len(asked.prompts) == 1 else prompt_digest(each)
         if asked.seed is not None:
             own = hashlib.blake2b(b"%b%b" % (own, str(asked.seed).encode()), digest_size=32).digest()
-        text = _BAD_REPLIES[variant % 3] if fault == "bad_reply" else reply_text(options, each, own, asked.wrapper)
+        text = _BAD_REPLIES[variant % 3] if fault == "bad_reply" else reply_text(each, own, asked.wrapper)
         if fault == "truncated":
             finish = b"MAX_TOKENS" if gemini else b"length"
             text = text.rstrip()[: max(len(text.rstrip()) // 2, 1)]
@@ -987,7 +914,6 @@ class Play:
         self.last_reply_at = 0.0
         self.by_status: collections.Counter[int] = collections.Counter()
         self.by_outcome: collections.Counter[str] = collections.Counter()
-        self.by_model: collections.Counter[str] = collections.Counter()
         self.by_protocol: collections.Counter[str] = collections.Counter()
         self.by_second: dict[int, dict[str, int]] = {}
         self.visits: dict[bytes, int] = {}
@@ -1006,7 +932,6 @@ class Play:
             "requests": self.requests,
             "by_status": {str(key): self.by_status[key] for key in sorted(self.by_status)},
             "by_outcome": dict(self.by_outcome),
-            "by_model": dict(self.by_model),
             "by_protocol": dict(self.by_protocol),
             "by_second": {str(key): value for key, value in self.by_second.items()},
             "answered": paid,
@@ -1074,7 +999,6 @@ class Play:
             self.refuse(connection, "body", route)
             return
         model = asked.model
-        self.by_model[model] += 1
         prompts = asked.prompts
         # the NUL keeps the joined prompts of one request apart from any single one
         digest = prompt_digest(prompts[0] if len(prompts) == 1 else "\0".join(prompts))
@@ -1259,18 +1183,11 @@ class Connection(asyncio.Protocol):
             head = data[:end]
             lowered = head.lower()
             start = end + 4
-            if lowered.find(b"\r\ntransfer-encoding:") >= 0:
-                found = _dechunk(data, start)
-                if found is None:
-                    return
-                body, total = found
-            else:
-                length = _header(head, lowered, b"\r\ncontent-length:")
-                total = start + (int(length) if length else 0)
-                if len(data) < total:
-                    self.need = total
-                    return
-                body = data[start:total]
+            total = start + int(_header(head, lowered, b"\r\ncontent-length:") or 0)
+            if len(data) < total:
+                self.need = total
+                return
+            body = data[start:total]
             self.need = 0
             self.buffer = data[total:]
             self.closing = lowered.find(b"\r\nconnection: close") >= 0
@@ -1300,22 +1217,6 @@ class Connection(asyncio.Protocol):
             if self.buffer:
                 # not at once: a client that sends ahead must not deepen the stack
                 self.loop.call_soon(self.advance)
-
-
-def _dechunk(data: bytes, at: int) -> tuple[bytes, int] | None:
-    parts: list[bytes] = []
-    while True:
-        end = data.find(b"\r\n", at)
-        if end < 0:
-            return None
-        size = int(data[at:end].partition(b";")[0], 16)
-        at = end + 2
-        if len(data) < at + size + 2:
-            return None
-        if not size:
-            return b"".join(parts), at + 2
-        parts.append(data[at : at + size])
-        at += size + 2
 
 
 async def _serve(options: Options, port: int, parent: int) -> None:
