@@ -57,10 +57,8 @@ def version() -> str:
 def program() -> NoReturn:
     """Runs the command line and ends the process with its exit code.
 
-    A thread that Beam has left running keeps a process alive for ever: its sampler of states does so when a signal
-    comes at the moment that it is started (apache_beam/runners/worker/statesampler_fast.pyx, 2.77). So a run that did
-    not end well is given some seconds to end, and no more.
-    """
+    A thread that Beam left running would keep a process alive for ever (its sampler of states, if a signal comes while
+    it starts: statesampler_fast.pyx, 2.77). So a run that failed has some seconds to end."""
     end_at_once_on_signals()
     from textmint.pipelines.cli import terminal
 

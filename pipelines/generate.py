@@ -40,19 +40,8 @@ from textmint.transforms.task_generate import (
 def build(
     pipeline: beam.Pipeline, config: Config, target: Target, previous: PreviousRun = NOTHING
 ) -> beam.PCollection[Any]:
-    """Builds the graph.
-
-    Rejects ride along: what a step refuses passes all later steps untouched, and is written at the end.
-
-    Args:
-      pipeline: an empty one.
-      config: of the run.
-      target: where and as what its data is published.
-      previous: what earlier runs left.
-
-    Returns:
-      One element, the run's entry in the manifest.
-    """
+    """Builds the graph; returns one element, the run's entry in the manifest. What a step refuses, a reject, passes all
+    later steps untouched and is written at the end."""
     lists = pipeline | ReadTasks(config.tasks) if config.tasks else brainstorm(pipeline, config, target, previous)
     numbering = Numbering(config.refresh, config.examples_per_task, previous.is_alone)
     near = near_copies_of_tasks(config, previous)

@@ -1,9 +1,8 @@
 """Pushes a dataset folder to a dataset repository of the Hugging Face Hub.
 
-It pushes the card, the manifest (without paths, URLs and projects) and the Parquet files that the manifest lists, and
-nothing else in the folder. It is one commit, which also deletes the data files of earlier pushes that the manifest no
-longer lists: the Hub shows the state before or the state after, and never both.
-"""
+It pushes the card, the manifest (without paths, URLs and projects) and the Parquet files that the manifest lists. It is
+one commit, which also deletes data files of earlier pushes that the manifest no longer lists: the Hub shows the state
+before or after, never both."""
 
 from __future__ import annotations
 
@@ -32,19 +31,15 @@ _DATA_FILE: Final = re.compile(r"[a-z][a-z_]*/refresh=[A-Za-z0-9][A-Za-z0-9._-]*
 
 
 class PushFailed(RuntimeError):
-    """The folder could not be pushed, and is as it was. The message says why, and the remedy, in one line without any
+    """The folder could not be pushed, and is as it was. The message has the reason and the remedy, without any
     token."""
 
 
 def check_push(repo: str, environment: Mapping[str, str] = os.environ) -> None:
     """Checks whether a push can be tried. Sends nothing.
 
-    Args:
-      repo: OWNER/NAME, as typed for `--push_to_hub`.
-      environment: holds the token.
-
     Raises:
-      OptionError: not such a name, huggingface_hub is not installed, no token is set; all that is wrong.
+      OptionError: not OWNER/NAME, huggingface_hub is not installed, no token is set; all that is wrong.
     """
     problems = []
     if not _NAME.fullmatch(repo):
@@ -65,17 +60,9 @@ def check_push(repo: str, environment: Mapping[str, str] = os.environ) -> None:
 
 
 def push(output: str, repo: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Pushes a dataset folder. Doing it again changes nothing.
+    """Pushes a dataset folder, and returns its address on the Hub. Doing it again changes nothing.
 
     A missing repository is created, and is private until its owner makes it public.
-
-    Args:
-      output: the dataset folder, an absolute local path or a URL.
-      repo: OWNER/NAME.
-      environment: holds the token, and the address of the Hub if it is another one.
-
-    Returns:
-      The address of the dataset on the Hub.
 
     Raises:
       OptionError: see `check_push`.
@@ -121,8 +108,8 @@ def _manifest_of(output: str) -> dict[str, Any]:
 
 
 def _data_files(manifest: Mapping[str, Any]) -> list[str]:
-    """Returns the paths, within the folder, of the files that a manifest lists. A path that no run writes, and that may
-    lead out of the folder, is refused."""
+    """Returns the paths of the files that a manifest lists. A path that no run writes, and that may lead out of the
+    folder, is refused."""
     paths = sorted(
         file["path"] for entry in manifest["refreshes"].values() for files in entry["files"].values() for file in files
     )

@@ -1,8 +1,5 @@
-"""Converts elements to the Beam rows that Beam YAML moves from one transform to the next, and back.
-
-Our elements hold each other (a reply its prompt, a prompt its draft); a row is flat, and carries all columns that the
-next step needs. What decides nothing that follows, such as the time that a reply took, is left out; it was counted.
-"""
+"""Converts elements to the flat Beam rows that Beam YAML moves between transforms, and back. What decides nothing that
+follows, such as the time that a reply took, is left out."""
 
 from __future__ import annotations
 
@@ -59,14 +56,10 @@ def row_type(columns: Columns) -> Any:
 
 
 def check_columns(found: Any, wanted: Columns) -> None:
-    """Checks that the columns that are needed come in.
-
-    Args:
-      found: the type hint of what comes in.
-      wanted: the columns that are needed.
+    """Checks that what comes in, by its type hint, has the columns that are needed.
 
     Raises:
-      ValueError: what comes in are no rows, or a column is missing or of another type.
+      ValueError: it has no rows, or a column is missing or of another type.
     """
     rows = found if isinstance(found, RowTypeConstraint) else RowTypeConstraint.from_user_type(found)
     if rows is None:
@@ -84,10 +77,6 @@ def check_columns(found: Any, wanted: Columns) -> None:
 
 def to_columns(element: Any, *, keep_raw: bool = False) -> dict[str, Any]:
     """Returns the columns of a Task, Draft, Prompt, Reply, Example or Reject.
-
-    Args:
-      element: one of these.
-      keep_raw: whether examples keep the reply as it came.
 
     Raises:
       TypeError: a prompt is for something else than a draft.
@@ -108,11 +97,6 @@ def to_columns(element: Any, *, keep_raw: bool = False) -> dict[str, Any]:
 
 
 def _values(row: Any, columns: Columns) -> dict[str, Any]:
-    """Returns the values of these columns.
-
-    Raises:
-      TypeError: a value is of another type, or null.
-    """
     found = {}
     for name, type_ in columns.items():
         value = getattr(row, name)

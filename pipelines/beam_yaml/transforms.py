@@ -73,13 +73,7 @@ def config_of(
     output: Optional[str] = None,  # noqa: UP045
     of_a_run: bool = True,
 ) -> Config:
-    """Parses and checks options of `generate`.
-
-    Args:
-      options: as they stand in YAML.
-      beam_options: of the pipeline that they are for.
-      output: goes before the option of that name.
-      of_a_run: as for `options.parse`.
+    """Parses and checks options of `generate` as they stand in YAML; `output` goes before the option of that name.
 
     Raises:
       OptionError: with everything that is wrong, a line each.
@@ -181,12 +175,7 @@ class _Step(beam.PTransform):
 
 class TextmintFlatten(_Step):
     """Makes tasks of rows with a column `task`: `task_id`, `task` and where it comes from, each task once. Blank and
-    too long ones and repeats are refused.
-
-    Args:
-      error_handling: `output` names the output for what is refused.
-      options: max_tasks, seed.
-    """
+    too long ones and repeats are refused."""
 
     options = ("max_tasks", "seed")
     takes: ClassVar = {"task": str}
@@ -200,12 +189,7 @@ class TextmintFlatten(_Step):
 
 class TextmintSampleAttributes(_Step):
     """Makes drafts of examples of tasks: `draft_id`, the task, `replica`, `seed`, `language`, `difficulty`, `clarity`,
-    `num_words`.
-
-    Args:
-      error_handling: nothing is refused here.
-      options: examples_per_task, language, difficulty, clarity, num_words, seed.
-    """
+    `num_words`."""
 
     options = ("examples_per_task", "language", "difficulty", "clarity", "num_words", "seed")
     takes: ClassVar = {"task_id": str, "task": str}
@@ -220,12 +204,7 @@ class TextmintSampleAttributes(_Step):
 
 class TextmintBuildPrompt(_Step):
     """Adds `prompt` to drafts, the text that is to be sent, and `template`, which made it. The rows are spread over
-    workers in groups, so that the step that asks is kept busy on every engine.
-
-    Args:
-      error_handling: nothing is refused here.
-      options: example_template.
-    """
+    workers in groups, so that the step that asks is kept busy on every engine."""
 
     options = ("example_template",)
     takes = rows_of.DRAFT
@@ -241,12 +220,7 @@ class TextmintBuildPrompt(_Step):
 class TextmintLLMCall(_Step):
     """Adds `reply` to prompts, the model's answer, and what is known of it: `request_id`, `model`, `finish_reason`,
     `prompt_tokens`, `output_tokens`, `attempts`. Prompts that got no answer are refused. There is no ledger: a second
-    run pays again.
-
-    Args:
-      error_handling: `output` names the output for what is refused.
-      options: those of the group `model` of `generate --help`, but for retry_rejects.
-    """
+    run pays again."""
 
     options = _MODEL
     takes = rows_of.PROMPT
@@ -265,12 +239,7 @@ class TextmintLLMCall(_Step):
 
 
 class TextmintParseJSON(_Step):
-    """Reads replies as examples, with the columns of OUTPUT/examples. Replies that cannot be read are refused.
-
-    Args:
-      error_handling: `output` names the output for what is refused.
-      options: keep_raw.
-    """
+    """Reads replies as examples, with the columns of OUTPUT/examples. Replies that cannot be read are refused."""
 
     options = ("keep_raw",)
     takes = rows_of.REPLY
@@ -283,13 +252,8 @@ class TextmintParseJSON(_Step):
 
 
 class TextmintCheckQuality(_Step):
-    """Keeps the examples that pass the checks of one example by itself.
-
-    Args:
-      error_handling: `output` names the output for what is refused.
-      options: checks, length_slack, max_label_columns, language_min_confidence; llm, for the embedded model writes
-        English whatever it is asked for; keep_raw, where the column raw_reply is to stay.
-    """
+    """Keeps the examples that pass the checks of one example by itself. `llm` is an option since the embedded model
+    writes English whatever it is asked for; `keep_raw` if the column raw_reply is to stay."""
 
     options = ("checks", "length_slack", "max_label_columns", "language_min_confidence", "llm", "keep_raw")
     takes = rows_of.EXAMPLE
@@ -302,13 +266,7 @@ class TextmintCheckQuality(_Step):
 
 
 class TextmintTaskGenerate(beam.PTransform):
-    """Lets the model brainstorm tasks: rows with a column `task`, for `TextmintFlatten`, and where they come from.
-
-    Args:
-      error_handling: `output` names the output for replies that hold no list.
-      options: task_requests, topics, brainstorm_template, refresh, seed, and those of the group `model` of
-        `generate --help`, but for retry_rejects.
-    """
+    """Lets the model brainstorm tasks: rows with a column `task`, for `TextmintFlatten`, and where they come from."""
 
     options = ("task_requests", "topics", "brainstorm_template", "refresh", "seed", *_MODEL)
     _yaml_requires_inputs = False  # by which Beam YAML knows that it stands at a beginning
@@ -352,10 +310,7 @@ class TextmintGenerate(beam.PTransform):
     """Gives rows of examples: the whole pipeline, as `generate` runs it, with its ledger and its dataset folder. The
     rows come when the folder is complete, and are those in OUTPUT/examples; a run that has nothing to do reads them.
 
-    Args:
-      error_handling: `output` names the output for OUTPUT/rejects.
-      options: every option of `generate` but config and push_to_hub; see `generate --help`.
-    """
+    Its options are those of `generate` but config and push_to_hub."""
 
     _yaml_requires_inputs = False
 

@@ -28,15 +28,8 @@ _MEGABYTE = 1_000_000
 
 
 def main(argv: Sequence[str], prog: str) -> int:
-    """Tells what a ledger holds, and merges its files where that is asked for.
-
-    Args:
-      argv: the options, without the command's name.
-      prog: how the user called the program.
-
-    Returns:
-      The exit code: 0 done, 1 it failed, 2 the options are wrong.
-    """
+    """Prints what a ledger holds, and merges its files if asked to; returns the exit code: 0 done, 1 it failed, 2 the
+    options are wrong."""
     parser = _parser(prog)
     if "--help" in argv or "-h" in argv:
         return shown(parser.format_help().removesuffix("\n"), prog)

@@ -23,7 +23,7 @@ _LOG_INTERVAL: Final = 10.0
 
 
 def stage_of(counts: Mapping[str, int]) -> str:
-    """Says in a few words what the run is doing, by the counts so far."""
+    """Names what the run is doing, by the counts so far."""
     if not counts.get("drafts"):
         return "finding tasks"
     if _answered(counts) < counts["drafts"]:
@@ -37,7 +37,7 @@ def _answered(counts: Mapping[str, int]) -> int:
 
 
 def _rows(counts: Mapping[str, int]) -> str:
-    """Says how many replies bring a row, and how many do not."""
+    """Counts the replies that bring a row, and those that do not."""
     names = (f"{step}.{how}" for step in ("LLMCall", "VerifyLabels") for how in ("failed", "refused"))
     refused = sum(counts.get(name, 0) for name in names)
     return f"{max(0, _answered(counts) - refused):,} kept, {refused:,} refused"
@@ -56,11 +56,8 @@ def log_line(counts: Mapping[str, int], seconds: float) -> str:
 
 
 class ProgressLine:
-    """While its `with` block runs, tells how far the run is.
-
-    Args:
-      shown: False where the workers are on other machines, so that there is nothing to read.
-    """
+    """Shows how far the run is while its `with` block runs; nothing if `shown` is False, as the workers are
+    elsewhere."""
 
     def __init__(self, shown: bool = True) -> None:
         self._shown = shown

@@ -56,15 +56,8 @@ _MERGE_SECONDS: Final = 0.2
 
 
 def generate(argv: Sequence[str], prog: str) -> int:
-    """Runs the pipeline.
-
-    Args:
-      argv: the options, without the program's name.
-      prog: how the user called the program, for help and hints.
-
-    Returns:
-      The exit code: 0 done, 1 the run failed, 2 the options are wrong.
-    """
+    """Runs the pipeline with the options in `argv`; returns the exit code: 0 done, 1 the run failed, 2 the options are
+    wrong."""
     if "--help" in argv or "-h" in argv:
         return terminal.shown(help_text(f"{prog} generate"), prog)
     if "--help_beam" in argv:
@@ -227,8 +220,8 @@ def known_to_workers(local: bool) -> Iterator[None]:
 
 
 def merge_when_ended(folder: str, run_id: str) -> None:
-    """Turns journals on a local disk into Parquet. Worker processes of the run may take a moment to end; the next run
-    merges what they still hold after it."""
+    """Turns journals on a local disk into Parquet. The run's worker processes may take a moment to end; the next run
+    merges what they still write after that."""
     if not files.is_local(folder):
         return
     try:
@@ -241,7 +234,7 @@ def merge_when_ended(folder: str, run_id: str) -> None:
 
 
 def _tell_missing(config: Config) -> None:
-    """Tells where replies that were paid for were deleted while the run was under way."""
+    """Warns if replies that were paid for were deleted while the run was under way."""
     try:
         if problem := missing_replies(config):
             _LOG.warning("%s; the data is complete, but who needs them again will pay for them", problem)
@@ -250,20 +243,10 @@ def _tell_missing(config: Config) -> None:
 
 
 def run(config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, held: lease.Held) -> bool:
-    """Runs the pipeline.
-
-    Args:
-      config: what to do.
-      options: Beam's, for the runner.
-      target: where the run publishes.
-      previous: what earlier runs left.
-      held: the lease of the run's refresh.
-
-    Returns:
-      Whether the dataset folder is complete; False where a job goes on by itself.
+    """Runs the pipeline; returns whether the dataset folder is complete. It is not if a job goes on by itself.
 
     Raises:
-      RuntimeError: the run failed; the message holds `RunFailed: ` and the reason where the result was refused.
+      RuntimeError: the run failed; the message holds `RunFailed: ` and the reason if the result was refused.
     """
     previous = prepare_to_ask(config, previous, target.staging)
     if is_dataflow(options):
@@ -287,16 +270,16 @@ def run(config: Config, options: PipelineOptions, target: Target, previous: Prev
 
 
 def local_runner(config: Config) -> LocalRunner:
-    """Returns the engine of a run on this machine. What it puts aside lies beside the data where that is on a disk of
-    this machine: the system's folder for temporary files is often in memory."""
+    """Returns the engine of a run on this machine. It spills beside the data if that is on a local disk: the system's
+    temporary folder is often in memory."""
     return LocalRunner(config.output if files.is_local(config.output) else None)
 
 
 def before_paying(config: Config, entry: Mapping[str, Any] | None) -> None:
-    """Tells what a run is going to ask anew.
+    """Logs what a run is going to ask anew.
 
     Raises:
-      OptionError: the run cannot but have fewer examples than the refresh has.
+      OptionError: the run would have fewer examples than the refresh has.
       RunFailed: the dataset folder cannot be read.
     """
     refuse_shrinking(config, entry)
@@ -305,7 +288,7 @@ def before_paying(config: Config, entry: Mapping[str, Any] | None) -> None:
 
 
 def published_entry(config: Config) -> Mapping[str, Any] | None:
-    """Returns what the manifest says of the refresh; None where it says nothing, or cannot be read."""
+    """Returns the manifest's entry of the refresh; None if there is none, or it cannot be read."""
     try:
         entry: Mapping[str, Any] = read_manifest(config.output)["refreshes"][config.refresh]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -27,8 +27,7 @@ def ending_on_signals() -> Iterator[list[int]]:
     """While its `with` block runs, SIGINT and SIGTERM raise KeyboardInterrupt in it; a second one ends the process.
 
     Yields:
-      the signals that came. Beam wraps what is raised inside a step into an error of its own, so whoever catches an
-      error looks here for what it really was.
+      the signals that came. Beam wraps what a step raises into its own error, so a handler looks here for the cause.
     """
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
@@ -65,8 +64,7 @@ def ended_by(signals: Sequence[int]) -> signal.Signals:
 
 
 def end_at_once_on_signals() -> None:
-    """From now on SIGINT and SIGTERM end this process without a traceback. For when there is nothing to end in order:
-    a process that has just begun, or that is done."""
+    """From now on SIGINT and SIGTERM end this process without a traceback: it has just begun, or is done."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_at_once)
 

@@ -1,5 +1,5 @@
-"""What a person is told when a run has ended: where the data is, what it looks like, what was paid for in vain, what to
-try next, or why the run failed."""
+"""The last words of a run: where the data is, what it looks like, which replies were wasted, what to try next, or why
+it failed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _LOG: Final = logging.getLogger("textmint")
 
 
 def show_summary(config: Config, target: Target, prog: str, argv: Sequence[str]) -> None:
-    """Tells what a finished run has brought. The run is no failure where it cannot be told."""
+    """Prints what a finished run has brought. If that cannot be printed, the run is no failure."""
     try:
         for line in warnings_of(read_manifest(config.output)["refreshes"][config.refresh]["steps"]):
             _LOG.warning("%s", line)
@@ -72,11 +72,8 @@ def show_summary(config: Config, target: Target, prog: str, argv: Sequence[str])
 
 
 def reason_in(text: str) -> str | None:
-    """Finds the reason for a person in the text of an error, in whatever an engine has wrapped it.
-
-    Returns:
-      The reason and what to do, in one line; None where there is none.
-    """
+    """Finds the reason for a person, and the remedy, in the text of an error, in whatever an engine has wrapped it;
+    None if there is none."""
     for pattern in _REASONS:
         if found := pattern.search(text):
             return found[1] if pattern is _REASONS[0] else f"{found[1]}; {AFTERWARDS}"
@@ -88,11 +85,7 @@ def reason_in(text: str) -> str | None:
 
 
 def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ()) -> str:
-    """Tells what the user of a finished run wants to know: where the data is, how much, what it looks like, what next.
-
-    Returns:
-      the text.
-    """
+    """Returns the text that a finished run ends with: where the data is, how much, what it looks like, what next."""
     entry = read_manifest(config.output)["refreshes"][config.refresh]
     counts = entry["counts"]
     folder = config.typed["output"]
@@ -113,14 +106,8 @@ def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ())
 
 
 def warnings_of(steps: Mapping[str, Any]) -> list[str]:
-    """Says what a run has paid for in vain.
-
-    Args:
-      steps: the manifest's table of steps.
-
-    Returns:
-      a line for each kind of prompt of whose replies more than `_TOO_MANY` brought nothing; with the reasons.
-    """
+    """Returns a line, with the reasons, for each kind of prompt of whose replies more than `_TOO_MANY` brought nothing.
+    Takes the manifest's table of steps."""
     lines = []
     for asked_for, names in _PAID_FOR.items():
         of_kind = {name: steps[name] for name in names if name in steps}
@@ -166,8 +153,8 @@ def _field(name: str, value: str) -> str:
 
 
 def _look_command(folder: str) -> str:
-    """A command that works as it stands, whatever the folder's name holds: with the Python that runs this, which has
-    pyarrow. It prints a line a row, with nothing in it that a terminal would obey."""
+    """Returns a command that works as it stands, whatever the folder's name holds. It prints a line a row, with nothing
+    in it that a terminal would obey."""
     if ":" in folder and files.is_local(folder) and not os.path.isabs(folder):
         folder = f"./{folder}"  # pyarrow would take it for a URI
     code = (
@@ -180,23 +167,19 @@ def _look_command(folder: str) -> str:
 
 
 def _double_quoted(text: str) -> str:
-    """Writes a text in Python, in double quotes where it can be, which a shell takes as they are in single ones."""
+    """Writes a text as a Python literal, in double quotes if possible, which a shell leaves alone in single ones."""
     quoted = repr(text)
     return f'"{quoted[1:-1]}"' if quoted[0] == "'" and '"' not in quoted else quoted
 
 
 def _python() -> str:
-    """Returns the Python that runs this, as a shell takes it from the same folder."""
+    """Returns the running Python as a shell takes it from the same folder."""
     here = os.path.relpath(sys.executable)
     return shlex.quote(sys.executable if here.startswith(os.pardir) or os.sep not in here else here)
 
 
 def command_of(prog: str) -> str:
-    """Says how the program is called once more from the same folder.
-
-    Returns:
-      what a shell takes as it stands.
-    """
+    """Returns how a shell calls the program once more from the same folder."""
     called = sys.argv[0]
     if "TEXTMINT_PROG" in os.environ:
         return shlex.quote(prog)
@@ -206,8 +189,7 @@ def command_of(prog: str) -> str:
 
 
 def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
-    """Commands that work as they stand and fit what was run: something to try after the embedded model, and after
-    another one what goes on with its data."""
+    """Yields commands that work as they stand and fit what was run."""
     typed = config.typed
     if typed["llm"] == "offline":
         is_first = typed["refresh"] == "base" and config.tasks is None and not typed["keep_raw"]
@@ -226,7 +208,7 @@ def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
 
 
 def _without(argv: Sequence[str], options: Container[str]) -> Iterator[str]:
-    """Returns a command line without some options and their values."""
+    """Yields a command line without some options and their values."""
     is_kept = True
     for given in argv:
         if given.startswith("--"):

@@ -1,9 +1,7 @@
-"""What a person is shown: the one place that writes to standard output and standard error.
+"""The one place that writes to standard output and standard error.
 
-Replies, endpoints, files and options are hostile, and a terminal obeys control characters; so whatever goes there goes
-through here, the logs and tracebacks too. Nothing here raises: that something cannot be shown is no reason for a run
-to fail.
-"""
+Replies, endpoints, files and options are hostile, and a terminal obeys control characters; so everything, also logs and
+tracebacks, is printed through here. Nothing here raises: a run does not fail because something cannot be shown."""
 
 from __future__ import annotations
 
@@ -23,20 +21,13 @@ _OURS = "textmint"
 
 
 def show(text: str) -> str:
-    """Prints to standard output.
-
-    Returns:
-      why it could not be printed; "" where it was, and where whoever reads has gone, such as `| head`.
-    """
+    """Prints to standard output; returns why that failed, "" if it did not, or if the reader has gone, such as `|
+    head`."""
     return _write(sys.stdout, text)
 
 
 def shown(text: str, prog: str) -> int:
-    """Prints what a command was called for.
-
-    Returns:
-      the exit code: 1, after a word of why, where it could not be printed.
-    """
+    """Prints the result of a command; returns the exit code: 1, after a message, if it could not be printed."""
     problem = show(text)
     if problem:
         tell(f"{prog}: cannot print: {problem}")
@@ -55,23 +46,15 @@ def tell_lines(text: str) -> None:
 
 
 def refused(problems: Iterable[str], prog: str) -> int:
-    """Tells what is wrong with the options.
-
-    Returns:
-      the exit code.
-    """
+    """Prints what is wrong with the options; returns the exit code."""
     for problem in problems:
         tell(f"{prog}: {problem}")
     return 2
 
 
 def set_up_logging(local: bool) -> None:
-    """Has our logs shown, and of others what a person needs.
-
-    Args:
-      local: whether this process runs the pipeline itself. Beam's local engine logs a traceback for every failure,
-        and we say ourselves what failed; its embedded job server logs everything once more under no name.
-    """
+    """Shows our logs, and of others what a person needs. With `local`, this process runs the pipeline itself: Beam's
+    engine would log a traceback for each failure that we report ourselves, and its job server logs everything twice."""
     ours = log_to_stderr()
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
@@ -82,11 +65,8 @@ def set_up_logging(local: bool) -> None:
 
 
 def log_to_stderr() -> logging.Handler:
-    """Has all logs go to standard error, through here.
-
-    Returns:
-      what they go through. It takes the place of whatever Python, Beam or an earlier call has put there.
-    """
+    """Sends all logs to standard error through a handler of ours, in place of any that Python, Beam or an earlier call
+    added."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         if type(handler) is logging.StreamHandler or isinstance(handler, _Handler):
@@ -98,7 +78,7 @@ def log_to_stderr() -> logging.Handler:
 
 
 def take_over() -> None:
-    """Has what Python itself prints go through here: tracebacks of any thread, and warnings. For a process of ours."""
+    """Sends what Python itself prints through here: tracebacks of any thread, and warnings."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -130,7 +110,7 @@ def _tell_of_warning(
 
 
 class _Handler(logging.Handler):
-    """Standard error as it is at that moment: `worker_output.capture_worker_output` exchanges it."""
+    """Writes to standard error as it is at that moment: `capture_worker_output` exchanges it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -167,7 +147,7 @@ def _write(stream: IO[str] | Any, text: str) -> str:
 
 
 def _silence(stream: Any) -> None:
-    """Lets go of what could not be written: at its end, Python would try once more, and fail loudly."""
+    """Discards what could not be written: Python would try once more at its end, and fail loudly."""
     with contextlib.suppress(Exception):
         number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)

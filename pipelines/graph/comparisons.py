@@ -20,13 +20,7 @@ from textmint.transforms.storage.listing import Row
 
 
 def compare(examples: beam.PCollection[Any], config: Config, previous: PreviousRun) -> beam.PCollection[Any]:
-    """Compares the examples that passed their checks; gives a Verdict or Relabel, by id, for some of them.
-
-    Args:
-      examples: that passed their checks, and rejects.
-      config: of the run.
-      previous: what earlier runs left.
-    """
+    """Compares the examples that passed their checks; gives a Verdict or Relabel, by id, for some of them."""
     texts = config.expected_examples + previous.published_examples
     found = [
         examples | FindDuplicates(read_published(config, previous, "examples"), texts, config.refresh),
@@ -49,10 +43,8 @@ def compare(examples: beam.PCollection[Any], config: Config, previous: PreviousR
 
 
 def near_copies_of_tasks(config: Config, previous: PreviousRun) -> NearCopies | None:
-    """Makes what finds tasks that are near copies of others, if that is asked for.
-
-    Tasks of the user's own are wanted in every refresh, so they are compared with each other only.
-    """
+    """Makes what finds tasks that are near copies of others, if asked for. The user's own tasks are kept in every
+    refresh, so they are compared with each other only."""
     if NEAR_DUPLICATE not in config.duplicate_checks:
         return None
     others = {}
@@ -79,9 +71,9 @@ class NearCopies(beam.PTransform):
     """Finds near copies among Text elements as `FindNearDuplicates` does, also of texts from elsewhere.
 
     Args:
-      threshold: two texts this similar, or more, are near copies.
-      others: by the label of a step, a `PTransform` that reads texts that have a source.
-      refresh: the source of those that the run's own refresh has published.
+      threshold: two texts of this similarity, or more, are near copies.
+      others: transforms that read texts that have a source, by the label of their step.
+      refresh: the source of texts that the run's own refresh has published.
     """
 
     threshold: float

@@ -1,8 +1,6 @@
-"""Says, before anything is asked, what a run will pay for that somebody may not expect.
-
-The manifest and the rejects of the refresh's last run tell it, so it costs no pass over the prompts. How many replies
-the ledger has for them is known only when each prompt is there; the manifest tells it afterwards.
-"""
+"""Says, before anything is asked, what a run will pay for unexpectedly, by the manifest and the rejects of the
+refresh's last run. How many replies the ledger has is known only when each prompt is made; the manifest has it
+afterwards."""
 
 from __future__ import annotations
 
@@ -26,12 +24,7 @@ _UNREAD: Final = frozenset(("TaskGenerate", "PlanLabels", "ParseJSON"))
 
 
 def cost_notices(config: Config, entry: Mapping[str, Any] | None) -> list[str]:
-    """Says what is asked anew, and what the same prompts brought last time, a line each.
-
-    Args:
-      config: of the run.
-      entry: what the manifest says of its refresh, if it is there.
-    """
+    """Lists what is asked anew, and what the same prompts brought last time, a line each."""
     if entry is None:
         return []
     try:
@@ -85,15 +78,11 @@ def _retries(config: Config, entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def prompt_changes(config: Config, entry: Mapping[str, Any]) -> list[str]:
-    """Lists what makes all prompts of examples new since the refresh's last run: each option or template, with what it
-    was and what it is.
-
-    Args:
-      config: of the run.
-      entry: what the manifest says of the refresh.
+    """Lists each option or template, as it was and as it is, that makes all prompts of examples new since the refresh's
+    last run.
 
     Raises:
-      KeyError, TypeError, AttributeError: the entry is of another version, or was mended by hand.
+      KeyError, TypeError, AttributeError: the entry is of another version, or was edited by hand.
     """
     typed, before = config.typed, entry["options"]
     fingerprint, recorded = json.loads(json.dumps(dict(config.backend.fingerprint()))), entry["backend"]
@@ -118,8 +107,8 @@ def _replies(step: Mapping[str, Any]) -> int:
 
 
 def retryable_rejects(config: Config) -> collections.Counter[tuple[str, str]]:
-    """Counts what the refresh's last run refused though asking again may help, by step and reason, without those in
-    files that cannot be read."""
+    """Counts, by step and reason, the rejects of the refresh's last run that a new request may avoid; files that cannot
+    be read are left out."""
     found: collections.Counter[tuple[str, str]] = collections.Counter()
     for file in files.list_files(files.join(config.output, "rejects", f"refresh={config.refresh}"), "*.parquet"):
         try:

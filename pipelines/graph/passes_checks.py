@@ -14,11 +14,7 @@ from textmint.transforms.quality.checks import Checks
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PassesChecks:
-    """Decides whether the example in an answer would pass the checks.
-
-    Args:
-      checks: of one example by itself.
-    """
+    """Decides whether the example in an answer would pass the checks."""
 
     checks: Checks
 
@@ -27,15 +23,7 @@ class PassesChecks:
         return self.fault_of(prompt, answer) is None
 
     def fault_of(self, prompt: Prompt, answer: Answer) -> Fault | None:
-        """Says why no example comes of an answer.
-
-        Args:
-          prompt: what was asked.
-          answer: what was answered.
-
-        Returns:
-          What keeps it from being read, or the first check that it fails; None if it is good.
-        """
+        """Returns what keeps an example from being read, or the first check that it fails; None if it is good."""
         reply = Reply(
             prompt=prompt,
             request_id="",

@@ -81,15 +81,12 @@ NOTHING: Final = PreviousRun()
 
 
 def inspect_output(config: Config) -> PreviousRun:
-    """Finds what a run builds on. On a local disk, what a run that was killed left half done is completed: its
-    publication, and its journals of replies.
-
-    Args:
-      config: of the run, whose refresh no other run writes to.
+    """Finds what a run builds on. On a local disk it completes what a killed run left half done: its publication, and
+    its journals of replies. No other run may write to the refresh.
 
     Raises:
-      RunFailed: the folder cannot be read or written; or replies that were paid for are missing, and `--rebuy` does not
-        say that it may go on without them.
+      RunFailed: the folder cannot be read or written; or replies that were paid for are missing, and `--rebuy` was not
+        given.
     """
     try:
         return _inspect(config)
@@ -149,7 +146,7 @@ def _inspect(config: Config) -> PreviousRun:
 
 
 def _count(ledger: str, *, mend: bool, thorough: bool | None = None) -> tuple[CheckedFiles, Paid]:
-    """Finds the files of a ledger, and counts its replies: those in journals first, for they may become files."""
+    """Finds the files of a ledger, and counts its replies: those in journals first, since they may become files."""
     waiting = paid_in_journals(ledger) if files.is_local(ledger) else Paid()
     checked = check_files(ledger, mend=mend, thorough=True if mend else thorough)
     return checked, checked.paid + waiting
@@ -174,8 +171,7 @@ def _missing(ledger: str, lost: Paid, damaged: Mapping[str, Damage], left: Mappi
 
 
 def missing_replies(config: Config) -> str:
-    """Says in one line which replies that were paid for are missing when a run has published; "" if none is. They may
-    have been deleted while it ran.
+    """Says in one line which replies were deleted from the ledger while a run was under way; "" if none was.
 
     Raises:
       OSError: the folder cannot be read.
@@ -186,15 +182,7 @@ def missing_replies(config: Config) -> str:
 
 
 def prepare_to_ask(config: Config, previous: PreviousRun, folder: str) -> PreviousRun:
-    """Makes what earlier runs left ready for a run that is going to ask.
-
-    Args:
-      config: of the run.
-      previous: as `inspect_output` found it.
-      folder: the run's staging folder.
-
-    Returns:
-      The same, with long lists in files.
+    """Marks the run in its folder if it is not alone, and moves long lists into files of its staging folder.
 
     Raises:
       RunFailed: the folder cannot be read or written.
@@ -212,15 +200,12 @@ def is_alone(config: Config) -> bool:
     """Returns whether the examples of the user's own tasks may have plain ids, whatever other refreshes are being
     written. For brainstormed tasks, which yield in any case, it is True.
 
-    What another run will publish is not known before it has. If it has the same tasks of the user's, it takes the plain
-    ids of their examples, unless it has left a mark that it leaves them to others (`prepare_to_ask`). The mark stays
-    until its refresh is published, so that a run that is started again asks for what the first one has paid for. Of two
-    runs that begin at the same moment at least one leaves them, since each has its own lease before it looks.
+    Another run with the same tasks takes the plain ids, unless it has left a mark that it leaves them to others
+    (`prepare_to_ask`). The mark stays until its refresh is published, so that a run that is started again asks for what
+    the first one has paid for. Of two runs that begin at the same moment at least one leaves the ids, since each has
+    its lease before it looks.
 
     Call this before the published files are listed: then a run that ends in between is seen by one of the two.
-
-    Args:
-      config: of a run whose refresh no other run writes to.
 
     Raises:
       OSError: the folder cannot be read.
@@ -238,12 +223,7 @@ def _not_alone(output: str, label: str) -> str:
 
 
 def with_listings(previous: PreviousRun, folder: str, *, most: int = NAMED_FILES) -> PreviousRun:
-    """Moves lists of files that are too long for a graph into files.
-
-    Args:
-      previous: what earlier runs left.
-      folder: the run's staging folder, for these files.
-      most: how many files the graph may name itself.
+    """Moves lists of more than `most` files, too long for a graph, into files of the staging folder.
 
     Raises:
       RunFailed: a file cannot be written.
@@ -263,8 +243,8 @@ def with_listings(previous: PreviousRun, folder: str, *, most: int = NAMED_FILES
 
 
 def _merge_journals(config: Config) -> MergedJournals:
-    """Turns the journals of a run that was cut short into files. Its worker processes may outlive it for a moment, so
-    this waits for them; it does not wait for the runs of other refreshes, which are under way."""
+    """Turns the journals of a killed run into files. Waits for its worker processes, which may outlive it for a moment,
+    but not for runs of other refreshes."""
     total = MergedJournals()
     for _ in range(_MERGE_TRIES):
         merged = merge_journals(config.ledger, mend=config.rebuy)

@@ -1,7 +1,5 @@
-"""Refuses a run that would leave its refresh with fewer examples, before anything is paid for.
-
-This covers the runs whose options alone tell; `publish` refuses the others.
-"""
+"""Refuses, before anything is paid for, a run whose options alone tell that it leaves its refresh with fewer examples;
+`publish` refuses the others."""
 
 from __future__ import annotations
 
@@ -26,10 +24,6 @@ _AMOUNTS: Final = frozenset(("task_requests", "max_tasks", "examples_per_task"))
 def refuse_shrinking(config: Config, entry: Mapping[str, Any] | None) -> None:
     """Refuses a run that is bound to have fewer examples than its refresh has.
 
-    Args:
-      config: of the run.
-      entry: what the manifest says of the refresh.
-
     Raises:
       OptionError: it is such a run, and --replace was not given.
       RunFailed: the dataset folder cannot be read.
@@ -50,15 +44,8 @@ def refuse_shrinking(config: Config, entry: Mapping[str, Any] | None) -> None:
 
 
 def max_examples(config: Config, entry: Mapping[str, Any] | None) -> int | None:
-    """Computes how many examples a run can have at most; None if that is not known.
-
-    The user's own tasks can be counted. How many tasks a model brainstorms is known of rounds that the refresh has had
-    before with the same options.
-
-    Args:
-      config: of the run.
-      entry: what the manifest says of the refresh.
-    """
+    """Computes how many examples a run can have at most; None if unknown. The user's tasks can be counted; how many
+    tasks a model brainstorms is known of rounds that the refresh has had before with the same options."""
     if config.tasks:
         # if tasks say themselves how many they want, nobody knows yet which of them --max_tasks takes
         return (dataclasses.replace(config, max_tasks=None) if config.own_tasks else config).expected_examples
@@ -69,8 +56,8 @@ def max_examples(config: Config, entry: Mapping[str, Any] | None) -> int | None:
 
 
 def _is_same_but_for_amounts(config: Config, entry: Mapping[str, Any] | None) -> bool:
-    """Returns whether the rounds would bring the same tasks again: the options are the same, no round was refused, and
-    no more rounds are asked for than there were."""
+    """Returns whether the rounds would bring the same tasks: the options are the same, no round was refused, and no
+    more rounds are asked for."""
     try:
         assert entry is not None
         options, line = entry["options"], entry["steps"]["TaskGenerate"]

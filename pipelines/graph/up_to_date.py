@@ -1,9 +1,6 @@
 """Tells whether the result of a run is there already, complete and unchanged, so that there is nothing to do.
 
-Whatever decides a row enters the key of a run: options, templates, the model and its parameters, the content of task
-files, what other refreshes hold, Textmint's own code and the libraries that it computes with. So a change of any of
-them, also a new version, makes a run; and what it needs was paid for.
-"""
+Everything that decides a row enters the key of a run, also Textmint's code and the libraries that it computes with."""
 
 from __future__ import annotations
 
@@ -37,11 +34,6 @@ _BLOCK: Final = 1 << 20
 def run_key(config: Config, previous: PreviousRun, versions: Mapping[str, str]) -> str:
     """Computes the key of a run.
 
-    Args:
-      config: of the run.
-      previous: what earlier runs left.
-      versions: of the libraries that make the rows.
-
     Raises:
       OSError: a file of tasks or of excluded texts cannot be read.
     """
@@ -71,17 +63,8 @@ def run_key(config: Config, previous: PreviousRun, versions: Mapping[str, str]) 
 
 
 def is_up_to_date(config: Config, previous: PreviousRun, key: str, entry: Mapping[str, Any] | None) -> bool:
-    """Returns whether the result of the last run would come out again.
-
-    It would not if something was unusual: a request without a reply, a file of the data or of the ledger that is gone
-    or changed, replies of a run that was cut short.
-
-    Args:
-      config: of the run.
-      previous: what earlier runs left.
-      key: of the run.
-      entry: what the manifest says of its refresh, if it is there.
-    """
+    """Returns whether the result of the last run would come out again. It would not if something was unusual: a request
+    without a reply, a file of the data or of the ledger that is gone or changed, replies of a killed run."""
     if entry is None or config.recompute or config.retry_rejects or previous.was_mended:
         return False
     try:
@@ -102,8 +85,8 @@ def is_up_to_date(config: Config, previous: PreviousRun, key: str, entry: Mappin
 
 
 def _is_as_written(output: str, kind: DatasetKind, refresh: str, listed: list[dict[str, Any]]) -> bool:
-    """Returns whether the files of a refresh and dataset are just those that the manifest lists. On a local disk their
-    content is compared with the digest in their names; elsewhere that would be a download, so their sizes must do."""
+    """Returns whether the files of a refresh and dataset are those that the manifest lists. Local files are compared
+    with the digest in their names; elsewhere that would be a download, so their sizes must do."""
     found = files.list_files(files.join(output, kind, f"refresh={refresh}"), "*.parquet")
     found = [file for file in found if not file.name.startswith(("_", "."))]  # readers skip those
     if {file.name: file.bytes for file in found} != {

@@ -65,8 +65,8 @@ def choice_problem(name: str, typed: Mapping[str, Any]) -> str | None:
 
 
 def _secret_problems(typed: Mapping[str, Any]) -> list[str]:
-    """Says what is wrong with --api_key_secret, without reading it. Its value is never quoted: it may be the key, typed
-    in the wrong place."""
+    """Lists what is wrong with --api_key_secret, without reading it. Its value is never quoted: it may be the key
+    itself, typed in the wrong place."""
     if typed["llm"] not in ("openai", "gemini"):
         return [f"--api_key_secret is an option of --llm=openai and --llm=gemini, not of --llm={typed['llm']}"]
     if typed["llm"] == "gemini" and (typed["vertex_project"] or typed["vertex_location"]):
@@ -82,8 +82,8 @@ def _secret_problems(typed: Mapping[str, Any]) -> list[str]:
 
 
 def check_secret(name: str, workers: Workers) -> None:
-    """Checks that a secret can be read, and forgets it. Where the workers are not here, only their service account has
-    to read it, and whoever starts the run and may not is warned.
+    """Checks that a secret can be read, and forgets it. If only the workers' service account has to read it, a caller
+    who may not is only warned.
 
     Raises:
       OptionError: it cannot be read.

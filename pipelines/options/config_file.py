@@ -26,14 +26,7 @@ class ConfigFileError(ValueError):
 
 
 def flags_of_file(argv: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Reads the file that `--config` names, if it stands in a command line.
-
-    Args:
-      argv: the command line.
-      parser: knows all options there are.
-
-    Yields:
-      The flags that the file stands for.
+    """Yields the flags that the file named by `--config` in a command line stands for.
 
     Raises:
       OptionError: the file cannot be used.
@@ -106,13 +99,7 @@ def _bare_word(where: str, value: bool) -> OptionError:
 
 
 def read_config(text: str) -> dict[str, Any]:
-    """Reads the options of a file.
-
-    Args:
-      text: its content.
-
-    Returns:
-      The values by name, in the order of the file: text, True, False, None, or lists and mappings of these.
+    """Reads the options in the text of a file: by name, as text, True, False, None, or lists and mappings of these.
 
     Raises:
       ConfigFileError: it is no YAML, or no mapping from names of options, has a key twice, or could take up much time

@@ -19,18 +19,18 @@ pipe without end does not fill the memory."""
 
 
 def check_name(option: str, text: str) -> None:
-    """Checks that a path, or another value, can be written down: in the manifest, in the card, and for workers. Names
-    of files need not be UTF-8 on Linux, and Python then holds them as lone surrogates.
+    """Checks that a path, or another value, is UTF-8, so that it can be written into the manifest and the card. Names
+    of files need not be on Linux.
 
     Raises:
-      OptionError: it cannot.
+      OptionError: it is not.
     """
     if clean_text(text) != text:
         raise OptionError(f"{option}: {text!a} is not UTF-8, so it cannot be written down; rename it")
 
 
 def check_listing(option: str, pattern: str) -> None:
-    """Checks that files of a pattern can be listed, where it is on gs://.
+    """Checks that files of a pattern can be listed, if it is on gs://.
 
     Raises:
       OptionError: they cannot.
@@ -79,7 +79,7 @@ def unreadable(option: str, path: str, error: BaseException) -> OptionError:
 
 
 def as_pattern(path: str) -> str:
-    """Makes a pattern of what was typed. A file that has just this name is meant, though the name holds wildcards."""
+    """Makes a pattern of what was typed. A file of exactly this name is meant, even if the name holds wildcards."""
     if "://" in path or glob.escape(path) == path:
         return path
     if os.path.isfile(path):
@@ -96,20 +96,11 @@ def count_items(
     refusal: type[ValueError],
     suffixes: tuple[str, ...],
 ) -> int:
-    """Reads the files of a pattern once from end to end, holding one item at a time.
-
-    Args:
-      option: what to call it in the message.
-      pattern: a path, URL or pattern.
-      read: gives the items of an open file and its path.
-      refusal: what `read` raises where a file cannot be used.
-      suffixes: the endings that a file may have.
-
-    Returns:
-      How many items there are.
+    """Counts the items in the files of a pattern: `read` yields those of an open file and its path, and raises
+    `refusal` if the file cannot be used.
 
     Raises:
-      OptionError: there is no file, or one cannot be used.
+      OptionError: there is no file, one does not end in one of `suffixes`, or one cannot be used.
     """
     check_listing(option, pattern)
     try:

@@ -7,12 +7,8 @@ from collections.abc import Iterable
 
 
 def nearest(typed: str, known: Iterable[str]) -> str | None:
-    """Finds the word that was most likely meant: one that begins with what was typed, else one that holds it, else one
-    that is spelled much like it, whatever the case.
-
-    Returns:
-      One of `known`; None where none is near.
-    """
+    """Returns the known word that was most likely meant: one that begins with what was typed, else one that holds it,
+    else one that is spelled much like it, whatever the case."""
     words: dict[str, str] = {}
     for one in known:
         words.setdefault(one.casefold(), one)
@@ -30,10 +26,6 @@ _LONGEST = 100
 
 
 def hint(typed: str, known: Iterable[str]) -> str:
-    """Proposes what `nearest` finds.
-
-    Returns:
-      `: did you mean that?`, to follow a message; "" where none is near.
-    """
+    """Returns `: did you mean that?` with what `nearest` finds, to follow a message; "" if nothing is near."""
     near = nearest(typed, known)
     return f": did you mean {near}?" if near else ""

@@ -24,10 +24,7 @@ _FOLDERS: Final = (STAGING, ledger.FOLDER, f"{ledger.FOLDER}/{JOURNAL}", lease.F
 
 
 def checked_output(path: str) -> str:
-    """Tries whether the output folder can be written to, and leaves it as it was.
-
-    Returns:
-      An absolute path or URL.
+    """Tries whether the output folder can be written to, and leaves it as it was; returns its absolute path or URL.
 
     Raises:
       OptionError: it cannot.
@@ -66,8 +63,8 @@ def _local_output(path: str) -> str:
 
 
 def _other_than_a_file(path: Path) -> str:
-    """Says what stands in a file's place; "" where it is a file. A file that a run replaces must be no link, for it is
-    not clear whether the link is to stay, and no pipe, which would be waited for."""
+    """A file that a run replaces must be no link, since it is not clear whether the link is to stay, and no pipe, which
+    a reader would wait for."""
     mode = os.lstat(path).st_mode
     if stat.S_ISREG(mode):
         return ""

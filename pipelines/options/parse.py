@@ -61,8 +61,8 @@ def parse(argv: Sequence[str], *, of_a_run: bool = True) -> tuple[Config, Pipeli
     """Reads and checks the command line.
 
     Args:
-      argv: it, without the program's name.
-      of_a_run: False where these are the options of one step, and say nothing of what other steps are given.
+      argv: without the program's name.
+      of_a_run: False if these are the options of a single step.
 
     Returns:
       The run's Config, and Beam's options for the runner.

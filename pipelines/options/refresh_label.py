@@ -10,10 +10,6 @@ TODAY: Final = "today"
 
 
 def label_of(refresh: str, now: float | None = None) -> str:
-    """Returns the name of a refresh as typed; for `today` the day in UTC, such as 2026-11-23.
-
-    Args:
-      refresh: as typed.
-      now: seconds since 1970; None: this moment.
-    """
+    """Returns the name of a refresh as typed; for `today` the day in UTC, such as 2026-11-23, at `now` in seconds since
+    1970."""
     return time.strftime("%Y-%m-%d", time.gmtime(now)) if refresh == TODAY else refresh

@@ -21,12 +21,7 @@ from textmint.transforms.quality.checks import CHECKS, Checks
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers that an option may be.
-
-    Args:
-      text: says which, after "it must".
-      holds: whether a number is one of them.
-    """
+    """The numbers that an option may be; `text` says which, after "it must"."""
 
     text: str
     holds: Callable[[float], bool]

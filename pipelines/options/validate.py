@@ -65,18 +65,15 @@ def validated(
     *,
     offline: bool = False,
 ) -> Config:
-    """Checks all that can be checked without a run. The key is looked for only when nothing else is wrong, and the
-    output folder is tried last, so that nothing is written when anything is wrong.
+    """Checks all that can be checked without a run. The key is looked for only if nothing else is wrong, and the output
+    folder is tried last, so that nothing is written if anything is wrong.
 
     Args:
       typed: the options by name, as given or defaulted.
       cloud: Beam's options for Google Cloud.
       workers: where the engine runs our steps.
-      found: problems that there are already.
-      offline: touches nothing on an object store.
-
-    Returns:
-      The Config.
+      found: problems found before.
+      offline: True: no object store is touched.
 
     Raises:
       OptionError: with everything that is wrong, a line each.
@@ -154,11 +151,7 @@ def check_schemes(typed: Mapping[str, Any]) -> None:
 
 
 def language_problems(typed: Mapping[str, Any]) -> Iterator[str]:
-    """Tells of languages of all tasks that the model cannot write.
-
-    Yields:
-      a line for each problem.
-    """
+    """Yields a line if the model cannot write a language of --language."""
     with contextlib.suppress(OptionError):  # which is told with the other attributes
         foreign = [name for name, _ in _attributes(typed).language.values if not _writes(typed, name)]
         if foreign:
@@ -284,15 +277,8 @@ def _template(
 ) -> PromptTemplate:
     """Reads a template, and tries it on made-up tasks.
 
-    Args:
-      typed: the options by name.
-      option: names the file.
-      shipped: the template to take where there is no file.
-      variables: what the template may use.
-      choices: values that some of them may have.
-
     Raises:
-      OptionError: it can be filled for none of the tasks, or for none where a variable has one of its values.
+      OptionError: it can be filled for none of the tasks, or for none if a variable has one of its `choices`.
     """
     path = typed[option]
     if path is None:

@@ -1,9 +1,7 @@
-"""Chooses which of Beam's runners a run goes to, and sets what that needs to be told.
+"""Chooses which of Beam's runners a run goes to, and sets what that needs.
 
-On one machine it is always `FnApiRunner`, the engine that is in Beam itself. `DirectRunner` stands for three of them
-and tries Prism first, a program that Beam downloads without a timeout: a laptop behind a firewall would hang, and one
-on a train would wait for nothing.
-"""
+On one machine it is always `FnApiRunner`, which is in Beam itself. `DirectRunner` tries Prism first, a program that
+Beam downloads without a timeout: behind a firewall it would hang."""
 
 from __future__ import annotations
 
@@ -60,15 +58,11 @@ _NEEDS_ONE_OF: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 
 
 def settle_runner(options: PipelineOptions) -> None:
-    """Settles Beam's options on a runner that can run the graph.
+    """Settles Beam's options, in place, on a runner that can run the graph.
 
-    Whatever stands for Beam's own engine on this machine becomes `LOCAL_RUNNER`. Workers of the embedded job server are
-    threads of this process, unless something else is asked for: Beam would start containers of an image that does not
-    hold Textmint. The state of `__main__` does not travel to workers, for there is none: all that they run stands in
-    modules.
-
-    Args:
-      options: is changed in place.
+    Beam's own engines on this machine become `LOCAL_RUNNER`. Workers of the embedded job server are threads of this
+    process by default: Beam would start containers of an image without Textmint. The state of `__main__` does not
+    travel to workers: all that they run stands in modules.
 
     Raises:
       OptionError: the runner is unknown, not installed, known to lose rows, or would be downloaded.

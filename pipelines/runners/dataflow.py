@@ -103,13 +103,8 @@ def dry_run(config: Config, options: PipelineOptions, target: Target) -> str:
 
 
 def with_inputs(config: Config, target: Target, *, copy: bool) -> Config:
-    """Puts tasks and excluded texts where workers can read them: files of this machine are copied into the run's
-    staging folder, which goes when the run publishes.
-
-    Args:
-      config: of the run.
-      target: of the run.
-      copy: False: nothing is copied, and the config only says where the files would be.
+    """Puts tasks and excluded texts where workers can read them: local files are copied into the run's staging folder,
+    which goes when the run publishes. Without `copy`, the config only says where the files would be.
 
     Raises:
       OSError: a file cannot be read, or not be written there.
@@ -129,14 +124,7 @@ def with_inputs(config: Config, target: Target, *, copy: bool) -> Config:
 
 
 def launch(config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, label: Held) -> bool:
-    """Submits the job of a run, and watches it.
-
-    Args:
-      config: of the run.
-      options: Beam's.
-      target: of the run.
-      previous: what earlier runs left.
-      label: the lease of the run's refresh, which goes over to the job.
+    """Submits the job of a run, which takes over the lease of its refresh, and watches it.
 
     Returns:
       Whether the run is complete: False if the job goes on by itself, after a template's launcher or with
@@ -184,8 +172,8 @@ def launch(config: Config, options: PipelineOptions, target: Target, previous: P
 
 
 def submit_nothing(options: PipelineOptions, why: str) -> None:
-    """Submits a job that says in its log why there is nothing to do. Dataflow takes a template's launcher that leaves
-    no job for one that failed.
+    """Submits a job that logs why there is nothing to do. Dataflow takes a template's launcher that leaves no job for
+    failed.
 
     Raises:
       LaunchFailed: the job was not submitted.
@@ -207,8 +195,8 @@ def _job_name(target: Target) -> str:
 
 
 def _check_buckets(options: PipelineOptions) -> None:
-    """Asks for the buckets that the job is staged to, as Beam does first. Beam itself would go on for seven minutes
-    where one is missing or forbidden (`stage_file_with_retry` of apiclient.py, 2.77)."""
+    """Asks for the buckets that the job is staged to. Beam itself would try for seven minutes if one is missing or
+    forbidden (`stage_file_with_retry` of apiclient.py, 2.77)."""
     cloud = options.view_as(GoogleCloudOptions)
     problems: dict[str, str] = {}
     unanswered = {
@@ -318,14 +306,14 @@ def _cancel_command(job: str, options: PipelineOptions) -> str:
 
 
 def _last_line(text: str) -> str:
-    """Returns the last line of what Dataflow says of a failure, maybe with a traceback: it says what happened."""
+    """Returns the last line of a failure's text, which may hold a traceback: it says what happened."""
     lines = [line.strip() for line in text.partition("Error:")[2].splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     return last[:300] if last and last != "None" else "no reason was told"
 
 
 def _set_up_logging() -> None:
-    """Shows the job's states and messages, and nothing of Beam's own doings: we say ourselves what fails."""
+    """Shows the job's states and messages, and nothing else of Beam's: we report failures ourselves."""
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     runner = logging.getLogger("apache_beam.runners.dataflow.dataflow_runner")
     runner.setLevel(logging.INFO)

@@ -50,18 +50,13 @@ def is_dry_run(options: PipelineOptions) -> bool:
 
 
 def is_template(options: PipelineOptions) -> bool:
-    """Returns whether this is the launcher of a Flex Template: it leaves the job's graph to Dataflow, which starts the
+    """Returns whether this is the launcher of a Flex Template. It leaves the job's graph to Dataflow, which starts the
     job when the launcher has ended."""
     return is_dataflow(options) and bool(options.view_as(GoogleCloudOptions).template_location)
 
 
 def problems_of(typed: Mapping[str, Any], options: PipelineOptions) -> list[str]:
-    """Lists all that Dataflow would refuse or could not do, a line each; of runs on other engines hardly anything.
-
-    Args:
-      typed: our options, as typed.
-      options: Beam's.
-    """
+    """Lists all that Dataflow would refuse or could not do, a line each; for other engines hardly anything."""
     if not is_dataflow(options):
         if options.view_as(TestOptions).dry_run:
             return [f"--dry_run is for --runner={RUNNER}; with another runner Beam runs all the same. Leave it out"]
@@ -152,13 +147,8 @@ def _template_problems(typed: Mapping[str, Any], options: PipelineOptions) -> It
 
 
 def plain_flags(flags: Iterable[str], actions: Sequence[argparse.Action]) -> Iterator[str]:
-    """Rewrites options without a value that are given as `=true` or `=false`, as a template's launcher gives them. For
-    Beam's `--dry_run` any value would be True.
-
-    Args:
-      flags: of the command line.
-      actions: all options that there are.
-    """
+    """Rewrites switches that are given as `=true` or `=false`, as a template's launcher gives them. For Beam's
+    `--dry_run` any value would be True."""
     switches = {name for action in actions if action.nargs == 0 for name in action.option_strings}
     for flag in flags:
         name, equals, value = flag.partition("=")

@@ -1,13 +1,11 @@
 """The engine of a run on one machine: Beam's in-process one, in bounded slices.
 
-Beam's FnApiRunner hands a stage all of its input as one bundle and keeps what is shuffled in memory, several times
-over: a million examples would take some 16 GB. Here what is shuffled goes to disk beyond some megabytes (`spill`), and
-a stage is given its input slice by slice, as many bundles as it takes. The graph is the same as on any other engine,
-and so is the data: how elements are bundled decides nothing in it.
+Beam's FnApiRunner hands a stage all of its input as one bundle and keeps what is shuffled in memory: a million examples
+would take some 16 GB. Here what is shuffled goes to disk beyond some megabytes (`spill`), and a stage gets its input
+slice by slice. How elements are bundled decides nothing in the data.
 
 It builds on the insides of Beam (2.77) at one place: `FnApiRunner._get_bundle_manager`, from which a stage's outputs
-can be given other buffers, and its bundles another manager.
-"""
+can be given other buffers, and its bundles another manager."""
 
 from __future__ import annotations
 
@@ -46,12 +44,8 @@ class _OneWorker:
 
 
 def slices_of(inputs: Mapping[str, Any], count: int) -> Iterator[dict[str, list[bytes]]]:
-    """Yields the inputs of each bundle of a stage, by name. A bundle has all names: a worker waits for each.
-
-    Args:
-      inputs: the buffers of the stage, by name.
-      count: so many bundles at least, if there is enough.
-    """
+    """Yields the inputs of at least `count` bundles of a stage, if there is enough. Each has all names, since a worker
+    waits for each."""
     empty: dict[str, list[bytes]] = {name: [] for name in inputs}
     for name, buffer in inputs.items():
         slices = buffer.slices(count) if isinstance(buffer, (GroupOnDisk, ListOnDisk)) else buffer.partition(count)
@@ -124,12 +118,8 @@ def _merged(one: Any, other: Any) -> Any:
 
 
 class LocalRunner(FnApiRunner):
-    """Beam's FnApiRunner, in bounded slices.
-
-    Args:
-      folder: for what does not fit into memory; None: the system's folder for temporary files, which may itself lie in
-        memory.
-    """
+    """Beam's FnApiRunner, in bounded slices. What does not fit into memory goes into `folder`; None: the system's
+    temporary folder, which may itself lie in memory."""
 
     def __init__(self, folder: str | None = None) -> None:
         super().__init__()

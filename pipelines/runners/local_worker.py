@@ -1,9 +1,8 @@
-"""A worker process of a run on this machine: Beam's own, which ends when its launcher is gone or was told to end.
+"""A worker process of a run on this machine: Beam's own, which ends when its launcher is gone or was asked to end.
 
-A worker that outlives a launcher that was killed would pay for a run that is over, or wait for it for minutes. And a
-launcher that is told to end would wait for ever for a worker that Beam was about to start. So this watches from its
-first moment on, before Beam and the steps are imported, which takes seconds; hence no import of ours here.
-"""
+A worker that outlives a killed launcher would pay for a run that is over; and a launcher that is asked to end would
+wait for ever for a worker that Beam was about to start. So this watches before Beam and the steps are imported, which
+takes seconds; hence no import of ours here."""
 
 from __future__ import annotations
 
@@ -21,13 +20,8 @@ _POLL_SECONDS = 0.5
 
 
 def watch(launcher: int, folder: str) -> None:
-    """Ends this process, at once, when its parent is gone or was told to end. What was paid for is on the disk from the
-    moment it came.
-
-    Args:
-      launcher: the process id of the parent.
-      folder: where the parent leaves a file when it is told to end; "": nowhere.
-    """
+    """Ends this process at once when its parent is gone, or has left a file in `folder` since it was asked to end. What
+    was paid for is on disk from the moment it came."""
     # A dead process still counts as alive for whoever asks by its id, until somebody has waited for it.
     while os.getppid() == launcher and not (folder and os.path.exists(os.path.join(folder, _ENDING))):
         time.sleep(_POLL_SECONDS)

@@ -69,11 +69,7 @@ class _Scratch:
 
 
 class Disk:
-    """The files in which a run puts what does not fit into memory.
-
-    Args:
-      folder: where they lie; None: in the system's folder for temporary files.
-    """
+    """The files for what does not fit into memory, in a folder; None: in the system's temporary folder."""
 
     def __init__(self, folder: str | None) -> None:
         self._folder = folder or tempfile.gettempdir()

@@ -27,8 +27,8 @@ _ADDED_BY_PIP: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
 @contextlib.contextmanager
 def code_for_workers(options: PipelineOptions) -> Iterator[None]:
-    """Says in the options how workers get our code, while its `with` block runs, unless the user says it: from the
-    image that this runs in, from the checkout, or as a wheel that is packed anew from what is installed.
+    """Sets in the options how workers get our code, while its `with` block runs, unless the user did: from the image
+    that this runs in, from the checkout, or as a wheel packed from what is installed.
 
     Raises:
       LaunchFailed: our code is neither a checkout nor an installed package.

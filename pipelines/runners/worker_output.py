@@ -14,12 +14,8 @@ _TAIL_BYTES = 20_000
 
 @contextlib.contextmanager
 def capture_worker_output(wanted: bool) -> Iterator[Callable[[], str]]:
-    """Sends what worker processes write to standard error to a temporary file while its `with` block runs; what this
-    process writes goes where it went before. Beam's worker processes inherit standard error, and print the traceback
-    of whatever a step raises, our own refusals too.
-
-    Args:
-      wanted: False: nothing is captured.
+    """Sends what worker processes write to standard error to a temporary file while its `with` block runs, if `wanted`.
+    They inherit standard error, and print the traceback of whatever a step raises, our own refusals too.
 
     Yields:
       A function that returns the end of what was written so far.
@@ -52,8 +48,8 @@ def capture_worker_output(wanted: bool) -> Iterator[Callable[[], str]]:
 
 
 def _redirect(old: object, new: object) -> None:
-    """Moves standard error, and the logs that go there, from one stream to another, unless somebody else (a test) took
-    standard error over."""
+    """Moves standard error, and the logs that go there, to another stream, unless somebody else (a test) took standard
+    error over."""
     if getattr(old, "name", None) != "<stderr>" and getattr(new, "name", None) != "<stderr>":
         return
     for handler in logging.getLogger().handlers:
