@@ -149,12 +149,13 @@ def _explained(error: Exception, repo: str, endpoint: str) -> str:
     """Explains an error of the Hub or its client in one line, with the remedy."""
     owner = repo.split("/")[0]
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401:
-        return f"the Hub does not take the token in {TOKEN_VARIABLE}: make one that may write, at {_TOKENS_PAGE}"
-    if status == 403:
-        return f"the token in {TOKEN_VARIABLE} may not write to {repo}: give it that right, or push to another owner"
-    if status == 404:
-        return f"the Hub has no {owner}, or shows it not to this token: check the name in --push_to_hub={repo}"
+    known = {
+        401: f"the Hub does not take the token in {TOKEN_VARIABLE}: make one that may write, at {_TOKENS_PAGE}",
+        403: f"the token in {TOKEN_VARIABLE} may not write to {repo}: give it that right, or push to another owner",
+        404: f"the Hub has no {owner}, or hides it from this token: check the name in --push_to_hub={repo}",
+    }
+    if status in known:
+        return known[status]
     said = _one_line(getattr(error, "server_message", None) or error)
     if status is not None:
         again = "try again later" if status == 429 or status >= 500 else "nothing was pushed"

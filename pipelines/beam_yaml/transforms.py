@@ -86,88 +86,66 @@ def config_of(
         return parse([f"--config={file.name}"], of_a_run=of_a_run)[0]
 
 
-class _Options:
-    """The options of a transform, which are checked as soon as it is used in a pipeline.
+class _Transform(beam.PTransform):
+    """A transform whose config holds options of `generate`. They are checked as soon as a pipeline uses it."""
 
-    Args:
-      transform: its name.
-      options: as typed.
-      known: the names that there may be.
-      error_handling: as Beam YAML gives it.
-      refuses: whether the transform can refuse anything.
-    """
-
-    def __init__(
-        self,
-        transform: str,
-        options: Mapping[str, Any],
-        known: tuple[str, ...],
-        error_handling: ErrorHandling,
-        refuses: bool = True,
-    ) -> None:
-        if unknown := [name for name in options if name not in known]:
-            raise ValueError(f"{transform} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-        if error_handling is not None and (set(error_handling) != {"output"} or not error_handling["output"]):
-            raise ValueError("error_handling is {output: NAME}, the name of the output for what is refused")
-        self.transform = transform
-        self.refuses = refuses
-        self.typed = dict(options)
-        self.rejects = str(error_handling["output"]) if error_handling else None
-
-    def config(self, pipeline: beam.Pipeline) -> Config:
-        """Returns the checked Config, of which a step uses its part. No folder is made for its output."""
-        with tempfile.TemporaryDirectory() as folder:
-            return config_of(self.typed, pipeline.options, output=folder, of_a_run=False)
-
-    def outputs(self, results: Any, columns: rows_of.Columns, *, keep_raw: bool = False) -> Any:
-        """Splits what a step gave into rows, and rows of rejects if they are asked for."""
-        rows, rejects = results | "ToRows" >> beam.ParDo(_ToRows(keep_raw)).with_outputs(_ToRows.REJECTS, main="rows")
-        return self.named(rows, rejects, columns)
-
-    def named(self, rows: Any, rejects: Any, columns: rows_of.Columns) -> Any:
-        """Gives rows, and rows of rejects, their types."""
-        rows.element_type = rows_of.row_type(columns)
-        if self.rejects is None:
-            if self.refuses:
-                _LOG.warning("%s leaves out what it refuses; error_handling: {output: NAME} keeps it", self.transform)
-            return rows
-        rejects.element_type = rows_of.row_type(rows_of.REJECT)
-        return {"good": rows, self.rejects: rejects}
-
-
-class _ToRows(beam.DoFn):
-    REJECTS = "rejects"
-
-    def __init__(self, keep_raw: bool = False) -> None:
-        self._keep_raw = keep_raw
-
-    def process(self, element: Any) -> Iterator[Any]:
-        row = beam.Row(**rows_of.to_columns(element, keep_raw=self._keep_raw))
-        yield beam.pvalue.TaggedOutput(self.REJECTS, row) if isinstance(element, Reject) else row
-
-
-class _Step(beam.PTransform):
-    """A step on rows. Subclasses say what it takes and gives."""
-
-    options: ClassVar[tuple[str, ...]]
-    takes: ClassVar[rows_of.Columns]  # columns that its input must have; others may be there, and are left behind
-    gives: ClassVar[rows_of.Columns]
-    from_row: ClassVar[Any]
-    element: ClassVar[type]
+    options: ClassVar[tuple[str, ...]] = ()  # (): all but `config` and `push_to_hub`
     refuses: ClassVar[bool] = True
 
     def __init__(self, error_handling: ErrorHandling = None, **options: Any) -> None:
         super().__init__()
-        self._options = _Options(type(self).__name__, options, self.options, error_handling, self.refuses)
+        known = self.options or sorted(set(options) - {"config", "push_to_hub"})  # the parser knows best which exist
+        if unknown := [name for name in options if name not in known]:
+            name = type(self).__name__
+            raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+        if error_handling is not None and (set(error_handling) != {"output"} or not error_handling["output"]):
+            raise ValueError("error_handling is {output: NAME}, the name of the output for what is refused")
+        self._typed = options
+        self._rejects = str(error_handling["output"]) if error_handling else None
+
+    def _config(self, pipeline: beam.Pipeline) -> Config:
+        """Returns the checked Config, of which a step uses its part. No folder is made for its output."""
+        with tempfile.TemporaryDirectory() as folder:
+            return config_of(self._typed, pipeline.options, output=folder, of_a_run=False)
+
+    def _outputs(self, rows: Any, rejects: Any, columns: rows_of.Columns) -> Any:
+        """Gives rows, and rows of rejects if they are asked for, their types."""
+        rows.element_type = rows_of.row_type(columns)
+        if self._rejects is None:
+            if self.refuses:
+                name = type(self).__name__
+                _LOG.warning("%s leaves out what it refuses; error_handling: {output: NAME} keeps it", name)
+            return rows
+        rejects.element_type = rows_of.row_type(rows_of.REJECT)
+        return {"good": rows, self._rejects: rejects}
+
+
+_REJECTS = "rejects"
+
+
+def _to_rows(element: Any, keep_raw: bool = False) -> Iterator[Any]:
+    row = beam.Row(**rows_of.to_columns(element, keep_raw=keep_raw))
+    yield beam.pvalue.TaggedOutput(_REJECTS, row) if isinstance(element, Reject) else row
+
+
+class _Step(_Transform):
+    """A step on rows. Subclasses say what it takes and gives; Beam YAML shows a user the Args of their docstrings."""
+
+    takes: ClassVar[rows_of.Columns]  # columns that its input must have; others may be there, and are left behind
+    gives: ClassVar[rows_of.Columns]
+    from_row: ClassVar[Any]
+    element: ClassVar[type]
 
     def expand(self, rows: Any) -> Any:
         """Converts rows to elements, applies the step, and converts back."""
         rows_of.check_columns(rows.element_type, self.takes)
-        config = self._options.config(rows.pipeline)
+        config = self._config(rows.pipeline)
         elements = rows | "FromRows" >> beam.Map(type(self).from_row).with_output_types(self.element)
         keep_raw = config.keep_raw and self.gives is rows_of.EXAMPLE
         columns = rows_of.example_columns(keep_raw) if keep_raw else self.gives
-        return self._options.outputs(self._apply(elements, config), columns, keep_raw=keep_raw)
+        to_rows = beam.FlatMap(_to_rows, keep_raw).with_outputs(_REJECTS, main="rows")
+        kept, rejects = self._apply(elements, config) | "ToRows" >> to_rows
+        return self._outputs(kept, rejects, columns)
 
     def _apply(self, elements: Any, config: Config) -> Any:
         raise NotImplementedError
@@ -175,7 +153,12 @@ class _Step(beam.PTransform):
 
 class TextmintFlatten(_Step):
     """Makes tasks of rows with a column `task`: `task_id`, `task` and where it comes from, each task once. Blank and
-    too long ones and repeats are refused."""
+    too long ones and repeats are refused.
+
+    Args:
+      error_handling: `output` names the output for what is refused.
+      options: max_tasks, seed.
+    """
 
     options = ("max_tasks", "seed")
     takes: ClassVar = {"task": str}
@@ -189,7 +172,12 @@ class TextmintFlatten(_Step):
 
 class TextmintSampleAttributes(_Step):
     """Makes drafts of examples of tasks: `draft_id`, the task, `replica`, `seed`, `language`, `difficulty`, `clarity`,
-    `num_words`."""
+    `num_words`.
+
+    Args:
+      error_handling: nothing is refused here.
+      options: examples_per_task, language, difficulty, clarity, num_words, seed.
+    """
 
     options = ("examples_per_task", "language", "difficulty", "clarity", "num_words", "seed")
     takes: ClassVar = {"task_id": str, "task": str}
@@ -204,7 +192,12 @@ class TextmintSampleAttributes(_Step):
 
 class TextmintBuildPrompt(_Step):
     """Adds `prompt` to drafts, the text that is to be sent, and `template`, which made it. The rows are spread over
-    workers in groups, so that the step that asks is kept busy on every engine."""
+    workers in groups, so that the step that asks is kept busy on every engine.
+
+    Args:
+      error_handling: nothing is refused here.
+      options: example_template.
+    """
 
     options = ("example_template",)
     takes = rows_of.DRAFT
@@ -220,7 +213,12 @@ class TextmintBuildPrompt(_Step):
 class TextmintLLMCall(_Step):
     """Adds `reply` to prompts, the model's answer, and what is known of it: `request_id`, `model`, `finish_reason`,
     `prompt_tokens`, `output_tokens`, `attempts`. Prompts that got no answer are refused. There is no ledger: a second
-    run pays again."""
+    run pays again.
+
+    Args:
+      error_handling: `output` names the output for what is refused.
+      options: those of the group `model` of `generate --help`, but for retry_rejects.
+    """
 
     options = _MODEL
     takes = rows_of.PROMPT
@@ -239,7 +237,12 @@ class TextmintLLMCall(_Step):
 
 
 class TextmintParseJSON(_Step):
-    """Reads replies as examples, with the columns of OUTPUT/examples. Replies that cannot be read are refused."""
+    """Reads replies as examples, with the columns of OUTPUT/examples. Replies that cannot be read are refused.
+
+    Args:
+      error_handling: `output` names the output for what is refused.
+      options: keep_raw.
+    """
 
     options = ("keep_raw",)
     takes = rows_of.REPLY
@@ -252,8 +255,13 @@ class TextmintParseJSON(_Step):
 
 
 class TextmintCheckQuality(_Step):
-    """Keeps the examples that pass the checks of one example by itself. `llm` is an option since the embedded model
-    writes English whatever it is asked for; `keep_raw` if the column raw_reply is to stay."""
+    """Keeps the examples that pass the checks of one example by itself.
+
+    Args:
+      error_handling: `output` names the output for what is refused.
+      options: checks, length_slack, max_label_columns, language_min_confidence; llm, for the embedded model writes
+        English whatever it is asked for; keep_raw, where the column raw_reply is to stay.
+    """
 
     options = ("checks", "length_slack", "max_label_columns", "language_min_confidence", "llm", "keep_raw")
     takes = rows_of.EXAMPLE
@@ -265,19 +273,21 @@ class TextmintCheckQuality(_Step):
         return elements | CheckQuality(config.checks)
 
 
-class TextmintTaskGenerate(beam.PTransform):
-    """Lets the model brainstorm tasks: rows with a column `task`, for `TextmintFlatten`, and where they come from."""
+class TextmintTaskGenerate(_Transform):
+    """Lets the model brainstorm tasks: rows with a column `task`, for `TextmintFlatten`, and where they come from.
+
+    Args:
+      error_handling: `output` names the output for replies that hold no list.
+      options: task_requests, topics, brainstorm_template, refresh, seed, and those of the group `model` of
+        `generate --help`, but for retry_rejects.
+    """
 
     options = ("task_requests", "topics", "brainstorm_template", "refresh", "seed", *_MODEL)
     _yaml_requires_inputs = False  # by which Beam YAML knows that it stands at a beginning
 
-    def __init__(self, error_handling: ErrorHandling = None, **options: Any) -> None:
-        super().__init__()
-        self._options = _Options(type(self).__name__, options, self.options, error_handling)
-
     def expand(self, begin: Any) -> Any:
         """Gives rows of tasks, and of rejects if they are asked for."""
-        config = self._options.config(begin.pipeline)
+        config = self._config(begin.pipeline)
         seeds = task_seeds(config.task_requests, topics=config.topics, refresh=config.refresh, seed=config.seed)
         call = LLMCall(
             config.backend,
@@ -288,41 +298,37 @@ class TextmintTaskGenerate(beam.PTransform):
             fault_of=task_list_fault,
         )
         lists = begin | "Seeds" >> beam.Create(seeds) | JoinLedger() | TaskGenerate(config.brainstorm_template, call)
-        rows, rejects = lists | "ToRows" >> beam.ParDo(_ToItems()).with_outputs(_ToRows.REJECTS, main="rows")
-        return self._options.named(rows, rejects, rows_of.ITEM)
+        rows, rejects = lists | "ToRows" >> beam.FlatMap(_to_items).with_outputs(_REJECTS, main="rows")
+        return self._outputs(rows, rejects, rows_of.ITEM)
 
 
-class _ToItems(beam.DoFn):
+def _to_items(element: Any) -> Iterator[Any]:
     """Yields the items of a list, and those that are no tasks, which `Flatten` would otherwise refuse."""
-
-    def process(self, element: TaskList | Reject) -> Iterator[Any]:
-        if isinstance(element, Reject):
-            yield from _ToRows().process(element)
-            return
-        known = {name: getattr(element, name) for name in rows_of.ITEM if name != "task"}
-        for text in element.items:
-            yield beam.Row(**{name: text if name == "task" else known[name] for name in rows_of.ITEM})
-        for refused in split_list(replace(element, items=())):
-            yield from _ToRows().process(refused)
+    if isinstance(element, Reject):
+        yield from _to_rows(element)
+        return
+    known = {name: getattr(element, name) for name in rows_of.ITEM if name != "task"}
+    for text in element.items:
+        yield beam.Row(**{name: text if name == "task" else known[name] for name in rows_of.ITEM})
+    for refused in split_list(replace(element, items=())):
+        yield from _to_rows(refused)
 
 
-class TextmintGenerate(beam.PTransform):
+class TextmintGenerate(_Transform):
     """Gives rows of examples: the whole pipeline, as `generate` runs it, with its ledger and its dataset folder. The
     rows come when the folder is complete, and are those in OUTPUT/examples; a run that has nothing to do reads them.
 
-    Its options are those of `generate` but config and push_to_hub."""
+    Args:
+      error_handling: `output` names the output for OUTPUT/rejects.
+      options: every option of `generate` but config and push_to_hub; see `generate --help`.
+    """
 
     _yaml_requires_inputs = False
-
-    def __init__(self, error_handling: ErrorHandling = None, **options: Any) -> None:
-        super().__init__()
-        known = (*sorted(set(options) - {"config", "push_to_hub"}),)  # the parser knows best which there are
-        self._options = _Options(type(self).__name__, options, known, error_handling)
 
     def expand(self, begin: Any) -> Any:
         """Gives rows of examples, and of rejects if they are asked for."""
         pipeline = begin.pipeline
-        config = config_of(self._options.typed, pipeline.options)
+        config = config_of(self._typed, pipeline.options)
         target = target_of(config)
         _hold_until_exit(config, target, is_local(pipeline.options))
         previous = inspect_output(config)
@@ -335,33 +341,21 @@ class TextmintGenerate(beam.PTransform):
             target = dataclasses.replace(target, description=described, paid=previous.paid_by(config.refresh))
             before_paying(config, entry)
             entries = build(pipeline, config, target, prepare_to_ask(config, previous, target.staging))
-        columns = rows_of.example_columns(config.keep_raw)
         rows = entries | "Examples" >> _ReadRows("examples", config.output, config.keep_raw)
-        rejects = None
-        if self._options.rejects is not None:
-            rejects = entries | "Rejects" >> _ReadRows("rejects", config.output)
-        return self._options.named(rows, rejects, columns)
+        rejects = entries | "Rejects" >> _ReadRows("rejects", config.output) if self._rejects else None
+        return self._outputs(rows, rejects, rows_of.example_columns(config.keep_raw))
 
 
-class _Paths(beam.DoFn):
-    def __init__(self, kind: DatasetKind, output: str) -> None:
-        self._kind = kind
-        self._output = output
-
-    def process(self, entry: Mapping[str, Any]) -> Iterator[str]:
-        for file in entry["files"][self._kind]:
-            yield files.join(self._output, file["path"])
+def _paths(entry: Any, kind: DatasetKind, output: str) -> Iterator[str]:
+    for file in entry["files"][kind]:
+        yield files.join(output, file["path"])
 
 
-class _Read(beam.DoFn):
-    def __init__(self, columns: tuple[str, ...]) -> None:
-        self._columns = columns
-
-    def process(self, path: str) -> Iterator[Any]:
-        with files.open_file(path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(columns=list(self._columns)):
-                for row in batch.to_pylist():
-                    yield beam.Row(**{name: row[name] for name in self._columns})
+def _read(path: str, columns: list[str]) -> Iterator[Any]:
+    with files.open_file(path) as file:
+        for batch in pq.ParquetFile(file).iter_batches(columns=columns):
+            for row in batch.to_pylist():
+                yield beam.Row(**{name: row[name] for name in columns})
 
 
 @dataclasses.dataclass(eq=False)
@@ -373,12 +367,12 @@ class _ReadRows(beam.PTransform):
     keep_raw: bool = False
 
     def expand(self, entries: Any) -> Any:
-        columns = tuple(schema_of(self.kind, keep_raw=self.keep_raw).names)
+        columns = schema_of(self.kind, keep_raw=self.keep_raw).names
         return (
             entries
-            | "Paths" >> beam.ParDo(_Paths(self.kind, self.output)).with_output_types(str)
+            | "Paths" >> beam.FlatMap(_paths, self.kind, self.output).with_output_types(str)
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_Read(columns))
+            | "Read" >> beam.FlatMap(_read, columns)
         )
 
 
@@ -395,8 +389,7 @@ def _hold_until_exit(config: Config, target: Target, local: bool) -> None:
         stack.enter_context(hold_refresh(target))
         stack.callback(merge_when_ended, config.ledger, target.run_id)
         stack.callback(close_engines)
-        if local:
-            stack.enter_context(known_to_workers(local))
+        stack.enter_context(known_to_workers(local))
         _HELD[place] = stack.pop_all()
 
 

@@ -46,13 +46,7 @@ from textmint.transforms.llm.engine import close_engines
 from textmint.transforms.storage import files, lease
 
 _LOG = logging.getLogger("textmint")
-_NOTHING_NEW: Final = (
-    "refresh={} is complete, and nothing has changed that decides a row: there is nothing to do (--recompute runs all "
-    "the same)"
-)
 _PACKAGES: Final = ("textmint", "apache-beam", "pyarrow", "jinja2", "json_repair", "numpy", "py3langid")
-_MERGE_TRIES: Final = 10
-_MERGE_SECONDS: Final = 0.2
 
 
 def generate(argv: Sequence[str], prog: str) -> int:
@@ -130,7 +124,7 @@ def _mint(config: Config, options: PipelineOptions, target: Target) -> bool:
         key = run_key(config, previous, target.description["versions"])
         entry = published_entry(config)
         if is_up_to_date(config, previous, key, entry):
-            _tell_nothing_new(config, options)
+            _report_nothing_new(config, options)
         else:
             before_paying(config, entry)
             target = dataclasses.replace(
@@ -139,34 +133,29 @@ def _mint(config: Config, options: PipelineOptions, target: Target) -> bool:
                 held_by_job=is_dataflow(options),
                 paid=previous.paid_by(config.refresh),
             )
-            is_complete = _run_and_merge(config, options, target, previous, held)
+            try:
+                with known_to_workers(is_local(options)), ProgressLine(shown=is_local(options)):
+                    is_complete = run(config, options, target, previous, held)
+            finally:
+                close_engines()
+                merge_when_ended(config.ledger, target.run_id)
+            if is_complete:
+                _warn_of_missing_replies(config)
         if config.push_to_hub:
             _LOG.info("pushed to %s", push(config.output, config.push_to_hub))
     return is_complete
 
 
-def _tell_nothing_new(config: Config, options: PipelineOptions) -> None:
-    message = _NOTHING_NEW.format(config.refresh)
+def _report_nothing_new(config: Config, options: PipelineOptions) -> None:
+    message = (
+        f"refresh={config.refresh} is complete, and nothing has changed that decides a row: there is nothing to do "
+        "(--recompute runs all the same)"
+    )
     _LOG.info("%s", message)
     if is_template(options):
         from textmint.pipelines.runners import dataflow
 
         dataflow.submit_nothing(options, message)
-
-
-def _run_and_merge(
-    config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, held: lease.Held
-) -> bool:
-    local = is_local(options)
-    try:
-        with known_to_workers(local), ProgressLine(shown=local):
-            is_complete = run(config, options, target, previous, held)
-    finally:
-        close_engines()
-        merge_when_ended(config.ledger, target.run_id)
-    if is_complete:
-        _tell_missing(config)
-    return is_complete
 
 
 def _dry_run(config: Config, options: PipelineOptions, target: Target, prog: str) -> int:
@@ -225,15 +214,15 @@ def merge_when_ended(folder: str, run_id: str) -> None:
     if not files.is_local(folder):
         return
     try:
-        for _ in range(_MERGE_TRIES):
+        for _ in range(10):
             if not any(name.startswith(run_id) for name in merge_journals(folder, mend=False).busy):
                 return
-            time.sleep(_MERGE_SECONDS)
+            time.sleep(0.2)
     except OSError as error:
         _LOG.warning("the ledger's journals are kept as they are (%s); the next run turns them into Parquet", error)
 
 
-def _tell_missing(config: Config) -> None:
+def _warn_of_missing_replies(config: Config) -> None:
     """Warns if replies that were paid for were deleted while the run was under way."""
     try:
         if problem := missing_replies(config):

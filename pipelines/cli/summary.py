@@ -30,15 +30,9 @@ _REASONS: Final = tuple(
     re.compile(rf"{kind.__name__}: (.*?)(?: \[while running|\n|$)") for kind in (RunFailed, StoreError)
 )
 _OS_ERROR: Final = re.compile(r"Error: \[Errno (\d+)\] ([^\n\[:]+?)(?= \[|[\n:]|$)(?:: '([^'\n]*)')?")
-_MAKE_ROOM: Final = "make room"
-_MAKE_WRITABLE: Final = "see that it can be read and written"
 _DISK_REMEDIES: Final[Mapping[int, str]] = {
-    errno.ENOSPC: _MAKE_ROOM,
-    errno.EDQUOT: _MAKE_ROOM,
-    errno.EFBIG: _MAKE_ROOM,
-    errno.EROFS: _MAKE_WRITABLE,
-    errno.EACCES: _MAKE_WRITABLE,
-    errno.EPERM: _MAKE_WRITABLE,
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "see that it can be read and written"),
     errno.EIO: "see whether the disk is well",
 }
 """What is wrong with a disk or a folder, where a traceback would not help."""
@@ -123,9 +117,9 @@ def warnings_of(steps: Mapping[str, Any]) -> list[str]:
 
 
 def _paid(steps: Mapping[str, Any]) -> str:
-    told = [step["requests"] for step in steps.values() if "requests" in step]
-    paid = sum(int(requests["sent"]) - int(requests["retries"]) for requests in told)
-    return f"asked for: {paid:,} replies; from the ledger: {sum(int(requests['from_ledger']) for requests in told):,}"
+    requests = [step["requests"] for step in steps.values() if "requests" in step]
+    paid = sum(int(each["sent"]) - int(each["retries"]) for each in requests)
+    return f"asked for: {paid:,} replies; from the ledger: {sum(int(each['from_ledger']) for each in requests):,}"
 
 
 def reject_reasons(steps: Mapping[str, Any]) -> dict[str, int]:

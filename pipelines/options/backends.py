@@ -157,12 +157,9 @@ def _openai(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
         raise OptionError(f"OPENAI_BASE_URL is {shown_url(base_url)!r}: {problem}; export another, or set --base_url")
     secret, has_key = typed["api_key_secret"], bool(os.environ.get("OPENAI_API_KEY"))
     wants_key = urlsplit(base_url).hostname == "api.openai.com"
-    if secret is None and workers == "containers" and wants_key:
-        raise OptionError(f"--llm=openai: {_NO_ENVIRONMENT} OPENAI_API_KEY: {_TO_WORKERS}")
-    if secret is None and workers == "containers" and has_key:
-        raise OptionError(
-            f"--llm=openai: {_NO_ENVIRONMENT} OPENAI_API_KEY: {_TO_WORKERS}; or unset it, if this endpoint wants none"
-        )
+    if secret is None and workers == "containers" and (wants_key or has_key):
+        or_unset = "" if wants_key else "; or unset it, if this endpoint wants none"
+        raise OptionError(f"--llm=openai: {_NO_ENVIRONMENT} OPENAI_API_KEY: {_TO_WORKERS}{or_unset}")
     if secret is None and wants_key and not has_key:
         raise OptionError(
             "OPENAI_API_KEY is not set: export it, or name another endpoint with --base_url=http://host:port/v1"

@@ -46,26 +46,22 @@ def read_text(option: str, path: str) -> str:
     Raises:
       OptionError: it cannot be read, is larger than MAX_INPUT_BYTES, or is not UTF-8.
     """
-    content: list[bytes] = []
 
-    def read() -> None:
+    def read() -> bytes:
         if gcs.is_gcs(path):
-            content.append(gcs.read(path, MAX_INPUT_BYTES + 1, patience=PATIENCE_SECONDS))
-            return
+            return gcs.read(path, MAX_INPUT_BYTES + 1, patience=PATIENCE_SECONDS)
         with files.open_file(path) as file:
-            content.append(file.read(MAX_INPUT_BYTES + 1))
+            return file.read(MAX_INPUT_BYTES + 1)
 
     try:
-        if gcs.is_gcs(path) or (os.path.exists(path) and not os.path.isfile(path)):  # a pipe may never be written to
-            try_store(option, path, "read", read)
-        else:
-            read()
+        may_hang = gcs.is_gcs(path) or (os.path.exists(path) and not os.path.isfile(path))  # such as an idle pipe
+        content = try_store(option, path, "read", read) if may_hang else read()
     except OSError as error:
         raise unreadable(option, path, error) from None
-    if len(content[0]) > MAX_INPUT_BYTES:
+    if len(content) > MAX_INPUT_BYTES:
         raise OptionError(f"{option} {path}: is larger than {MAX_INPUT_BYTES >> 20} MB; is it another file?")
     try:
-        return content[0].decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise OptionError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
 

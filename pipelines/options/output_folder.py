@@ -19,7 +19,6 @@ from textmint.transforms.ledger import table as ledger
 from textmint.transforms.ledger.journal import JOURNAL
 from textmint.transforms.storage import files, gcs, lease
 
-_PROBE: Final = "write-test"
 _FOLDERS: Final = (STAGING, ledger.FOLDER, f"{ledger.FOLDER}/{JOURNAL}", lease.FOLDER, *KINDS)  # that a run writes to
 
 
@@ -78,7 +77,7 @@ def _remote_output(path: str) -> str:
         raise OptionError(f"--output {path}: Beam takes {found[0]!r} for a wildcard; name a folder without one")
 
     def attempt() -> None:
-        probe = files.join(output, STAGING, f"{_PROBE}-{socket.gethostname()}-{os.getpid()}")
+        probe = files.join(output, STAGING, f"write-test-{socket.gethostname()}-{os.getpid()}")
         if gcs.is_gcs(output):
             gcs.check_listing(f"{output}/", patience=PATIENCE_SECONDS)
             gcs.write(probe, b"textmint", patience=PATIENCE_SECONDS)

@@ -10,7 +10,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from apache_beam.io.filesystems import FileSystems
 from textmint.pipelines.options.errors import OptionError, reason_of
@@ -27,9 +27,7 @@ _LOG_IN: Final = "`gcloud auth application-default login`, or GOOGLE_APPLICATION
 _ROLES: Final = {"written": "roles/storage.objectUser", "read": "roles/storage.objectViewer"}
 _EXTRAS: Final = {"s3": ("aws", "boto3"), "azfs": ("azure", "azure.storage.blob"), "hdfs": ("hadoop", "hdfs")}
 """The file systems of Beam that need one of its extras, each with a module that the extra brings."""
-_FORBIDDEN: Final = 403
-_NOT_FOUND: Final = 404
-_UNAUTHENTICATED: Final = 401
+_T = TypeVar("_T")
 
 What = Literal["read", "written"]
 """What is tried."""
@@ -62,40 +60,44 @@ def check_scheme(option: str, path: str) -> None:
         ) from None
 
 
-def try_store(option: str, path: str, what: What, attempt: Callable[[], None]) -> None:
-    """Does something with a store, in a bounded time.
+def try_store(option: str, path: str, what: What, attempt: Callable[[], _T]) -> _T:
+    """Does something with a store, in a bounded time; returns its result.
 
     Raises:
       OptionError: it fails or takes too long; the message says what a person can do.
     """
-    if gcs.is_gcs(path):
-        _check_bucket(option, path)
-    failure: list[BaseException | None] = []
+    if problem := bucket_problem(path):
+        raise OptionError(f"{option} {path}: {problem}")
+    results: list[_T] = []
+    failures: list[BaseException] = []
 
     def act() -> None:
         try:
             if gcs.is_gcs(path):
                 gcs.settle_credentials(once=True)
-            attempt()
-            failure.append(None)
+            results.append(attempt())
         except BaseException as error:  # each file system raises its own
-            failure.append(error)
+            failures.append(error)
 
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
     thread.join(_REMOTE_SECONDS)
-    error = failure[0] if failure else TimeoutError(f"no answer within {_REMOTE_SECONDS:.0f} s")
-    if error is not None:
-        raise OptionError(f"{option} {path}: cannot be {what}: {reason_of(error)}; {_remedy(path, what, error)}")
+    if results:
+        return results[0]
+    error = failures[0] if failures else TimeoutError(f"no answer within {_REMOTE_SECONDS:.0f} s")
+    raise OptionError(f"{option} {path}: cannot be {what}: {reason_of(error)}; {_remedy(path, what, error)}")
 
 
-def _check_bucket(option: str, path: str) -> None:
+def bucket_problem(path: str) -> str:
+    """Says what is wrong with the name of the bucket in a path; "" if nothing is, or the path is not on gs://."""
     bucket = path.removeprefix("gs://").partition("/")[0]
-    if not _BUCKET.fullmatch(bucket) or any(len(part) > _BUCKET_PART for part in bucket.split(".")):
-        raise OptionError(
-            f"{option} {path}: {bucket!r} is no name of a bucket, which has 3 to 63 small letters, digits, '-', '_' "
-            "and '.'; write gs://BUCKET/FOLDER"
-        )
+    is_name = _BUCKET.fullmatch(bucket) and all(len(part) <= _BUCKET_PART for part in bucket.split("."))
+    if is_name or not gcs.is_gcs(path):
+        return ""
+    return (
+        f"{bucket!r} is no name of a bucket, which has 3 to 63 small letters, digits, '-', '_' and '.'; "
+        "write gs://BUCKET/FOLDER"
+    )
 
 
 def _remedy(path: str, what: What, error: BaseException) -> str:
@@ -105,12 +107,12 @@ def _remedy(path: str, what: What, error: BaseException) -> str:
         return "check the path"
     bucket = path.removeprefix("gs://").partition("/")[0]
     status = error.status if isinstance(error, StoreError) else None
-    if status == _NOT_FOUND or (isinstance(error, StoreError) and gcs.NO_BUCKET in error.reason):
+    if status == 404 or (isinstance(error, StoreError) and gcs.NO_BUCKET in error.reason):
         made = f"make it (`gcloud storage buckets create gs://{bucket}`), or " if what == "written" else ""
         return f"{made}name a bucket that is there"
-    if status == _UNAUTHENTICATED:
+    if status == 401:
         return f"log in: {_LOG_IN}"
-    if status == _FORBIDDEN:
+    if status == 403:
         return f"grant whoever runs this {_ROLES[what]} on gs://{bucket}, or log in as somebody else: {_LOG_IN}"
     emulator = os.environ.get(gcs.EMULATOR)
     if emulator and status is None:

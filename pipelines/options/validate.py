@@ -83,49 +83,36 @@ def validated(
     problems += wrong_numbers.values()
     problems.of(lambda: _check_refresh(typed["refresh"]))
     attributes = problems.of(lambda: _attributes(typed))
-    brainstorm = problems.of(lambda: _template(typed, "brainstorm_template", "brainstorm", BRAINSTORM_VARIABLES))
-    if problem := choice_problem("label_plan", typed):
-        problems.append(problem)
-    plans = typed["label_plan"] == "planned"
-    stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", LABELLED_VARIABLES)
-    choices = {name: [value for value, _ in getattr(attributes, name).values] for name in ATTRIBUTES if attributes}
-    example = problems.of(lambda: _template(typed, "example_template", stem, variables, choices))
+    templates = _templates(typed, attributes, problems)
     topics = problems.of(lambda: _topics(typed["topics"]))
     survey = TaskSurvey()
     if not (offline and _is_remote(typed["tasks"])):
         problems.of(lambda: _survey_tasks(typed["tasks"], survey))
-    checks = problems.of(lambda: _checks(typed))
+    checks, duplicate_checks = problems.of(lambda: _checks(typed)) or (None, ())
     problems.of(lambda: _check_languages(typed, survey))
+    example = templates["example_template"]
     if survey.labelled and example and checks:
-        problems.of(lambda: _check_labels(typed, survey, example, checks[0]))
+        problems.of(lambda: _check_labels(typed, survey, example, checks))
     if not (offline and _is_remote(typed["exclude"])):
         problems.of(lambda: _check_exclusions(typed))
     problems.of(lambda: _check_push(typed))
     backend = verify_backend = None
     if not _OF_BACKENDS & wrong_numbers.keys():  # a back end would say the same again
-        backend = problems.of(lambda: backend_of(typed, cloud, workers))
-    if backend is not None:
-        verify_backend = problems.of(lambda: _verify_backend(typed, cloud, workers, backend))
-        if workers == "here":
-            problems.of(lambda: _check_descriptors(typed, backend, verify_backend))
+        backend, verify_backend = _backends(typed, cloud, workers, problems)
     problems.raise_any()
     if typed["api_key_secret"] is not None and not offline:
         check_secret(typed["api_key_secret"], workers)
     given: dict[str, Any] = {
+        **templates,
         "output": typed["output"].rstrip("/") if offline else checked_output(typed["output"]),
         "attributes": attributes,
-        "brainstorm_template": brainstorm,
-        "example_template": example,
-        "labelled_template": example if typed["example_template"] else shipped_template("classify_labels"),
-        "label_set_template": shipped_template("label_set"),
-        "verify_template": shipped_template("verify"),
         "topics": topics,
         "backend": backend,
         "verify_backend": verify_backend,
         "settings": _settings(typed),
-        "plans_labels": plans,
-        "checks": checks and checks[0],
-        "duplicate_checks": checks and checks[1],
+        "plans_labels": typed["label_plan"] == "planned",
+        "checks": checks,
+        "duplicate_checks": duplicate_checks,
         "tasks": as_pattern(typed["tasks"]) if typed["tasks"] else None,
         "exclude": as_pattern(typed["exclude"]) if typed["exclude"] else None,
         "expected_tasks": survey.tasks or typed["task_requests"] * _TASKS_PER_REQUEST,
@@ -136,6 +123,38 @@ def validated(
     }
     as_typed = {field.name: typed[field.name] for field in dataclasses.fields(Config) if field.name not in given}
     return Config(**given, **as_typed)
+
+
+def _templates(
+    typed: Mapping[str, Any], attributes: Attributes | None, problems: Problems
+) -> dict[str, PromptTemplate | None]:
+    brainstorm = problems.of(lambda: _template(typed, "brainstorm_template", "brainstorm", BRAINSTORM_VARIABLES))
+    if problem := choice_problem("label_plan", typed):
+        problems.append(problem)
+    plans = typed["label_plan"] == "planned"
+    stem, variables = ("classify_planned", PLANNED_VARIABLES) if plans else ("classify", LABELLED_VARIABLES)
+    choices = {name: [value for value, _ in getattr(attributes, name).values] for name in ATTRIBUTES if attributes}
+    example = problems.of(lambda: _template(typed, "example_template", stem, variables, choices))
+    return {
+        "brainstorm_template": brainstorm,
+        "example_template": example,
+        "labelled_template": example if typed["example_template"] else shipped_template("classify_labels"),
+        "label_set_template": shipped_template("label_set"),
+        "verify_template": shipped_template("verify"),
+    }
+
+
+def _backends(
+    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, problems: Problems
+) -> tuple[Backend | None, Backend | None]:
+    """Returns what answers, and what verifies labels."""
+    backend = problems.of(lambda: backend_of(typed, cloud, workers))
+    if backend is None:
+        return None, None
+    verify_backend = problems.of(lambda: _verify_backend(typed, cloud, workers, backend))
+    if workers == "here":
+        problems.of(lambda: _check_descriptors(typed, backend, verify_backend))
+    return backend, verify_backend
 
 
 def check_schemes(typed: Mapping[str, Any]) -> None:
@@ -152,27 +171,24 @@ def check_schemes(typed: Mapping[str, Any]) -> None:
 
 def language_problems(typed: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line if the model cannot write a language of --language."""
-    with contextlib.suppress(OptionError):  # which is told with the other attributes
-        foreign = [name for name, _ in _attributes(typed).language.values if not _writes(typed, name)]
-        if foreign:
-            yield f"--language={typed['language']}: {_cannot_write(foreign[0])} leave --language out, {_REAL_MODEL}"
+    with contextlib.suppress(OptionError):  # which is reported with the other attributes
+        problems = (_language_problem(typed, name, "--language") for name, _ in _attributes(typed).language.values)
+        if problem := next(filter(None, problems), ""):
+            yield f"--language={typed['language']}: {problem}"
 
 
-_REAL_MODEL: Final = "or choose a real model with --llm"
-
-
-def _writes(typed: Mapping[str, Any], language: str) -> bool:
+def _language_problem(typed: Mapping[str, Any], language: str, setting: str) -> str:
+    """Says why the model cannot write a language; "" if it can."""
     if typed["llm"] != "offline":
-        return True
-    from textmint.transforms.llm.offline.backend import writes
+        return ""
+    from textmint.transforms.llm.offline.backend import LANGUAGE, writes
 
-    return writes(language)
-
-
-def _cannot_write(language: str) -> str:
-    from textmint.transforms.llm.offline.backend import LANGUAGE
-
-    return f"the embedded model (--llm=offline) writes {LANGUAGE} only, not {language};"
+    if writes(language):
+        return ""
+    return (
+        f"the embedded model (--llm=offline) writes {LANGUAGE} only, not {language}; leave {setting} out, "
+        "or choose a real model with --llm"
+    )
 
 
 def _settings(typed: Mapping[str, Any]) -> Settings:
@@ -223,7 +239,7 @@ def _check_exclusions(typed: Mapping[str, Any]) -> None:
     pattern = typed["exclude"]
     if pattern is None:
         return
-    with contextlib.suppress(ValueError):  # which is told with the other checks
+    with contextlib.suppress(ValueError):  # which is reported with the other checks
         if CONTAMINATED not in parse_checks(typed["checks"], known=(*CHECKS, *DUPLICATE_CHECKS)):
             raise OptionError(f"--exclude {pattern}: --checks={typed['checks']} leaves {CONTAMINATED} out; add it")
     if not count_items("--exclude", pattern, read_exclusions, ExclusionFileError, EXCLUSION_SUFFIXES):
@@ -323,8 +339,8 @@ def _survey_tasks(pattern: str | None, survey: TaskSurvey) -> None:
 
 def _check_languages(typed: Mapping[str, Any], survey: TaskSurvey) -> None:
     for language, where in survey.languages.items():
-        if not _writes(typed, language):
-            raise OptionError(f"--tasks {where}: language: {_cannot_write(language)} leave it out, {_REAL_MODEL}")
+        if problem := _language_problem(typed, language, "it"):
+            raise OptionError(f"--tasks {where}: language: {problem}")
 
 
 def _check_labels(typed: Mapping[str, Any], survey: TaskSurvey, example: PromptTemplate, checks: Checks) -> None:

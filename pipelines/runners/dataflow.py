@@ -189,8 +189,7 @@ def submit_nothing(options: PipelineOptions, why: str) -> None:
 
 def _job_name(target: Target) -> str:
     """Makes a name that no other job has, and that says what this one does, in 63 characters."""
-    label = re.sub(r"[^-a-z0-9]+", "-", target.refresh.lower())
-    run = re.sub(r"[^-a-z0-9]+", "-", target.run_id.lower())
+    label, run = (re.sub(r"[^-a-z0-9]+", "-", name.lower()) for name in (target.refresh, target.run_id))
     return f"textmint-{label[: 53 - len(run)]}-{run}".strip("-")
 
 

@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import create_runner
+from textmint.pipelines.options.stores import bucket_problem
 
 RUNNER: Final = "DataflowRunner"
 LAUNCH_SCRIPT: Final = "FLEX_TEMPLATE_PYTHON_PY_FILE"
@@ -26,9 +27,7 @@ LAUNCH_SCRIPT: Final = "FLEX_TEMPLATE_PYTHON_PY_FILE"
 
 NOTHING_DONE: Final = "nothing was submitted, and nothing was paid for"
 
-# As Beam's validator has them, which waits for two minutes where the name of a bucket is too short
-# (apache_beam/options/pipeline_options_validator.py, 2.77).
-_BUCKET: Final = re.compile(r"[a-z0-9][-_a-z0-9.]{1,220}[a-z0-9]")
+# As in Beam's validator (apache_beam/options/pipeline_options_validator.py, 2.77).
 _JOB: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _PROJECT: Final = re.compile(r"[a-z][-a-z0-9:.]+[a-z0-9]")
 _REGION: Final = re.compile(r"[a-z]+-[a-z]+[0-9]+")
@@ -119,16 +118,11 @@ def _path_problems(typed: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _bucket_problems(name: str, path: str, *, needs_folder: bool = False) -> Iterator[str]:
-    scheme, separator, rest = path.partition("://")
-    bucket, slash, _ = rest.partition("/")
-    if needs_folder and (scheme != "gs" or not separator):
+    if needs_folder and not path.startswith("gs://"):
         yield f"--{name}={path}: has to be on Cloud Storage, such as gs://my-bucket/tmp"
-    elif scheme == "gs" and not _BUCKET.fullmatch(bucket):
-        yield (
-            f"--{name}={path}: {bucket!r} is no bucket's name: 3 or more small letters, digits, dashes, dots and "
-            "underscores, with a letter or digit at both ends"
-        )
-    elif needs_folder and not slash:
+    elif problem := bucket_problem(path):
+        yield f"--{name}={path}: {problem}"
+    elif needs_folder and "/" not in path.removeprefix("gs://"):
         yield f"--{name}={path}: names a bucket and no folder in it; {path}/tmp does"
 
 

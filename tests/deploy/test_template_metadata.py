@@ -225,7 +225,8 @@ def store() -> Iterator[None]:
         return [MatchResult(pattern, [FileMetadata("gs://bucket/x.txt", 2)]) for pattern in patterns]
 
     def tried(option: str, path: str, *_: object) -> None:
-        stores._check_bucket(option, path)  # all that can be known without the store
+        if problem := stores.bucket_problem(path):  # all that can be known without the store
+            raise OptionError(f"{option} {path}: {problem}")
 
     with pytest.MonkeyPatch.context() as patch:
         for module in ("output_folder", "input_files"):

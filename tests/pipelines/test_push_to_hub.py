@@ -111,7 +111,7 @@ def test_the_same_again_changes_nothing(tmp_path: Path, hub: HubServer) -> None:
         ("/api/repos/create", 403, "may not write to mint/texts"),
         ("/api/datasets/mint/texts/commit", 500, r"answered 500 \(out of order\): try again later"),
         ("/api/datasets/mint/texts/commit", 400, r"answered 400 \(out of order\): nothing was pushed"),
-        ("/api/datasets/mint/texts/tree", 404, "has no mint, or shows it not to this token"),
+        ("/api/datasets/mint/texts/tree", 404, "has no mint, or hides it from this token"),
     ],
 )
 def test_what_the_hub_refuses_is_told_in_a_line(

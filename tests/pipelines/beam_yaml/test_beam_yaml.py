@@ -301,7 +301,7 @@ def test_bad_input(
 
 def test_a_step_that_asks_no_model_takes_any_language() -> None:
     step = beam_yaml.TextmintSampleAttributes(language="Thai")
-    assert step._options.config(beam.Pipeline()).attributes.language.describe() == {"Thai": 1.0}
+    assert step._config(beam.Pipeline()).attributes.language.describe() == {"Thai": 1.0}
 
 
 @pytest.mark.parametrize("handling", [{}, {"output": ""}, {"output": "bad", "threshold": 1}])
