@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from textmint.transforms.core.elements import (
-    REASONS,
-    Example,
-    LabelSet,
-    Prompt,
-    Reject,
-    Reply,
-    Task,
-    TaskList,
-    Usage,
-)
+from textmint.transforms.core.elements import REASONS, Example, LabelSet, Prompt, Reject, Reply, Task, TaskList, Usage
 
 Counts = Mapping[str, int]
 """How many, by `Step/name`, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
@@ -55,13 +46,9 @@ _TOKENS: Final = ("prompt", "output")
 
 
 def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
-    """Yields what one element of a stream adds to the counts.
+    """Yields what one element of a stream of _STREAMS adds to the counts.
 
     A reject rides along to the end of the graph, so it is counted there only, in the stream `examples`.
-
-    Args:
-      stream: a name of _STREAMS, as the graph has it.
-      element: an element of it.
 
     Raises:
       TypeError: the stream may not hold such an element.
@@ -118,22 +105,17 @@ _BUCKET_RATIO: Final = 1.05  # so percentiles are exact to 5 %
 
 
 def _bucket(milliseconds: int) -> int:
-    """Returns the upper edge of the bucket of a latency, in milliseconds."""
     return round(_BUCKET_RATIO ** math.ceil(math.log(max(1, milliseconds), _BUCKET_RATIO)))
 
 
-def percentiles(buckets: Mapping[str, int], which: tuple[int, ...] = (50, 90, 99)) -> dict[str, int]:
+def percentiles(buckets: Mapping[str, int]) -> dict[str, int]:
     """Estimates percentiles as {"p50": edge of its bucket, ...} from the sizes of buckets by their upper edge."""
     edges = sorted((int(edge), count) for edge, count in buckets.items())
-    total = sum(buckets.values())
+    passed = list(itertools.accumulate(count for _, count in edges))
     found = {}
-    for percent in which:
-        passed = 0
-        for edge, count in edges:
-            passed += count
-            if passed * 100 >= percent * total:
-                found[f"p{percent}"] = edge
-                break
+    for percent in (50, 90, 99) if edges else ():
+        place = bisect.bisect_left(passed, percent * passed[-1] / 100)
+        found[f"p{percent}"] = edges[place][0]
     return found
 
 
@@ -181,16 +163,13 @@ def step_table(
 def as_sent(
     backend: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]], earlier: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Corrects what a manifest says of the model by what its endpoint refused, which only asking can find out.
+    """Corrects what a manifest says of the model: REFUSED for each option that its endpoint does not take.
 
     Args:
       backend: the model and its options, as configured.
       table: see `step_table`.
-      earlier: what other entries say of the model. A run of these paid for the replies that came from the ledger, so
-        what was refused to the same model and options then holds for them.
-
-    Returns:
-      The same, with REFUSED for each option that some reply was asked without. The table says how many lack it.
+      earlier: what other entries say of the model. Replies from the ledger were paid for by such a run, so what was
+        refused to the same model and options then holds for them.
     """
     mine = {step: line for step, line in table.items() if step != "VerifyLabels"}  # which may ask another model
     refused = {option for line in mine.values() for option in line.get("left_out", ())}
@@ -208,12 +187,7 @@ def named(counts: Counts, prefix: str) -> dict[str, int]:
 
 
 def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int]) -> list[str]:
-    """Lists what does not add up between the table of steps and the rows written, a line each.
-
-    Args:
-      table: see `step_table`.
-      rows: how many were written, by dataset.
-    """
+    """Lists what does not add up between the table of steps and the rows written by dataset, a line each."""
     problems = []
     for step, line in table.items():
         rejected = sum(line["rejected"].values())
@@ -221,13 +195,12 @@ def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int
         if expected != line["kept"] + rejected:
             problems.append(f"{step}: {line['in']} in, but {line['kept']} kept + {rejected} rejected")
         problems += [f"{step}: unknown reason {reason!r}" for reason in line["rejected"] if reason not in REASONS]
-    all_rejected = sum(sum(line["rejected"].values()) for line in table.values())
     for kind, counted in {
         "examples": table[STEPS[-1]]["kept"],
         "triplets": table[STEPS[-1]]["kept"],
         "tasks": table["Flatten"]["kept"],
         "label_sets": table.get("PlanLabels", {}).get("kept", 0),
-        "rejects": all_rejected,
+        "rejects": sum(sum(line["rejected"].values()) for line in table.values()),
     }.items():
         if rows.get(kind, 0) != counted:
             problems.append(f"{kind}: {rows.get(kind, 0)} rows written, but {counted} counted")

@@ -1,18 +1,13 @@
 """The dataset card, OUTPUT/README.md: what a person reads first and `datasets.load_dataset` reads alone.
 
 Its text is the template `card.md.jinja2`; the figures come from the manifest. The front matter is YAML made of closed
-sets only: column names, language codes, numbers. Everything else (names of refreshes, texts, models, options) was
-written by a user or a model and is hostile: it is cut, escaped and put on one line, so that it can neither end a table
-nor become a link, HTML or front matter. The same manifest and samples give the same text; neither times nor paths of
-the machine are in it.
+sets only: column names, language codes, numbers. Everything else was written by a user or a model and is hostile: it is
+cut, escaped and put on one line. Neither times nor paths of the machine are in the card.
 
-Why the front matter says what it says, for `datasets` 5.2:
-  - each config names its files (`examples/refresh=*/*.parquet`), so that nothing else in the folder is read;
-  - a config without rows can only be streamed ("corresponds to no data" otherwise), so only kinds with rows have one,
-    and rejects, which every run writes: where there are none, the card loads them with `streaming=True`;
-  - without `features` the first file's columns count, and a later file with one more (`raw_reply`) ends the load. With
-    them a column that a file lacks is null;
-  - the folder `refresh=NAME` becomes no column. One refresh is loaded with `data_files="triplets/refresh=NAME/*"`.
+What the front matter says, for `datasets` 5.2:
+  - each config names its files, so that nothing else in the folder is read;
+  - a config without rows can only be streamed, so only kinds with rows have one, and rejects;
+  - without `features` the first file's columns count, and a later file with one more (`raw_reply`) ends the load.
 """
 
 from __future__ import annotations
@@ -77,20 +72,17 @@ _SIZES: Final = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", 
 def _configs(kinds: Sequence[str], entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
     keep_raw = any(entry.get("options", {}).get("keep_raw") for entry in entries)
     for kind in kinds:
+        path = f"{kind}/refresh=*/*.parquet"
+        config: dict[str, Any] = {"config_name": kind, "data_files": [{"split": "train", "path": path}]}
+        if kind == kinds[0]:
+            config["default"] = True
         columns = schema_of(kind, keep_raw=keep_raw) if kind in KINDS else ()
-        known = all(field.type in _DTYPES for field in columns)
-        features = [{"name": field.name, **_DTYPES[field.type]} for field in columns] if known else []
-        yield {
-            **_config(kind, kind),
-            **({"default": True} if kind == kinds[0] else {}),
-            **({"features": features} if features else {}),
-        }
+        if columns and all(field.type in _DTYPES for field in columns):
+            config["features"] = [{"name": field.name, **_DTYPES[field.type]} for field in columns]
+        yield config
         if kind == "triplets":
-            yield {**_config(TEXTS, kind), "columns": TRIPLETS.names[:3]}
-
-
-def _config(name: str, kind: str) -> dict[str, Any]:
-    return {"config_name": name, "data_files": [{"split": "train", "path": f"{kind}/refresh=*/*.parquet"}]}
+            texts = [{"split": "train", "path": path}]  # YAML makes references of lists that are used twice
+            yield {"config_name": TEXTS, "data_files": texts, "columns": TRIPLETS.names[:3]}
 
 
 def size_category(rows: int) -> str:
@@ -119,23 +111,15 @@ def _front_matter(kinds: Sequence[str], entries: Sequence[Entry], examples: int,
             languages |= set(entry.get("attributes", {}).get("language", {}))
     codes = language_codes(languages)
     primary = sorted({code.partition("-")[0] for code in codes})
-    fields: dict[str, Any] = {"pretty_name": "Text classification examples, by Textmint", "license": license_}
+    fields: dict[str, Any] = {"license": license_}
     if primary:
         fields["language"] = primary  # the Hub takes ISO 639 codes here
         if primary != codes:
             fields["language_details"] = codes  # and BCP 47 tags there
         fields["multilinguality"] = ["multilingual" if len(primary) > 1 else "monolingual"]
-    fields |= {
-        "task_categories": ["text-classification", "sentence-similarity", "feature-extraction"],
-        "size_categories": [size_category(examples)],
-        "annotations_creators": ["machine-generated"],
-        "language_creators": ["machine-generated"],
-        "source_datasets": ["original"],
-        "tags": ["synthetic", "text-embeddings", "sentence-transformers", "textmint"],
-        "configs": list(_configs(kinds, entries)),
-    }
+    fields |= {"size_categories": [size_category(examples)], "configs": list(_configs(kinds, entries))}
     # ASCII only: whatever reads the front matter line by line sees the same lines.
-    return Markup("---\n" + yaml.safe_dump(fields, sort_keys=False, allow_unicode=False, width=1_000) + "---\n")
+    return Markup(yaml.safe_dump(fields, sort_keys=False, allow_unicode=False, width=1_000))
 
 
 # --- the figures
@@ -161,10 +145,7 @@ def _rows_by_kind(entries: Iterable[Entry]) -> collections.Counter[str]:
 
 def _counts_of(entry: Entry, column: str) -> Mapping[str, int]:
     """Returns how many examples of a refresh have which value in a column of COUNTED."""
-    statistics = entry.get("statistics")
-    if not isinstance(statistics, Mapping):
-        return {}
-    return dict(statistics.get("values", {}).get(column, {}))
+    return dict((entry.get("statistics") or {}).get("values", {}).get(column, {}))
 
 
 def _most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -252,13 +233,12 @@ def _attributes(refreshes: Mapping[str, Entry]) -> Iterator[_Table]:
         total: collections.Counter[str] = collections.Counter()
         for of_refresh in counts.values():
             total.update(of_refresh)
-        if not total:
-            continue
         lines = []
         for value, count in _most_frequent(total):
             share = f"{100 * count / total.total():.1f} %"
             lines.append((value, f"{count:,}", share, *(f"{counts[column].get(value, 0):,}" for column in columns)))
-        yield (Markup(attribute), "examples", "share", *columns), _shortened(lines)
+        if lines:
+            yield (Markup(attribute), "examples", "share", *columns), _shortened(lines)
 
 
 def _rejects(entries: Iterable[Entry]) -> Sequence[Sequence[str]]:
@@ -305,9 +285,6 @@ def dataset_card(
       samples: rows of examples; the first two of different tasks are shown.
       license: an identifier of https://huggingface.co/docs/hub/repositories-licenses. The default claims none, since
         that depends on the terms of whoever serves the model.
-
-    Raises:
-      ValueError: the license is no identifier.
     """
     if not LICENSE.fullmatch(license):
         raise ValueError(f"license is {license!r}; it must be an identifier such as cc-by-4.0")
@@ -315,11 +292,8 @@ def dataset_card(
     entries = list(refreshes.values())
     rows = _rows_by_kind(entries)
     # Rejects are shown without rows too, where a run has written them.
-    kinds = [
-        kind
-        for kind in (*_KINDS, *sorted(set(rows) - set(_KINDS)))
-        if rows[kind] or (kind == "rejects" and kind in rows)
-    ]
+    others = sorted(set(rows) - set(_KINDS))
+    kinds = [kind for kind in (*_KINDS, *others) if rows[kind] or (kind == "rejects" and kind in rows)]
     text = _template().render(
         front_matter=_front_matter(kinds, entries, rows["examples"], license),
         mark=Markup(MARK),
@@ -346,13 +320,9 @@ def is_ours(text: str) -> bool:
 
 
 def write_card(output: str, refresh: str) -> None:
-    """Writes the dataset card, unless the user has made it their own.
+    """Writes the dataset card, unless the user has made it their own. The license is that of the new refresh.
 
     The data is published by now: a card that cannot be made, because somebody edited an entry, is logged and no more.
-
-    Args:
-      output: the dataset folder.
-      refresh: the one just published, whose license counts.
     """
     path = join(output, CARD)
     if is_local(path) and os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
@@ -370,8 +340,8 @@ class _NotOurs(OSError):
 
 
 def _replacement(output: str, refresh: str, old: bytes | None) -> bytes:
-    """Makes the card that replaces the old one. The manifest is read after the old card, so that the last of two
-    refreshes that publish at the same time describes both."""
+    """Makes the card that replaces the old one. The manifest is read after the old card, so that the last of two runs
+    that publish at the same time describes both refreshes."""
     if old is not None and not is_ours(old.decode("utf-8", "replace")):
         raise _NotOurs
     entries = read_entries(output)

@@ -35,11 +35,8 @@ class _Count(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class CountElements(beam.PTransform):
-    """Counts the elements of streams, given by name, as (name, count) pairs; see `accounting.increments`.
-
-    The counts are part of the graph, not metrics, so they are exact when an engine retries a bundle, and a step of
-    the graph can refuse to publish what does not add up.
-    """
+    """Counts the elements of streams, given by name, as (name, count) pairs; see `accounting.increments`. Unlike
+    metrics, these counts are exact when an engine retries a bundle."""
 
     def expand(self, streams: Mapping[str, Any]) -> Any:
         counted = [

@@ -35,11 +35,8 @@ def can_move(folder: Path, to: Path) -> bool:
 
 
 def exchange_folders(new: Path, old: Path) -> None:
-    """Exchanges the names of two folders of one file system.
-
-    Atomic where the system can do it (Linux's renameat2, macOS's renamex_np). Elsewhere it takes two renames, and
-    between them nothing has the name of the old folder.
-    """
+    """Exchanges the names of two folders of one file system: atomically with Linux's renameat2 and macOS's renamex_np,
+    elsewhere by two renames."""
     source, destination = os.fsencode(new), os.fsencode(old)
     try:
         libc = ctypes.CDLL(None, use_errno=True)

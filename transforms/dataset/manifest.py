@@ -2,8 +2,7 @@
 
     OUTPUT/manifest.json    {"refreshes": {"base": {"options": ..., "counts": ..., "files": ..., "digest": ...}, ...}}
 
-On an object store it also decides which files count. The data is worth more than the manifest: an entry that cannot be
-used is left out, and stops nobody from reading the others.
+On an object store it also decides which files count. An unusable entry stops nobody from reading the others.
 """
 
 from __future__ import annotations
@@ -27,13 +26,7 @@ DIGEST: Final = "digest"
 
 
 def read_manifest(output: str) -> dict[str, Any]:
-    """Reads the manifest of a dataset folder, as it stands.
-
-    Args:
-      output: the dataset folder.
-
-    Returns:
-      {"refreshes": {name: entry}}; without entries where there is no manifest yet.
+    """Reads the manifest of a dataset folder as {"refreshes": {name: entry}}, even where there is none yet.
 
     Raises:
       OSError: it cannot be read.
@@ -47,9 +40,8 @@ def read_manifest(output: str) -> dict[str, Any]:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A damaged bit can turn the name of a refresh into another one, whose entry would then be hidden."""
     found = dict(pairs)
-    if len(found) < len(pairs):
+    if len(found) < len(pairs):  # a damaged bit can turn the name of a refresh into that of another, and hide it
         raise ValueError("the same key twice")
     return found
 
@@ -63,8 +55,7 @@ def read_entries(output: str) -> dict[str, Any]:
 
 
 def parse_entries(manifest: bytes | None) -> dict[str, Any]:
-    """Parses the usable entries of a manifest. There are none in a file that is cut short or not Textmint's; an entry
-    that somebody edited into another form is left out."""
+    """Parses the usable entries of a manifest; those of another form are left out, and all of a damaged file."""
     try:
         return _usable(json.loads(manifest or b"")["refreshes"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -116,8 +107,7 @@ def digest_of(refresh: str, entry: Mapping[str, Any]) -> str:
 
 
 def is_as_written(refresh: str, entry: Any) -> bool:
-    """Says whether an entry holds what its run wrote. One without a digest (of an earlier version, or made by the user)
-    counts as unchanged."""
+    """Says whether an entry holds what its run wrote. One without a digest counts as unchanged."""
     return not isinstance(entry, dict) or DIGEST not in entry or entry[DIGEST] == digest_of(refresh, entry)
 
 
@@ -133,11 +123,10 @@ def examples_asked(output: str) -> dict[str, int]:
 
 
 def recorded_replies(output: str) -> Paid:
-    """Reads how many replies the ledger holds at least, by refresh and kind.
+    """Reads how many replies the ledger must hold at least, by refresh and kind.
 
     Raises:
-      OSError: the manifest cannot be read.
-      ValueError: it is damaged, or not Textmint's.
+      ValueError: the manifest is damaged, or not Textmint's.
     """
     path = join(output, MANIFEST)
     try:
@@ -172,10 +161,7 @@ def lower_recorded_replies(output: str, held: Paid, left_out: Paid | None = None
     Args:
       output: the dataset folder.
       held: how many replies its ledger holds, by refresh and kind.
-      left_out: how many were in another copy of the ledger that is gone; None gives up all that are missing.
-
-    Raises:
-      OSError: the manifest cannot be read or written.
+      left_out: by how many to lower the numbers at most; None: by all that are missing.
     """
 
     def lower(old: bytes | None) -> bytes:

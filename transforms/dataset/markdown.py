@@ -19,12 +19,7 @@ _ADDRESS: Final = re.compile(r"(?i)(https?|ftp|mailto|www)([:.])")  # Markdown m
 
 
 def inline(value: object, limit: int = CELL) -> str:
-    """Escapes any value as one line of Markdown that shows it as it is, in a table too.
-
-    Args:
-      value: a text, or what JSON can hold.
-      limit: how many characters of it are shown.
-    """
+    """Escapes a text, or what JSON can hold, as one line of Markdown that shows `limit` of its characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     text = _cut(clean_text(text), limit)
     text = " ".join("".join(_visible(char) for char in text).split())
@@ -49,15 +44,10 @@ def _cut(text: str, limit: int) -> str:
 
 
 def json_block(texts: Mapping[str, object], limit: int) -> Markup:
-    """Formats texts as JSON for a fenced block. No value has a line of its own, so none can end the block.
-
-    Args:
-      texts: by name; the names must be harmless.
-      limit: how many characters of each are shown.
-    """
-    shown = json.dumps(
-        {key: _cut(clean_text(str(text)), limit) for key, text in texts.items()}, ensure_ascii=False, indent=2
-    )
+    """Formats texts, by harmless names, as JSON for a fenced block, `limit` characters of each. No value can end the
+    block, since none has a line of its own."""
+    cut = {key: _cut(clean_text(str(text)), limit) for key, text in texts.items()}
+    shown = json.dumps(cut, ensure_ascii=False, indent=2)
     return Markup("".join(char if _is_harmless(char) else json.dumps(char)[1:-1] for char in shown))
 
 

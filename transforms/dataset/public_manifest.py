@@ -22,23 +22,16 @@ _HIDDEN_OF_BACKEND: Final = ("base_url", "endpoint")
 
 
 def shown_options(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options of a refresh that may be shown, where they were given or have a default.
-
-    Args:
-      entry: of the refresh, from the manifest.
-    """
+    """Returns the options in an entry of the manifest that may be shown, where they were given or have a default."""
     refused = {name: value for name, value in entry.get("backend", {}).items() if value == REFUSED}
     options = {**entry.get("options", {}), **refused}
     shown = {name: options[name] for name in SHOWN_OPTIONS if options.get(name) is not None}
     for name in SHOWN_FILES:
         if options.get(name) is not None:
             paths = options[name] if isinstance(options[name], list) else [options[name]]
-            shown[name] = ", ".join(_file_name(str(path)) for path in paths)
+            bare = [re.split(r"[?#]", str(path))[0].rstrip("/\\") for path in paths]
+            shown[name] = ", ".join(re.split(r"[/\\]", path)[-1] for path in bare)
     return shown
-
-
-def _file_name(path: str) -> str:
-    return re.split(r"[/\\]", re.split(r"[?#]", path)[0].rstrip("/\\"))[-1]
 
 
 def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:

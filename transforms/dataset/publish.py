@@ -3,14 +3,11 @@
     OUTPUT/{examples,tasks,...}/refresh=NAME/part-00000-of-00001-DIGEST.parquet    OUTPUT/manifest.json
     OUTPUT/_staging/refresh=NAME/RUN_ID/...    what a run has written and not yet published
 
-Names of files hold a digest of the content, so a bundle that an engine retries writes the same file again, and old and
-new files of a refresh never have the same name.
+Names of files hold a digest of the content, so a bundle that an engine retries writes the same file again.
 
 On a local disk each folder is exchanged in one atomic step. The plan of the exchange is written first, and the next run
-completes what a killed run has begun (`finish_publishing`). Where a link or a mount puts a folder on another disk, the
-new files are first copied beside it. Object stores cannot exchange folders: there the new files are written, then the
-manifest, which lists the files that count, then the old files are deleted. Two refreshes that publish at the same time
-change the same manifest; on gs:// neither loses its entry.
+completes what a killed run has begun (`finish_publishing`). Object stores cannot exchange folders: there the new files
+are written, then the manifest, which lists the files that count, then the old files are deleted.
 """
 
 from __future__ import annotations
@@ -95,10 +92,9 @@ class Target:
       examples_per_task: drafts made of each task.
       description: what else the manifest holds of this run: options, versions, when it was started.
       optional: which of `accounting.OPTIONAL` the graph has.
-      held_by_job: whether the workers renew the lease of the refresh and whoever publishes gives it back; otherwise the
-        launcher does.
+      held_by_job: whether the job holds the lease of the refresh; otherwise the launcher does.
       example_kind: what the prompts of examples ask for.
-      paid: how many replies in the ledger earlier runs of the refresh had paid for, by kind.
+      paid: how many replies in the ledger earlier runs of the refresh paid for, by kind.
       replace: whether the run may publish fewer examples than the refresh has.
     """
 
@@ -133,23 +129,14 @@ class Target:
 
 
 def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, int]) -> dict[str, Any]:
-    """Publishes the staged files of a run. Doing it again changes nothing.
-
-    Args:
-      target: where to.
-      files: all that the run has staged.
-      counts: what was counted on the way, see `accounting.Counts`.
-
-    Returns:
-      The run's entry in the manifest.
+    """Publishes the staged files of a run, and returns its entry in the manifest. Doing it again changes nothing.
 
     Raises:
       RunFailed: the counts do not add up, no example was kept, or fewer than the refresh has; then it keeps its data.
         (A run without examples publishes its rejects where there was no data, so that they can be looked at.)
     """
-    staged: dict[str, list[StagedFile]] = {kind: [] for kind in KINDS}
-    for file in sorted(files, key=lambda file: file.name):
-        staged[file.kind].append(file)
+    ordered = sorted(files, key=lambda file: file.name)
+    staged: dict[str, list[StagedFile]] = {kind: [file for file in ordered if file.kind == kind] for kind in KINDS}
     rows: dict[str, int] = {kind: sum(file.rows for file in staged[kind]) for kind in KINDS}
     table = step_table(
         counts,
@@ -239,29 +226,23 @@ def _require_lease(target: Target) -> None:
         raise RunFailed(f"another run of refresh={target.refresh} took this one's place: {error}") from None
 
 
-# --- on an object store
-
-
 def _publish_remote(target: Target, staged: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
     stale: list[str] = []
     moves: list[tuple[str, str]] = []
     for kind in KINDS:
         final = join(target.output, kind, target.partition)
         there = {file.path: file.bytes for file in list_files(final, "*.parquet")}
-        wanted = {join(final, file.name): file for file in staged[kind]}
-        for path, file in wanted.items():
-            if there.get(path) != file.bytes:
+        for file in staged[kind]:
+            path = join(final, file.name)
+            if there.pop(path, None) != file.bytes:
                 moves.append((join(target.staging, kind, file.name), path))
-        stale += [path for path in there if path not in wanted]
+        stale += there
     move_files(moves)
     _require_lease(target)  # moving files may have taken a while
     update_file(join(target.output, MANIFEST), lambda old: with_entry(old, target.refresh, entry))
     write_card(target.output, target.refresh)
     left = list_below(join(target.output, STAGING, target.partition))
     delete_files(stale + [file.path for file in left])
-
-
-# --- on a local disk
 
 
 def _publish_local(target: Target, staged: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
@@ -272,15 +253,13 @@ def _publish_local(target: Target, staged: Mapping[str, list[StagedFile]], entry
 
 
 def finish_publishing(output: str, *, leased: str = "") -> None:
-    """Completes what killed runs had begun to publish. On an object store there is nothing to do: its manifest says
-    which files count.
-
-    What cannot be completed is logged, and stops no run: neither of another refresh nor of its own, which replaces it.
+    """Completes what killed runs had begun to publish on a local disk. What cannot be completed is logged, and stops no
+    run.
 
     Args:
       output: the dataset folder.
-      leased: the refresh whose lease the caller holds. Another refresh is left alone while a run of it is under way: it
-        may be publishing at this moment, and two that exchange the same folders would undo each other's work.
+      leased: the refresh whose lease the caller holds. Another refresh is left alone while somebody else has its lease:
+        two that exchange the same folders would undo each other's work.
     """
     if not is_local(output):
         return
@@ -334,8 +313,7 @@ def _read_plan(plan: Path, refresh: str) -> tuple[dict[str, list[str]], dict[str
 
 
 def _is_there(target: Target, kind: str, names: set[str]) -> bool:
-    """Says whether the files of a dataset are in their place, or ready to be put there. Where somebody has deleted them
-    since, there is nothing to complete."""
+    """Says whether nobody has deleted the files of a dataset: they are in their place, or ready to be put there."""
     if names <= {file.name for file in list_files(join(target.staging, kind), "*.parquet")}:
         return True
     return _holds(join(target.output, kind, target.partition), names)
@@ -350,8 +328,8 @@ def _holds(folder: str, names: set[str]) -> bool:
 
 
 def _exchange_all(target: Target, names: Mapping[str, list[str]], entry: Mapping[str, Any]) -> None:
-    """Puts the folders that are not yet there in their place, then writes the manifest, then clears up. Everything that
-    can fail for lack of space or permission comes before the first exchange."""
+    """Puts the new folders in their place, then writes the manifest, then clears up. Everything that can fail for lack
+    of space or permission comes before the first exchange."""
     ready: dict[str, Path] = {}
     copies: list[Path] = []
     for kind in KINDS:

@@ -16,18 +16,16 @@ _ELSEWHERE: Final = r"^refresh=\S+ has this task$|of refresh=\S+$"
 """The detail of a reject that another refresh has, as `flatten`, `find_duplicates` and `find_near_duplicates` write."""
 
 _KNOWN_ALREADY: Final = frozenset(("duplicate", "near_duplicate", "contaminated", "over_max_tasks"))
-_BAD_REPLIES: Final = frozenset(
-    (
-        *("empty", "blocked", "truncated", "not_json", "wrong_shape", "missing_field", "wrong_type", "empty_field"),
-        *("too_long", "too_few_labels"),
-    )
+_BAD_REPLIES: Final = (
+    *("empty", "blocked", "truncated", "not_json", "wrong_shape", "missing_field", "wrong_type", "empty_field"),
+    *("too_long", "too_few_labels"),
 )
 
 
 def refuse_fewer(
     output: str, refresh: str, there: int, *, examples: Iterable[str], rejects: Iterable[str], staging: str
 ) -> None:
-    """Refuses to replace examples by fewer, unless all that the refresh would lose stands in another refresh.
+    """Refuses to replace examples by fewer, unless another refresh has all that would be lost.
 
     Args:
       output: the dataset folder.
@@ -74,11 +72,7 @@ def _read_columns(paths: Iterable[str], columns: Sequence[str]) -> pa.Table:
 
 
 def explain_no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
-    """Explains why a run kept no example, and what to do about it.
-
-    Args:
-      table: see `accounting.step_table`.
-    """
+    """Explains, from the table of steps, why a run kept no example, and what to do about it."""
     reasons: collections.Counter[str] = collections.Counter()
     for step, line in table.items():
         for reason, count in line["rejected"].items():
@@ -91,7 +85,6 @@ def explain_no_examples(table: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _remedy(reasons: Mapping[str, int]) -> str:
-    """Picks the remedy for the most frequent reason, from counts by "Step reason"."""
     if not reasons:
         return "no task came; give more with --tasks or --task_requests"
     others = [name for name in reasons if name.rpartition(" ")[2] not in _KNOWN_ALREADY]

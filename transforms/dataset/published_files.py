@@ -23,21 +23,16 @@ _ROW_BYTES: Final = 300  # compressed
 
 
 def check_digest(path: str, content: bytes) -> None:
-    """Checks the content of a published file against the digest in its name, if it has the name that a run gives.
-
-    Raises:
-      ValueError: it is not what was written.
-    """
+    """Raises a ValueError where the content of a published file does not fit the digest in its name, if it has one."""
     digest = _NAME.fullmatch(path.rpartition("/")[2])
     if digest is not None and digest[1] != content_digest(content):
         raise ValueError("damaged: its content is not what was written under its name")
 
 
 def open_published(path: str) -> pq.ParquetFile:
-    """Opens a published file after a check of its digest: damaged Parquet can have any effect on its reader.
+    """Opens a published file after a check of its digest, since damaged Parquet can have any effect on its reader.
 
-    Raises:
-      Exception: one of UNREADABLE; reading on in a file of another name may raise them too.
+    This may raise one of UNREADABLE; so may reading on in a file without a digest.
     """
     content = read_file(path)
     check_digest(path, content)
@@ -45,11 +40,8 @@ def open_published(path: str) -> pq.ParquetFile:
 
 
 def published_files(output: str, kind: DatasetKind) -> list[tuple[str, str, int]]:
-    """Lists the published files of one dataset as (path, refresh, rows).
-
-    On an object store only the files that the manifest lists count. The rows of a file that it
-    does not list are guessed.
-    """
+    """Lists the published files of one dataset as (path, refresh, rows). On an object store only the files in the
+    manifest count. The rows of other files are guessed."""
     listed: dict[str, int] = {
         file["path"]: file["rows"] for entry in read_entries(output).values() for file in entry["files"].get(kind, ())
     }
@@ -65,12 +57,8 @@ def published_files(output: str, kind: DatasetKind) -> list[tuple[str, str, int]
 
 
 def refreshes_lacking_files(output: str, found: Iterable[tuple[str, str, int]]) -> set[str]:
-    """Returns the refreshes that lack a file of tasks or examples that the manifest lists.
-
-    Args:
-      output: the dataset folder.
-      found: its files of both kinds, as `published_files` gives them.
-    """
+    """Returns the refreshes that lack a file of the manifest among their files of tasks and examples, which
+    `published_files` found."""
     there = {path for path, _, _ in found}
     return {
         refresh
@@ -83,11 +71,7 @@ def refreshes_lacking_files(output: str, found: Iterable[tuple[str, str, int]]) 
 
 def published_examples(output: str, refresh: str) -> int:
     """Counts the examples of a refresh by its files, not by the manifest. An unreadable file counts as empty: the next
-    run of the refresh replaces it.
-
-    Raises:
-      OSError: the folder cannot be listed.
-    """
+    run of the refresh replaces it."""
     rows = 0
     for path, of_refresh, _ in published_files(output, "examples"):
         if of_refresh == refresh:

@@ -1,7 +1,7 @@
 """The columns of the dataset, and how rows become Parquet.
 
-Every column has a declared type and a description, which travels in the file as the field's metadata. A column is
-non-null unless its description says when it is null.
+A column's description travels in the file as the field's metadata. A column is non-null unless its description says
+when it is null.
 """
 
 from __future__ import annotations
@@ -127,12 +127,7 @@ REJECTS: Final = pa.schema(
 
 
 def schema_of(kind: DatasetKind, *, keep_raw: bool = False) -> pa.Schema:
-    """Returns the schema of a dataset.
-
-    Args:
-      kind: the dataset.
-      keep_raw: whether examples have the column `raw_reply`, after `output_tokens`.
-    """
+    """Returns the schema of a dataset. With `keep_raw`, examples have the column `raw_reply` before `seed`."""
     if kind == "examples":
         return EXAMPLES.insert(EXAMPLES.get_field_index("seed"), _RAW_REPLY) if keep_raw else EXAMPLES
     return {"triplets": TRIPLETS, "label_sets": LABEL_SETS, "tasks": TASKS, "rejects": REJECTS}[kind]
@@ -176,7 +171,6 @@ def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
 
     Raises:
       ValueError: a column that is declared non-null holds a null.
-      pyarrow.ArrowException: a value is of another type than its column.
     """
     columns: list[pa.Array] = []
     for field in schema:
@@ -189,18 +183,12 @@ def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
 
 
 def to_parquet(rows: Iterable[Row], schema: pa.Schema) -> bytes:
-    """Makes a Parquet file of rows: sorted by id, zstd, the same bytes whatever order the rows came in.
-
-    Raises:
-      ValueError: see `to_table`.
-      pyarrow.ArrowException: see `to_table`.
-    """
+    """Makes a Parquet file of rows: sorted by id, zstd, the same bytes whatever order the rows came in."""
     table = to_table(sorted(rows, key=sort_key), schema)
     if not table.num_rows:
         return join_parquet([], schema)
     sink = io.BytesIO()
-    sorting = _sorting(schema)
-    pq.write_table(table, sink, sorting_columns=sorting, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    pq.write_table(table, sink, sorting_columns=_sorting(schema), compression="zstd", row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
 
 
@@ -209,10 +197,7 @@ def _sorting(schema: pa.Schema) -> list[pq.SortingColumn]:
 
 
 def join_parquet(files: Sequence[bytes], schema: pa.Schema) -> bytes:
-    """Joins Parquet files into one, in their order, holding one of them unpacked at a time.
-
-    Without files it is an empty one without any row group: `datasets` cannot read a row group without rows.
-    """
+    """Joins Parquet files into one, in their order. Without files it has no row group, as `datasets` wants."""
     if len(files) == 1:
         return files[0]
     sink = io.BytesIO()

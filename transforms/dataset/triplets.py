@@ -28,10 +28,7 @@ class Triplet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def anchor_of(task: str, input_text: str) -> str:
-    """Makes the query that is embedded for a task and a text.
-
-    A model that was trained on such data takes later queries in the same form, and labels or documents as they are.
-    """
+    """Makes the query that is embedded for a task and a text; a trained model takes later queries in the same form."""
     return f"Instruct: {task}\nQuery: {input_text}"
 
 

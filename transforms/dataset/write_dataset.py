@@ -1,8 +1,7 @@
 """WriteDataset: writes the rows of a run to Parquet files and publishes them, all of a refresh at once or not at all.
 
-Rows are sorted by id, packed into files of about the same size and written to a staging folder, where readers do not
-look (pyarrow, Spark and Hive skip a leading underscore). When every count adds up, the last element of the graph
-publishes them; see `publish`. Until then a run that fails or is killed has changed nothing.
+Rows are sorted by id, packed into files of about the same size and written to a staging folder. When every count adds
+up, the last element of the graph publishes them; see `publish`. Until then nothing that readers see has changed.
 """
 
 from __future__ import annotations
@@ -67,10 +66,7 @@ class _RenewsLease(beam.DoFn):
 
 
 class _AssignBucket(beam.DoFn):
-    """Keys the rows of one kind, and what refers to them, by bucket.
-
-    Buckets divide the ids evenly and in order: ids are hashes, so their first bits decide.
-    """
+    """Keys the rows of one kind, and what refers to them, by bucket. Buckets divide the ids evenly and in order."""
 
     def __init__(self, kind: DatasetKind, buckets: int) -> None:
         self._kind = kind
@@ -91,29 +87,22 @@ def apply_verdicts(elements: Iterable[Row | Verdict | Relabel]) -> tuple[list[Ro
     Where several comparisons refuse an example, the first of them in the order of the graph decides, and of several
     verdicts of one comparison the smallest reason and detail.
 
-    Args:
-      elements: rows, verdicts and relabels, in any order.
-
     Returns:
-      The rows that are kept, and a reject for each other; both sorted.
+      The kept rows, and a reject for each other; both sorted.
     """
     rows: list[Row] = []
     verdicts: dict[str, Verdict] = {}
     relabels: dict[str, Relabel] = {}
     for element in elements:
         if isinstance(element, Verdict):
-            known = verdicts.setdefault(element.id, element)
-            verdicts[element.id] = min(known, element, key=_precedence)
+            verdicts[element.id] = min(verdicts.get(element.id, element), element, key=_precedence)
         elif isinstance(element, Relabel):
             relabels[element.id] = element
         else:
             rows.append(element)
-    rows.sort(key=sort_key)
-    if not verdicts and not relabels:
-        return rows, []
     kept: list[Row] = []
     refused: list[Reject] = []
-    for row in rows:
+    for row in sorted(rows, key=sort_key):
         if not isinstance(row, Example):
             kept.append(row)
             continue
@@ -136,7 +125,7 @@ class _Pack(_RenewsLease):
     """Packs the rows of a bucket into chunks of about `shard_bytes` at most.
 
     Examples have three more outputs: TRIPLETS, chunks of their training view; REFUSED, those that a verdict refuses, by
-    bucket; COUNTS, how many were refused and how many of those kept have which attributes.
+    bucket; COUNTS, of those refused by reason and those kept by attribute.
     """
 
     TRIPLETS = "triplets"
@@ -170,11 +159,8 @@ class _Pack(_RenewsLease):
         slices = min(len(rows), math.ceil(len(content) / self._shard_bytes))
         for index in range(slices):
             part = rows[len(rows) * index // slices : len(rows) * (index + 1) // slices]
-            yield _Chunk(
-                place=(int(bucket), index),
-                rows=len(part),
-                content=content if slices == 1 else to_parquet(part, schema),
-            )
+            packed = content if slices == 1 else to_parquet(part, schema)
+            yield _Chunk(place=(int(bucket), index), rows=len(part), content=packed)
 
     def _count(self, examples: Sequence[Example], refused: Sequence[Reject]) -> Mapping[str, int]:
         counts: collections.Counter[str] = collections.Counter()
@@ -197,15 +183,7 @@ def _size_of(chunk: _Chunk) -> _Size:
 
 
 def file_of_each(sizes: Iterable[_Size], shard_bytes: int) -> dict[tuple[int, int], str]:
-    """Assigns chunks to files: neighbours together, and as many files as the bytes ask for.
-
-    Args:
-      sizes: place and bytes of each chunk, in any order.
-      shard_bytes: the size of file to aim at.
-
-    Returns:
-      The file of each place, such as `00000-of-00003`.
-    """
+    """Assigns each chunk to a file, such as `00000-of-00003`: neighbours together, files of about `shard_bytes`."""
     ordered = sorted(sizes)
     total = sum(size for _, size in ordered)
     files = math.ceil(total / shard_bytes)
@@ -223,13 +201,13 @@ def file_of_each(sizes: Iterable[_Size], shard_bytes: int) -> dict[tuple[int, in
 class _AssignFile(beam.DoFn):
     def __init__(self, shard_bytes: int) -> None:
         self._shard_bytes = shard_bytes
-        self._files: dict[tuple[int, int], str] | None = None
+        self._files: dict[tuple[int, int], str] = {}
 
     def start_bundle(self) -> None:
-        self._files = None
+        self._files = {}
 
     def process(self, chunk: _Chunk, sizes: list[_Size]) -> Iterator[tuple[str, _Chunk]]:
-        if self._files is None:
+        if not self._files:
             self._files = file_of_each(sizes, self._shard_bytes)
         yield self._files[chunk.place], chunk
 
@@ -267,14 +245,11 @@ class _WriteFiles(beam.PTransform):
 
     def expand(self, chunks: Any) -> Any:
         sizes = beam.pvalue.AsList(chunks | "SizeOf" >> beam.Map(_size_of))
-        assigned = chunks | "AssignFile" >> beam.ParDo(_AssignFile(self.shard_bytes), sizes).with_output_types(
-            tuple[str, Any]
-        )
-        empty = (
-            chunks.pipeline
-            | "Once" >> beam.Impulse()
-            | "EmptyFile" >> beam.ParDo(_EmptyFile(), sizes).with_output_types(tuple[str, Any])
-        )
+        keyed = tuple[str, Any]
+        assign = beam.ParDo(_AssignFile(self.shard_bytes), sizes).with_output_types(keyed)
+        assigned = chunks | "AssignFile" >> assign
+        create_empty = beam.ParDo(_EmptyFile(), sizes).with_output_types(keyed)
+        empty = chunks.pipeline | "Once" >> beam.Impulse() | "EmptyFile" >> create_empty
         return (
             (assigned, empty)
             | "Together" >> beam.Flatten()
@@ -299,15 +274,13 @@ class WriteDataset(beam.PTransform):
 
     Takes streams by name: "examples" (Example or Reject), "tasks" (Task or Reject), "counts" (name, count); and, where
     the graph has them, "verdicts" (Verdict or Relabel) and "label_sets" (LabelSet or Reject). The rejects written are
-    those of the stream "examples", to whose end all of them ride along, and the examples that a verdict refuses. Rows
-    are shuffled once, and meet the verdicts there; what moves after that is compressed.
+    those of the stream "examples", and the examples that a verdict refuses.
 
     Args:
       target: where to, and what the manifest says of the run.
       keep_raw: whether examples have the column `raw_reply`.
       shard_bytes: the size of file to aim at.
-      expected_rows: a guess at the number of examples; it decides in how many pieces they are sorted, not what is
-        written.
+      expected_rows: a guess at the number of examples: in how many pieces they are sorted, not what is written.
     """
 
     target: Target

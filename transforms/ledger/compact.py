@@ -31,8 +31,8 @@ class Compacted:
     """What merging did.
 
     Args:
-      before: files that there were.
-      after: files that there are.
+      before: number of files.
+      after: number of files.
       left_out: how many rows, by refresh and kind, since an earlier row has their request.
     """
 
@@ -47,21 +47,16 @@ class Compacted:
 
 
 def compact(folder: str) -> Compacted:
-    """Merges the small files of a ledger into larger ones. The new file stands there whole before the old ones go, so
-    whoever is killed in between leaves rows twice, which is harmless, and loses none. No run may be under way: it would
-    look for files that are gone.
-
-    Args:
-      folder: the ledger's.
-
-    Raises:
-      OSError: a file cannot be read or written.
+    """Merges the small files of a ledger into larger ones. A kill at any moment leaves some rows twice, which is
+    harmless, and loses none. No run may be under way: it would look for files that are gone.
     """
     found = check_files(folder).found
     left_out: Paid = collections.Counter()
     group: list[tuple[str, pa.Table]] = []
     size = 0
-    for file in [file for file in found if file.bytes < _SMALL_BYTES]:
+    for file in found:
+        if file.bytes >= _SMALL_BYTES:
+            continue
         try:
             table = read_replies(files.read_file(file.path), name=file.name)
         except LedgerFileError as error:
@@ -98,19 +93,9 @@ def first_of_each(table: pa.Table) -> pa.Table:
     return ordered.filter(pa.concat_arrays([pa.array([True]), is_other]))
 
 
-# --- what is in it
-
-
 @dataclasses.dataclass(slots=True)
 class ModelReplies:
-    """What a ledger holds of one model and refresh.
-
-    Args:
-      replies: rows; one request may have several.
-      prompt_tokens: of all.
-      output_tokens: of all.
-      files: that hold some of them.
-    """
+    """What a ledger holds of one model and refresh: rows, tokens, and how many files hold some of these rows."""
 
     replies: int = 0
     prompt_tokens: int = 0
@@ -126,7 +111,7 @@ class Contents:
       by_model: by refresh and model.
       files: Parquet files.
       bytes: of these.
-      journals: replies that wait in journals, of runs that are under way or were killed.
+      journals: replies that are only in journals yet.
       set_aside: files that could not be read, and why.
     """
 
@@ -138,15 +123,7 @@ class Contents:
 
 
 def contents(folder: str) -> Contents:
-    """Counts what a ledger holds. It reads a few columns of every file, one file at a time, and changes nothing but
-    that files which are not of a ledger are set aside.
-
-    Args:
-      folder: the ledger's.
-
-    Raises:
-      OSError: a file cannot be read.
-    """
+    """Counts what a ledger holds, one file at a time, and sets files aside that are not of a ledger."""
     columns = ["refresh", "model", "prompt_tokens", "output_tokens"]
     by_model: dict[tuple[str, str], ModelReplies] = collections.defaultdict(ModelReplies)
     found = []
@@ -164,10 +141,9 @@ def contents(folder: str) -> Contents:
         found.append(file)
         _count(by_model, table, files=1)
     waiting = 0
-    if files.is_local(folder):
-        for table in waiting_replies(folder):
-            waiting += table.num_rows
-            _count(by_model, table.select(columns), files=0)
+    for table in waiting_replies(folder) if files.is_local(folder) else ():
+        waiting += table.num_rows
+        _count(by_model, table, files=0)
     return Contents(dict(by_model), len(found), sum(file.bytes for file in found), waiting, files_set_aside(folder))
 
 

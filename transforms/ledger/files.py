@@ -47,8 +47,7 @@ class CheckedFiles:
       found: those that are of a ledger.
       paid: how many replies are in them, by refresh and kind.
       set_aside: the names of the others, and why each was set aside.
-      damaged: the names of files that held replies which are lost now. They were left as they are, unless they are in
-        `set_aside` too.
+      damaged: the names of damaged files, which stay as they are unless they are in `set_aside` too.
     """
 
     found: tuple[files.FoundFile, ...] = ()
@@ -65,18 +64,13 @@ class CheckedFiles:
 def check_files(folder: str, *, mend: bool = True, thorough: bool | None = None) -> CheckedFiles:
     """Checks the files of a ledger, and sets aside those that are not of one.
 
-    A file that another tool or an earlier version wrote under a name of its own gets one that tells from then on
-    whether it is whole.
+    A file of another tool or an earlier version gets a name that holds its digest.
 
     Args:
       folder: the ledger's.
       mend: whether what is whole in a damaged file is kept in a new one, and the damaged one set aside; otherwise it is
         reported and stays as it is.
-      thorough: whether each file is read to its end, as it is on a local disk. Otherwise its footer must do, and who
-        reads the file finds out.
-
-    Raises:
-      OSError: a file cannot be read, or not be written or set aside.
+      thorough: whether each file is read to its end, not just its footer; None: on a local disk.
     """
     thorough = files.is_local(folder) if thorough is None else thorough
     with ThreadPoolExecutor(_CHECKERS if thorough else _READERS) as pool:
@@ -93,11 +87,11 @@ def check_files(folder: str, *, mend: bool = True, thorough: bool | None = None)
 
 
 def _check(file: files.FoundFile, *, mend: bool, thorough: bool) -> CheckedFiles:
-    if not file.name.endswith(".parquet"):
-        return _set_foreign_aside(file, "no Parquet file by its name")
     paid = None
     try:
         try:
+            if not file.name.endswith(".parquet"):
+                raise LedgerFileError("no Parquet file by its name")
             paid = paid_by_footer(open_replies(_read_footer(file.path)))
             if paid is not None and not thorough:
                 return CheckedFiles((file,), paid)
@@ -107,7 +101,8 @@ def _check(file: files.FoundFile, *, mend: bool, thorough: bool) -> CheckedFiles
             table = read_replies(content)
         except LedgerFileError as error:
             if not digest_in_name(file.name) and paid is None:
-                return _set_foreign_aside(file, str(error))
+                set_aside(file.path, str(error))
+                return CheckedFiles(set_aside={file.name: str(error)})
             if mend:
                 return mend_file(file, str(error))
             _, damage = salvage(files.read_file(file.path), file.name, str(error))
@@ -123,11 +118,6 @@ def _read_footer(path: str) -> bytes:
     end = files.read_end(path, FOOTER_BYTES)
     footer = int.from_bytes(end[-8:-4], "little") + 8  # its length and "PAR1" end the file
     return files.read_end(path, footer) if footer > len(end) == FOOTER_BYTES else end
-
-
-def _set_foreign_aside(file: files.FoundFile, reason: str) -> CheckedFiles:
-    set_aside(file.path, reason)
-    return CheckedFiles(set_aside={file.name: reason})
 
 
 def mend_file(file: files.FoundFile, reason: str) -> CheckedFiles:
@@ -146,19 +136,13 @@ def mend_file(file: files.FoundFile, reason: str) -> CheckedFiles:
     return CheckedFiles(found, paid, aside, {file.name: damage})
 
 
-# --- set aside
-
-
 def set_aside(path: str, reason: str, *, folder: str = "") -> None:
-    """Moves a file that cannot be used to `_set_aside`, with the reason beside it. A file that is gone is no error.
+    """Moves a file that cannot be used to `_set_aside`, with the reason beside it. A missing file is no error.
 
     Args:
       path: of the file.
       reason: why it cannot be used.
-      folder: the ledger's; "": the one that the file is in.
-
-    Raises:
-      OSError: it cannot be moved.
+      folder: the ledger's; "" where the file is directly in it.
     """
     parent, _, name = path.rpartition("/")
     aside = files.join(folder or parent, SET_ASIDE, name)

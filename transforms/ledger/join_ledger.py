@@ -1,9 +1,6 @@
-"""JoinLedger: spreads elements over workers, in groups that do not depend on the engine, and gives each element what
-the ledger holds for it.
+"""JoinLedger: groups elements and the replies that were paid for them, and hands each group to a worker whole.
 
-Engines choose how many elements they hand over at once, and it can be as few as one; a step that keeps requests in
-flight would then wait for each of them. So elements are grouped by their id, and a group is handed over whole. The
-ledger comes by the same way, so each group meets the replies that were paid for it, and nobody holds all of them.
+Engines may hand over one element at a time; a step that keeps requests in flight would then wait for each of them.
 It stands before the prompt is built, where elements are small: engines hold several copies of what they shuffle.
 """
 
@@ -23,17 +20,12 @@ _REPLIES = b"R"
 
 
 def shards_for(elements: int) -> int:
-    """Chooses in how many groups elements are handed to workers: of about a thousand, so that a group that an engine
-    starts anew is not much work, and enough of them for a few hundred workers.
-
-    Args:
-      elements: a guess at their number.
-    """
+    """Chooses the number of groups for a guessed number of elements: small groups, but enough for many workers."""
     return max(64, min(65_536, elements // 1_000))
 
 
 def id_of(element: Any) -> str:
-    """Returns the id of an element; of a subject of a prompt, the one that the ledger knows it by."""
+    """Returns the id of an element; for a subject of a prompt, the one in the ledger."""
     return subject_id(element) if isinstance(element, Subject) else str(element.id)
 
 

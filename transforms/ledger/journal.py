@@ -36,9 +36,8 @@ def journal_line(row: Mapping[str, Any]) -> bytes:
 
 
 def read_journal(lines: bytes) -> tuple[pa.Table, int]:
-    """Reads lines of a journal: a table of SCHEMA, and how many lines cannot be read. A process that was killed, or a
-    full disk, leaves half a line. A line that its checksum does not fit is one of them; lines of earlier versions have
-    no checksum."""
+    """Reads lines of a journal: a table of SCHEMA, and how many lines cannot be read or do not fit their checksum.
+    Lines of earlier versions have none."""
     rows, damaged = [], 0
     for line in filter(None, lines.split(b"\n")):
         start, checksum, digits = line.rpartition(_CHECKSUM)

@@ -21,13 +21,7 @@ _END_BYTES: Final = 1 << 15  # of a file, in which a wrong bit is looked for
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Damage:
-    """What is wrong with a file that held replies.
-
-    Args:
-      reason: in a few words.
-      kept: its replies that are whole.
-      lost: those that are not; None where that is not known, since nothing of the file can be read.
-    """
+    """What is wrong with a file, and how many of its replies are kept and lost (None where nothing can be read)."""
 
     reason: str
     kept: int = 0
@@ -40,8 +34,7 @@ class Damage:
 
 
 def salvage(content: bytes, name: str, reason: str) -> tuple[pa.Table | None, Damage]:
-    """Reads the rows that are whole in a damaged file, and tells what is wrong beside the reason that is known. There
-    are None where nothing of it can be read, or nothing tells what of it is whole."""
+    """Reads the whole rows of a damaged file, if any can be told, and adds to the known reason what is wrong."""
     try:
         try:
             table, lost = _whole_rows(content)
@@ -65,12 +58,12 @@ def _whole_rows(content: bytes) -> tuple[pa.Table, int]:
 
 
 def _with_end_repaired(content: bytes, name: str) -> bytes | None:
-    """Turns each bit of a file's end until it is what was written under its name: without its footer nothing of a file
-    can be read, and one wrong bit would cost all of it. Takes some seconds."""
+    """Turns each bit of a file's end until it is what was written under its name: a wrong bit in its footer would cost
+    all of the file. Takes some seconds."""
     wanted = digest_in_name(name)
     if not wanted:
         return None
-    footer = int.from_bytes(content[-8:-4], "little") + 8  # or anything, if it is just there that it is damaged
+    footer = int.from_bytes(content[-8:-4], "little") + 8  # or anything, where the damage is here
     start = max(0, len(content) - min(footer, _END_BYTES))
     before = hashlib.blake2b(content[:start], digest_size=10)
     for place in range(start, len(content)):

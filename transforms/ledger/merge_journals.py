@@ -14,7 +14,7 @@ from typing import Final
 import pyarrow as pa
 from textmint.transforms.ledger.files import set_aside
 from textmint.transforms.ledger.journal import JOURNAL, journals_in, tables_of, waiting_replies
-from textmint.transforms.ledger.table import Paid, paid_in, write_replies
+from textmint.transforms.ledger.table import SCHEMA, Paid, paid_in, write_replies
 from textmint.transforms.storage import files
 
 FILE_BYTES: Final = 64 << 20
@@ -26,12 +26,11 @@ class MergedJournals:
     """What became of journals.
 
     Args:
-      journals: merged, and taken away.
-      replies: that were in them.
-      damaged: lines that could not be read. A journal in which one of them is whole, and so was written by another
-        version, or is broken, is set aside and not taken away.
-      busy: the names of journals of a process that lives, left as they are.
-      left: the names of journals with a whole line that cannot be read, left as they are, and how many.
+      journals: merged, and deleted or set aside.
+      replies: in these.
+      damaged: lines that could not be read.
+      busy: the names of journals of living processes, which stay as they are.
+      left: the names of journals with whole lines that cannot be read, which stay as they are, and how many lines.
     """
 
     journals: int = 0
@@ -47,11 +46,8 @@ def merge_journals(folder: str, *, mend: bool = True) -> MergedJournals:
 
     Args:
       folder: the ledger's.
-      mend: whether a journal with whole lines that cannot be read is set aside, after its others were kept; otherwise
+      mend: whether a journal with whole lines that cannot be read is set aside, after the others were kept; otherwise
         it is reported and stays as it is.
-
-    Raises:
-      OSError: a file cannot be written; then the journals are left as they are.
     """
     merge = _Merge(folder, mend)
     try:
@@ -66,7 +62,7 @@ def merge_journals(folder: str, *, mend: bool = True) -> MergedJournals:
 
 
 def paid_in_journals(folder: str) -> Paid:
-    """Counts the replies that wait in the journals of a ledger on a local disk, be they of processes that live."""
+    """Counts the replies in the journals of a ledger on a local disk, also those of living processes."""
     paid: Paid = collections.Counter()
     for table in waiting_replies(folder):
         paid.update(paid_in(table))
@@ -74,7 +70,7 @@ def paid_in_journals(folder: str) -> Paid:
 
 
 class _Merge:
-    """Journals on their way into Parquet: they are taken away once all of their rows are written."""
+    """Journals on their way into Parquet: they are deleted once all of their rows are written."""
 
     def __init__(self, folder: str, mend: bool) -> None:
         self._folder = folder
@@ -105,7 +101,6 @@ class _Merge:
         self._read.append((path, descriptor, damaged))
 
     def _read_lines(self, descriptor: int) -> int:
-        """Reads a journal, and returns how many of its whole lines are damaged."""
         damaged_lines = 0
         with open(os.dup(descriptor), "rb") as file:
             for table, damaged, is_half in tables_of(file):
@@ -119,8 +114,8 @@ class _Merge:
         return damaged_lines
 
     def write(self) -> None:
-        table = pa.concat_tables(self._tables) if self._tables else None
-        if table is not None and table.num_rows:
+        table = pa.concat_tables([SCHEMA.empty_table(), *self._tables])
+        if table.num_rows:
             write_replies(self._folder, table)
         self._tables, self._bytes = [], 0
         while self._read:

@@ -69,7 +69,7 @@ class ReadLedger(beam.PTransform):
       fingerprint: of the model whose replies are wanted.
 
     Raises:
-      RunFailed: while it runs, when a file is gone, or is not what was written: what is in it would be paid for again.
+      RunFailed: while it runs, when a file is missing or damaged: its replies would be paid for again.
     """
 
     found: Sequence[files.FoundFile] | listing.Listing

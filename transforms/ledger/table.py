@@ -4,12 +4,9 @@
     OUTPUT/ledger/_journal/*.jsonl          on a local disk, what a process has received so far: a line a reply
     OUTPUT/ledger/_set_aside/*              files that could not be read, and why
 
-A file is checked before it counts. Its name is a digest of its content; where that does not match, or the file has
-another name, a digest of each row group tells which of its rows are whole, so that a bad bit costs a row group, not the
-file. Files of earlier versions have the first of the two only. A line of a journal ends with its checksum.
-
-A reply is found again by its `request_id`, which holds all that changes an answer (see `llm_call.request_for`). Rows of
-one request may stand there more than once; the earliest counts. This module makes and reads the Parquet files.
+A file's name is a digest of its content; where that does not match, or the file has another name, a digest of each row
+group tells which rows are whole, so that a bad bit costs a row group, not the file. Files of earlier versions have the
+first of the two only. Of several rows of one request the earliest counts. This module makes and reads Parquet files.
 """
 
 from __future__ import annotations
@@ -82,8 +79,8 @@ class LedgerFileError(ValueError):
 
 
 def replies_file(table: pa.Table) -> tuple[str, bytes]:
-    """Makes the name and the content of a file from a table of SCHEMA. The name is a digest of the content, so that
-    writing it again changes nothing. Rows are sorted by kind and draft, so that a reader of one kind skips the rest."""
+    """Makes the name and the content of a file from a table of SCHEMA. Rows are sorted by kind and draft, so that a
+    reader of one kind skips the rest."""
     by = [(name, "ascending") for name in ("kind", "draft_id", "attempt")]
     ordered = table.select(SCHEMA.names).sort_by(by).combine_chunks()
     rows = min(max(math.ceil(ordered.num_rows / _GROUPS), _LEAST_GROUP_ROWS), _MOST_GROUP_ROWS)
@@ -121,7 +118,7 @@ def digest_in_name(name: str) -> str:
 
 
 def _digest_of_rows(table: pa.Table) -> str:
-    """Makes a digest of what a table of SCHEMA holds, however it is laid out in memory."""
+    """Digests what a table of SCHEMA holds, however it is laid out in memory."""
     digest = hashlib.blake2b(digest_size=10)
     for name in SCHEMA.names:
         column = pa.concat_arrays(table[name].chunks) if table.num_rows else pa.array([], SCHEMA.field(name).type)
@@ -130,18 +127,12 @@ def _digest_of_rows(table: pa.Table) -> str:
         if column.type == pa.string():
             lengths = pc.binary_length(column).to_numpy(zero_copy_only=False)
             digest.update(lengths.astype("<i4").tobytes())
-            digest.update(_bytes_of(column))
+            if len(column):
+                ends = np.frombuffer(column.buffers()[1], dtype=np.int32)[column.offset :]
+                digest.update(memoryview(column.buffers()[2] or b"")[ends[0] : ends[len(column)]])
         else:
             digest.update(column.cast(pa.int64()).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
     return digest.hexdigest()
-
-
-def _bytes_of(strings: pa.StringArray) -> Any:
-    """Returns all characters of an array of strings, one after the other."""
-    if not len(strings):
-        return b""
-    ends = np.frombuffer(strings.buffers()[1], dtype=np.int32)[strings.offset : strings.offset + len(strings) + 1]
-    return memoryview(strings.buffers()[2] or b"")[ends[0] : ends[-1]]
 
 
 # --- counting
@@ -155,13 +146,9 @@ def paid_in(table: pa.Table) -> Paid:
 
 def paid_by_footer(file: pq.ParquetFile) -> Paid | None:
     """Reads from its footer how many replies a file holds; None where an earlier version wrote it."""
-    written = (file.schema_arrow.metadata or {}).get(_REPLIES_KEY)
-    if written is None:
-        return None
+    written = (file.schema_arrow.metadata or {}).get(_REPLIES_KEY, b"")
     try:
-        return collections.Counter(
-            {(str(refresh), str(kind)): int(count) for refresh, kind, count in json.loads(written)}
-        )
+        return Paid({(str(refresh), str(kind)): int(count) for refresh, kind, count in json.loads(written)})
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -177,31 +164,31 @@ def open_replies(content: bytes) -> pq.ParquetFile:
     """
     try:
         file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
-        _check_schema(file.schema_arrow)
-    except LedgerFileError:
-        raise
+        fault = _fault_of(file.schema_arrow)
     except Exception as error:  # Arrow has others than its own, as where a name is no UTF-8
         raise LedgerFileError(f"no Parquet file, or cut short ({_first_line(error)})") from None
+    if fault:
+        raise LedgerFileError(fault)
     return file
 
 
-def _check_schema(schema: pa.Schema) -> None:
+def _fault_of(schema: pa.Schema) -> str:
     metadata = schema.metadata or {}
     if len(schema.names) > len(set(schema.names)):
-        raise LedgerFileError("not of a ledger: it has several columns of one name")
+        return "not of a ledger: it has several columns of one name"
     lacking = [name for name in SCHEMA.names if name not in schema.names]
     if _VERSION_KEY not in metadata and len(lacking) == len(SCHEMA):
-        raise LedgerFileError(f"not of a ledger: its columns are {', '.join(schema.names)[:200] or 'none'}")
+        return f"not of a ledger: its columns are {', '.join(schema.names)[:200] or 'none'}"
     another = "of another version of the ledger"
     if lacking:
-        raise LedgerFileError(f"{another}: it lacks {', '.join(lacking)}")
+        return f"{another}: it lacks {', '.join(lacking)}"
     for name, type_, _ in _COLUMNS:
         if schema.field(name).type != type_:
-            raise LedgerFileError(f"{another}: {name} is {schema.field(name).type}, where {type_} is meant")
+            return f"{another}: {name} is {schema.field(name).type}, where {type_} is meant"
     version = metadata.get(_VERSION_KEY, VERSION)
     if version != VERSION:
-        found = version.decode("utf-8", "replace")[:20]
-        raise LedgerFileError(f"{another}: {found}, where {VERSION.decode()} is meant")
+        return f"{another}: {version.decode('utf-8', 'replace')[:20]}, where {VERSION.decode()} is meant"
+    return ""
 
 
 def read_replies(content: bytes, columns: Sequence[str] = SCHEMA.names, *, name: str = "", **wanted: str) -> pa.Table:
@@ -210,8 +197,7 @@ def read_replies(content: bytes, columns: Sequence[str] = SCHEMA.names, *, name:
     Args:
       content: of the file.
       columns: which.
-      name: of the file; where it is one that `replies_file` gave, it tells whether the content is what was written.
-        Otherwise the digests in the file tell.
+      name: of the file; if it holds a digest, this checks the content, otherwise the digests in the file do.
       **wanted: the value that a column is to have, such as kind="example"; other rows are left out.
 
     Raises:
@@ -229,7 +215,13 @@ def read_replies(content: bytes, columns: Sequence[str] = SCHEMA.names, *, name:
         if lost:
             raise LedgerFileError(f"damaged: {lost:,} of its replies are not what was written")
         tables = [table for _, table in groups if table is not None]  # one of no rows has no digest
-    return concat_replies([_only(table, wanted) for table in tables], columns)
+    kept = []
+    for table in tables:
+        for column, value in wanted.items():
+            if table.num_rows:
+                table = table.filter(pc.equal(table[column], value))
+        kept.append(table)
+    return concat_replies(kept, columns)
 
 
 def _read_groups(file: pq.ParquetFile, columns: Sequence[str], wanted: Mapping[str, str]) -> list[pa.Table]:
@@ -257,17 +249,9 @@ def _may_hold(group: Any, wanted: Mapping[str, str]) -> bool:
     return True
 
 
-def _only(table: pa.Table, wanted: Mapping[str, str]) -> pa.Table:
-    for name, value in wanted.items():
-        if table.num_rows:
-            table = table.filter(pc.equal(table[name], value))
-    return table
-
-
 def checked_groups(file: pq.ParquetFile) -> Iterator[tuple[int, pa.Table | None]]:
-    """Yields of each row group of a file that may be damaged how many rows it has, and its rows if they are what was
-    written; where the file has no digests, if they can be read. Statistics are not looked at: damaged ones end the
-    process, in Arrow 25."""
+    """Yields how many rows each row group of a file has, and these rows if they are what was written; in a file without
+    digests, if they can be read. Statistics are not used: damaged ones end the process, in Arrow 25."""
     digests: list[str] | None = None
     if has_digests(file):
         try:
@@ -282,21 +266,17 @@ def checked_groups(file: pq.ParquetFile) -> Iterator[tuple[int, pa.Table | None]
             if digests is None or digests[group : group + 1] == [_digest_of_rows(read)]:
                 table = read
         except Exception:  # also where it asks for any amount of memory
-            table = None
+            pass
         yield file.metadata.row_group(group).num_rows, table
 
 
 def has_digests(file: pq.ParquetFile) -> bool:
-    """Tells whether an open file holds digests of its rows; one of an earlier version, or of another tool, does not."""
+    """Says whether a file holds digests of its rows; those of earlier versions and other tools do not."""
     return _DIGESTS_KEY in (file.schema_arrow.metadata or {})
 
 
 def concat_replies(tables: Iterable[pa.Table], columns: Sequence[str] = SCHEMA.names) -> pa.Table:
-    """Puts tables together that may be nullable or described otherwise, which is no matter; a null is.
-
-    Raises:
-      LedgerFileError: one of the columns holds a null.
-    """
+    """Puts tables together whose columns may be declared nullable; raises LedgerFileError where one holds a null."""
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     parts = [schema.empty_table()]
     for table in tables:

@@ -1,9 +1,7 @@
 """Writing the ledger while a run is under way: each process keeps what it pays for, from the moment that it arrives.
 
-On a local disk a reply is appended to a journal, with one system call, before anybody else sees it: SIGKILL loses
-nothing that has arrived. Object stores cannot append; there replies wait in memory for at most 30 seconds or until
-there are 256, and then become a file. Where a store takes no files for a while, no more is paid for until it does
-(`is_behind`), so that what a kill may cost stays bounded.
+On a local disk a reply is appended to a journal, with one system call: SIGKILL loses nothing that has arrived. Object
+stores cannot append; there replies wait in memory for at most 30 seconds or until there are 256, and become a file.
 """
 
 from __future__ import annotations
@@ -36,8 +34,7 @@ _BATCH_SECONDS: Final = 30.0
 _MOST_WAITING: Final = 2 * _BATCH_REPLIES  # one batch is being written, and another has come together meanwhile
 _LONGEST_SECONDS: Final = 2 * _BATCH_SECONDS
 _CLOSE_SECONDS: Final = 30.0  # for the last replies of a run that was told to end, or has failed
-_TRIES: Final = 4  # to write a file to an object store
-_TRY_AGAIN_SECONDS: Final = (1.0, 4.0, 10.0)
+_TRY_AGAIN_SECONDS: Final = (1.0, 4.0, 10.0)  # after each try to write a file to an object store but the last
 _CLOSED: Final = "it is closed"
 
 
@@ -46,10 +43,10 @@ class Ledger:
     """Where the replies of a run are kept.
 
     Args:
-      folder: the ledger's, a path or URL.
+      folder: a path or URL.
       refresh: of the run.
       run_id: names the run's journals; no row depends on it.
-      lease: of the refresh, where the job holds it; None: the launcher does.
+      lease: of the refresh; None where the launcher holds it, not the job.
     """
 
     folder: str
@@ -59,14 +56,13 @@ class Ledger:
 
 
 class LedgerWriter(Protocol):
-    """What keeps the replies of one process. Its methods may be called from any thread, and raise OSError where what
-    was appended cannot be kept."""
+    """What keeps the replies of one process. Its methods are safe in any thread; they raise OSError where they fail."""
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Keeps a row, by column of `table.SCHEMA`, `time` in milliseconds."""
 
     def is_behind(self) -> bool:
-        """Tells whether so much waits to be written that no more should be paid for at this moment."""
+        """Says whether so much waits to be written that no more should be paid for now: a kill would cost too much."""
 
     def flush(self) -> None:
         """Waits until all that was appended is where another process finds it."""
@@ -76,11 +72,7 @@ class LedgerWriter(Protocol):
 
 
 def open_writer(ledger: Ledger) -> LedgerWriter:
-    """Opens what keeps the replies of this process, after a test that it can.
-
-    Raises:
-      OSError: nothing can be written there.
-    """
+    """Opens what keeps the replies of this process, after a test that it can write there."""
     return Journal(ledger) if files.is_local(ledger.folder) else ReplyBatches(ledger)
 
 
@@ -90,8 +82,7 @@ def now_ms() -> int:
 
 
 class Journal:
-    """An append-only file of this process. It is locked for as long as its process lives, which tells whoever merges
-    journals that it may still grow."""
+    """An append-only file of this process, locked as long as the process lives, so that nobody merges it too early."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -106,7 +97,6 @@ class Journal:
         self._syncing.start()
 
     def _new_file(self) -> tuple[str, int]:
-        """Makes an empty journal, locked, and opens it."""
         folder = os.path.join(self._ledger.folder, JOURNAL)
         while True:
             os.makedirs(folder, exist_ok=True)
@@ -129,8 +119,7 @@ class Journal:
             os.close(descriptor)
 
     def _restore(self) -> None:
-        """Writes the journal again where somebody has deleted it, or moved it away: what is in it was paid for, and
-        this process still has it. Called with the lock held."""
+        """Writes the journal again where somebody has deleted or moved it; its descriptor still has the replies."""
         if _is_at(self._path, self._descriptor):
             return
         path, descriptor = self._new_file()
@@ -172,14 +161,14 @@ class Journal:
         return False
 
     def flush(self) -> None:
-        """Waits for nothing: a file of this machine shows what was written."""
+        """Checks that the journal is in its place: what was appended is written."""
         self._raise_failure()
         with self._lock:
             if self._size and not self._is_closed.is_set():
                 self._restore()
 
     def close(self) -> None:
-        """Syncs the file to the disk and unlocks it; one without a line is taken away."""
+        """Syncs the file to the disk and unlocks it; an empty one is deleted."""
         with self._lock:
             if self._is_closed.is_set():
                 return
@@ -206,12 +195,13 @@ class Journal:
             self._unsynced.clear()
             try:
                 with self._lock:  # it may become another descriptor
-                    descriptor = -1 if self._is_closed.is_set() else os.dup(self._descriptor)
-                if descriptor >= 0:
-                    try:
-                        os.fsync(descriptor)
-                    finally:
-                        os.close(descriptor)
+                    if self._is_closed.is_set():
+                        return
+                    descriptor = os.dup(self._descriptor)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
             except OSError as error:
                 self._failure = error
                 return
@@ -263,7 +253,7 @@ class ReplyBatches:
                 self._changed.notify_all()
 
     def is_behind(self) -> bool:
-        """Tells whether more waits than a batch that is written and one that comes together, or for longer."""
+        """Says whether more waits than two batches, or for longer than two batches should."""
         with self._changed:
             self._raise_failure()
             if not self._rows:
@@ -301,23 +291,15 @@ class ReplyBatches:
 
     def _write_batches(self) -> None:
         while (batch := self._next_batch()) is not None:
-            try:
-                self._write(batch)
-            except OSError as error:
-                failure = error
-            except Exception as error:  # each client of an object store has its own
-                failure = OSError(f"{type(error).__name__}: {error}")
-            else:
-                with self._changed:
-                    for _ in batch:
-                        self._rows.popleft()
-                    self._written += len(batch)
-                    self._changed.notify_all()
-                continue
+            failure = self._write(batch)
             with self._changed:
-                self._failure = failure
                 self._changed.notify_all()
-            return
+                if failure is not None:
+                    self._failure = failure
+                    return
+                for _ in batch:
+                    self._rows.popleft()
+                self._written += len(batch)
 
     def _next_batch(self) -> list[Mapping[str, Any]] | None:
         with self._changed:
@@ -331,14 +313,15 @@ class ReplyBatches:
                     return None
                 self._changed.wait(left)
 
-    def _write(self, batch: list[Mapping[str, Any]]) -> None:
-        name, content = replies_file(pa.Table.from_pylist(batch, schema=SCHEMA))
-        path = files.join(self._folder, name)
-        for tried in itertools.count():
+    def _write(self, batch: list[Mapping[str, Any]]) -> OSError | None:
+        """Writes a file of replies, and returns the error of the last of several tries."""
+        failure: Exception | None = None
+        for pause in (0.0, *_TRY_AGAIN_SECONDS):
+            time.sleep(pause)
             try:
-                files.write_file(path, content)
-                return
-            except Exception:
-                if tried == _TRIES - 1:
-                    raise
-                time.sleep(_TRY_AGAIN_SECONDS[tried])
+                name, content = replies_file(pa.Table.from_pylist(batch, schema=SCHEMA))
+                files.write_file(files.join(self._folder, name), content)
+                return None
+            except Exception as error:  # each client of an object store has its own
+                failure = error
+        return failure if isinstance(failure, OSError) else OSError(f"{type(failure).__name__}: {failure}")

@@ -1,8 +1,6 @@
 """Whole files on any file system that Beam knows: a local disk, gs://, s3:// or another.
 
-On a local disk, or another file system with folders, a file is written under another name and then renamed, so that
-nobody sees half of it; object stores show an object when all of it is there. On gs:// no change by somebody else is
-lost, see `update_file`. All functions raise an OSError where they cannot do their work, whatever the store's client
+Nobody sees half of a file. All functions raise an OSError where they cannot do their work, whatever the store's client
 raises; a FileNotFoundError where what they are to read is missing.
 """
 
@@ -49,12 +47,7 @@ def _with_os_errors(function: Callable[_Given, _Result]) -> Callable[_Given, _Re
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class FoundFile:
-    """A file that a listing found.
-
-    Args:
-      path: in full.
-      bytes: its size.
-    """
+    """A file that a listing found, by its full path, and its size."""
 
     path: str
     bytes: int
@@ -172,22 +165,15 @@ def open_file(path: str) -> IO[bytes]:
 def open_text(path: str) -> IO[bytes]:
     """Opens a text file of the user, and decompresses it where its name ends in `.gz`.
 
-    Beam's `CompressedFile` is not used: it takes the end of a cut-off file for the end of its text, and skips what
-    follows the last member.
-
-    Returns:
-      The file, open for reading. Where the compressed data is cut off, damaged, or not compressed at all, reading
-      raises a `DamagedFileError`.
+    Where the compressed data is cut off, damaged, or not compressed at all, reading raises a `DamagedFileError`.
+    Beam's `CompressedFile` takes the end of a cut-off file for the end of its text.
     """
     file = open_file(path)
     return _GzipFile(file) if path.lower().endswith(".gz") else file  # type: ignore[return-value]
 
 
 class _GzipFile(gzip.GzipFile):
-    """Reads a compressed file to its last byte or not at all: all members, each checked by its checksum and length.
-
-    Memory is bounded whatever the file holds, as long as it is read in pieces.
-    """
+    """Reads a compressed file to its last byte or not at all: all members, each checked by its checksum and length."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(fileobj=file, mode="rb")
@@ -239,12 +225,12 @@ def read_end(path: str, count: int) -> bytes:
 
 @_with_os_errors
 def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
-    """Writes a file, whole or not at all; one that is there is replaced.
+    """Writes a file, whole or not at all; an existing one is replaced.
 
     Args:
       path: of the file, or its URL.
-      content: all of it. Where it cannot be written, nothing is left of it.
-      durable: whether to wait, on a local disk, until it is on the disk itself and would outlast a power cut.
+      content: all of it.
+      durable: whether to wait, on a local disk, until a power cut would not lose it.
     """
     if gcs.is_gcs(path):
         gcs.write(path, content)
@@ -268,17 +254,12 @@ def write_file(path: str, content: bytes, *, durable: bool = False) -> None:
         if isinstance(error, OSError) and error.errno and error.filename is None:  # a full disk does not say which file
             raise OSError(error.errno, error.strerror, path) from None
         raise
-    if durable:
-        _sync_folder(final.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if durable:  # its name too
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _write_remote(path: str, content: bytes) -> None:
@@ -301,15 +282,7 @@ def _write_remote(path: str, content: bytes) -> None:
 
 
 def read_version(path: str, *, patience: float | None = None) -> tuple[bytes | None, int | None]:
-    """Reads a file and, on gs://, its generation, which a later `write_version` can demand.
-
-    Args:
-      path: of the file, or its URL.
-      patience: see `gcs`.
-
-    Returns:
-      Its content, None where it is missing; and its generation, None where the store knows none.
-    """
+    """Reads a file (None where it is missing) and, on gs://, its generation, which `write_version` can demand."""
     try:
         return gcs.read_version(path, patience=patience) if gcs.is_gcs(path) else (read_file(path), None)
     except FileNotFoundError:
@@ -327,14 +300,10 @@ def write_version(path: str, content: bytes, generation: int | None, *, patience
 
 @_with_os_errors
 def update_file(path: str, change: Callable[[bytes | None], bytes]) -> None:
-    """Changes a file.
+    """Changes a file: `change` makes the new content from the old one, which is None where there is no file.
 
     On gs:// no change that somebody else makes at the same moment is lost: the file is read again, and `change` called
     again. Elsewhere the last writer wins.
-
-    Args:
-      path: of the file, or its URL.
-      change: makes the new content from the old one, which is None where there is no file.
     """
     while True:
         old, generation = read_version(path)
@@ -354,35 +323,34 @@ def move_file(source: str, destination: str) -> None:
 
 @_with_os_errors
 def move_files(pairs: Iterable[tuple[str, str]]) -> None:
-    """Renames files, given as (from, to), within their file system."""
-    remote: list[tuple[str, str]] = []
-    for source, destination in pairs:
-        if is_local(source):
+    """Renames files, given as (from, to), within the one file system that all of them are on."""
+    moves = list(pairs)
+    if not moves:
+        return
+    if is_local(moves[0][0]):
+        for source, destination in moves:
             Path(destination).parent.mkdir(parents=True, exist_ok=True)
             os.replace(source, destination)
-        else:
-            remote.append((source, destination))
-    if remote and gcs.is_gcs(remote[0][0]):
-        gcs.move_all(remote)
-    elif remote:
-        FileSystems.rename([source for source, _ in remote], [destination for _, destination in remote])
+    elif gcs.is_gcs(moves[0][0]):
+        gcs.move_all(moves)
+    else:
+        FileSystems.rename([source for source, _ in moves], [destination for _, destination in moves])
 
 
 @_with_os_errors
 def delete_files(paths: Iterable[str]) -> None:
-    """Deletes files; a missing one is no error."""
-    remote = []
-    for path in paths:
-        if is_local(path):
+    """Deletes files of one file system; a missing one is no error."""
+    listed = list(paths)
+    if not listed:
+        return
+    if is_local(listed[0]):
+        for path in listed:
             Path(path).unlink(missing_ok=True)
-        else:
-            remote.append(path)
-    if remote and gcs.is_gcs(remote[0]):
-        gcs.delete_all(remote)
-    elif remote:
+    elif gcs.is_gcs(listed[0]):
+        gcs.delete_all(listed)
+    else:
         try:
-            FileSystems.delete(remote)
+            FileSystems.delete(listed)
         except Exception:  # one was missing; some file systems leave the others then
-            left = [path for path in remote if FileSystems.exists(path)]
-            if left:
+            if left := [path for path in listed if FileSystems.exists(path)]:
                 FileSystems.delete(left)

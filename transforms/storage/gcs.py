@@ -1,12 +1,9 @@
 """Google Cloud Storage: whole objects, and the changes of an object that nobody else's can undo.
 
 Each write gives an object a new generation, and a write may demand the one that it was made from: of two that change a
-file at the same moment, the second fails and reads again. Beam's file systems cannot do that; they also make a client,
-and so a connection, for every call, and take what is to be deleted for a pattern. Here one client a process keeps its
-connections. It has the credentials and the options that Beam's has.
-
-Functions that take `patience` try again for so many seconds; None stands for PATIENCE_SECONDS. All of them raise what
-`translate_errors` does.
+file at the same moment, the second fails and reads again. Beam's file systems cannot do that, and connect anew for
+every call. Functions that take `patience` try again for so many seconds; None stands for PATIENCE_SECONDS. All of them
+raise what `translate_errors` does.
 """
 
 from __future__ import annotations
@@ -62,8 +59,8 @@ _AT_ONCE: Final = 16  # operations on many objects
 _CONNECTIONS: Final = 32  # kept open; there are readers of the ledger, its writer and the lease beside those
 _CHUNK_BYTES: Final = 16 << 20  # of an object that is read bit by bit; Beam's
 _UNAUTHENTICATED: Final = 401
-# The client asks for the bucket's own metadata, to put it into traces that nobody has asked for. That takes a
-# permission (storage.buckets.get) which whoever may read and write objects need not have, and a thread.
+# The client asks for the bucket's metadata, for traces that nobody has asked for. That takes a permission
+# (storage.buckets.get) which whoever may read and write objects need not have.
 _NO_BUCKET_METADATA: Final = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 
 
@@ -86,10 +83,8 @@ def settle_credentials(*, once: bool = False) -> None:
     """
     os.environ.setdefault(_NO_BUCKET_METADATA, "true")
     known = auth._Credentials
-    if known._credentials_init or not (os.environ.get(EMULATOR) or (once and not _has_credentials())):
-        return
-    with known._credentials_lock:
-        if not known._credentials_init:
+    if not known._credentials_init and (os.environ.get(EMULATOR) or (once and not _has_credentials())):
+        with known._credentials_lock:
             known._credentials_init = True
 
 
@@ -107,12 +102,7 @@ def _has_credentials() -> bool:
 
 
 def _options() -> PipelineOptions:
-    """Returns Beam's options of this process, as its own file system has them."""
     return FileSystems.get_filesystem(_SCHEME)._pipeline_options or PipelineOptions([])
-
-
-def _client() -> Any:
-    return _client_of(os.getpid(), os.environ.get(EMULATOR))
 
 
 @functools.lru_cache(maxsize=2)
@@ -126,7 +116,7 @@ def _client_of(process: int, emulator: str | None) -> Any:
 
 def _blob(path: str) -> Any:
     bucket, name = _parts(path)
-    return _client().bucket(bucket).blob(name)
+    return _client_of(os.getpid(), os.environ.get(EMULATOR)).bucket(bucket).blob(name)
 
 
 def _parts(path: str) -> tuple[str, str]:
@@ -173,11 +163,10 @@ def translate_errors(path: str, what: str) -> Iterator[None]:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    while isinstance(error, BeamIOError) and error.exception_details:
-        inner = next((found for found in error.exception_details.values() if isinstance(found, BaseException)), None)
-        if inner is None:
-            break
-        error = inner
+    details = error.exception_details if isinstance(error, BeamIOError) else None
+    for inner in (details or {}).values():
+        if isinstance(inner, BaseException):
+            return _innermost(inner)
     return error
 
 
@@ -264,21 +253,10 @@ def exists(path: str) -> bool:
 
 
 def write(path: str, content: bytes, *, generation: int | None = None, patience: float | None = None) -> None:
-    """Writes an object, whole or not at all; one that is there is replaced.
-
-    Args:
-      path: of the object.
-      content: all of it.
-      generation: the one that the object must have, ABSENT if it must be missing; None stands for any.
-      patience: seconds.
-    """
+    """Writes an object, whole or not at all, if it has the generation (ABSENT: if it is missing; None: always)."""
     with translate_errors(path, "written"):
-        _blob(path).upload_from_string(
-            content,
-            content_type="application/octet-stream",
-            if_generation_match=generation,
-            **_patiently(patience),
-        )
+        options = {"content_type": "application/octet-stream", "if_generation_match": generation}
+        _blob(path).upload_from_string(content, **options, **_patiently(patience))
 
 
 def delete(path: str, *, generation: int | None = None, patience: float | None = None) -> None:
@@ -317,11 +295,8 @@ def _at_once(act: Callable[..., None], arguments: Sequence[tuple[str, ...]]) -> 
 def list_objects(folder: str, pattern: str = "*") -> list[tuple[str, int]]:
     """Lists path and bytes of the objects directly in a folder whose names match, by path."""
     prefix = f"{folder.rstrip('/')}/"
-    return [
-        (path, size)
-        for path, size in _listed(prefix, delimiter="/")[0]
-        if path != prefix and fnmatch.fnmatchcase(path[len(prefix) :], pattern)
-    ]
+    found = _listed(prefix, delimiter="/")[0]
+    return [file for file in found if file[0] != prefix and fnmatch.fnmatchcase(file[0][len(prefix) :], pattern)]
 
 
 def list_below(folder: str) -> list[tuple[str, int]]:
@@ -345,7 +320,7 @@ def _listed(
 ) -> tuple[list[tuple[str, int]], list[str]]:
     bucket, prefix = _parts(path)
     with translate_errors(path, "listed"):
-        found = _client().list_blobs(
+        found = _client_of(os.getpid(), os.environ.get(EMULATOR)).list_blobs(
             bucket,
             prefix=prefix,
             delimiter=delimiter,

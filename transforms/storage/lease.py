@@ -2,15 +2,13 @@
 
     OUTPUT/_leases/NAME.json    who holds it, and until when
 
-A holder renews its lease from time to time. One that has expired can be taken over; so can, at once, the lease of a
-process of this machine that has ended. On a local disk the file is locked as well, and the lock ends with the process.
-Object stores have no locks. On gs:// a lease is written on the condition that nobody has written it since it was read,
-so of two that come at the same time one is refused. On other stores a new holder writes its lease, waits and reads it
-again, so that the last writer keeps it. A run checks its lease once more before it publishes (`require`).
+A holder renews its lease from time to time. An expired one can be taken over; so can, at once, the lease of a process
+of this machine that has ended. On a local disk the file is locked as well. On gs:// a lease is written on the condition
+that nobody has written it since it was read. On other stores a new holder writes its lease, waits and reads it again,
+so that the last writer keeps it. A run checks its lease once more before it publishes (`require`).
 
 Where the work goes on after the launcher has ended (a Dataflow job), the launcher hands its lease over to the job
-(`Held.hand_over`), long enough for the job to start. The job's worker processes renew it (`keep`), and whoever
-publishes the job's result gives it back (`release`). The lease of a job that died expires.
+(`Held.hand_over`). The job's worker processes renew it (`keep`), and whoever publishes gives it back (`release`).
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import json
 import logging
 import os
 import socket
@@ -74,13 +71,7 @@ class Lease:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobLease:
-    """What the workers of a job must know of the lease that the job holds.
-
-    Args:
-      output: the dataset folder, on an object store.
-      name: what is leased.
-      owner: as it was when the launcher took the lease.
-    """
+    """What the workers of a job must know of the job's lease: the arguments with which the launcher took it."""
 
     output: str
     name: str
@@ -91,7 +82,7 @@ class Held:
     """A lease on an object store, while the `with` block of `hold` runs."""
 
     def __init__(self, output: str, name: str, owner: str) -> None:
-        self._path = path_of(output, name)
+        self.path = path_of(output, name)
         self._owner = owner
         self._lock = threading.Lock()
         self.is_handed_over = False
@@ -108,10 +99,10 @@ class Held:
           OSError: it cannot be written.
           ValueError: it is on a local disk, where a lease ends with its process.
         """
-        if files.is_local(self._path):
-            raise ValueError(self._path)
+        if files.is_local(self.path):
+            raise ValueError(self.path)
         with self._lock:
-            self._rewrite(_content(self._owner, host=job, process=0, seconds=seconds))
+            self._rewrite(_content(self._owner, job, seconds))
             self.is_handed_over = True
 
     def take_back(self) -> None:
@@ -120,20 +111,15 @@ class Held:
             self.is_handed_over = False
 
     def renew(self) -> None:
-        """Renews the lease, unless a job has it.
-
-        Raises:
-          LeaseTakenError: somebody else has taken it over.
-          OSError: it cannot be read or written, or somebody writes it at this moment.
-        """
+        """Renews the lease, unless a job has it."""
         with self._lock:
             if not self.is_handed_over:
-                self._rewrite(_own_content(self._owner))
+                self._rewrite(_content(self._owner))
 
     def _rewrite(self, content: bytes) -> None:
-        old, generation = files.read_version(self._path, patience=_PATIENCE_SECONDS)
-        _refuse_others(_parse(old), self._owner, self._path)
-        files.write_version(self._path, content, generation, patience=_PATIENCE_SECONDS)
+        old, generation = files.read_version(self.path, patience=_PATIENCE_SECONDS)
+        _refuse_others(_parse(old), self._owner, self.path)
+        files.write_version(self.path, content, generation, patience=_PATIENCE_SECONDS)
 
 
 def path_of(output: str, name: str) -> str:
@@ -150,9 +136,6 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
       name: what is leased.
       owner: tells this holder from others of the same process.
 
-    Yields:
-      What hands the lease over to a job.
-
     Raises:
       LeaseTakenError: somebody else holds it.
       OSError: it cannot be written.
@@ -163,15 +146,20 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
 
             def overwrite() -> None:
                 require(output, name, owner)  # locks of a network's file system may not reach all machines
-                _overwrite(descriptor, _own_content(owner))
+                _overwrite(descriptor, _content(owner))
 
             os.ftruncate(descriptor, 0)
-            _overwrite(descriptor, _own_content(owner))
+            _overwrite(descriptor, _content(owner))
             with _renewed(overwrite):
                 yield held
         return
-    path = path_of(output, name)
-    _take(path, owner)
+    path = held.path
+    while True:
+        content, generation = files.read_version(path)
+        _refuse_others(_if_current(_parse(content)), owner, path)
+        with contextlib.suppress(FileChangedError):  # by somebody else; or the answer to our own write was lost
+            files.write_version(path, _content(owner), generation)
+            break
     try:
         if not gcs.is_gcs(path):
             time.sleep(SETTLE_SECONDS)
@@ -184,12 +172,7 @@ def hold(output: str, name: str, owner: str) -> Iterator[Held]:
 
 
 def require(output: str, name: str, owner: str) -> None:
-    """Checks that nobody else has taken the lease over. A missing lease counts as free.
-
-    Raises:
-      LeaseTakenError: somebody has.
-      OSError: it cannot be read.
-    """
+    """Checks that nobody else has taken the lease over, else raises LeaseTakenError. A missing lease counts as free."""
     path = path_of(output, name)
     content, _ = files.read_version(path)
     _refuse_others(_parse(content), owner, path)
@@ -212,7 +195,6 @@ def _refuse_others(holder: Lease | None, owner: str, path: str) -> None:
 
 
 def _describe(holder: Lease, path: str) -> str:
-    """Says who holds a lease, and the remedy where its end is so far away that nobody waits for it."""
     if holder.expires - time.time() <= _LONGEST_SECONDS:
         return str(holder)
     return f"{holder}, which is longer than any run asks for: if it is none's, delete {path}"
@@ -222,17 +204,7 @@ def _if_current(holder: Lease | None) -> Lease | None:
     """Returns a holder whose lease has not expired and whose process, if it is one of this machine, is alive."""
     if holder is None or holder.expires <= time.time():
         return None
-    return None if holder.host == _host() and not is_alive(holder.process) else holder
-
-
-def _take(path: str, owner: str) -> None:
-    """Takes a free lease on an object store. On gs:// the generation decides between two that come at once."""
-    while True:
-        content, generation = files.read_version(path)
-        _refuse_others(_if_current(_parse(content)), owner, path)
-        with contextlib.suppress(FileChangedError):  # by somebody else; or the answer to our own write was lost
-            files.write_version(path, _own_content(owner), generation)
-            return
+    return None if holder.host == socket.gethostname() and not is_alive(holder.process) else holder
 
 
 def _give_back(path: str, owner: str) -> None:
@@ -250,17 +222,11 @@ def _give_back(path: str, owner: str) -> None:
 # --- what the file holds
 
 
-def _host() -> str:
-    return socket.gethostname()
-
-
-def _own_content(owner: str) -> bytes:
-    return _content(owner, host=_host(), process=os.getpid(), seconds=_SECONDS)
-
-
-def _content(owner: str, *, host: str, process: int, seconds: float) -> bytes:
-    lease = Lease(owner=owner, host=host, process=process, expires=time.time() + seconds)
-    return json.dumps(dataclasses.asdict(lease)).encode()
+def _content(owner: str, job: str | None = None, seconds: float | None = None) -> bytes:
+    """Makes the lease of a job, or of this process."""
+    host, process = (socket.gethostname(), os.getpid()) if job is None else (job, 0)
+    expires = time.time() + (_SECONDS if seconds is None else seconds)
+    return msgspec.json.encode(Lease(owner=owner, host=host, process=process, expires=expires))
 
 
 def _parse(content: bytes | None) -> Lease | None:
@@ -279,13 +245,13 @@ def _parse(content: bytes | None) -> Lease | None:
 class _Renewer:
     """A thread that renews a lease from time to time, until it is stopped, the lease is lost or `renew` says False."""
 
-    def __init__(self, renew: Callable[[], object], *, name: str, whose: str, first: float, seconds: float) -> None:
+    def __init__(self, renew: Callable[[], object], *, holder: str, first: float, seconds: float) -> None:
         self._renew = renew
-        self._whose = whose
+        self._holder = holder
         self._first = first
         self._seconds = seconds
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{holder}-lease", daemon=True)
         self._thread.start()
 
     def is_running(self) -> bool:
@@ -304,16 +270,15 @@ class _Renewer:
                 if self._renew() is False:
                     return
             except LeaseTakenError as error:
-                _LOG.error("another run took %s lease over (%s); this one will not publish", self._whose, error)
+                _LOG.error("another run took this %s's lease over (%s); it will not publish", self._holder, error)
                 return
             except Exception as error:  # the next try may succeed, and an expired lease does no harm by itself
-                _LOG.warning("%s lease could not be renewed: %s", self._whose, error)
+                _LOG.warning("this %s's lease could not be renewed: %s", self._holder, error)
 
 
 @contextlib.contextmanager
 def _renewed(renew: Callable[[], None]) -> Iterator[None]:
-    """Renews a lease while the `with` block runs."""
-    renewer = _Renewer(renew, name="lease", whose="this run's", first=_RENEW_SECONDS, seconds=_RENEW_SECONDS)
+    renewer = _Renewer(renew, holder="run", first=_RENEW_SECONDS, seconds=_RENEW_SECONDS)
     try:
         yield
     finally:
@@ -325,16 +290,12 @@ def _renewed(renew: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(output: str, name: str, owner: str) -> Iterator[int]:
-    """Locks the file of a lease on a local disk while the `with` block runs, then deletes it.
-
-    Yields:
-      Its descriptor.
-    """
+    """Locks the file of a lease on a local disk while the `with` block runs, and yields its descriptor."""
     path = path_of(output, name)
     lock = _lock_file(path)
     try:
         holder = _parse(os.pread(lock, 10_000, 0))
-        if holder is not None and holder.host != _host() and holder.expires > time.time():
+        if holder is not None and holder.host != socket.gethostname() and holder.expires > time.time():
             raise LeaseTakenError(_describe(holder, path))  # of a machine whose locks do not reach this one
         try:
             yield lock
@@ -348,7 +309,6 @@ def _locked(output: str, name: str, owner: str) -> Iterator[int]:
 
 
 def _lock_file(path: str) -> int:
-    """Opens and locks the file of a lease, and returns its descriptor."""
     while True:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
@@ -372,11 +332,7 @@ def _lock_file(path: str) -> int:
 
 
 def _open(path: str) -> int:
-    """Opens the file of a lease, or makes it. It will be written over, so it must be a file of its own.
-
-    Raises:
-      OSError: it is a folder, a link, a pipe or the like, or cannot be opened.
-    """
+    """Opens the file of a lease, or makes it. It will be written over, so it must be a file of its own."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except OSError as error:
@@ -401,18 +357,15 @@ _renewers_lock: Final = threading.Lock()
 
 
 def keep(job: JobLease) -> None:
-    """Renews the lease of a job on a thread of this process, until the lease is given back or the process ends. A
-    second call does nothing.
+    """Renews the lease of a job on a thread of this process. A second call does nothing.
 
-    It looks once a minute, and writes only where half of the lease's time has passed and no other process has written:
-    a store takes about one write a second of the same object.
+    The thread writes only where half of the lease's time has passed and no other process has written: a store takes
+    about one write a second of the same object.
     """
     with _renewers_lock:
         if job in _renewers and _renewers[job].is_running():
             return
-        _renewers[job] = _Renewer(
-            lambda: _renew_if_due(job), name="job-lease", whose="this job's", first=0.0, seconds=_LOOK_SECONDS
-        )
+        _renewers[job] = _Renewer(lambda: _renew_if_due(job), holder="job", first=0.0, seconds=_LOOK_SECONDS)
 
 
 def release(job: JobLease) -> None:
@@ -435,8 +388,7 @@ def _renew_if_due(job: JobLease) -> bool:
     _refuse_others(holder, job.owner, path)
     left = holder.expires - time.time() if holder else 0.0
     if not _JOB_SECONDS / 2 <= left <= _JOB_SECONDS + _LOOK_SECONDS:
-        host = holder.host if holder else "a job"
-        renewed = _content(job.owner, host=host, process=0, seconds=_JOB_SECONDS)
+        renewed = _content(job.owner, holder.host if holder else "a job", _JOB_SECONDS)
         with contextlib.suppress(FileChangedError):  # another worker was quicker
             files.write_version(path, renewed, generation, patience=_PATIENCE_SECONDS)
     return True

@@ -1,8 +1,7 @@
 """Listings: long lists of files that a graph is to read, each in a file of its own.
 
-A graph that holds every name grows with what earlier runs have left, and engines refuse large ones (Dataflow takes
-10 MB). So long lists stand in a file of the run, and the graph holds its name. It is written once, before the graph
-runs: a worker that starts again reads the same names, whatever has come into the folder since.
+Engines refuse large graphs (Dataflow takes 10 MB), so the graph holds only the name of the list. The list is written
+once, before the graph runs: a worker that starts again reads the same names.
 """
 
 from __future__ import annotations
@@ -23,21 +22,13 @@ Row = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listing:
-    """Rows that stand in a file.
-
-    Args:
-      path: of that file, or its URL.
-    """
+    """Rows that stand in the file at a path or URL."""
 
     path: str
 
 
 def write_listing(path: str, rows: Iterable[Row]) -> Listing:
-    """Writes rows to a file, a JSON array a line. Its name holds their digest, by which a reader checks them.
-
-    Raises:
-      OSError: it cannot be written.
-    """
+    """Writes rows to a file, a JSON array a line. Its name holds their digest, by which a reader checks them."""
     content = "".join(f"{json.dumps(row)}\n" for row in rows).encode("ascii")
     folder, _, name = path.rpartition("/")
     named = files.join(folder, f"{_digest(content)}-{name}")
@@ -50,12 +41,7 @@ def _digest(content: bytes) -> str:
 
 
 def read_listing(path: str) -> Iterator[Row]:
-    """Reads the rows of a listing, in order.
-
-    Raises:
-      OSError: it cannot be read.
-      RunFailed: it is not what was written.
-    """
+    """Reads the rows of a listing, in order; raises RunFailed where they are not what was written."""
     content = files.read_file(path)
     if not path.rpartition("/")[2].startswith(f"{_digest(content)}-"):
         raise RunFailed(f"{path} is not what was written there: it was damaged or changed; run the same command again")

@@ -34,7 +34,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """No thread and no descriptor; and nobody waits for two seconds."""
     monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
     yield
-    assert [thread for thread in threading.enumerate() if thread.name == "lease"] == []
+    assert [thread for thread in threading.enumerate() if thread.name == "run-lease"] == []
     assert open_under(tmp_path) == []
 
 
@@ -242,7 +242,7 @@ def test_whoever_reads_while_it_is_renewed_sees_a_lease(tmp_path: Path, monkeypa
     me = {"owner": "me", "host": socket.gethostname(), "process": os.getpid()}
     contents = [json.dumps({**me, "expires": expires}).encode() for expires in (4e9 + 0.123456, 4e9 + 0.5)]
     turns = itertools.cycle(contents)
-    monkeypatch.setattr(lease, "_own_content", lambda owner: next(turns))
+    monkeypatch.setattr(lease, "_content", lambda owner: next(turns))
     seen: list[bytes] = []
     truncate, write = os.ftruncate, os.pwrite
 
