@@ -1,21 +1,16 @@
-"""Makes deploy/metadata.json of the option table: the parameters of the Flex Template, each with a pattern that refuses
-a wrong value when the template is called, a few minutes before a launcher would. Options that only the file of --config
-may set are no parameters.
+"""Makes deploy/metadata.json from the option table: the parameters of the Flex Template, each with a pattern that
+refuses a wrong value before a launcher is started. Options that only the file of --config may set are no parameters.
 
     python -m deploy.metadata            # writes the file
     python -m deploy.metadata --check    # says whether it is what it should be; exit code 1 where not
 
 The fields are those of ParameterMetadata in
-https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch, the patterns what
-RE2, Java and Python read alike: no look-ahead, no look-behind, no class by name. A pattern takes what `options.parse`
-takes, but for
+https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch. RE2, Java and Python
+read the patterns alike: no look-ahead, no look-behind, no class by name. A pattern accepts what `options.parse` does,
+except paths, which must be gs:// here; rare forms of numbers (1e-3, 1_000, other scripts); and what one value cannot
+show, such as whether options go together.
 
-- paths, which are gs:// here: the launcher and the workers of a template have no other files in common;
-- numbers in forms that hardly anybody writes: an exponent (1e-3), digits in groups (1_000), of other scripts, spaces;
-- what one value cannot tell: whether options go together, whether weights sum to less than 1, whether a file is there.
-
-Defaults are told in the help and are no `defaultValue`: the console would fill them in and pass them on, where they win
-over the file of --config.
+The help names defaults, but there is no `defaultValue`: the console would fill it in, and it would win over --config.
 """
 
 from __future__ import annotations
@@ -52,15 +47,15 @@ from textmint.transforms.quality.checks import CHECKS
 FILE: Final = Path(__file__).with_name("metadata.json")
 
 LEFT_OUT: Final[Mapping[str, str]] = {
-    "push_to_hub": "the launcher ends when the job begins, so nobody is there to push when it has ended",
+    "push_to_hub": "the launcher ends when the job begins, so nothing could push when the job has ended",
 }
 """Options that are no parameters, each with the reason."""
 
 REQUIRED: Final = frozenset({"output"})
-"""What has a default that is of no use there: a folder on the launcher's disk."""
+"""Its default is of no use there: a folder on the launcher's disk."""
 
 
-# ------------------------------------------------------------------------------------------------ patterns of numbers
+# --- patterns of numbers
 
 
 def up_to(most: int) -> str:
@@ -88,7 +83,7 @@ def from_zero_to(most: int) -> str:
     return f"([+]?({below}|0*{most}([.]0*)?)|-(0+([.]0*)?|[.]0+))"
 
 
-# -------------------------------------------------------------------------------------------------- patterns of names
+# --- patterns of names
 
 
 def one_of(values: Iterable[str]) -> str:
@@ -142,7 +137,7 @@ _NOT_BLANK: Final = r".*\S.*"
 _ANY_CASE: Final = "(?i)"
 
 
-# ------------------------------------------------------------------------------------------------------ the parameters
+# --- the parameters
 
 _RANGES: Final[Mapping[Range, str]] = {
     AT_LEAST_ONE: _COUNT,
@@ -190,7 +185,7 @@ _HELP: Final[Mapping[str, str]] = {
     "output": "the dataset folder, such as gs://bucket/minted",
     "config": "read options from a YAML file; parameters win over it",
 }
-"""What the table says otherwise, because it speaks of local paths and of flags."""
+"""What replaces the help of the table, which is about local paths and flags."""
 
 _LABELS: Final[Mapping[str, str]] = {
     "api_key_secret": "API key secret",
@@ -202,9 +197,6 @@ _LABELS: Final[Mapping[str, str]] = {
 
 def parameter(option: Option) -> dict[str, Any]:
     """Returns the ParameterMetadata of an option.
-
-    Args:
-      option: of the table.
 
     Raises:
       KeyError: it has no pattern yet.
@@ -234,18 +226,14 @@ def parameters() -> list[Option]:
     return [option for option in OPTIONS if not option.config_only and option.name not in LEFT_OUT]
 
 
-def metadata() -> dict[str, Any]:
-    """Returns what the template says of itself: its name, and its parameters in the order of the option table."""
-    return {
+def text() -> str:
+    """Returns the content of the file: TemplateMetadata."""
+    metadata = {
         "name": "Textmint",
         "description": "Mints text classification data with a large language model, to train embedding models on.",
         "parameters": [parameter(option) for option in parameters()],
     }
-
-
-def text() -> str:
-    """Returns the content of the file."""
-    return json.dumps(metadata(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -255,11 +243,10 @@ def main(argv: Sequence[str]) -> int:
         return 2
     if not argv:
         FILE.write_text(text(), "utf-8")
-        return 0
-    if FILE.is_file() and FILE.read_text("utf-8") == text():
-        return 0
-    tell("deploy/metadata.json is not what the option table says: run `python -m deploy.metadata`")
-    return 1
+    elif not FILE.is_file() or FILE.read_text("utf-8") != text():
+        tell("deploy/metadata.json is not what the option table says: run `python -m deploy.metadata`")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""deploy/: the image is that of the locked Beam, the commands name options that there are, and the Terraform is whole
-and grants no more than it must."""
+"""deploy/: the image has the locked Beam, the commands name options that exist, and the Terraform is complete and
+grants no more than it must."""
 
 from __future__ import annotations
 
@@ -29,46 +29,31 @@ TERRAFORM = {path.name: path.read_text("utf-8") for path in sorted((DEPLOY / "te
 
 
 def options() -> set[str]:
-    """-> every option of ours and of Beam's."""
+    """Returns every option of ours and of Beam's."""
     return {name for action in full_parser()._actions for name in action.option_strings}
 
 
-def parameters_of_template() -> dict[str, Any]:
-    """-> what a launch of the template may be given, by name. The file is made from the options and is part of the
-    repository; without it no template can be built."""
+def parameters_of_template() -> set[str]:
     metadata = json.loads((DEPLOY / "metadata.json").read_text("utf-8"))
-    return {parameter["name"]: parameter for parameter in metadata["parameters"]}
+    return {parameter["name"] for parameter in metadata["parameters"]}
 
 
 # --- the image
 
 
 def instructions() -> list[tuple[str, str]]:
-    """-> the Dockerfile's instructions, and what they are given."""
+    """Returns the Dockerfile's instructions, and their arguments."""
     joined = re.sub(r"\\\n\s*", " ", DOCKERFILE)
     lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
     return [(line.partition(" ")[0], line.partition(" ")[2].strip()) for line in lines]
 
 
-def arguments() -> dict[str, str]:
-    """-> the build's arguments and their defaults."""
-    return dict(what.split("=", 1) for name, what in instructions() if name == "ARG" and "=" in what)
-
-
-def last_stage() -> list[tuple[str, str]]:
-    every = instructions()
-    return every[max(at for at, (name, _) in enumerate(every) if name == "FROM") :]
-
-
-def test_the_image_is_that_of_the_locked_beam() -> None:
+def test_beam_is_the_locked_one_and_python_one_that_textmint_runs_on() -> None:
     (locked,) = re.findall(r"^apache-beam==(\S+)", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
-    assert arguments()["BEAM_VERSION"] == locked
-    bases = [what for name, what in instructions() if name == "FROM"]
-    assert "apache/beam_python${PYTHON_VERSION}_sdk:${BEAM_VERSION} AS base" in bases
-
-
-def test_its_python_is_one_that_textmint_runs_on() -> None:
-    version = arguments()["PYTHON_VERSION"]
+    arguments = dict(what.split("=", 1) for name, what in instructions() if name == "ARG" and "=" in what)
+    assert arguments["BEAM_VERSION"] == locked
+    assert ("FROM", "apache/beam_python${PYTHON_VERSION}_sdk:${BEAM_VERSION} AS base") in instructions()
+    version = arguments["PYTHON_VERSION"]
     assert f"python{version.replace('.', '')}-template-launcher-base" in DOCKERFILE
     assert (3, 10) <= tuple(map(int, version.split("."))) < (3, 14)
 
@@ -92,17 +77,15 @@ def test_what_is_sent_to_cloud_build_is_enough() -> None:
 
 def test_dependencies_come_before_the_code_so_that_their_layers_stay() -> None:
     runs = [what for _, what in instructions()]
-    locked = next(
-        at
-        for at, what in enumerate(runs)
-        if "--require-hashes --no-deps --only-binary=:all: -r requirements.lock" in what
-    )
+    install = "--require-hashes --no-deps --only-binary=:all: -r requirements.lock"
+    locked = next(at for at, what in enumerate(runs) if install in what)
     code = next(at for at, what in enumerate(runs) if what.startswith("pipelines"))
     assert locked < code
 
 
 def test_it_is_image_of_workers_and_launcher() -> None:
-    stage = last_stage()
+    every = instructions()
+    stage = every[max(at for at, (name, _) in enumerate(every) if name == "FROM") :]
     assert ("ENTRYPOINT", '["/opt/apache/beam/boot"]') in stage
     assert any(name == "COPY" and "/opt/google/dataflow/python_template_launcher" in what for name, what in stage)
     variables = dict(what.split("=", 1) for name, what in stage if name == "ENV")
@@ -132,7 +115,7 @@ def test_the_launch_script_defines_nothing(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def commands() -> Iterator[list[str]]:
-    """-> the words of each command."""
+    """Yields the words of each command."""
     for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL):
         block = re.sub(r"<<JSON.*?\nJSON\n", "\n", block, flags=re.DOTALL)
         for line in block.splitlines():
@@ -173,14 +156,11 @@ def test_the_command_from_a_laptop_is_right(monkeypatch: pytest.MonkeyPatch) -> 
     assert config.output == "gs://my-bucket/minted"
 
 
-def test_parameters_are_options_of_ours() -> None:
+def test_parameters_are_options_of_ours_and_of_the_template() -> None:
     names = set(parameters_of_readme())
     assert {"output", "refresh", "llm", "model", "task_requests", "verify"} <= names
     assert {f"--{name}" for name in names} <= options()
-
-
-def test_parameters_are_those_of_the_template() -> None:
-    assert set(parameters_of_readme()) <= set(parameters_of_template())
+    assert names <= parameters_of_template()
 
 
 def test_files_that_the_commands_name_are_there() -> None:
@@ -189,19 +169,18 @@ def test_files_that_the_commands_name_are_there() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-def test_every_option_that_is_told_of_is_one() -> None:
+def test_every_option_in_the_text_exists() -> None:
     text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    told = set(re.findall(r"`(--\w+)[=`]", text)) - {"--compact", "--parameters"}
-    assert {"--dry_run", "--setup_file", "--sdk_container_image", "--no_wait_until_finish", "--push_to_hub"} <= told
-    # of Docker, which the sentence beside it is about
-    assert sorted(told - options() - {"--build"}) == []
+    named = set(re.findall(r"`(--\w+)[=`]", text)) - {"--compact", "--parameters"}
+    assert {"--dry_run", "--setup_file", "--sdk_container_image", "--no_wait_until_finish", "--push_to_hub"} <= named
+    assert sorted(named - options() - {"--build"}) == []  # which is Docker's
 
 
 # --- the Terraform
 
 
 def strings(value: Any) -> Iterator[str]:
-    """-> every string in what was parsed, names among them."""
+    """Yields every string in what was parsed, names among them."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -224,7 +203,7 @@ def blocks(kind: str) -> Iterator[dict[str, Any]]:
 
 
 def resources() -> dict[tuple[str, str], dict[str, Any]]:
-    """-> (type, name) -> what it says."""
+    """Returns what the Terraform says of each resource, by type and name."""
     return {
         (kind.strip('"'), name.strip('"')): body
         for block in blocks("resource")
@@ -237,59 +216,40 @@ def names_of(kind: str) -> set[str]:
     return {name.strip('"') for block in blocks(kind) for name in block if not name.startswith("__")}
 
 
-def roles(kind: str, name: str) -> set[str]:
-    return set(re.findall(r"roles/[\w.]+", "\n".join(strings(resources()[kind, name]))))
-
-
-def test_the_files_are_those_that_one_looks_for() -> None:
+def test_everything_is_declared_and_used() -> None:
     assert set(TERRAFORM) == {"main.tf", "variables.tf", "outputs.tf", "versions.tf"}
-
-
-def test_every_variable_is_declared_and_used() -> None:
-    used = set(re.findall(r"\bvar\.(\w+)", EVERYTHING))
-    assert used == names_of("variable")
+    assert set(re.findall(r"\bvar\.(\w+)", EVERYTHING)) == names_of("variable")
     assert all("description" in body for block in blocks("variable") for body in block.values())
-
-
-def test_every_local_is_declared_and_used() -> None:
     assert set(re.findall(r"\blocal\.(\w+)", EVERYTHING)) == names_of("locals")
-
-
-def test_every_resource_that_is_referred_to_is_there() -> None:
     referred = set(re.findall(r"\b(google_\w+)\.(\w+)\b", EVERYTHING))
     assert len(referred) > 5
     assert referred <= set(resources())
 
 
-def test_nobody_may_do_more_than_he_must() -> None:
-    granted = {kind: set() for kind in ("project", "bucket")}  # type: dict[str, set[str]]
-    for kind, name in resources():
-        if kind.endswith("_iam_member"):
-            level = "project" if kind == "google_project_iam_member" else "bucket"
-            granted[level] |= roles(kind, name)
-        assert not kind.endswith(("_iam_binding", "_iam_policy")), "takes from others what they have"
-    everything = granted["project"] | granted["bucket"]
-    assert not {role for role in everything if re.search(r"roles/(owner|editor|viewer)$|[aA]dmin", role)}
-    assert granted["project"] == {"roles/dataflow.worker", "roles/aiplatform.user", "roles/dataflow.developer"}
-    assert roles("google_project_iam_member", "scheduler") == {"roles/dataflow.developer"}
-    assert roles("google_project_iam_member", "worker") == {"roles/dataflow.worker", "roles/aiplatform.user"}
-    assert roles("google_service_account_iam_member", "scheduler") == {"roles/iam.serviceAccountUser"}
-    assert roles("google_storage_bucket_iam_member", "worker") == {
-        "roles/storage.objectUser",
-        "roles/storage.legacyBucketReader",
-    }
-    assert roles("google_secret_manager_secret_iam_member", "worker") == {"roles/secretmanager.secretAccessor"}
-    assert roles("google_artifact_registry_repository_iam_member", "worker") == {"roles/artifactregistry.reader"}
+GRANTED = {
+    ("google_project_iam_member", "scheduler"): {"dataflow.developer"},
+    ("google_project_iam_member", "worker"): {"dataflow.worker", "aiplatform.user"},
+    ("google_service_account_iam_member", "scheduler"): {"iam.serviceAccountUser"},
+    ("google_storage_bucket_iam_member", "worker"): {"storage.objectUser", "storage.legacyBucketReader"},
+    ("google_storage_bucket_iam_member", "scheduler"): {"storage.objectViewer"},
+    ("google_secret_manager_secret_iam_member", "worker"): {"secretmanager.secretAccessor"},
+    ("google_artifact_registry_repository_iam_member", "worker"): {"artifactregistry.reader"},
+}
+
+
+def roles(kind: str, name: str) -> set[str]:
+    return set(re.findall(r"roles/([\w.]+)", "\n".join(strings(resources()[kind, name]))))
+
+
+def test_nobody_may_do_more_than_they_must() -> None:
+    members = {(kind, name) for kind, name in resources() if "_iam_" in kind}  # a binding would take from others
+    assert {(kind, name): roles(kind, name) for kind, name in members} == GRANTED
 
 
 def test_the_roles_are_those_of_the_readme() -> None:
-    granted = {role for kind, name in resources() for role in roles(kind, name)}
-    told = set(re.findall(r"roles/([\w.]+)", README)) | set(re.findall(r"[\w.]+", " ".join(told_in_loops())))
-    assert {role.removeprefix("roles/") for role in granted} <= told
-
-
-def told_in_loops() -> Iterator[str]:
-    yield from re.findall(r"for role in ([^;]+);", README)
+    in_loops = " ".join(re.findall(r"for role in ([^;]+);", README))
+    named = set(re.findall(r"roles/([\w.]+)", README)) | set(re.findall(r"[\w.]+", in_loops))
+    assert {role for kind, name in resources() for role in roles(kind, name)} <= named
 
 
 def test_the_bucket_is_closed_and_forgets_what_jobs_leave() -> None:
@@ -313,24 +273,16 @@ def test_the_scheduler_launches_the_template() -> None:
     }
 
 
-def scheduled_parameters() -> set[str]:
-    """-> the options that a nightly job is given."""
+def test_the_scheduler_gives_options_of_ours_and_of_the_template() -> None:
     (default,) = [
         body["default"] for block in blocks("variable") for name, body in block.items() if name == '"parameters"'
     ]
     body = resources()["google_cloud_scheduler_job", "nightly"]["http_target"][0]["body"]
     merged = body[body.index("merge(") :]
-    return {name for name in default if not name.startswith("__")} | set(re.findall(r"\b(\w+) = ", merged))
-
-
-def test_the_scheduler_gives_options_of_ours() -> None:
-    names = scheduled_parameters()
+    names = {name for name in default if not name.startswith("__")} | set(re.findall(r"\b(\w+) = ", merged))
     assert {"output", "refresh", "llm", "model", "task_requests"} <= names
     assert {f"--{name}" for name in names - {"api_key_secret"}} <= options()
-
-
-def test_the_scheduler_gives_parameters_of_the_template() -> None:
-    assert scheduled_parameters() <= set(parameters_of_template())
+    assert names <= parameters_of_template()
 
 
 def test_the_template_is_made_of_the_same_metadata() -> None:

@@ -65,17 +65,11 @@ def test_the_loss_by_hand(script: Any, labels: list[list[int]], mask: list[list[
     import torch
 
     assert script.false_negatives(torch.tensor(labels)).int().tolist() == mask
-    found = script.masked_ranking_loss(torch.tensor(ANCHORS), torch.tensor(CANDIDATES), torch.tensor(labels), 1.0)
+    candidates = torch.tensor(CANDIDATES, requires_grad=True)
+    found = script.masked_ranking_loss(torch.tensor(ANCHORS), candidates, torch.tensor(labels), 1.0)
     assert found.item() == pytest.approx(loss, abs=2e-5)
-
-
-def test_a_lower_temperature_sharpens(script: Any) -> None:
-    import torch
-
-    labels = torch.tensor([[0, 1, 10, 11], [2, 3, 12, 13]])
-    found = script.masked_ranking_loss(torch.tensor(ANCHORS), torch.tensor(CANDIDATES), labels, 0.5)
-    # cosines count twice: -2 + ln(e^2 + 2 + e^-2), -2 + ln(2 + 2 e^2)
-    assert found.item() == pytest.approx((math.log(E**2 + 2 + E**-2) + math.log(2 + 2 * E**2)) / 2 - 2, abs=1e-6)
+    found.backward()
+    assert candidates.grad is not None and bool(candidates.grad.any()) is (loss > 0)
 
 
 def test_without_repeated_labels_it_is_that_of_the_library(script: Any) -> None:
@@ -118,32 +112,17 @@ def test_the_cache_of_gradients_changes_neither_loss_nor_gradients(script: Any) 
     assert torch.allclose(found[0][1], found[1][1], atol=1e-5) and found[0][1].any()
 
 
-def test_masked_candidates_get_no_gradient(script: Any) -> None:
-    import torch
-
-    candidates = torch.tensor(CANDIDATES, requires_grad=True)
-    labels = torch.tensor([[0, 2, 10, 12], [2, 0, 12, 10]])  # each row's misleading label is the other's label
-    script.masked_ranking_loss(torch.tensor([[1.0, 0.5], [0.5, 2.0]]), candidates, labels, 1.0).backward()
-    assert candidates.grad is not None
-    assert candidates.grad[:2].abs().sum() > 0
-    third = torch.tensor(CANDIDATES, requires_grad=True)
-    script.masked_ranking_loss(torch.tensor([[1.0, 0.5], [0.5, 2.0]]), third, torch.zeros(2, 4).long(), 1.0).backward()
-    assert third.grad is not None and not third.grad.any()
-
-
 # --- the command
 
 WORDS = {
     "Sort mail by topic": {"parcel": "delivery", "invoice": "payment", "refund": "returns", "password": "account"},
     "Tell how a guest felt": {"lovely": "pleased", "dirty": "angry", "late": "impatient", "quiet": "rested"},
 }
-
-
 TASKS = 20
 
 
 def make_output(folder: Path, rows: int = 160) -> Path:
-    """A dataset folder whose labels can be learned: each goes with one word of the text."""
+    """Makes a dataset folder whose labels can be learned: each goes with one word of the text."""
     triplets = []
     for number in range(rows):
         row_id = stable_hash("row", number)
@@ -175,7 +154,7 @@ def make_output(folder: Path, rows: int = 160) -> Path:
 
 
 def make_model(folder: Path, texts: list[str]) -> Path:
-    """A BERT of one small layer, and a tokenizer that knows the texts' words."""
+    """Makes a BERT of one small layer, and a tokenizer that knows the texts' words."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -220,18 +199,14 @@ def test_it_trains(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    trained, aside = re.findall(r"^loss, .*: +([\d.]+) -> ([\d.]+)$", done.stdout, re.MULTILINE)
+    trained, evaluated = re.findall(r"^loss, .*: +([\d.]+) -> ([\d.]+)$", done.stdout, re.MULTILINE)
     assert float(trained[1]) < float(trained[0]) / 2
-    assert float(aside[1]) < float(aside[0])
+    assert float(evaluated[1]) < float(evaluated[0])
     found = re.search(r"^label over misleading: +([\d.]+)% -> ([\d.]+)%", done.stdout, re.MULTILINE)
     assert found is not None
     # a word tells the label, so that what was not trained on is found too
     assert float(found[2]) > max(90, float(found[1]))
-    assert (
-        done.stdout.index("before step 1: loss")
-        < done.stdout.index("eval_loss")
-        < done.stdout.index("rows to train on")
-    )
+    assert re.search("before step 1: loss.*eval_loss.*rows to train on", done.stdout, re.DOTALL)
     card = (tmp_path / "trained" / "README.md").read_text("utf-8")
     assert "\nbase_model: tiny\n" in card
     assert not (tmp_path / "trained-checkpoints").exists()
@@ -259,25 +234,19 @@ def test_what_is_the_same_gets_the_same_number(script: Any) -> None:
     assert others[1][2] == good and not {*others[1][:2], others[1][3]} & {a, b, good, bad}
 
 
-def test_the_tasks_kept_aside_are_a_tenth_and_always_the_same(script: Any) -> None:
+@pytest.mark.parametrize(("tasks", "fewest", "most"), [(100, 3, 20), (3, 1, 1), (2, 1, 1)])
+def test_a_tenth_of_the_tasks_is_for_evaluation_and_always_the_same(
+    script: Any, tasks: int, fewest: int, most: int
+) -> None:
     from datasets import Dataset
 
-    rows = [triplet_row(number, task_id=stable_hash("task", number % 100)) for number in range(500)]
-    trained, aside = script.split(Dataset.from_list(rows))
-    assert sorted([*trained["id"], *aside["id"]]) == sorted(row["id"] for row in rows)
-    assert not set(trained["task_id"]) & set(aside["task_id"])  # or it would be tried on what it has seen
-    assert 3 <= len(set(aside["task_id"])) <= 20
+    rows = [triplet_row(number, task_id=stable_hash("task", number % tasks)) for number in range(5 * tasks)]
+    trained, evaluated = script.split(Dataset.from_list(rows))
+    assert sorted([*trained["id"], *evaluated["id"]]) == sorted(row["id"] for row in rows)
+    assert not set(trained["task_id"]) & set(evaluated["task_id"])  # or it would be evaluated on what it has seen
+    assert fewest <= len(set(evaluated["task_id"])) <= most
     backwards = script.split(Dataset.from_list(rows[::-1]))[1]
-    assert set(backwards["id"]) == set(aside["id"])
-
-
-@pytest.mark.parametrize("tasks", [2, 3])
-def test_of_few_tasks_one_is_kept_aside(script: Any, tasks: int) -> None:
-    from datasets import Dataset
-
-    rows = [triplet_row(number, task_id=stable_hash("task", number % tasks)) for number in range(30)]
-    trained, aside = script.split(Dataset.from_list(rows))
-    assert len(set(aside["task_id"])) == 1 and len(set(trained["task_id"])) == tasks - 1
+    assert set(backwards["id"]) == set(evaluated["id"])
 
 
 def test_a_run_that_was_stopped_goes_on(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
