@@ -22,13 +22,8 @@ def request_id_of(prompt: Prompt, fingerprint: str, attempt: int) -> str:
 
 
 def request_for(prompt: Prompt, fingerprint: str, attempt: int = 0) -> Request:
-    """Makes the request for a prompt, whose identity holds all that changes the answer.
-
-    Args:
-      prompt: what is asked.
-      fingerprint: of the back end it goes to, see `fingerprint_of`.
-      attempt: counts the times that the prompt is asked because the reply before could not be read, from 0.
-    """
+    """Makes the request for a prompt, whose identity holds all that changes the answer. The attempt counts, from 0, how
+    often the prompt is asked because the reply before could not be read."""
     request_id = request_id_of(prompt, fingerprint, attempt)
     return Request(
         request_id=request_id,
@@ -71,32 +66,20 @@ def answer_fields(reply: Answer | Reply | PaidReply) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NextStep:
-    """What is to become of a prompt, by what the ledger has for it.
+    """What is to become of a prompt, by what the ledger has for it."""
 
-    Args:
-      answer: the reply to go on with; None: one is to be asked for.
-      request_id: of that reply; "" where there is none.
-      attempt: of that reply, or of the one to be asked for.
-      attempts: how many may be asked for, those that the ledger has among them.
-      from_ledger: replies that it has.
-    """
-
-    answer: Answer | None
-    request_id: str
-    attempt: int
-    attempts: int
-    from_ledger: int
+    answer: Answer | None  # the reply to go on with; None: one is to be asked for
+    request_id: str  # of that reply; "" where there is none
+    attempt: int  # of that reply, or of the one to be asked for
+    attempts: int  # how many may be asked for, those that the ledger has among them
+    from_ledger: int  # replies that it has
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AttemptRules:
-    """Which reply to a prompt is taken, and how often it is asked.
+    """Which reply to a prompt is taken, and how often it is asked; as for `LLMCall`."""
 
-    Args:
-      fingerprint: of the model that is asked; the others are as for `LLMCall`.
-    """
-
-    fingerprint: str
+    fingerprint: str  # of the back end
     is_readable: IsReadable
     parse_attempts: int
     retry_rejects: bool = False
@@ -107,11 +90,7 @@ class AttemptRules:
 
         Replies count in the order of their attempts, up to the first that is missing. The first that is wanted is
         taken, or else the first that can be read. Where none can, the next attempt is asked for if there may be one;
-        else the last reply is taken, for its reject.
-
-        Args:
-          prompt: with what the ledger has for it.
-          attempts: how many may be asked for, where that is settled; None: it follows from what there is.
+        else the last reply is taken, for its reject. `attempts` is how many may be asked for, where that is settled.
         """
         if not prompt.subject.paid:
             return NextStep(None, "", 0, self.parse_attempts, 0)

@@ -37,12 +37,8 @@ class Answer:
 
 
 class RequestError(Exception):
-    """A request that was not answered.
-
-    Args:
-      detail: one short line for a person. Never holds a key or a token. It comes to the terminal, and into rejects: of
-        what an endpoint says, only what can be printed stays.
-    """
+    """A request that was not answered. The detail is one short line for a person, on the terminal and in rejects: it
+    never holds a key or a token, and of what an endpoint says only what can be printed stays."""
 
     def __init__(self, detail: str) -> None:
         self.detail = printable_line(detail)
@@ -51,10 +47,7 @@ class RequestError(Exception):
 
 class Throttled(RequestError):
     """The endpoint has no room now (429, or overload in the provider's own words): send it again later, and fewer.
-
-    Args:
-      retry_after: seconds that the endpoint asks to wait (Retry-After, google.rpc.RetryInfo); None: it did not say.
-    """
+    `retry_after` is how many seconds the endpoint asks to wait; None: it did not say."""
 
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -65,9 +58,10 @@ class Transient(RequestError):
     """It went wrong, and may go right the next time: 408, 5xx, a broken connection, a time-out, half a body.
 
     Args:
-      retry_after: as for Throttled.
-      dooms_probe: True where the very first request of a run failing so means that the options are wrong: nobody
-        listens there, or it is no such endpoint. Later in a run the same is a passing fault.
+      detail: as of RequestError.
+      retry_after: as of Throttled.
+      dooms_probe: whether the options are wrong where the first request of a run fails so: nobody listens there, or it
+        is no such endpoint. Later in a run the same is a passing fault.
       remedy: what the user should do where it dooms the probe; "": look at all that names the endpoint.
     """
 
@@ -88,10 +82,11 @@ class FatalError(RequestError):
     """No request of this run can be answered: a wrong key, model, project or URL, a quota of zero.
 
     Args:
+      detail: as of RequestError.
       remedy: what the user should do, one line.
-      may_be_prompt: True where it may be this prompt alone that is not answered, which only the answers to others can
-        tell: a 403 is how some endpoints refuse a key, and others what a filter of theirs dislikes.
-      may_pass: True where an endpoint that answered others may say so in passing: one of the keys behind a gateway was
+      may_be_prompt: whether it may be about this prompt alone, which only the answers to others can tell: with a 403
+        some endpoints refuse a key, and others what a filter of theirs dislikes.
+      may_pass: whether an endpoint that answered others may say so in passing: one of the keys behind a gateway was
         revoked, or one of its servers has not loaded the model yet.
     """
 

@@ -16,6 +16,7 @@ import dataclasses
 import logging
 import math
 import queue
+import sys
 import threading
 from typing import Final
 
@@ -38,7 +39,11 @@ from textmint.transforms.llm.limiter import Limiter, Limits, Outcome
 from textmint.transforms.llm.reject_rate import MOST, Fault, RejectRate
 from textmint.transforms.llm.reply_keeper import ReplyKeeper, storable
 from textmint.transforms.llm.retry import RetryPolicy
-from textmint.transforms.llm.time_limit import time_limit
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:  # which aiohttp depends on there
+    from async_timeout import timeout  # type: ignore[import-not-found, unused-ignore]
 
 _LOG = logging.getLogger("textmint")
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -50,19 +55,14 @@ _LEDGER_SECONDS: Final = 0.1  # between two looks whether the ledger has caught 
 class Settings:
     """How requests are sent.
 
-    Args:
-      limits: of one process.
-      request_timeout: seconds that one try may take.
-      max_attempts: tries of one request.
-      max_reject_rate: the share of replies to prompts of one kind that may be refused, see `RejectRate`; with 1 all.
-
     Raises:
       ValueError: a value that would let no request succeed.
     """
 
-    limits: Limits = dataclasses.field(default_factory=Limits)
-    request_timeout: float = 120.0
-    max_attempts: int = 5
+    limits: Limits = dataclasses.field(default_factory=Limits)  # of one process
+    request_timeout: float = 120.0  # seconds that one try may take
+    max_attempts: int = 5  # tries of one request
+    # the share of replies to prompts of one kind that may be refused, see `RejectRate`; with 1 all.
     max_reject_rate: float = MOST
 
     def __post_init__(self) -> None:
@@ -88,7 +88,6 @@ class Engine:
         self._probe_is_out = False
         self._reject_rates: dict[Kind, RejectRate] = {}
         self._rejects_too_many = False
-        self._has_ledger = ledger is not None
         self._wake_is_due = False
         self._is_closed = False
         self._is_over = False  # the loop has ended, by `close` or by a fault: nothing would answer any more
@@ -100,8 +99,7 @@ class Engine:
         self._keeper: ReplyKeeper | None = None
         try:
             if self._connections and not descriptors.claim(self._connections):
-                self._connections = 0
-                most = settings.limits.max_concurrency
+                self._connections, most = 0, settings.limits.max_concurrency
                 raise FatalError(
                     f"--max_concurrency={most} needs more open files than a process may have",
                     f"choose {descriptors.most_connections()} or less, or raise the hard limit (ulimit -Hn)",
@@ -125,19 +123,11 @@ class Engine:
     @property
     def is_of_no_use(self) -> bool:
         """Whether it has given up for good: another engine of the run would but pay for more of the same."""
-        return self._rejects_too_many and self._has_ledger
+        return self._rejects_too_many and self._keeper is not None
 
     def count_reply(self, request: Request, answer: Answer, fault: Fault | None) -> FatalError | None:
-        """Takes note of what an answer is worth, and gives up where too many are worth nothing.
-
-        Args:
-          request: what was asked.
-          answer: what was answered, and paid for.
-          fault: why no row comes of it; None: one does.
-
-        Returns:
-          Why no more is asked; None while all is well.
-        """
+        """Counts a paid answer and why no row comes of it, and gives up where too many bring none: returns why no more
+        is asked."""
         rate = self._reject_rates.get(request.kind)
         if rate is None:  # of two threads at once the first one counts
             rate = self._reject_rates.setdefault(request.kind, RejectRate(request.kind, self._settings.max_reject_rate))
@@ -146,7 +136,7 @@ class Engine:
             return None
         self._rejects_too_many = True
         detail, remedy = problem
-        if self._has_ledger:
+        if self._keeper is not None:
             remedy = f"what was paid for is kept; {remedy}"
         with self._closing:
             self._doom = self._doom or FatalError(detail, remedy)
@@ -337,7 +327,11 @@ class Engine:
             )
         if answer is not None:
             self._retries.count_answer()
-            self._keep(job.request, answer, now - started)
+            if self._keeper is not None:
+                try:
+                    self._keeper.keep(job.request, answer, now - started)
+                except FatalError as unwritable:  # it ends the run, but the answer is handed out all the same
+                    self._give_up(unwritable)
             self._finish(job, answer, None, now - started)
         elif error is not None:
             self._handle(job, error, now)
@@ -347,19 +341,13 @@ class Engine:
         """Asks the back end once, and returns its answer as it can be stored."""
         if self._session is None:
             self._session = await self._backend.open()
-        with time_limit(self._settings.request_timeout):
-            answer = await self._session.generate(request)
+        try:
+            async with timeout(self._settings.request_timeout):
+                answer = await self._session.generate(request)
+        except asyncio.TimeoutError:
+            raise Transient(f"no answer within {self._settings.request_timeout:g} s") from None
         secrets = getattr(self._session, "secrets", None)
         return storable(answer, secrets() if secrets is not None else ())
-
-    def _keep(self, request: Request, answer: Answer, latency: float) -> None:
-        """Puts an answer into the ledger, before it is handed out. It is handed out even where the ledger cannot be
-        written, which ends the run all the same."""
-        if self._keeper is not None:
-            try:
-                self._keeper.keep(request, answer, latency)
-            except FatalError as error:
-                self._give_up(error)
 
     def _handle(self, job: Job, error: RequestError, now: float) -> None:
         decision = self._retries.decide(job, error, now, bool(self._jobs))

@@ -1,8 +1,5 @@
-"""What an endpoint says when it does not answer, in any of the forms that servers give it.
-
-The same fault is told by a status, by a code, by a sentence, under status 200, or by an error of another provider that
-stands as a string inside. What a fault means is in `error_meaning`.
-"""
+"""What an endpoint says when it does not answer: by a status, a code, a sentence, under status 200, or as an error of
+another provider in a string."""
 
 from __future__ import annotations
 
@@ -24,30 +21,18 @@ _CODES: Final = ("code", "Code", "type", "status", "error_code", "error_type", "
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What an answer says that is no reply.
+    """What an answer says that is no reply."""
 
-    Args:
-      status: of HTTP; of an error under status 200 the one that its body names, or that its words mean.
-      message: the endpoint's words as they came, those of the provider behind it among them.
-      codes: codes, types, states and reasons, as they came.
-      parameter: the part of the request that is blamed, in lower case.
-      state: the word for the status, where the body has one (google.rpc), or else "".
-      reasons: google.rpc reasons, as they came.
-      retry_after: seconds that the endpoint asks to wait; None: it does not say.
-      quota_is_zero: whether it says that there is a quota, and that it is none.
-      is_html: whether the body is a page.
-      flagged: who wrote what a filter found ("user", "assistant"), where the body says so in a field of its own.
-    """
-
-    status: int
-    message: str = ""
-    codes: tuple[str, ...] = ()
-    parameter: str = ""
-    state: str = ""
-    reasons: tuple[str, ...] = ()
-    retry_after: float | None = None
-    quota_is_zero: bool = False
-    is_html: bool = False
+    status: int  # of HTTP; of an error under status 200 the one that its body names, or that its words mean
+    message: str = ""  # the endpoint's words as they came, those of the provider behind it among them
+    codes: tuple[str, ...] = ()  # codes, types, states and reasons, as they came
+    parameter: str = ""  # the part of the request that is blamed, in lower case
+    state: str = ""  # the word for the status, where the body has one (google.rpc), or else ""
+    reasons: tuple[str, ...] = ()  # google.rpc reasons, as they came
+    retry_after: float | None = None  # seconds that the endpoint asks to wait; None: it does not say
+    quota_is_zero: bool = False  # whether it says that there is a quota, and that it is none
+    is_html: bool = False  # whether the body is a page
+    # who wrote what a filter found ("user", "assistant"), where the body says so in a field of its own.
     flagged: str = ""
 
     @property
@@ -71,13 +56,7 @@ class Fault:
 
 
 def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
-    """Reads the body of an error.
-
-    Args:
-      status: of HTTP.
-      headers: looked up as they are written here where they are no `CIMultiDict`.
-      body: as it came.
-    """
+    """Reads the body of an error."""
     text = body.decode("utf-8", "replace").strip()
     try:
         value = json.loads(text)
@@ -91,13 +70,7 @@ def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
 
 
 def fault_in(status: int, headers: Mapping[str, str], value: object) -> Fault:
-    """Reads the body of an error that was JSON.
-
-    Args:
-      status: of HTTP.
-      headers: as for `fault_of`.
-      value: the body.
-    """
+    """Reads the body of an error that was JSON."""
     found = _Found()
     _gather(value, found, _DEPTH)
     message = "; ".join(dict.fromkeys(filter(None, (each.strip() for each in found.messages))))
@@ -161,12 +134,11 @@ def _gather_object(value: Mapping[str, Any], found: _Found, depth: int) -> None:
     if isinstance(details, str) and details:
         found.messages.append(details[:_MOST_CHARS])
     found.details += _objects_in(details)
-    metadata = value.get("metadata")
-    if isinstance(metadata, dict):  # of OpenRouter: the provider's own words, or what its moderation found
-        if metadata.get("raw"):
-            _gather(metadata["raw"], found, depth - 1)
-        if metadata.get("reasons") or metadata.get("flagged_input"):
-            found.flagged = "user"
+    metadata = _object_at(value, "metadata")  # of OpenRouter: the provider's own words, or what its moderation found
+    if metadata.get("raw"):
+        _gather(metadata["raw"], found, depth - 1)
+    if metadata.get("reasons") or metadata.get("flagged_input"):
+        found.flagged = "user"
     for each in _objects_in(value.get("contentFilter")):  # of Zhipu: whose words are not wanted
         if isinstance(each.get("role"), str):
             found.flagged = "assistant" if each["role"] == "assistant" else "user"
@@ -174,6 +146,11 @@ def _gather_object(value: Mapping[str, Any], found: _Found, depth: int) -> None:
 
 def _objects_in(value: object) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _object_at(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _json_in(text: str) -> object:
@@ -194,27 +171,24 @@ def _pydantic_error(error: Mapping[str, Any]) -> str:
 
 
 def _is_quota_of_zero(detail: Mapping[str, Any]) -> bool:
-    """Does a google.rpc detail name a quota of zero?"""
-    metadata = detail.get("metadata")
-    if isinstance(metadata, dict) and str(metadata.get("quota_limit_value")) == "0":
-        return True
-    return any(str(each.get("quotaValue")) == "0" for each in _objects_in(detail.get("violations")))
+    values = [each.get("quotaValue") for each in _objects_in(detail.get("violations"))]
+    values.append(_object_at(detail, "metadata").get("quota_limit_value"))
+    return any(str(value) == "0" for value in values)
 
 
 def tells_error(value: Mapping[str, Any]) -> bool:
     """Tells whether what came with status 200, and holds no reply, is an error in any provider's form."""
-    base, header, response = value.get("base_resp"), value.get("header"), value.get("Response")
-    named = ("error", "errors", "error_msg", "error_code", "detail", "error_message")
-    has_message = any(isinstance(value.get(name), str) for name in ("message", "msg"))
+    base, header, response = (_object_at(value, name) for name in ("base_resp", "header", "Response"))
+    message = value.get("message")
+    has_message = isinstance(message, str) or isinstance(value.get("msg"), str)
     return (
-        any(value.get(name) for name in named)
-        or value.get("object") == "error"
-        or value.get("type") == "error"
+        any(value.get(name) for name in ("error", "errors", "error_msg", "error_code", "detail", "error_message"))
+        or "error" in (value.get("object"), value.get("type"))
         or value.get("success") is False
         or value.get("status") in ("error", "failed", "fail")
-        or (isinstance(base, dict) and base.get("status_code") not in (None, 0, "0"))
-        or (isinstance(header, dict) and header.get("code") not in (None, 0, "0"))
-        or (isinstance(response, dict) and bool(response.get("Error")))
+        or base.get("status_code") not in (None, 0, "0")
+        or header.get("code") not in (None, 0, "0")
+        or bool(response.get("Error"))
         or (has_message and value.get("code") not in (None, 0, 200, "0", "200", "success", "ok"))
-        or (isinstance(value.get("message"), str) and bool(value["message"]) and len(value) <= 3)
+        or (isinstance(message, str) and message != "" and len(value) <= 3)
     )

@@ -18,6 +18,7 @@ from typing import Final, Literal
 from textmint.transforms.core.elements import FinishReason
 from textmint.transforms.llm.base import FatalError, Refused, RequestError, Throttled, Transient
 from textmint.transforms.llm.error_body import Fault, fault_in, tells_error
+from textmint.transforms.llm.urls import PASS_PROXY
 
 FatalCause = Literal["key", "forbidden", "unpaid", "quota", "model", "route", "proxy", "place"]
 """Why no request can be answered: the key is not accepted; it may not do this, or this prompt may not be asked; nobody
@@ -27,8 +28,8 @@ country is not served."""
 Meaning = Literal["throttled", "transient", "refused", "foreign", FatalCause]
 """What a fault is for a run. "foreign": it is no such endpoint, if it is so from the start."""
 
-Remedy = Callable[[FatalCause, Fault], str]
-"""What a back end tells the user to do, one line."""
+Remedies = Callable[[Fault], Mapping[FatalCause, str]]
+"""What a back end tells the user to do, one line each."""
 
 _PASSING: Final = frozenset({408, 409, 424, 425, 499})
 """Statuses below 500 that pass: 424 is how TGI tells that generating failed, 499 how proxies and Google tell that a
@@ -109,43 +110,26 @@ STRUCTURE: Final = re.compile(
 """How structured output is named by an endpoint that refuses it."""
 
 _STATUSES: Final[Mapping[str, int]] = {
-    "invalid_request_error": 400,
-    "invalid_argument": 400,
-    "failed_precondition": 400,
-    "badrequesterror": 400,
-    "bad_request": 400,
-    "validation": 422,
-    "authentication_error": 401,
-    "unauthenticated": 401,
-    "permission_error": 403,
-    "permission_denied": 403,
-    "not_found_error": 404,
-    "notfounderror": 404,
-    "not_found": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "resource_exhausted": 429,
-    "too_many_requests": 429,
-    "overloaded": 529,
-    "overloaded_error": 529,
-    "unavailable": 503,
-    "timeout_error": 504,
-    "deadline_exceeded": 504,
+    word: status
+    for status, words in {
+        400: "invalid_request_error invalid_argument failed_precondition badrequesterror bad_request",
+        401: "authentication_error unauthenticated",
+        403: "permission_error permission_denied",
+        404: "not_found_error notfounderror not_found",
+        413: "request_too_large",
+        422: "validation",
+        429: "rate_limit_error rate_limit_exceeded resource_exhausted too_many_requests",
+        503: "unavailable",
+        504: "timeout_error deadline_exceeded",
+        529: "overloaded overloaded_error",
+    }.items()
+    for word in words.split()
 }
 """Words for a status: of google.rpc, OpenAI, Anthropic, vLLM and TGI."""
 
 
 def fault_under_200(headers: Mapping[str, str], value: object) -> Fault | None:
-    """Finds the error in what came with status 200, in any provider's form.
-
-    Args:
-      headers: of the answer.
-      value: its body, or the part of it that holds no reply.
-
-    Returns:
-      None: it tells of no error, it is of another kind.
-    """
+    """Finds the error in a body that came with status 200, in any provider's form; None: there is none."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]  # Google wraps the errors of its chat route in a list of one
     if not isinstance(value, dict) or not tells_error(value):
@@ -164,25 +148,17 @@ def _status_in(fault: Fault) -> int:
         return 400
     if _is_unpaid(fault):
         return 402
-    if fault.says(_NO_KEY):
-        return 401
-    if fault.says(_NO_MODEL) or fault.says(_NO_ROUTE):
-        return 404
-    if fault.says(_OVERLOAD):
-        return 429
-    for code in fault.codes:
-        if (status := _STATUSES.get(code.lower())) is not None:
+    for status, words in ((401, _NO_KEY), (404, _NO_MODEL), (404, _NO_ROUTE), (429, _OVERLOAD)):
+        if fault.says(words):
             return status
+    for code in fault.codes:
+        if found := _STATUSES.get(code.lower()):
+            return found
     return 400 if STRUCTURE.search(fault.words) or fault.says(_BAD_REQUEST) else 500
 
 
 def filter_of(fault: Fault) -> FinishReason | None:
-    """Tells whether a provider's filter is what refused.
-
-    Returns:
-      "content_filter" where it dislikes the prompt, "reply_filter" where it disliked what was written this time, None
-      where the fault is something else.
-    """
+    """Tells what a provider's filter refused: the prompt ("content_filter"), the reply ("reply_filter") or neither."""
     if fault.status in _NO_FILTER or fault.is_html:
         return None
     if fault.flagged:
@@ -191,7 +167,7 @@ def filter_of(fault: Fault) -> FinishReason | None:
     if not _FILTER_CODES.search(fault.code) and not _FILTER_WORDS.search(message):
         return None
     if _OF_ACCOUNT.search(message):
-        return None  # who was banned for what was asked before is not told so about a prompt
+        return None  # an account that is banned for earlier prompts
     return "reply_filter" if _OF_REPLY.search(message) or _OF_REPLY.search(fault.code) else "content_filter"
 
 
@@ -200,12 +176,7 @@ def _is_unpaid(fault: Fault) -> bool:
 
 
 def meaning_of(fault: Fault, model: str = "") -> Meaning:
-    """Tells what a fault that no filter made is for a run.
-
-    Args:
-      fault: of `error_body`.
-      model: what was asked for; a 404 that names it is about it.
-    """
+    """Tells what a fault is for a run, if no filter made it. A 404 that names the model is about the model."""
     status, words = fault.status, fault.words
     if status in (403, 429) and (fault.quota_is_zero or _QUOTA_OF_ZERO.search(words)):
         return "quota"
@@ -232,7 +203,8 @@ def meaning_of(fault: Fault, model: str = "") -> Meaning:
         return "key"
     if status == 403:
         return "forbidden"
-    if status in (400, 404, 422) and (fault.says(_NO_MODEL) or (status == 404 and _names(model, fault.message))):
+    names_model = model and re.search(rf"(?<![\w/-]){re.escape(model)}(?![\w/-])", fault.message)
+    if status in (400, 404, 422) and (fault.says(_NO_MODEL) or (status == 404 and names_model)):
         return "model"
     if status in (404, 405) or (status == 400 and fault.says(_WANTS_TLS)):
         return "route"
@@ -243,19 +215,8 @@ def meaning_of(fault: Fault, model: str = "") -> Meaning:
     return "refused"
 
 
-def _names(model: str, text: str) -> bool:
-    return bool(model) and bool(re.search(rf"(?<![\w/-]){re.escape(model)}(?![\w/-])", text))
-
-
-def error_of(fault: Fault, detail: str, remedy: Remedy, model: str = "") -> RequestError:
-    """Makes the error that a fault is.
-
-    Args:
-      fault: that no filter made.
-      detail: one line for a person, without keys.
-      remedy: the back end's.
-      model: as for `meaning_of`.
-    """
+def error_of(fault: Fault, detail: str, remedies: Remedies, model: str = "") -> RequestError:
+    """Makes the error that a fault is, if no filter made it. The detail is one line for a person, without keys."""
     meaning = meaning_of(fault, model)
     if meaning == "throttled":
         return Throttled(detail, fault.retry_after)
@@ -267,4 +228,5 @@ def error_of(fault: Fault, detail: str, remedy: Remedy, model: str = "") -> Requ
         return Refused(detail)
     may_be_prompt = fault.status == 403 and meaning in ("key", "forbidden")
     may_pass = not may_be_prompt and meaning not in ("unpaid", "quota")  # which others of the run would meet as well
-    return FatalError(detail, remedy(meaning, fault), may_be_prompt=may_be_prompt, may_pass=may_pass)
+    remedy = {"proxy": PASS_PROXY, **remedies(fault)}[meaning]
+    return FatalError(detail, remedy, may_be_prompt=may_be_prompt, may_pass=may_pass)

@@ -28,15 +28,16 @@ import google.auth.exceptions
 from google import genai
 from google.genai import types
 from google.genai.client import DebugConfig
-from textmint.transforms.core.elements import Kind
+from textmint.transforms.core.elements import FinishReason, Kind
 from textmint.transforms.core.identity import Part
 from textmint.transforms.llm.base import FatalError, Request, RequestError, Transient
 from textmint.transforms.llm.error_body import Fault
 from textmint.transforms.llm.error_meaning import FatalCause
-from textmint.transforms.llm.gemini_protocol import read_reply, response_schema
 from textmint.transforms.llm.google_credentials import credentials_error, default_credentials
-from textmint.transforms.llm.http import HttpSession, Reading
+from textmint.transforms.llm.http import HttpSession, Reading, Response, count_of, estimate_tokens
+from textmint.transforms.llm.reply_text import content_text, finish_of, text_of_reply
 from textmint.transforms.llm.sampling import Sampling
+from textmint.transforms.llm.schemas import LISTS, json_schema
 from textmint.transforms.llm.secrets import check_secret_version, fetch_key
 from textmint.transforms.llm.urls import holds_secret, is_http_url, shown_url
 
@@ -63,8 +64,6 @@ _NO_CREDENTIALS: Final = (
 _TIER_HEADER: Final = "X-Vertex-AI-LLM-Shared-Request-Type"
 
 
-# ------------------------------------------------------------------------------------------------ cheaper SDK models
-#
 # The SDK asks `name in model` for each of some 60 fields of a request. A pydantic model has no `__contains__`, so
 # Python walks all fields as pairs each time, and never finds a name among pairs. Saying so at once halves the cost.
 
@@ -74,8 +73,7 @@ class _Config(types.GenerateContentConfig):
         return False
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> _Config:
-        """Gives itself: the SDK copies a configuration only to put tools into the copy, and there are none here."""
-        return self
+        return self  # the SDK copies a configuration only to put tools into the copy, and there are none here
 
     def seeded(self, seed: int) -> _Config:
         return super().model_copy(update={"seed": seed})
@@ -99,9 +97,6 @@ _CONFIG: Final = _Config(
 _EMPTY_PART: Final = _Part(text="")
 
 
-# -------------------------------------------------------------------------------------------------------- the back end
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GeminiBackend(Sampling):
     """Gemini as a back end. With `project` it is Vertex AI with application default credentials, otherwise the Gemini
@@ -109,28 +104,20 @@ class GeminiBackend(Sampling):
     No other variable that the SDK knows (GOOGLE_GENAI_USE_VERTEXAI, GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_LOCATION,
     GOOGLE_GEMINI_BASE_URL, ...) is heeded.
 
-    Args:
-      model: such as "gemini-2.5-flash".
-      project: Google Cloud project; None: the Developer API.
-      location: of Vertex AI, such as "europe-west4"; None: "global". The Developer API has none.
-      base_url: root of a gateway or a stand-in, without a version; None: Google's.
-      max_output_tokens: thinking included, see `Sampling` for the rest of it.
-      thinking_budget: tokens; 0: none, -1: as the model sees fit, None: the model's default.
-      safety_threshold: one of SAFETY_THRESHOLDS, for each of HARM_CATEGORIES; None: Google's defaults.
-      service_tier: one of SERVICE_TIERS; None: standard. On Vertex AI, flex is served at location "global" only.
-      api_key_secret: projects/…/secrets/…/versions/… of the Developer API's key; None: it is in the environment.
-
     Raises:
       ValueError: a value that is none.
     """
 
-    model: str
-    project: str | None = None
-    location: str | None = None
-    base_url: str | None = None
-    thinking_budget: int | None = None
+    model: str  # such as "gemini-2.5-flash"
+    project: str | None = None  # Google Cloud project; None: the Developer API
+    location: str | None = None  # of Vertex AI, such as "europe-west4"; None: "global". The Developer API has none
+    base_url: str | None = None  # root of a gateway or a stand-in, without a version; None: Google's
+    thinking_budget: int | None = None  # tokens; 0: none, -1: as the model sees fit, None: the model's default
+    # one of SAFETY_THRESHOLDS, for each of HARM_CATEGORIES; None: Google's defaults.
     safety_threshold: str | None = None
+    # one of SERVICE_TIERS; None: standard. On Vertex AI, flex is served at location "global" only.
     service_tier: str | None = None
+    # projects/…/secrets/…/versions/… of the Developer API's key; None: it is in the environment.
     api_key_secret: str | None = None
 
     def __post_init__(self) -> None:
@@ -142,14 +129,14 @@ class GeminiBackend(Sampling):
         if self.location is not None and not re.fullmatch(r"[a-z0-9-]+", self.location):
             raise ValueError(f"location is a region such as europe-west4, or global, not {self.location!r}")
         if self.base_url is not None:
-            check_url(self.base_url)
+            _check_url(self.base_url)
         Sampling.__post_init__(self)
         if self.thinking_budget is not None and self.thinking_budget < -1:
             raise ValueError(f"thinking_budget is a number from -1 upwards, not {self.thinking_budget!r}")
-        if self.safety_threshold is not None and self.safety_threshold not in SAFETY_THRESHOLDS:
-            raise ValueError(f"safety_threshold is one of {', '.join(SAFETY_THRESHOLDS)}, not {self.safety_threshold}")
-        if self.service_tier is not None and self.service_tier not in SERVICE_TIERS:
-            raise ValueError(f"service_tier is one of {', '.join(SERVICE_TIERS)}, not {self.service_tier}")
+        for name, known in (("safety_threshold", SAFETY_THRESHOLDS), ("service_tier", SERVICE_TIERS)):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}, not {value}")
         if self.api_key_secret is not None:
             check_secret_version(self.api_key_secret)
             if self.project is not None:
@@ -194,12 +181,7 @@ class GeminiBackend(Sampling):
         return f"https://{location}-aiplatform.googleapis.com/"
 
     def body(self, kind: Kind, sent: Collection[str]) -> dict[str, Any]:
-        """Builds the part of a request's body that is always the same.
-
-        Args:
-          kind: what is asked for.
-          sent: the names of the options that may be sent, of those that an endpoint may refuse.
-        """
+        """Builds the constant part of a request's body, with those options that may be refused that are in `sent`."""
         config: dict[str, Any] = {}
         if "temperature" in sent:
             config["temperature"] = self.temperature
@@ -210,8 +192,7 @@ class GeminiBackend(Sampling):
         if self.thinking_budget is not None:
             config["thinkingConfig"] = {"thinkingBudget": self.thinking_budget}
         if "structured_output" in sent:
-            config["responseMimeType"] = "application/json"
-            config["responseSchema"] = response_schema(kind)
+            config |= {"responseMimeType": "application/json", "responseSchema": response_schema(kind)}
         body: dict[str, Any] = {"generationConfig": config}
         if self.safety_threshold is not None:
             body["safetySettings"] = [
@@ -221,19 +202,8 @@ class GeminiBackend(Sampling):
             body["serviceTier"] = self.service_tier
         return body
 
-    def headers(self) -> dict[str, str]:
-        """Makes the headers that ask Vertex AI for a service tier."""
-        if self.project is not None and self.service_tier in ("flex", "priority"):
-            return {_TIER_HEADER: self.service_tier}
-        return {}
 
-
-def check_url(url: str) -> None:
-    """Checks the root of a gateway or a stand-in.
-
-    Raises:
-      ValueError: it is no absolute http or https URL, or holds a password, a query or a fragment.
-    """
+def _check_url(url: str) -> None:
     if not is_http_url(url):
         raise ValueError(f"base_url is a URL such as https://gateway.example, not {shown_url(url)!r}")
     if holds_secret(url) or re.search("[?#]", url):
@@ -253,17 +223,8 @@ def _key_from_environment() -> str:
     )
 
 
-# --------------------------------------------------------------------------------------------------------- the session
-
-
 class GeminiSession(HttpSession):
-    """An open Gemini. It is made by `GeminiBackend.open`, on the event loop that it is to live on.
-
-    Args:
-      backend: what is asked, and where.
-      key: of the Developer API.
-      credentials: for Vertex AI.
-    """
+    """An open Gemini, made by `GeminiBackend.open`: with a key for the Developer API, or credentials for Vertex AI."""
 
     _KIND: ClassVar[str] = "Gemini endpoint"
     _REPLY_FIELDS: ClassVar[tuple[str, ...]] = ("candidates",)
@@ -273,7 +234,8 @@ class GeminiSession(HttpSession):
         self._key = key
         self._credentials = credentials
         self._clients: dict[tuple[Kind, frozenset[str]], genai.Client] = {}
-        super().__init__(backend, backend.root_url(), backend.model, raise_for_status=_raise_other_statuses)
+        raise_for_status = _raise_other_statuses
+        super().__init__(backend, backend.root_url(), backend.model, ["send_seed"], raise_for_status=raise_for_status)
 
     def secrets(self) -> list[str]:
         """Lists what no text that is kept may hold."""
@@ -288,14 +250,10 @@ class GeminiSession(HttpSession):
             client.close()
         await super().aclose()
 
-    def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
-        sent = {"temperature", "top_p", "send_seed"}
-        if self._backend.structured_output:
-            sent.add("structured_output")
-        return frozenset(sent) - left_out
-
-    async def _send(self, request: Request, sent: frozenset[str]) -> tuple[int, Mapping[str, str], bytes]:
-        client = self._clients.get((request.kind, sent)) or self._open_client(request.kind, sent)
+    async def _send(self, request: Request, sent: frozenset[str]) -> Response:
+        client = self._clients.get((request.kind, sent))
+        if client is None:
+            client = self._clients[request.kind, sent] = self._open_client(request.kind, sent)
         part = _EMPTY_PART.model_copy(update={"text": request.text})
         try:
             response = await client.aio.models.generate_content(
@@ -310,9 +268,10 @@ class GeminiSession(HttpSession):
 
     def _open_client(self, kind: Kind, sent: frozenset[str]) -> genai.Client:
         backend = self._backend
+        is_vertex, tier = backend.project is not None, backend.service_tier
         options = types.HttpOptions(
             base_url=backend.root_url(),
-            headers=backend.headers(),
+            headers={_TIER_HEADER: tier} if is_vertex and tier in ("flex", "priority") else {},
             extra_body=backend.body(kind, sent),
             # One attempt. Without this the SDK also sends again, once and after 1 to 10 s, where a connection broke.
             retry_options=types.HttpRetryOptions(attempts=1),
@@ -320,20 +279,15 @@ class GeminiSession(HttpSession):
             async_client_args={"allow_redirects": False},
             aiohttp_client=self._http,
         )
-        quiet = DebugConfig(client_mode=None, replays_directory=None, replay_id=None)
-        if backend.project is None:
-            client = genai.Client(vertexai=False, api_key=self._key, http_options=options, debug_config=quiet)
-        else:
-            client = genai.Client(
-                vertexai=True,
-                project=backend.project,
-                location=backend.location or "global",
-                credentials=self._credentials,
-                http_options=options,
-                debug_config=quiet,
-            )
-        self._clients[kind, sent] = client
-        return client
+        return genai.Client(
+            vertexai=is_vertex,
+            api_key=self._key,
+            project=backend.project,
+            location=(backend.location or "global") if is_vertex else None,
+            credentials=self._credentials,
+            http_options=options,
+            debug_config=DebugConfig(client_mode=None, replays_directory=None, replay_id=None),
+        )
 
     def _read(self, value: Mapping[str, Any], headers: Mapping[str, str], request: Request) -> Reading | None:
         return read_reply(value, self._place)
@@ -383,3 +337,67 @@ class _OtherStatus(Exception):
 async def _raise_other_statuses(response: aiohttp.ClientResponse) -> None:
     if response.status != 200:
         raise _OtherStatus(response.status, response.headers, await response.read())
+
+
+def response_schema(kind: Kind) -> dict[str, Any]:
+    """Makes the schema of a reply in Gemini's form, which orders the properties
+    (https://ai.google.dev/api/caching#Schema). A list is a list here, as the prompt has it."""
+    schema = json_schema(kind)
+    return _gemini_form(schema["properties"][LISTS[kind]] if kind in LISTS else schema)
+
+
+def _gemini_form(schema: Mapping[str, Any]) -> dict[str, Any]:
+    form: dict[str, Any] = {"type": schema["type"].upper()}
+    if "items" in schema:
+        form["items"] = _gemini_form(schema["items"])
+    if "properties" in schema:
+        form["properties"] = {name: _gemini_form(each) for name, each in schema["properties"].items()}
+        form["required"] = list(schema["required"])
+        form["propertyOrdering"] = list(schema["properties"])
+    return form
+
+
+def read_reply(value: Mapping[str, Any], place: str) -> Reading | None:
+    """Reads a GenerateContentResponse (https://ai.google.dev/api/generate-content#generatecontentresponse).
+
+    A prompt that is blocked is a reply without text. Parts are joined, thoughts left out; thinking counts as output,
+    because it is paid for. None: it is no such body.
+
+    Raises:
+      Throttled, Transient: `place` broke the reply off, or gave none.
+    """
+    candidates, feedback = value.get("candidates"), value.get("promptFeedback")
+    text = ""
+    finish: FinishReason
+    if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict):
+        finish = finish_of(candidates[0].get("finishReason"), place)
+        text = _text_of(candidates[0], finish)
+    elif isinstance(feedback, dict) and feedback.get("blockReason"):
+        finish = "content_filter"
+    elif "usageMetadata" in value or "modelVersion" in value:
+        raise Transient(f"{place} answered without a candidate")
+    else:
+        return None
+    usage = value.get("usageMetadata")
+    counts = usage if isinstance(usage, dict) else {}
+    # A count of 0 is left out of the JSON: it is missing only where there is something to count.
+    output = (count_of(counts.get("candidatesTokenCount")) or estimate_tokens(text)) + (
+        count_of(counts.get("thoughtsTokenCount")) or 0
+    )
+    return Reading(text, finish, value.get("modelVersion"), count_of(counts.get("promptTokenCount")) or None, output)
+
+
+def _text_of(candidate: Mapping[str, Any], finish: FinishReason) -> str:
+    content = candidate.get("content")
+    listed = content.get("parts") if isinstance(content, dict) else None
+    parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
+    calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
+    message = candidate.get("finishMessage")  # such as the call that was malformed
+    return text_of_reply(
+        content_text(parts) or "",
+        finish,
+        arguments=[call.get("args") for call in calls],
+        reasoning=[part.get("text") for part in parts if part.get("thought")],
+        other=message if isinstance(message, str) else "",
+        whole=content,
+    )

@@ -22,9 +22,6 @@ _RENEWAL_PAUSE: Final = 30.0  # seconds between tries to renew a token that stil
 async def default_credentials(remedy: str = LOG_IN) -> google.auth.credentials.Credentials:
     """Finds application default credentials, on a thread: it may ask the metadata server.
 
-    Args:
-      remedy: what the user can do where there are none.
-
     Raises:
       FatalError: there are none, or they are broken.
       Transient: the metadata server cannot be reached.
@@ -55,11 +52,7 @@ def credentials_error(error: Exception) -> RequestError:
 
 
 class Tokens:
-    """Access tokens, renewed on a thread, once for all requests that wait.
-
-    Args:
-      credentials: that give the tokens.
-    """
+    """Access tokens, renewed on a thread, once for all requests that wait."""
 
     def __init__(self, credentials: google.auth.credentials.Credentials) -> None:
         self.credentials = credentials

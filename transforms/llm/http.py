@@ -1,7 +1,4 @@
-"""A session with an endpoint over HTTP: what all back ends that ask one share.
-
-A back end adds its URL, its body, how a good reply is read, and what the user can do about a fault.
-"""
+"""A session with an endpoint over HTTP: what all back ends that ask one share."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import json
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +20,7 @@ from textmint.transforms.llm.error_body import Fault, fault_of
 from textmint.transforms.llm.error_meaning import FatalCause, error_of, fault_under_200, filter_of
 from textmint.transforms.llm.redaction import one_line
 from textmint.transforms.llm.sampling import OPTIONS, Sampling, refused_option
-from textmint.transforms.llm.urls import PASS_PROXY, PROXY_REMEDY, proxy_for
+from textmint.transforms.llm.urls import PROXY_REMEDY, proxy_for
 
 _LOG: Final = logging.getLogger("textmint")
 
@@ -31,25 +28,47 @@ _CONNECT_SECONDS: Final = 10.0
 """For making a connection only, so that a firewall that drops packets is named within seconds. The time that a reply
 takes is the engine's to limit."""
 _CHARACTERS_PER_TOKEN: Final = 4  # rule of thumb of OpenAI's tokenizer guide for English
+_NO_JSON: Final = object()
+_TLS_REMEDY: Final = "begin --base_url with http:// where the endpoint, such as one of this machine, has no TLS"
+_FAILURES: Final[tuple[tuple[Any, str, bool, str], ...]] = (
+    (aiohttp.ConnectionTimeoutError, f"no connection to {{place}} within {_CONNECT_SECONDS:g} s", True, ""),
+    (aiohttp.ClientProxyConnectionError, "cannot connect to the proxy: {reason}", True, PROXY_REMEDY),
+    (aiohttp.ClientConnectorCertificateError, "no secure connection to {place}: {reason}", True, ""),
+    (
+        (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch),
+        "no secure connection to {place}: {reason}",
+        True,
+        _TLS_REMEDY,
+    ),
+    (aiohttp.ClientConnectorError, "cannot connect to {place}: {reason}", True, ""),
+    (aiohttp.ClientHttpProxyError, "the proxy refused with {status} {said}", True, ""),
+    (aiohttp.ClientResponseError, "{place} does not speak HTTP: {said}", True, ""),
+    (aiohttp.InvalidURL, "{place} is a URL that cannot be asked ({name})", True, ""),
+    (aiohttp.ClientPayloadError, "{place} broke off its answer ({name})", False, ""),
+    (
+        (aiohttp.ServerDisconnectedError, ConnectionError, aiohttp.ClientOSError),
+        "{place} closed the connection ({name})",
+        False,
+        "",
+    ),
+    (asyncio.TimeoutError, "{place} took too long ({name})", False, ""),
+    (Exception, "{name}: {text}", False, ""),
+)
+"""What the client raises, what is said of it, whether the first request of a run failing so ends the run, and the
+remedy. The first kind that fits counts."""
+
+Response = tuple[int, Mapping[str, str], bytes]  # status, headers, body
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reply says.
+    """What a reply says."""
 
-    Args:
-      text: what the model wrote.
-      finish_reason: why it ended.
-      model: the one that wrote it, as the endpoint names it; what is no name counts as not told.
-      prompt_tokens: None: the endpoint does not count them.
-      output_tokens: reasoning included, for it is paid for; None: the endpoint does not count them.
-    """
-
-    text: str
-    finish_reason: FinishReason
-    model: object = None
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
+    text: str  # what the model wrote
+    finish_reason: FinishReason  # why it ended
+    model: object = None  # the one that wrote it, as the endpoint names it; what is no name counts as not told
+    prompt_tokens: int | None = None  # None: the endpoint does not count them
+    output_tokens: int | None = None  # reasoning included, for it is paid for; None: the endpoint does not count them
 
 
 class HttpSession:
@@ -62,6 +81,7 @@ class HttpSession:
       settings: of the back end.
       url: where requests go.
       model: what answers are said to be from, where the endpoint does not say.
+      options: more options that the endpoint may refuse.
       **client: more arguments of aiohttp's session.
 
     Raises:
@@ -72,12 +92,15 @@ class HttpSession:
     _REPLY_FIELDS: ClassVar[tuple[str, ...]] = ("choices",)  # of a body that holds a reply
     _GIVEN_UP: ClassVar[Mapping[str, str]] = {name: option.warning for name, option in OPTIONS.items()}
 
-    def __init__(self, settings: Sampling, url: str, model: str, **client: Any) -> None:
+    def __init__(self, settings: Sampling, url: str, model: str, options: Iterable[str] = (), **client: Any) -> None:
         proxy = proxy_for(url)
         self._settings = settings
         self._model = model
         self._place = str(yarl.URL(url).origin())
         self._proxy_password = (urlsplit(proxy).password or "") if proxy else ""
+        self._options = frozenset(("temperature", "top_p", *options))
+        if settings.structured_output:
+            self._options |= {"structured_output"}
         self._left_out: frozenset[str] = frozenset()
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the engine limits
@@ -93,9 +116,6 @@ class HttpSession:
 
         What a filter refuses is an answer too, so that the ledger keeps it and nobody asks for it again. Tokens that
         the endpoint does not count are estimated at four characters each, rounded up.
-
-        Raises:
-          RequestError: one of its subclasses.
         """
         left_out = self._left_out
         refusals: dict[str, str] = {}
@@ -113,22 +133,21 @@ class HttpSession:
             refusals[option] = self._clean(found.message)
             left_out = left_out | self._left_out | {option}
 
-    def secrets(self) -> list[str]:
-        """Lists what no text that is kept may hold."""
-        raise NotImplementedError
-
     async def aclose(self) -> None:
         """Closes all connections; calls in flight fail. A second call does nothing."""
         await self._http.close()
 
     # ---------------------------------------------------------------------------------------- what a back end says
 
-    def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
-        """Names the options that a request has, of those that the endpoint may refuse."""
+    def secrets(self) -> list[str]:
+        """Lists what no text that is kept may hold."""
         raise NotImplementedError
 
-    async def _send(self, request: Request, sent: frozenset[str]) -> tuple[int, Mapping[str, str], bytes]:
-        """Sends a request; its status, headers and body."""
+    def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
+        """Names the options that a request has, of those that the endpoint may refuse."""
+        return self._options - left_out if left_out else self._options
+
+    async def _send(self, request: Request, sent: frozenset[str]) -> Response:
         raise NotImplementedError
 
     def _read(self, value: Mapping[str, Any], headers: Mapping[str, str], request: Request) -> Reading | Fault | None:
@@ -136,7 +155,7 @@ class HttpSession:
         raise NotImplementedError
 
     def _remedies(self, fault: Fault) -> Mapping[FatalCause, str]:
-        """Says what the user can do, one line each; what all have in common is added."""
+        """Says what the user can do, one line each."""
         raise NotImplementedError
 
     def _foreign_remedy(self) -> str:
@@ -152,7 +171,7 @@ class HttpSession:
     async def _attempt(self, request: Request, sent: frozenset[str]) -> Reading | Fault:
         problem: RequestError
         try:
-            return await self._ask(request, sent)
+            return self._found(request, *await self._send(request, sent))
         except RequestError as error:
             problem = error
         except Exception as error:
@@ -160,14 +179,18 @@ class HttpSession:
         # Outside of `except`, or the client's exception, which holds the headers, would travel along.
         raise problem
 
-    async def _ask(self, request: Request, sent: frozenset[str]) -> Reading | Fault:
-        status, headers, raw = await self._send(request, sent)
+    def _found(self, request: Request, status: int, headers: Mapping[str, str], raw: bytes) -> Reading | Fault:
         if 300 <= status < 400:
-            raise self._redirect(status, headers)
+            goal = urlsplit(headers.get("Location", ""))
+            shown = f" to {goal.scheme}://{goal.hostname}" if goal.hostname else ""
+            raise Transient(f"{self._place} redirects{shown} ({status}): see --base_url", dooms_probe=True)
         if status != 200:
             return fault_of(status, headers, raw)
-        value, is_json = _load(raw)
-        if not is_json:
+        try:
+            value = json.loads(raw)
+        except (ValueError, RecursionError):
+            value = _NO_JSON
+        if value is _NO_JSON:
             raise self._not_json(headers, raw)
         is_object = isinstance(value, dict)
         if not is_object or not any(value.get(name) for name in self._REPLY_FIELDS):
@@ -180,9 +203,7 @@ class HttpSession:
             raise self._foreign(f"JSON of another form ({self._clean(keys)})")
         return found
 
-    async def _post(
-        self, url: yarl.URL, body: bytes, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    async def _post(self, url: yarl.URL, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
         # A redirect of a POST becomes a GET of some page; it is named instead.
         async with self._http.post(url, data=body, headers=headers, allow_redirects=False) as response:
             return response.status, response.headers, await response.read()
@@ -227,19 +248,11 @@ class HttpSession:
     def _error(self, fault: Fault) -> RequestError:
         if fault.status < 300:
             return self._foreign(f"{fault.status} and no text")
-        return error_of(fault, self._detail(fault), self._remedy, self._model)
-
-    def _remedy(self, cause: FatalCause, fault: Fault) -> str:
-        return {"proxy": PASS_PROXY, **self._remedies(fault)}[cause]
+        return error_of(fault, self._detail(fault), self._remedies, self._model)
 
     def _foreign(self, what: str) -> Transient:
         detail = f"{self._place} answered {what}: it is no {self._KIND}"
         return Transient(detail, dooms_probe=True, remedy=self._foreign_remedy())
-
-    def _redirect(self, status: int, headers: Mapping[str, str]) -> Transient:
-        goal = urlsplit(headers.get("Location", ""))
-        shown = f" to {goal.scheme}://{goal.hostname}" if goal.hostname else ""
-        return Transient(f"{self._place} redirects{shown} ({status}): see --base_url", dooms_probe=True)
 
     def _not_json(self, headers: Mapping[str, str], raw: bytes) -> Transient:
         start = raw.lstrip()[:16].lower()
@@ -256,50 +269,23 @@ class HttpSession:
 
     def _failure(self, error: Exception) -> RequestError:
         """Says in our words what the client raised."""
-        place, name = self._place, type(error).__name__
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return Transient(f"no connection to {place} within {_CONNECT_SECONDS:g} s", dooms_probe=True)
-        if isinstance(error, aiohttp.ClientProxyConnectionError):
-            detail = f"cannot connect to the proxy: {self._clean(_reason(error))}"
-            return Transient(detail, dooms_probe=True, remedy=PROXY_REMEDY)
-        if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch)):
-            remedy = "begin --base_url with http:// where the endpoint, such as one of this machine, has no TLS"
-            if isinstance(error, aiohttp.ClientConnectorCertificateError):
-                remedy = ""
-            detail = f"no secure connection to {place}: {self._clean(_reason(error))}"
-            return Transient(detail, dooms_probe=True, remedy=remedy)
-        if isinstance(error, aiohttp.ClientConnectorError):
-            return Transient(f"cannot connect to {place}: {self._clean(_reason(error))}", dooms_probe=True)
-        if isinstance(error, aiohttp.ClientHttpProxyError):
-            return Transient(f"the proxy refused with {error.status} {self._clean(error.message)}", dooms_probe=True)
-        if isinstance(error, aiohttp.ClientResponseError):
-            return Transient(f"{place} does not speak HTTP: {self._clean(error.message)}", dooms_probe=True)
-        if isinstance(error, aiohttp.InvalidURL):
-            return Transient(f"{place} is a URL that cannot be asked ({name})", dooms_probe=True)
-        if isinstance(error, aiohttp.ClientPayloadError):
-            return Transient(f"{place} broke off its answer ({name})")
-        if isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionError, aiohttp.ClientOSError)):
-            return Transient(f"{place} closed the connection ({name})")
-        if isinstance(error, asyncio.TimeoutError):
-            return Transient(f"{place} took too long ({name})")
-        return Transient(f"{name}: {self._clean(str(error))}")
-
-
-class ReplyTooLarge(Refused):
-    """A reply that is larger than a reply may be."""
+        _, detail, dooms_probe, remedy = next(row for row in _FAILURES if isinstance(error, row[0]))
+        known = {
+            "place": self._place,
+            "name": type(error).__name__,
+            "reason": self._clean(_reason(error)),
+            "status": getattr(error, "status", ""),
+            "said": self._clean(str(getattr(error, "message", ""))),
+            "text": self._clean(str(error)),
+        }
+        return Transient(detail.format_map(known), dooms_probe=dooms_probe, remedy=remedy)
 
 
 def bounded(most_bytes: int) -> type[aiohttp.ClientResponse]:
-    """Makes the `response_class` of an aiohttp session that holds no more of a body than is allowed.
+    """Makes the `response_class` of an aiohttp session that reads at most so many bytes of a body, decompressed.
 
     A body of 2 MB can decompress to many GB. aiohttp decompresses piece by piece, as far as it is read, so that memory
-    holds what was allowed and one piece.
-
-    Args:
-      most_bytes: of a body, decompressed.
-
-    Returns:
-      A class whose `read`, and all that stands on it, raises ReplyTooLarge.
+    holds what was allowed and one piece. A larger body raises Refused.
     """
 
     class Bounded(aiohttp.ClientResponse):
@@ -311,7 +297,7 @@ def bounded(most_bytes: int) -> type[aiohttp.ClientResponse]:
                 async for piece in self.content.iter_any():
                     body += piece
                     if len(body) > most_bytes:
-                        raise ReplyTooLarge(f"the reply is larger than max_reply_bytes ({most_bytes})")
+                        raise Refused(f"the reply is larger than max_reply_bytes ({most_bytes})")
             except BaseException:
                 self.close()  # what is still to come is not wanted
                 raise
@@ -329,14 +315,6 @@ def count_of(value: object) -> int | None:
 def estimate_tokens(text: str) -> int:
     """Estimates how many tokens a text has, rounded up."""
     return -(-len(text) // _CHARACTERS_PER_TOKEN)
-
-
-def _load(raw: bytes) -> tuple[Any, bool]:
-    """Reads JSON, and tells whether it is some."""
-    try:
-        return json.loads(raw), True
-    except (ValueError, RecursionError):
-        return None, False
 
 
 def _reason(error: Exception) -> str:

@@ -17,21 +17,13 @@ Token = TypeVar("Token")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Done(Generic[Token]):
-    """A request that has ended.
+    """A request that has ended."""
 
-    Args:
-      token: what the caller gave along with it.
-      answer: None where there is none.
-      error: what went wrong the last time, where there is no answer.
-      sent: how many times it was sent.
-      latency: seconds from the last sending to the answer.
-    """
-
-    token: Token
-    answer: Answer | None
-    error: RequestError | None
-    sent: int
-    latency: float = 0.0
+    token: Token  # what the caller gave along with it
+    answer: Answer | None  # None where there is none
+    error: RequestError | None  # what went wrong the last time, where there is no answer
+    sent: int  # how many times it was sent
+    latency: float = 0.0  # seconds from the last sending to the answer
 
 
 @dataclasses.dataclass(slots=True, eq=False)

@@ -47,18 +47,13 @@ when they are over, and nobody is asked to look at a run that stands still."""
 class Limits:
     """What the user allows one process.
 
-    Args:
-      max_concurrency: requests in flight.
-      requests_per_minute: None: no cap.
-      tokens_per_minute: of prompts and replies together; None: no cap.
-
     Raises:
       ValueError: a value that would let no request start.
     """
 
-    max_concurrency: int = 64
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
+    max_concurrency: int = 64  # requests in flight
+    requests_per_minute: float | None = None  # None: no cap
+    tokens_per_minute: float | None = None  # of prompts and replies together; None: no cap
 
     def __post_init__(self) -> None:
         if self.max_concurrency < 1:
@@ -118,13 +113,9 @@ class Limiter:
             return self._hold_until - now
         if not self.is_throttled:
             return 0.0
-        if self.in_flight >= math.ceil(self.window):
-            self._limited = True
-            return math.inf
-        if now < self._next_start:
-            self._limited = True
-            return self._next_start - now
-        return 0.0
+        delay = math.inf if self.in_flight >= math.ceil(self.window) else max(0.0, self._next_start - now)
+        self._limited = self._limited or delay > 0
+        return delay
 
     def delay(self, now: float) -> float:
         """Returns the seconds until the next request may start; infinity when a request must end first."""
@@ -160,17 +151,8 @@ class Limiter:
         output_tokens: int = 0,
         retry_after: float | None = None,
     ) -> None:
-        """Counts the end of a request.
-
-        Args:
-          now: the time.
-          outcome: throttled: the endpoint had no room; failed: anything else that is not an answer.
-          latency: seconds, of an answer.
-          reserved: what `start` set aside.
-          tokens: what it took, prompt and reply together.
-          output_tokens: the reply's.
-          retry_after: seconds that a refusal asks to wait.
-        """
+        """Counts the end of a request, for which `start` reserved tokens. One that failed says nothing of the room that
+        the endpoint has."""
         self.in_flight -= 1
         if self._tokens is not None:
             self._tokens.take(tokens - reserved)

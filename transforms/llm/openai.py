@@ -1,16 +1,18 @@
 """Endpoints of the OpenAI chat protocol: vLLM, Ollama, llama.cpp, TGI, LiteLLM, OpenRouter, OpenAI and many more.
 
 It is spoken over plain aiohttp, because a request is one JSON object and the vendor's package costs several times the
-CPU: 0.17 ms a request here, 0.18 in a bare aiohttp loop, 1.49 with openai 3.54 over its aiohttp client (1.25 with its
-raw responses) and 2.03 over its default one (64 in flight, latency 0, medians of 3, one run on 2 shared cores).
+CPU: 0.17 ms a request here, 0.18 in a bare aiohttp loop, 1.49 with openai 3.54 over its aiohttp client, 2.03 over its
+default one (64 in flight, latency 0, medians of 3, one run on 2 shared cores).
 
-The protocol itself is in `chat_protocol`, what errors mean in `error_meaning`.
+Source of the protocol: https://platform.openai.com/docs/api-reference/chat.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -18,13 +20,15 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import yarl
+from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.identity import Part
-from textmint.transforms.llm.base import FatalError, Request
-from textmint.transforms.llm.chat_protocol import chat_body, read_chat
+from textmint.transforms.llm.base import FatalError, Request, Transient
 from textmint.transforms.llm.error_body import Fault
-from textmint.transforms.llm.error_meaning import FatalCause
-from textmint.transforms.llm.http import HttpSession, Reading
+from textmint.transforms.llm.error_meaning import FatalCause, fault_under_200
+from textmint.transforms.llm.http import HttpSession, Reading, Response, count_of
+from textmint.transforms.llm.reply_text import choice_text, finish_of
 from textmint.transforms.llm.sampling import Sampling
+from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
 from textmint.transforms.llm.secrets import check_secret_version, fetch_key
 from textmint.transforms.llm.urls import holds_secret, is_http_url, shown_url
 
@@ -62,36 +66,21 @@ class OpenAIBackend(Sampling):
         The URL is not among them: a run that goes on after its server came back on another port, or behind a gateway,
         is the same run, and does not pay again. Nor is where the key comes from.
         """
-        return {
-            "backend": "openai",
-            "model": self.model,
-            **self.parameters(),
-            "send_seed": self.send_seed,
-        }
+        return {"backend": "openai", "model": self.model, **self.parameters(), "send_seed": self.send_seed}
 
     async def open(self) -> OpenAISession:
-        """Opens a session on the running event loop. It reads the key and the proxy from the environment, and sends
-        nothing; or fetches the key from Secret Manager.
+        """Opens a session on the running event loop. Only a key in Secret Manager needs the network.
 
         Raises:
           FatalError: the key is missing where one is needed, or cannot be one; a proxy of a kind that is not supported.
           Transient: Secret Manager cannot be reached.
         """
-        if self.api_key_secret is None:
-            return OpenAISession(self)
-        return OpenAISession(self, await asyncio.to_thread(fetch_key, self.api_key_secret))
+        secret = self.api_key_secret
+        return OpenAISession(self, await asyncio.to_thread(fetch_key, secret) if secret else None)
 
 
 class OpenAISession(HttpSession):
-    """An open back end. It is made by `OpenAIBackend.open`, on the event loop that it is to live on.
-
-    Args:
-      backend: what is asked, and where.
-      key: None: the one in the environment, if any.
-
-    Raises:
-      FatalError: as of `OpenAIBackend.open`.
-    """
+    """An open back end, made by `OpenAIBackend.open`. Without a key it takes the one in the environment, if any."""
 
     def __init__(self, backend: OpenAIBackend, key: str | None = None) -> None:
         url = _chat_url(backend.base_url or DEFAULT_BASE_URL)
@@ -115,24 +104,18 @@ class OpenAISession(HttpSession):
         self._backend = backend
         self._url = url
         self._key = key
-        super().__init__(backend, str(url), backend.model, headers=headers)
+        options = []
+        if backend.send_seed:
+            options.append("send_seed")
+        if backend.max_output_tokens is not None:
+            options.append("max_output_tokens")
+        super().__init__(backend, str(url), backend.model, options, headers=headers)
 
     def secrets(self) -> list[str]:
         """Lists what no text that is kept may hold."""
         return [self._key]
 
-    def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
-        backend = self._backend
-        sent = {"temperature", "top_p"}
-        if backend.structured_output:
-            sent.add("structured_output")
-        if backend.send_seed:
-            sent.add("send_seed")
-        if backend.max_output_tokens is not None:
-            sent.add("max_output_tokens")
-        return frozenset(sent) - left_out
-
-    async def _send(self, request: Request, sent: frozenset[str]) -> tuple[int, Mapping[str, str], bytes]:
+    async def _send(self, request: Request, sent: frozenset[str]) -> Response:
         # OpenAI's reasoning models take only the newer name of the limit, many other servers only the older one.
         is_newer = self._is_openai is ("max_output_tokens" in sent)
         limit = "max_completion_tokens" if is_newer else "max_tokens"
@@ -143,7 +126,7 @@ class OpenAISession(HttpSession):
 
     def _remedies(self, fault: Fault) -> Mapping[FatalCause, str]:
         secret = self._backend.api_key_secret
-        key_place = KEY_VARIABLE if secret is None else f"the secret {secret}"
+        key_place = f"the secret {secret}" if secret else KEY_VARIABLE
         key = f"check {key_place}: {self._place} does not accept the key that it holds"
         forbidden = f"check that the key in {key_place} may use this --model at this --base_url"
         if not self._key:
@@ -169,11 +152,7 @@ class OpenAISession(HttpSession):
 
 
 def _chat_url(base_url: str) -> yarl.URL:
-    """Makes the URL of the chat route, with the query kept (Azure wants its api-version there).
-
-    Raises:
-      ValueError: the base URL is no http or https URL, or holds a secret.
-    """
+    """Makes the URL of the chat route, with the query kept (Azure wants its api-version there)."""
     if holds_secret(base_url):  # it is not quoted
         raise ValueError(f"base_url holds a key or a password; give it as {KEY_VARIABLE} in the environment")
     problem = f"base_url is a URL such as http://localhost:8000/v1 or {DEFAULT_BASE_URL}, not {shown_url(base_url)!r}"
@@ -185,3 +164,60 @@ def _chat_url(base_url: str) -> yarl.URL:
         return yarl.URL(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
     except ValueError:
         raise ValueError(problem) from None
+
+
+@functools.lru_cache(maxsize=256)
+def _around_prompt(settings: Sampling, model: str, kind: Kind, sent: frozenset[str], limit: str) -> tuple[bytes, bytes]:
+    fields: dict[str, Any] = {"model": model}
+    for option in ("temperature", "top_p"):
+        if option in sent:
+            fields[option] = getattr(settings, option)
+    if settings.max_output_tokens is not None:
+        fields[limit] = settings.max_output_tokens
+    if "structured_output" in sent:
+        schema = {"name": STRUCTURE_NAMES[kind], "strict": True, "schema": json_schema(kind)}
+        fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+    head = json.dumps(fields)[:-1] + ', "messages": [{"role": "user", "content": '
+    return head.encode(), b'}], "seed": %d}' if "send_seed" in sent else b"}]}"
+
+
+def chat_body(
+    settings: Sampling, model: str, request: Request, sent: frozenset[str], limit: str = "max_tokens"
+) -> bytes:
+    """Writes the body of a chat request with the options of `sent`; `limit` names that of output tokens."""
+    head, tail = _around_prompt(settings, model, request.kind, sent, limit)
+    # ASCII, so that a lone surrogate in a prompt is an escape and not an error
+    text = json.dumps(request.text).encode("ascii")
+    return head + text + (tail % request.seed if "send_seed" in sent else tail)
+
+
+def read_chat(value: Mapping[str, Any], headers: Mapping[str, str], place: str) -> Reading | Fault | None:
+    """Reads a chat or text completion, or the error that stands in its place; None: the body is neither.
+
+    Raises:
+      Throttled, Transient: `place` broke the reply off, or gave none.
+    """
+    choices = value.get("choices")
+    if choices == [] or (not choices and "choices" in value and "usage" in value):
+        raise Transient(f"{place} answered without a choice")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return None
+    if choice.get("error"):
+        return fault_under_200(headers, {"error": choice["error"]})
+    finish = finish_of(choice.get("finish_reason"), place)
+    message = choice.get("message")
+    if isinstance(message, dict) and message.get("refusal"):
+        finish = "reply_filter"
+    text = choice_text(choice, finish)
+    if text is None:
+        return None
+    usage = value.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    prompt = count_of(counts.get("prompt_tokens"))
+    output = count_of(counts.get("completion_tokens"))
+    total = count_of(counts.get("total_tokens"))
+    if prompt is not None and total is not None and total >= prompt:
+        # Some (Gemini, xAI) leave the tokens of reasoning out of completion_tokens, and none out of the total.
+        output = max(output or 0, total - prompt)
+    return Reading(text, finish, value.get("model"), prompt, output)

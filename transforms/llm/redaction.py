@@ -57,11 +57,7 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 @functools.lru_cache(maxsize=16)
 def secret_pattern(*secrets: str) -> re.Pattern[str]:
-    """Makes a pattern that finds what must not be shown: whatever looks like a key, and secrets that are known.
-
-    Args:
-      *secrets: keys, tokens and passwords, found in any form in which a text may quote them.
-    """
+    """Makes a pattern that finds what must not be shown: whatever looks like a key, and known secrets in any form."""
     forms = {form for secret in secrets if secret for form in _forms(secret)}
     # A word of a few letters is hidden only where it stands alone; it may be a part of others.
     exact = [
@@ -72,12 +68,7 @@ def secret_pattern(*secrets: str) -> re.Pattern[str]:
 
 
 def one_line(text: str, *secrets: str) -> str:
-    """Shortens a text of an endpoint or a client to one printable line of at most 300 characters, without keys.
-
-    Args:
-      text: as it came.
-      *secrets: as for `secret_pattern`.
-    """
+    """Shortens a text of an endpoint or a client to one printable line of at most 300 characters, without keys."""
     line = secret_pattern(*secrets).sub(_MASK, text)  # before it is cut: half a key would not be found
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in line).split())
     return line if len(line) <= DETAIL_CHARS else line[: DETAIL_CHARS - 1] + "…"

@@ -55,14 +55,10 @@ _CLOSE: Final = "\n</think>\n"
 
 
 def finish_of(reason: object, place: str) -> FinishReason:
-    """Reads why a reply ended.
-
-    Args:
-      reason: as the endpoint words it; whatever is no string counts as "stop".
-      place: who says so, for the error.
+    """Reads why a reply ended. What is no string counts as "stop".
 
     Raises:
-      Throttled, Transient: it did not end, but was broken off.
+      Throttled, Transient: `place` broke it off.
     """
     word = reason.lower() if isinstance(reason, str) else "stop"
     if word in _UNFINISHED:
@@ -113,15 +109,7 @@ def _marked(thought: str, finish: FinishReason) -> str:
 
 
 def choice_text(choice: Mapping[str, Any], finish: FinishReason) -> str | None:
-    """Finds the text of a choice in the chat or the completions protocol.
-
-    Args:
-      choice: as it came.
-      finish: why it ended.
-
-    Returns:
-      None: it is no choice.
-    """
+    """Finds the text of a choice in the chat or the completions protocol; None: it is no choice."""
     message = next((choice[name] for name in ("message", "delta") if choice.get(name) is not None), None)
     text = choice.get("text")
     other = text if isinstance(text, str) else ""
@@ -150,11 +138,7 @@ def choice_text(choice: Mapping[str, Any], finish: FinishReason) -> str | None:
 
 
 def content_text(value: object) -> str | None:
-    """Reads a message's content, a string or parts, without its thoughts.
-
-    Returns:
-      None: there is no text in it.
-    """
+    """Reads a message's content, a string or parts, without its thoughts; None: there is no text in it."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):

@@ -25,14 +25,8 @@ def wait_of(headers: Mapping[str, str], delays: Iterable[float] = ()) -> float |
     """Reads for how long an endpoint asks to be left alone.
 
     Retry-After is seconds, an HTTP date, or what servers also write there: seconds or milliseconds since 1970, and
-    milliseconds. Whoever waits bounds it.
-
-    Args:
-      headers: of the answer.
-      delays: seconds of google.rpc.RetryInfo in its body.
-
-    Returns:
-      Seconds from 0, finite; None: it does not say, or nothing that can be.
+    milliseconds. `delays` are the seconds of google.rpc.RetryInfo in the body. Returns seconds from 0, finite; None: it
+    does not say, or nothing that can be.
     """
     lower = {name.lower(): str(value).strip() for name, value in headers.items()}
     sent = _moment(lower.get("date", ""))

@@ -25,21 +25,15 @@ MAX_REPLY_BYTES: Final = 16_000_000
 class Sampling:
     """What a back end is asked to sample with. Back ends inherit it.
 
-    Args:
-      temperature: from 0 to 2.
-      top_p: share of the probability mass, above 0 and up to 1.
-      max_output_tokens: of one reply; None: the endpoint's own limit.
-      structured_output: hold the reply to a JSON Schema where the endpoint can.
-      max_reply_bytes: of the body of one reply, decompressed; a larger one is refused. It changes no answer.
-
     Raises:
       ValueError: a number that cannot be; the message says which and why.
     """
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_output_tokens: int | None = None
-    structured_output: bool = True
+    temperature: float = 1.0  # from 0 to 2
+    top_p: float = 1.0  # share of the probability mass, above 0 and up to 1
+    max_output_tokens: int | None = None  # of one reply; None: the endpoint's own limit
+    structured_output: bool = True  # hold the reply to a JSON Schema where the endpoint can
+    # of the body of one reply, decompressed; a larger one is refused. It changes no answer.
     max_reply_bytes: int = MAX_REPLY_BYTES
 
     def __post_init__(self) -> None:
@@ -103,16 +97,10 @@ _OF_REQUEST: Final = frozenset({400, 404, 422, 500, 501, 502})
 
 
 def refused_option(fault: Fault, sent: Collection[str], neutral: Collection[str] = ()) -> str | None:
-    """Finds the option that an endpoint refuses.
+    """Finds which of the options that were sent an endpoint refuses; None: the fault is another one.
 
-    Args:
-      fault: what it said.
-      sent: the options that the request had.
-      neutral: those of them whose value asks for nothing special. Such a value is left out for any complaint that names
-        the option: TGI, for one, wants a top_p below 1, and means 1 where it is told none.
-
-    Returns:
-      Its name in OPTIONS; None where the fault is another one.
+    A neutral option asks for nothing special. It is left out for any complaint that names it: TGI, for one, wants a
+    top_p below 1, and means 1 where it gets none.
     """
     if fault.status not in _OF_REQUEST or filter_of(fault):
         return None

@@ -40,9 +40,6 @@ def json_schema(kind: Kind) -> dict[str, Any]:
     (https://platform.openai.com/docs/guides/structured-outputs). Properties stand in the order in which they are to be
     written: the text before its labels. It is the same for all prompts of a kind, so a choice does not name its two
     labels: endpoints take seconds to compile a schema that they see for the first time, and keep few of them.
-
-    Args:
-      kind: one of OBJECTS for an object of strings, one of LISTS for an object that holds a list of strings.
     """
     properties: dict[str, Any]
     if kind in LISTS:

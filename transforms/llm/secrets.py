@@ -36,13 +36,7 @@ _LONGEST_DETAIL: Final = 200
 
 
 class SecretUnreadable(FatalError):
-    """The key cannot be had.
-
-    Args:
-      detail: as of RequestError.
-      remedy: as of FatalError.
-      is_forbidden: whether it is there, perhaps, but not for whoever asked.
-    """
+    """The key cannot be read; where that `is_forbidden`, another account may perhaps read it."""
 
     def __init__(self, detail: str, remedy: str, *, is_forbidden: bool = False) -> None:
         super().__init__(detail, remedy)
@@ -73,19 +67,13 @@ def fetch_key(name: str) -> str:
     # The exceptions of the client hold the request; what is raised for them is raised outside of `except`.
     problem: FatalError | Transient
     try:
-        key = _access(name).decode("utf-8").strip()
-        problem = _no_key(name)
+        key = _access(name).decode("utf-8", "replace").strip()
         if re.fullmatch("[!-~]+", key):
             return key
-    except UnicodeDecodeError:
-        problem = _no_key(name)
+        problem = SecretUnreadable(f"{name} holds something else than a key", "add a version that holds the key alone")
     except Exception as error:
         problem = _problem(error)
     raise problem
-
-
-def _no_key(name: str) -> SecretUnreadable:
-    return SecretUnreadable(f"{name} holds something else than a key", "add a version that holds the key alone")
 
 
 def _access(name: str) -> bytes:

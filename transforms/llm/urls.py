@@ -24,14 +24,8 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^:/\\]*)(:\d{0,5}(?=[/\\]
 
 
 def shown_url(url: str) -> str:
-    """Redacts what was typed as a URL, however malformed, so that it may be shown.
-
-    Args:
-      url: as typed.
-
-    Returns:
-      The same with `...` where a user name, a password, a query, a fragment or a key may stand.
-    """
+    """Redacts what was typed as a URL, however malformed: `...` stands for a user name, a password, a query, a fragment
+    or a key."""
     start = _SCHEME.match(url)
     scheme = start[0] if start else ""
     rest = url[len(scheme) :]
@@ -68,11 +62,8 @@ def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> str | N
     would be handed the key, and answer for another machine.
 
     It is looked up once a session: aiohttp's own `trust_env` does it on a thread at each request, and knows neither
-    ALL_PROXY nor networks in NO_PROXY.
-
-    Args:
-      url: an http or https URL.
-      environment: None: that of this process, and the system's settings on macOS and Windows.
+    ALL_PROXY nor networks in NO_PROXY. Without an environment it reads that of this process, and the system's settings
+    on macOS and Windows.
 
     Raises:
       FatalError: the proxy is not of a kind that is supported. The message does not quote it.
@@ -123,14 +114,8 @@ _ENTRY: Final = re.compile(r"\[([^\]]*)\](?::(\d+))?|([^:]*):(\d+)|(.*)")
 
 
 def is_exempt(host: str, port: int, no_proxy: str) -> bool:
-    """Tells whether NO_PROXY exempts a host, as curl and requests read it.
-
-    Args:
-      host: in lower case, without brackets.
-      port: that it is asked at.
-      no_proxy: names, which stand for their subdomains too, addresses and networks, each with or without a port; `*`
-        is all.
-    """
+    """Tells whether NO_PROXY exempts a host, in lower case and without brackets, as curl and requests read it: names,
+    which stand for their subdomains too, addresses and networks, each with or without a port; `*` is all."""
     address = _address(host)
     for entry in re.split(r"[\s,]+", no_proxy.lower()):
         found = _ENTRY.fullmatch(entry)

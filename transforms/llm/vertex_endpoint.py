@@ -1,17 +1,18 @@
 """A model that is deployed to a Vertex AI endpoint: one of the Model Garden's containers (vLLM, TGI), or a user's own.
 
 The endpoint is looked up through google-cloud-aiplatform (its domain, which dedicated endpoints require, and what is
-deployed to it); the requests themselves go over aiohttp with application default credentials, because a request costs
-0.17 ms of CPU that way (64 in flight, against a server in another process), 0.63 ms through the library's `predict`
-over `rest_asyncio`, 0.36 ms through its gRPC client (which takes no http:// URL) and 1.8 ms through its blocking client
-on threads, and because its REST transports send the `HttpBody` of `chat_completions` and `raw_predict` as base64 inside
-JSON, which no container understands (google-cloud-aiplatform 1.165.1). With a `base_url` nothing is looked up.
+deployed to it); the requests themselves go over aiohttp with application default credentials: 0.17 ms of CPU a request
+(64 in flight), against 0.36 to 1.8 ms through the library's clients, whose REST transports also send `HttpBody` as
+base64 inside JSON, which no container understands (google-cloud-aiplatform 1.165.1).
 
 Prompts go to the chat route where the container has one, else to `predict` as Model Garden's vLLM containers take them,
 else to `predict` as TGI takes them. The first answer settles it for the session.
 
-Sources of the formats: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints,
-https://cloud.google.com/vertex-ai/generative-ai/docs/open-models/vllm/use-vllm and those of `predictions`.
+Sources: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints,
+https://cloud.google.com/vertex-ai/docs/predictions/get-online-predictions,
+https://cloud.google.com/vertex-ai/generative-ai/docs/open-models/vllm/use-vllm, and replies that users quote in
+https://github.com/GoogleCloudPlatform/vertex-ai-samples/issues/2799,
+https://github.com/langchain-ai/langchain-google/pull/406 and https://github.com/BerriAI/litellm/issues/10436.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from typing import Any, ClassVar, Final
 import yarl
 from textmint.transforms.core.identity import Part
 from textmint.transforms.llm.base import Request, RequestError, Transient
-from textmint.transforms.llm.chat_protocol import chat_body, read_chat
 from textmint.transforms.llm.error_body import Fault
 from textmint.transforms.llm.error_meaning import meaning_of
 from textmint.transforms.llm.google_credentials import Tokens, default_credentials
-from textmint.transforms.llm.http import HttpSession, Reading
-from textmint.transforms.llm.predictions import read_prediction
+from textmint.transforms.llm.http import HttpSession, Reading, Response, count_of
+from textmint.transforms.llm.openai import chat_body, read_chat
+from textmint.transforms.llm.reply_text import choice_text, content_text, finish_of
 from textmint.transforms.llm.sampling import Sampling
 from textmint.transforms.llm.urls import holds_secret, is_http_url, shown_url
 from textmint.transforms.llm.vertex_lookup import (
@@ -42,8 +43,6 @@ from textmint.transforms.llm.vertex_lookup import (
     parse_endpoint,
 )
 
-_CHAT_VERSION: Final = "v1beta1"  # aiplatform_v1 has no chat_completions, aiplatform_v1beta1 does
-_PREDICT_VERSION: Final = "v1"
 _PREDICT_MAX_TOKENS: Final = 2048
 """Tokens of a prediction where the user named no limit: vLLM's own default is 16 (SamplingParams), TGI's was 100."""
 _BASE_URL: Final = re.compile(
@@ -58,30 +57,31 @@ _NO_CHAT: Final = re.compile(
 )
 _NO_PROMPT: Final = re.compile(r"\binputs\b|VertexInstance|untagged enum", re.I)
 
+_TEXTS: Final = (
+    "generated_text", "text", "content", "output", "output_text", "response", "completion", "prediction", "answer",
+)  # fmt: skip
+"""Where containers put the text of a prediction, the first that is there."""
+
+_ELSEWHERE: Final = ("reasoning_content", "reasoning", "reasoning_details", "tool_calls", "function_call")
+"""Where a text stands that is not in its place, see `reply_text`."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VertexEndpointBackend(Sampling):
-    """A model that is deployed to a Vertex AI endpoint.
-
-    Args:
-      endpoint: its ID, or its full name projects/…/locations/…/endpoints/…, which goes before project and location.
-      project: ID or number of its project.
-      location: its region.
-      base_url: where requests go instead of to Google (a gateway, the endpoint's own domain, a test); nothing is looked
-        up then. The path may end in /v1 or /v1beta1, which then serves both routes.
-      model: the name that the container serves, where it serves several; also what rows say where a reply does not.
-      max_output_tokens: None: as many as the container allows in chat, 2,048 through `predict`.
-      structured_output: ask for JSON by schema on the chat route. `predict` has no such thing. See `Sampling` for the
-        rest of it.
+    """A model that is deployed to a Vertex AI endpoint. Where `max_output_tokens` is None, a container writes as many
+    tokens as it allows in chat, and 2,048 through `predict`, which knows no structured output.
 
     Raises:
       ValueError: a value is not what is said here.
     """
 
-    endpoint: str
-    project: str = ""
-    location: str = ""
+    endpoint: str  # its ID, or its full name projects/…/locations/…/endpoints/…, which goes before project and location
+    project: str = ""  # ID or number of its project
+    location: str = ""  # its region
+    # where requests go instead of to Google (a gateway, the endpoint's own domain, a test); nothing is looked up then.
+    # The path may end in /v1 or /v1beta1, which then serves both routes.
     base_url: str | None = None
+    # the name that the container serves, where it serves several; also what rows say where a reply does not.
     model: str | None = None
 
     def __post_init__(self) -> None:
@@ -96,20 +96,11 @@ class VertexEndpointBackend(Sampling):
         """The endpoint's project, location and ID."""
         return parse_endpoint(self.endpoint, self.project, self.location)
 
-    @property
-    def resource(self) -> str:
-        """The endpoint's full name, projects/…/locations/…/endpoints/…"""
-        return self.name.resource
-
     def fingerprint(self) -> Mapping[str, Part]:
         """Tells the endpoint, the model and every parameter that changes the answer, as configured: which route answers
         and whether the container takes a schema do not change it."""
-        return {
-            "backend": "vertex-endpoint",
-            "endpoint": self.resource,
-            "model": self.model,
-            **self.parameters(),
-        }
+        endpoint = self.name.resource
+        return {"backend": "vertex-endpoint", "endpoint": endpoint, "model": self.model, **self.parameters()}
 
     async def open(self) -> VertexEndpointSession:
         """Opens a session on the running event loop, with credentials and the endpoint's address found out.
@@ -134,16 +125,11 @@ class VertexEndpointBackend(Sampling):
 
 
 class VertexEndpointSession(HttpSession):
-    """An open endpoint. It is made by `VertexEndpointBackend.open`.
+    """An open endpoint, made by `VertexEndpointBackend.open`.
 
     The routes are options like those of sampling: `chat` is left out where the container does not serve it, and then
     `prompt`, the instances of vLLM, so that what is left are those of TGI. Most predictions say neither how many tokens
     they have nor why they end: that counts as `stop`.
-
-    Args:
-      backend: what is asked.
-      tokens: that requests carry.
-      address: where it listens.
     """
 
     _KIND: ClassVar[str] = "Vertex AI endpoint"
@@ -159,12 +145,13 @@ class VertexEndpointSession(HttpSession):
         self._name = backend.name
         self._tokens = tokens
         self._answered_by: set[str] = set()  # routes
-        chat, predict = address.version or _CHAT_VERSION, address.version or _PREDICT_VERSION
-        resource = backend.resource
-        self._chat_url = yarl.URL(f"{address.root}/{chat}/{resource}/chat/completions", encoded=True)
-        self._predict_url = yarl.URL(f"{address.root}/{predict}/{resource}:predict", encoded=True)
+        root, version, resource = address.root, address.version, self._name.resource
+        # aiplatform_v1 has no chat_completions, aiplatform_v1beta1 does
+        self._chat_url = yarl.URL(f"{root}/{version or 'v1beta1'}/{resource}/chat/completions", encoded=True)
+        self._predict_url = yarl.URL(f"{root}/{version or 'v1'}/{resource}:predict", encoded=True)
         model = backend.model or address.model or f"endpoints/{self._name.endpoint}"
-        super().__init__(backend, address.root, model, headers={"User-Agent": "textmint"})
+        # No seed: vLLM on TPU refuses requests that name one.
+        super().__init__(backend, root, model, ["chat", "prompt"], headers={"User-Agent": "textmint"})
 
     def secrets(self) -> list[str]:
         """Lists what no text that is kept may hold."""
@@ -176,17 +163,9 @@ class VertexEndpointSession(HttpSession):
         await super().aclose()
 
     def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
-        sent = {"temperature", "top_p"}
-        if "chat" not in left_out:
-            # No seed: vLLM on TPU refuses requests that name one.
-            sent.add("chat")
-            if self._backend.structured_output:
-                sent.add("structured_output")
-        elif "prompt" not in left_out:
-            sent.add("prompt")
-        return frozenset(sent) - left_out
+        return super()._sent(left_out) - {"structured_output" if "chat" in left_out else "prompt"}
 
-    async def _send(self, request: Request, sent: frozenset[str]) -> tuple[int, Mapping[str, str], bytes]:
+    async def _send(self, request: Request, sent: frozenset[str]) -> Response:
         token = await self._tokens.current()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         payer = getattr(self._tokens.credentials, "quota_project_id", None)
@@ -195,23 +174,22 @@ class VertexEndpointSession(HttpSession):
         if "chat" in sent:
             # An empty model is the only one there is.
             body = chat_body(self._backend, self._backend.model or "", request, sent)
-            status, headers_back, raw = await self._post(self._chat_url, body, headers)
+            response = await self._post(self._chat_url, body, headers)
         else:
-            instance = self._instance(request, sent)
-            body = json.dumps({"instances": [instance]}).encode()
-            status, headers_back, raw = await self._post(self._predict_url, body, headers)
+            body = json.dumps({"instances": [self._instance(request, sent)]}).encode()
+            response = await self._post(self._predict_url, body, headers)
+        status = response[0]
         if status == 200:
             self._tokens.accepted.add(token)
         elif status == 401 and token in self._tokens.accepted:
             # It was good a moment ago, so it has run out or was withdrawn. The next try fetches another.
             self._tokens.drop(token)
             raise Transient(f"{self._place} answered 401: the access token ran out")
-        return status, headers_back, raw
+        return response
 
     def _instance(self, request: Request, sent: frozenset[str]) -> dict[str, Any]:
         backend = self._backend
-        sampling: dict[str, Any] = {"temperature": backend.temperature, "top_p": backend.top_p}
-        sampling = {option: value for option, value in sampling.items() if option in sent}
+        sampling: dict[str, Any] = {name: getattr(backend, name) for name in ("temperature", "top_p") if name in sent}
         limit = backend.max_output_tokens or _PREDICT_MAX_TOKENS
         if "prompt" in sent:
             # Not `raw_response`: containers of before 2024 fail on it, and the echo is taken off anyway.
@@ -256,3 +234,62 @@ class VertexEndpointSession(HttpSession):
         if fault.status < 300:
             return super()._error(fault)
         return endpoint_error(fault, self._name, detail, self._backend.model)
+
+
+def read_prediction(value: Any, prompt: str, headers: Mapping[str, str], place: str) -> Reading | Fault | None:
+    """Reads the prediction for one instance: a string, an object, or a list of one of them.
+
+    The text may repeat the prompt, and an error may stand in its place; None: no text can be found.
+
+    Raises:
+      Throttled, Transient: `place` broke the reply off.
+    """
+    for _ in range(3):  # TGI and pipelines of transformers nest their lists
+        if isinstance(value, list) and value:
+            value = value[0]
+    if isinstance(value, str):
+        return Reading(without_echo(value, prompt), "stop")
+    if not isinstance(value, dict):
+        return None
+    if "choices" in value:
+        return read_chat(value, headers, place)
+    candidates = value.get("candidates")
+    inner = value
+    if isinstance(candidates, list) and candidates:
+        inner = candidates[0] if isinstance(candidates[0], dict) else {"content": candidates[0]}
+    details = inner.get("details")
+    details = details if isinstance(details, dict) else {}
+    reasons = (inner.get("finish_reason"), inner.get("finishReason"), details.get("finish_reason"))
+    finish = finish_of(next((each for each in reasons if isinstance(each, str)), None), place)
+    attributes = value.get("safetyAttributes")
+    if isinstance(attributes, list) and attributes:
+        attributes = attributes[0]
+    if isinstance(attributes, dict) and attributes.get("blocked") is True:
+        finish = "reply_filter"
+    text = next((found for name in _TEXTS if (found := content_text(inner.get(name))) is not None), None)
+    if not (text or "").strip() and any(inner.get(name) for name in _ELSEWHERE):
+        text = choice_text({"message": inner}, finish)
+    if text is None:
+        outputs = inner.get("outputs")
+        if isinstance(outputs, (list, str)) and outputs:
+            return read_prediction(outputs, prompt, headers, place)
+        if finish == "stop":
+            return None
+    tokens = count_of(details.get("generated_tokens"))
+    return Reading(without_echo(text or "", prompt), finish, output_tokens=tokens)
+
+
+def without_echo(text: str, prompt: str) -> str:
+    """Takes off the prompt that containers repeat before what the model wrote: between lines "Prompt:" and "Output:"
+    (vLLM), or as it is (pipelines of transformers)."""
+    asked = prompt.strip()
+    if text[:8].lower() == "prompt:\n":
+        mark = "\noutput:\n"
+        start = 8 + len(asked)
+        if text[8:start] == asked and text[start : start + len(mark)].lower() == mark:
+            return text[start + len(mark) :]
+        # The container rewrote the prompt; its own mark comes after all those that are a part of the prompt.
+        marks = 1 + len(re.findall(mark, f"\n{asked}", flags=re.I))
+        pieces = re.split(mark, text, maxsplit=marks, flags=re.I)
+        return pieces[marks] if len(pieces) > marks else text
+    return text.removeprefix(prompt)

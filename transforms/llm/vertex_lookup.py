@@ -23,7 +23,6 @@ from textmint.transforms.llm.error_meaning import FatalCause, error_of, meaning_
 from textmint.transforms.llm.google_credentials import LOG_IN, SCOPE
 from textmint.transforms.llm.redaction import one_line
 from textmint.transforms.llm.retry_after import wait_of
-from textmint.transforms.llm.urls import PASS_PROXY
 
 _LOOK_UP_SECONDS: Final = 10.0
 _NAME: Final = re.compile(r"/?projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/endpoints/(?P<endpoint>[^/]+)")
@@ -67,13 +66,7 @@ class EndpointName(NamedTuple):
 
 
 def parse_endpoint(endpoint: str, project: str = "", location: str = "") -> EndpointName:
-    """Reads what names an endpoint.
-
-    Args:
-      endpoint: an ID (`1234567890`, `mg-endpoint-…`), or projects/…/locations/…/endpoints/…, which goes before
-        the other two.
-      project: its ID or number.
-      location: a region, such as us-central1.
+    """Reads an endpoint's ID, or its full name, which goes before project and location.
 
     Raises:
       ValueError: it is neither, or an ID alone without project or location.
@@ -84,10 +77,8 @@ def parse_endpoint(endpoint: str, project: str = "", location: str = "") -> Endp
         project, location, endpoint = found["project"], found["location"], found["endpoint"]
     if not _ID.fullmatch(endpoint):
         raise ValueError(f"{wanted}, not {endpoint!r}")
-    for value, pattern, option in (
-        (project, _PROJECT, "--vertex_project"),
-        (location, _LOCATION, "--vertex_location"),
-    ):
+    options = ((project, _PROJECT, "--vertex_project"), (location, _LOCATION, "--vertex_location"))
+    for value, pattern, option in options:
         if not value:
             raise ValueError(f"{option} is needed, or {wanted}")
         if not pattern.fullmatch(value):
@@ -95,22 +86,13 @@ def parse_endpoint(endpoint: str, project: str = "", location: str = "") -> Endp
     return EndpointName(project, location, endpoint)
 
 
-# --------------------------------------------------------------------------------------------------------- the look-up
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where an endpoint listens.
+    """Where an endpoint listens."""
 
-    Args:
-      root: its URL without the version.
-      version: where the URL names one.
-      model: what is deployed there, as a person calls it.
-    """
-
-    root: str
-    version: str = ""
-    model: str = ""
+    root: str  # its URL without the version
+    version: str = ""  # where the URL names one
+    model: str = ""  # what is deployed there, as a person calls it
 
 
 async def look_up(name: EndpointName, credentials: google.auth.credentials.Credentials) -> Address:
@@ -137,17 +119,16 @@ async def look_up(name: EndpointName, credentials: google.auth.credentials.Crede
 
 
 def _api_root(location: str) -> str:
-    """Says where the Vertex AI API of a region listens."""
     return f"https://{'' if location == 'global' else location + '-'}aiplatform.googleapis.com"
 
 
 def _get_endpoint(resource: str, root: str, credentials: google.auth.credentials.Credentials) -> Any:
     from google.cloud import aiplatform_v1
 
-    client = aiplatform_v1.EndpointServiceClient(
-        credentials=credentials, transport="rest", client_options={"api_endpoint": root}
-    )
-    with client:
+    options = {"api_endpoint": root}
+    with aiplatform_v1.EndpointServiceClient(
+        credentials=credentials, transport="rest", client_options=options
+    ) as client:
         return client.get_endpoint(name=resource, retry=None, timeout=_LOOK_UP_SECONDS)
 
 
@@ -170,19 +151,18 @@ def _address_of(found: Any, name: EndpointName, root: str) -> Address:
 
 
 def _look_up_error(error: Exception, name: EndpointName, root: str, token: str) -> RequestError:
-    code = getattr(error, "code", None)
-    if not isinstance(code, int) or not 400 <= code <= 599:
+    status = getattr(error, "code", None)
+    if not isinstance(status, int) or not 400 <= status <= 599:
         detail = f"{root} did not answer the look-up of the endpoint: {type(error).__name__}"
         return Transient(detail, dooms_probe=True)
     message = one_line(str(getattr(error, "message", "")) or str(error), token)
     headers = getattr(getattr(error, "response", None), "headers", {})
-    fault = Fault(status=int(code), message=message, retry_after=wait_of(headers))
-    detail = f"{root} answered {fault.status}: {message}"
-    found = no_endpoint(name, detail) if fault.status == 404 else endpoint_error(fault, name, detail)
+    detail = f"{root} answered {int(status)}: {message}"
+    if status == 404:
+        return no_endpoint(name, detail)
+    fault = Fault(status=int(status), message=message, retry_after=wait_of(headers))
+    found = endpoint_error(fault, name, detail)
     return FatalError(found.detail, name.check) if isinstance(found, Refused) else found
-
-
-# ------------------------------------------------------------------------------------------------------- what is wrong
 
 
 def no_endpoint(name: EndpointName, detail: str) -> FatalError:
@@ -191,14 +171,7 @@ def no_endpoint(name: EndpointName, detail: str) -> FatalError:
 
 
 def endpoint_error(fault: Fault, name: EndpointName, detail: str, model: str | None = None) -> RequestError:
-    """Makes the error that a fault of an endpoint is, whatever the route.
-
-    Args:
-      fault: that no filter made.
-      name: of the endpoint.
-      detail: one line for a person, without keys.
-      model: that was asked for, if any.
-    """
+    """Makes the error that a fault of an endpoint is, whatever the route, as `error_of` does."""
     status, message = fault.status, fault.message
     meaning = meaning_of(fault)
     own = _OWN_DOMAIN.search(message)
@@ -212,7 +185,7 @@ def endpoint_error(fault: Fault, name: EndpointName, detail: str, model: str | N
         return FatalError(detail, name.check)
     if meaning == "quota":
         detail = f"the quota is zero: {detail}"
-    return error_of(fault, detail, lambda cause, fault: _remedies(fault, name, model)[cause])
+    return error_of(fault, detail, lambda fault: _remedies(fault, name, model))
 
 
 def _remedies(fault: Fault, name: EndpointName, model: str | None) -> Mapping[FatalCause, str]:
@@ -231,6 +204,5 @@ def _remedies(fault: Fault, name: EndpointName, model: str | None) -> Mapping[Fa
         "another --vertex_project or --vertex_location",
         "model": f"set --model to a name that the container serves ({named})",
         "route": name.check,
-        "proxy": PASS_PROXY,
         "place": "use another --vertex_location, or an endpoint in another project",
     }

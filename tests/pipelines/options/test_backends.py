@@ -120,7 +120,7 @@ def test_gemini_on_vertex(
 def test_vertex_endpoint(beam: tuple[str, ...], typed: dict[str, str], resource: str) -> None:
     backend = chosen(*beam, llm="vertex-endpoint", **typed)
     assert isinstance(backend, VertexEndpointBackend)
-    assert backend.resource == resource
+    assert backend.name.resource == resource
     assert backend.model is None
     assert backend.structured_output
 

@@ -14,8 +14,7 @@ import pytest
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.llm import gemini
 from textmint.transforms.llm.base import Answer, FatalError, Request, RequestError, Throttled, Transient
-from textmint.transforms.llm.gemini import GeminiBackend
-from textmint.transforms.llm.gemini_protocol import response_schema
+from textmint.transforms.llm.gemini import GeminiBackend, response_schema
 
 from tests.support import backends
 from tests.support.backends import Canned, ask

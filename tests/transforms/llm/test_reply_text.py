@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.core.elements import Reject
-from textmint.transforms.llm.chat_protocol import read_chat
-from textmint.transforms.llm.gemini_protocol import read_reply
+from textmint.transforms.llm.gemini import read_reply
 from textmint.transforms.llm.http import Reading
-from textmint.transforms.llm.predictions import read_prediction
+from textmint.transforms.llm.openai import read_chat
 from textmint.transforms.llm.reply_text import choice_text
+from textmint.transforms.llm.vertex_endpoint import read_prediction
 from textmint.transforms.parse_json import read_example
 
 from tests.support.helpers import make_prompt, make_reply

@@ -30,9 +30,8 @@ from textmint.transforms.llm.base import (
     Throttled,
     Transient,
 )
-from textmint.transforms.llm.predictions import without_echo
 from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
-from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend
+from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend, without_echo
 from textmint.transforms.llm.vertex_lookup import parse_endpoint
 
 from tests.support import backends
