@@ -120,8 +120,10 @@ class _Call(beam.DoFn):
         asked = done.token
         usage = asked.usage + self._usage(done)
         prompt, answer = asked.prompt, done.answer
-        if answer is not None:
-            self._report_worth(asked, answer)
+        if answer is not None and self._fault_of is not None and self._engine is not None:
+            doom = self._engine.count_reply(asked.request, answer, self._fault_of(prompt, answer))
+            if doom is not None:
+                raise _run_failed(doom)
         request_id, attempt = asked.request.request_id, asked.request.attempt
         if answer is not None and (prompt.subject.paid or not self._rules.is_enough(prompt, answer)):
             # Where an earlier reply was lost with its file, the ledger may have the next one.
@@ -135,22 +137,21 @@ class _Call(beam.DoFn):
                 self._ask(prompt, step, came, usage, asked.timestamp, asked.windows)
                 return
             answer, request_id, attempt = step.answer, step.request_id, step.attempt
+        result: Reply | Reject
         if answer is not None:
-            result: Reply | Reject = _reply(prompt, request_id, answer, attempt, usage)
+            result = _reply(prompt, request_id, answer, attempt, usage)
         else:
-            result = self._failed(asked, done, usage)
+            result = Reject.of_prompt(
+                prompt,
+                stage=self._stage,
+                reason="request_failed",
+                detail=done.error.detail if done.error else "",
+                can_retry=not isinstance(done.error, Refused),
+                raw="",
+                attempts=attempt + done.sent,
+                usage=usage,
+            )
         yield WindowedValue(self._count(result), asked.timestamp, asked.windows)
-
-    def _report_worth(self, asked: _Asked, answer: Answer) -> None:
-        """Tells the engine what an answer that was paid for is worth.
-
-        Raises:
-          RunFailed: too many are worth nothing.
-        """
-        if self._fault_of is not None and self._engine is not None:
-            doom = self._engine.count_reply(asked.request, answer, self._fault_of(asked.prompt, answer))
-            if doom is not None:
-                raise _run_failed(doom)
 
     def _count(self, result: Reply | Reject) -> Reply | Reject:
         if result.usage is not None and result.usage.from_ledger:
@@ -193,18 +194,6 @@ class _Call(beam.DoFn):
             # (apache_beam/ml/inference/base.py, RemoteModelHandler).
             self._counters.add("cumulativeThrottlingSeconds", seconds)
         return usage
-
-    def _failed(self, asked: _Asked, done: Done[_Asked], usage: Usage) -> Reject:
-        return Reject.of_prompt(
-            asked.prompt,
-            stage=self._stage,
-            reason="request_failed",
-            detail=done.error.detail if done.error else "",
-            can_retry=not isinstance(done.error, Refused),
-            raw="",
-            attempts=asked.request.attempt + done.sent,
-            usage=usage,
-        )
 
 
 def _reply(prompt: Prompt, request_id: str, answer: Answer, attempt: int, usage: Usage) -> Reply:

@@ -41,9 +41,13 @@ from textmint.transforms.llm.reply_keeper import ReplyKeeper, storable
 from textmint.transforms.llm.retry import RetryPolicy
 
 if sys.version_info >= (3, 11):
-    from asyncio import timeout
+    from asyncio import Timeout, timeout
+
+    _has_expired = Timeout.expired
 else:  # which aiohttp depends on there
-    from async_timeout import timeout  # type: ignore[import-not-found, unused-ignore]
+    from async_timeout import Timeout, timeout  # type: ignore[import-not-found, unused-ignore]
+
+    _has_expired = Timeout.expired.fget
 
 _LOG = logging.getLogger("textmint")
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -151,7 +155,7 @@ class Engine:
             is_late = self._is_closed or self._is_over
             self._jobs.add(job, is_waiting=not is_late)
             if is_late:
-                self._jobs.end_with(job, self._doom)
+                self._jobs.end(job, self._doom)
             elif not self._wake_is_due:  # one wake-up serves all that came in until it runs
                 self._wake_is_due = True
                 self._loop.call_soon_threadsafe(self._wake)
@@ -341,10 +345,13 @@ class Engine:
         """Asks the back end once, and returns its answer as it can be stored."""
         if self._session is None:
             self._session = await self._backend.open()
+        limit = timeout(self._settings.request_timeout)
         try:
-            async with timeout(self._settings.request_timeout):
+            async with limit:
                 answer = await self._session.generate(request)
         except asyncio.TimeoutError:
+            if not _has_expired(limit):  # it is the back end's own
+                raise
             raise Transient(f"no answer within {self._settings.request_timeout:g} s") from None
         secrets = getattr(self._session, "secrets", None)
         return storable(answer, secrets() if secrets is not None else ())
@@ -359,7 +366,7 @@ class Engine:
             self._jobs.park(job, now + decision, is_throttled=isinstance(error, Throttled))
 
     def _finish(self, job: Job, answer: Answer | None, error: RequestError | None, latency: float = 0.0) -> None:
-        self._jobs.end(job, Done(job.token, answer, error, job.sent, latency))
+        self._jobs.end(job, error, answer, latency)
         doom = self._retries.count_end(error)
         if doom is not None:
             self._give_up(doom)
@@ -368,7 +375,7 @@ class Engine:
         """Ends the run: all that waits ends as doomed, and the request for which this is."""
         self._doom = self._doom or doom
         if job is not None:
-            self._jobs.end_with(job, self._doom)
+            self._jobs.end(job, self._doom)
         self._jobs.end_waiting(self._doom)
 
     def _break(self, error: BaseException) -> None:

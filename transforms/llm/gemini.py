@@ -33,7 +33,7 @@ from textmint.transforms.core.identity import Part
 from textmint.transforms.llm.base import FatalError, Request, RequestError, Transient
 from textmint.transforms.llm.error_body import Fault
 from textmint.transforms.llm.error_meaning import FatalCause
-from textmint.transforms.llm.google_credentials import credentials_error, default_credentials
+from textmint.transforms.llm.google_credentials import LOG_IN, credentials_error, default_credentials
 from textmint.transforms.llm.http import HttpSession, Reading, Response, count_of, estimate_tokens
 from textmint.transforms.llm.reply_text import content_text, finish_of, text_of_reply
 from textmint.transforms.llm.sampling import Sampling
@@ -55,12 +55,8 @@ HARM_CATEGORIES: Final = (
 )
 """Those of text that both APIs let a user set; https://ai.google.dev/api/generate-content#HarmCategory"""
 
-_KEY_VARIABLES: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 _DEVELOPER_URL: Final = "https://generativelanguage.googleapis.com/"
-_NO_CREDENTIALS: Final = (
-    "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file; "
-    "or leave --vertex_project out and set GEMINI_API_KEY"
-)
+_NO_CREDENTIALS: Final = f"{LOG_IN}; or leave --vertex_project out and set GEMINI_API_KEY"
 _TIER_HEADER: Final = "X-Vertex-AI-LLM-Shared-Request-Type"
 
 
@@ -211,7 +207,7 @@ def _check_url(url: str) -> None:
 
 
 def _key_from_environment() -> str:
-    for name in _KEY_VARIABLES:
+    for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY"):
         key = os.environ.get(name, "").strip()
         if key and re.fullmatch(r"[!-~]+", key):
             return key

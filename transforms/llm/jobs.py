@@ -81,26 +81,22 @@ class JobQueue:
         """Takes out the first request."""
         return heapq.heappop(self._parked)[3] if from_parked else self._incoming.popleft()
 
-    def end(self, job: Job, done: Done[Any]) -> None:
+    def end(self, job: Job, error: RequestError | None, answer: Answer | None = None, latency: float = 0.0) -> None:
         """Hands a request back, exactly once: what has ended is nobody's any more."""
         if job in self._open:
             self._open.discard(job)
-            job.done.put(done)
+            job.done.put(Done(job.token, answer, error, job.sent, latency))
 
     def end_waiting(self, error: RequestError | None) -> None:
         """Ends all requests that are not in flight."""
         while self._incoming:
-            self.end_with(self._incoming.popleft(), error)
+            self.end(self._incoming.popleft(), error)
         while self._parked:
-            self.end_with(heapq.heappop(self._parked)[3], error)
+            self.end(heapq.heappop(self._parked)[3], error)
 
     def end_all(self, error: RequestError | None) -> None:
         """Ends all requests, those in flight too."""
         self._incoming.clear()
         self._parked.clear()
         for job in list(self._open):
-            self.end_with(job, error)
-
-    def end_with(self, job: Job, error: RequestError | None) -> None:
-        """Ends a request that has no answer."""
-        self.end(job, Done(job.token, None, error, job.sent))
+            self.end(job, error)

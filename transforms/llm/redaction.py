@@ -12,7 +12,6 @@ from urllib.parse import quote, unquote
 
 DETAIL_CHARS: Final = 300
 _MASK: Final = "[key]"
-_LEAST_MASKED: Final = 12  # characters
 _KEYS: Final = (
     r"\bsk-[\w-]{12,}",
     r"\bAIza[\w-]{20,}",  # Google's API keys, old and new, and its access tokens
@@ -36,7 +35,7 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 
 def _in_json(text: str) -> set[str]:
-    """Writes a text as in a JSON string; PHP also escapes slashes, and Go what HTML knows."""
+    """Writes a text as in a JSON string; PHP also escapes slashes, and Go the marks of HTML."""
     plain = json.dumps(text)[1:-1]
     for_html = plain.translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&"})
     return {plain, plain.replace("/", "\\/"), for_html}
@@ -49,7 +48,7 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     text: what is masked has 12 characters and a digit at least, or 20.
     """
     for secret in secrets:
-        if len(secret) >= 20 or (len(secret) >= _LEAST_MASKED and any(map(str.isdigit, secret))):
+        if len(secret) >= 20 or (len(secret) >= 12 and any(map(str.isdigit, secret))):
             for form in _forms(secret):
                 text = text.replace(form, _MASK)
     return text

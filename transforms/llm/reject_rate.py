@@ -31,7 +31,7 @@ class Fault(Protocol):
 
     @property
     def reason(self) -> str:
-        """The name of what is wrong, one of elements.REASONS."""
+        """One of elements.REASONS."""
 
     @property
     def detail(self) -> str:
@@ -39,8 +39,8 @@ class Fault(Protocol):
 
 
 class RejectRate:
-    """Counts the replies to prompts of one kind in one process; more than the share `most` of them may not be refused.
-    Its method may be called from any thread."""
+    """Counts the replies to prompts of one kind in one process, of which the share `most` may be refused. It may be
+    called from any thread."""
 
     def __init__(self, kind: Kind, most: float) -> None:
         self._kind = kind
@@ -68,10 +68,9 @@ class RejectRate:
         ordered = sorted(refused.items(), key=lambda item: (-item[1], item[0]))
         reasons = ", ".join(f"{count} {reason}" for reason, count in ordered[:_REASONS])
         detail, text = self._examples[ordered[0][0]]
-        asked_for = _ASKED_FOR.get(self._kind, "prompts")
         return (
-            f"{refused.total()} of the last {len(self._recent)} replies for {asked_for} were refused, more than "
-            f"--max_reject_rate={self._most:g} of them: {reasons}",
+            f"{refused.total()} of the last {len(self._recent)} replies for {_ASKED_FOR[self._kind]} were refused, "
+            f"more than --max_reject_rate={self._most:g} of them: {reasons}",
             "mend the prompt or the checks, take another model, or go on with "
             f"--max_reject_rate=1. The last that was {ordered[0][0]} ({printable_line(detail, _DETAIL_CHARS)}): "
             f"{printable_line(text, _EXAMPLE_CHARS) or 'an empty reply'}",

@@ -76,15 +76,10 @@ def text_of_reply(
     reasoning: Iterable[object] = (),
     whole: object = None,
 ) -> str:
-    """Finds the text of a reply.
+    """Finds the text of a reply: the first place that holds some.
 
-    Args:
-      content: where it should be; taken as it is unless it is blank or nothing but marks.
-      finish: why the reply ended.
-      arguments: of tool calls, as strings or objects; taken next, or behind a content that is mere words.
-      other: text in another place, taken after that.
-      reasoning: texts, or objects that hold some, taken where there is nothing else.
-      whole: what all of it stands in; taken as JSON where nothing was found and yet something came.
+    Content counts unless it is blank or nothing but marks, and is followed by the arguments of tool calls where it is
+    mere words. Next come these arguments, `other`, the reasoning, and the `whole` of the reply as JSON.
     """
     has_content = bool(content) and not content.isspace() and not has_only_marks(content)
     if has_content and ("{" in content or "[" in content):
@@ -101,7 +96,7 @@ def text_of_reply(
 
 
 def _marked(thought: str, finish: FinishReason) -> str:
-    """Puts the marks of a reasoning around what is no answer in it: all but the value that it ends with."""
+    """Puts a model's marks of reasoning around all but the value that it ends with."""
     start = None if finish == "length" else start_of_answer(thought)
     if start is None:
         return f"{_OPEN}{thought}"
@@ -127,12 +122,9 @@ def choice_text(choice: Mapping[str, Any], finish: FinishReason) -> str | None:
     return text_of_reply(
         content_text(content) or "",
         finish,
-        arguments=[_arguments_of(call) for call in called],
+        arguments=map(_arguments_of, called),
         other=other.strip() or (refusal if isinstance(refusal, str) else ""),
-        reasoning=[
-            *(part for part in parts if part.get("type", "text") not in _SPOKEN),
-            *(_first(message, *_THOUGHTS) or _first(choice, *_THOUGHTS)),
-        ],
+        reasoning=_thoughts_in(choice, message, parts),
         whole=message,
     )
 
@@ -157,9 +149,17 @@ def _spoken(part: object) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _first(message: Mapping[str, Any], *names: str) -> list[object]:
-    """Takes the first that is there: gateways send the same reasoning under several names."""
-    return next(([message[name]] for name in names if "".join(_texts_in(message.get(name), _DEPTH)).strip()), [])
+def _thoughts_in(
+    choice: Mapping[str, Any], message: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]
+) -> Iterator[object]:
+    """Finds the reasoning of a choice when it is read, which is seldom. Gateways send the same under several names, of
+    which the first counts."""
+    yield from (part for part in parts if part.get("type", "text") not in _SPOKEN)
+    for holder in (message, choice):
+        for name in _THOUGHTS:
+            if "".join(_texts_in(holder.get(name), _DEPTH)).strip():
+                yield holder[name]
+                return
 
 
 def _arguments_of(call: object) -> object:

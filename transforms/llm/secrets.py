@@ -28,8 +28,6 @@ EMULATOR_VARIABLE: Final = "SECRET_MANAGER_EMULATOR_HOST"
 """The environment variable that names HOST:PORT of a stand-in, as STORAGE_EMULATOR_HOST does for Cloud Storage. It is
 asked over plain HTTP and without credentials, so that none can be drawn to another place by it."""
 
-_VARIABLE_OF_CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
-_ROLE: Final = "roles/secretmanager.secretAccessor"
 _TRY_SECONDS: Final = 10.0
 _SECONDS: Final = 30.0  # for all tries
 _LONGEST_DETAIL: Final = 200
@@ -96,8 +94,7 @@ def _access(name: str) -> bytes:
 
 
 def _keep_quiet() -> None:
-    """The client writes what it receives into the log where somebody has set that to DEBUG. In 2.32 a slip keeps the
-    payload out of it; the next may have mended that."""
+    """Turns off the client's log, which at level DEBUG may hold what it receives."""
     from google.cloud.secretmanager_v1.services.secret_manager_service import client
     from google.cloud.secretmanager_v1.services.secret_manager_service.transports import grpc, rest
 
@@ -108,20 +105,19 @@ def _keep_quiet() -> None:
 def _problem(error: Exception) -> FatalError | Transient:
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError, TransportError
+    from textmint.transforms.llm.google_credentials import LOG_IN
 
     if isinstance(error, exceptions.RetryError) and isinstance(error.cause, Exception):
         return _problem(error.cause)
     said = _line(error)
     if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
         # Its text may quote the file that holds a key.
-        return SecretUnreadable(
-            f"no application default credentials for Secret Manager ({type(error).__name__})",
-            f"run `gcloud auth application-default login`, or set {_VARIABLE_OF_CREDENTIALS} to a key file",
-        )
+        kind = type(error).__name__
+        return SecretUnreadable(f"no application default credentials for Secret Manager ({kind})", LOG_IN)
     if isinstance(error, exceptions.NotFound):
         return SecretUnreadable(said, "check the project, the secret and the version, or add the secret")
     if isinstance(error, exceptions.Forbidden):
-        remedy = f"give whoever runs this {_ROLE} on the secret"
+        remedy = "give whoever runs this roles/secretmanager.secretAccessor on the secret"
         if "SERVICE_DISABLED" in f"{error.details} {error.reason}" or "has not been used" in said:
             remedy = "enable it with `gcloud services enable secretmanager.googleapis.com`"
         return SecretUnreadable(said, remedy, is_forbidden=True)

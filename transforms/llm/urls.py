@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.request
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -56,28 +55,25 @@ def is_http_url(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not re.search(r"\s", url)
 
 
-def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> str | None:
+def proxy_for(url: str) -> str | None:
     """Finds the proxy that the environment names for a URL: HTTP_PROXY, HTTPS_PROXY, or else ALL_PROXY, in lower case
     or upper case, unless NO_PROXY exempts its host. The names of this machine are never asked through one: a proxy
     would be handed the key, and answer for another machine.
 
     It is looked up once a session: aiohttp's own `trust_env` does it on a thread at each request, and knows neither
-    ALL_PROXY nor networks in NO_PROXY. Without an environment it reads that of this process, and the system's settings
-    on macOS and Windows.
+    ALL_PROXY nor networks in NO_PROXY. On macOS and Windows the system's settings count too.
 
     Raises:
       FatalError: the proxy is not of a kind that is supported. The message does not quote it.
     """
-    named = urllib.request.getproxies() if environment is None else _proxies_in(environment)
+    named = urllib.request.getproxies()
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".").lower()
     port = parts.port or (443 if parts.scheme == "https" else 80)
     kind = parts.scheme if named.get(parts.scheme) else "all"
     proxy = (named.get(kind) or "").strip()
-    if not proxy or _is_here(host) or is_exempt(host, port, named.get("no") or ""):
+    if not proxy or _is_here(host) or is_exempt(host, port, named.get("no") or "") or urllib.request.proxy_bypass(host):
         return None
-    if environment is None and urllib.request.proxy_bypass(host):
-        return None  # by the system's settings
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         found = urlsplit(proxy)
@@ -88,11 +84,6 @@ def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> str | N
         variable = f"{kind.upper()}_PROXY"
         raise FatalError(f"{variable} names no http proxy", f"set {variable} to http://HOST:PORT, or unset it")
     return proxy
-
-
-def _proxies_in(environment: Mapping[str, str]) -> dict[str, str]:
-    found = {name.lower()[:-6]: value for name, value in environment.items() if name.lower().endswith("_proxy")}
-    return found | {name[:-6]: value for name, value in environment.items() if name.endswith("_proxy")}
 
 
 def _is_here(host: str) -> bool:

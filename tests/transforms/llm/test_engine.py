@@ -603,7 +603,7 @@ BREAKS: list[tuple[Callable[[Engine, pytest.MonkeyPatch], None], str]] = [
     (_broken("_limiter", "start", ValueError("two\nlines")), "ValueError: two lines"),
     (_broken("_limiter", "finish", ZeroDivisionError("by zero")), "ZeroDivisionError: by zero"),
     (_broken("", "_finish", MemoryError()), "MemoryError:"),
-    (_broken("", "_keep", asyncio.CancelledError()), "CancelledError:"),
+    (_broken("_retries", "count_answer", asyncio.CancelledError()), "CancelledError:"),
     (_broken("", "_wake", SystemExit(3)), "SystemExit: 3"),
     (_broken("_limiter", "delay", KeyboardInterrupt()), "KeyboardInterrupt:"),
 ]

@@ -130,8 +130,11 @@ PROXY = "http://proxy:3128"
         ("http://10.0.0.1:8000/v1", {"http_proxy": PROXY}, PROXY),
     ],
 )
-def test_the_proxy_of_a_url(url: str, environment: dict[str, str], proxy: str | None) -> None:
-    assert proxy_for(url, environment) == proxy
+def test_the_proxy_of_a_url(
+    url: str, environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.environ", environment)
+    assert proxy_for(url) == proxy
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,10 @@ def test_any_list_of_exemptions(no_proxy: str) -> None:
 
 @pytest.mark.parametrize("proxy", ["socks5://me:pw-word@h:1", "http://", "http://me:pw-word@h:x", "ftp://h"])
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
-def test_a_proxy_that_is_none_is_named_and_not_quoted(proxy: str, variable: str) -> None:
+def test_a_proxy_that_is_none_is_named_and_not_quoted(
+    proxy: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.environ", {variable: proxy})
     with pytest.raises(FatalError, match=variable) as caught:
-        proxy_for("https://model.example", {variable: proxy})
+        proxy_for("https://model.example")
     assert "pw-word" not in str(caught.value) + caught.value.remedy and json.dumps(caught.value.detail)
