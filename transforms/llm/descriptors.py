@@ -1,8 +1,5 @@
-"""Descriptors: how many connections a process may have open at once, which the system limits.
-
-macOS starts with 256, some Linux systems with 1,024. A process may raise its own limit up to the hard one, which an
-administrator sets. It holds for each process by itself, so worker processes do not share it, while all models that one
-process asks do.
+"""How many connections a process may have open at once. Each process may raise its limit of descriptors up to the hard
+one (macOS starts with 256, some Linux systems with 1,024), which all models that it asks share.
 """
 
 from __future__ import annotations
@@ -25,11 +22,7 @@ def most_connections() -> int | None:
 
 
 def claim(connections: int) -> bool:
-    """Raises the soft limit of this process, so that so many connections more fit.
-
-    Returns:
-      False: they do not, whatever this process does.
-    """
+    """Raises the soft limit of this process, so that so many connections more fit; False: they cannot."""
     global _claimed
     with _lock:
         wanted = _claimed + connections + RESERVED

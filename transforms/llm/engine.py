@@ -2,8 +2,7 @@
 in flight for all threads of the process.
 
 A bundle submits requests and takes what is complete from a queue of its own; the window refills the moment a request
-ends, whichever bundle it belongs to, so no call waits for the slowest of its batch. Requests that wait for a second try
-hold no place in the window.
+ends, whichever bundle it belongs to. Requests that wait for a second try hold no place in the window.
 """
 
 from __future__ import annotations

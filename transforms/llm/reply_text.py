@@ -3,10 +3,10 @@
 The place is `content`, but not always: a server that takes reasoning apart puts the whole answer into the reasoning
 where the model never closed it (vLLM's reasoning parsers, DeepSeek, OpenRouter), and one that turns structured output
 into a tool call puts it into the arguments of that. Such places count where the content is empty, and only there. What
-came is handed on in any case, so that the ledger and a reject hold what was paid for.
+came is passed on in any case, so that the ledger and a reject hold what was paid for.
 
-Sources: https://platform.openai.com/docs/api-reference/chat/object, https://docs.vllm.ai/en/latest/features/reasoning_outputs.html,
-https://openrouter.ai/docs/use-cases/reasoning-tokens, https://ai.google.dev/api/caching#Part.
+Sources: https://platform.openai.com/docs/api-reference/chat/object, https://ai.google.dev/api/caching#Part,
+https://docs.vllm.ai/en/latest/features/reasoning_outputs.html, https://openrouter.ai/docs/use-cases/reasoning-tokens.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What becomes of a request that was not answered: sent again, ended, or the end of the run. No clock is read here.
 
-Until the first answer, requests are sent one at a time: these are the probes. They tell whether the options are right
-and the endpoint is up, before more is asked. Up to three prompts take turns: one that fails may be one that is never
-answered.
+Until the first answer, requests are sent one at a time: these probes show whether the options are right and the
+endpoint is up. Up to three prompts take turns: one that fails may be one that is never answered.
 """
 
 from __future__ import annotations

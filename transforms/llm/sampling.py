@@ -1,9 +1,8 @@
-"""Sampling: the options that change how a model picks its words, checked in one place for every back end, and what an
-endpoint says that does not take one of them.
+"""The options that change how a model picks its words, and what an endpoint says that does not take one of them.
 
-All of them are always sent, whatever their value: an endpoint that is told nothing takes its own (llama.cpp 0.8 for the
-temperature, vLLM what the model's authors wrote beside it). One that an endpoint refuses is left out for the rest of
-the session, and each answer tells what was left out, so that the manifest does not claim what was never sent.
+All of them are always sent: an endpoint that gets none takes its own (llama.cpp 0.8 for the temperature, vLLM what the
+model's authors chose). One that an endpoint refuses is left out for the rest of the session, and each answer lists what
+was left out, so that the manifest does not claim what was never sent.
 """
 
 from __future__ import annotations

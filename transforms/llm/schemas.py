@@ -1,7 +1,5 @@
-"""JSON Schemas of what prompts ask for, for endpoints with structured output.
-
-It says what the templates say in words, so the prompt stays the prompt; a reply without it is read all the same. Plain
-dictionaries, for each back end to put into the form of its own protocol.
+"""JSON Schemas of what prompts ask for, for endpoints with structured output. They say what the templates say in
+words; a reply without structure is read all the same.
 """
 
 from __future__ import annotations
@@ -17,11 +15,10 @@ OBJECTS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "planned_example": ("input_text",),
     "choice": ("label",),
 }
-"""Of what is asked for as an object of strings: its properties, in the order in which they are to be written."""
+"""The properties of an object of strings, in the order in which they are to be written."""
 
 LISTS: Final[Mapping[Kind, str]] = {"task_list": "tasks", "label_set": "labels"}
-"""Of what is asked for as a list of strings: the property that holds the list where a protocol wants an object at the
-root, as OpenAI's structured output does."""
+"""The property that holds a list of strings where a protocol wants an object at the root, as OpenAI's does."""
 
 STRUCTURE_NAMES: Final[Mapping[Kind, str]] = {
     "task_list": "task_list",
@@ -34,12 +31,11 @@ STRUCTURE_NAMES: Final[Mapping[Kind, str]] = {
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
-    """Makes the JSON Schema of a reply, always an object, a new one at each call.
+    """Makes the JSON Schema of a reply, an object whose properties are all required
+    (https://platform.openai.com/docs/guides/structured-outputs), the text before its labels.
 
-    It keeps to the subset that OpenAI calls strict: every property required, no others allowed
-    (https://platform.openai.com/docs/guides/structured-outputs). Properties stand in the order in which they are to be
-    written: the text before its labels. It is the same for all prompts of a kind, so a choice does not name its two
-    labels: endpoints take seconds to compile a schema that they see for the first time, and keep few of them.
+    It is the same for all prompts of a kind, so a choice does not name its two labels: endpoints take seconds to
+    compile a new schema, and keep few of them.
     """
     properties: dict[str, Any]
     if kind in LISTS:

@@ -1,11 +1,7 @@
-"""An API key that lies in Google Secret Manager: what the graph carries is the key's name, and each process that asks a
-model fetches the key itself, with the credentials that it runs under.
+"""An API key in Google Secret Manager: the graph carries its name, and each process that asks a model fetches it.
 
-The client speaks REST, one request a process: gRPC would bring a channel with threads of its own, and does not know the
-proxies that the environment names in all the forms that the other clients do.
-
-Sources: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access,
-https://cloud.google.com/secret-manager/docs/creating-and-accessing-secrets and the error messages of its users.
+The client speaks REST, one request a process: gRPC would bring threads of its own, and knows fewer forms of proxies.
+Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access.
 """
 
 from __future__ import annotations
@@ -21,12 +17,10 @@ SECRET_VERSION: Final = (
     "projects/([a-z][a-z0-9.-]{0,61}[a-z0-9]:)?[a-z0-9][a-z0-9-]{0,61}[a-z0-9]"
     "/secrets/[A-Za-z0-9_-]{1,255}/versions/([1-9][0-9]{0,18}|[A-Za-z][A-Za-z0-9_-]{0,62})"
 )
-"""The resource name of a version: a project's ID, number or example.com:id; a secret; a version's number or alias, of
-which `latest` is one. No part of it can lead to another path or host."""
+"""The resource name of a version. No part of it can lead to another path or host."""
 
 EMULATOR_VARIABLE: Final = "SECRET_MANAGER_EMULATOR_HOST"
-"""The environment variable that names HOST:PORT of a stand-in, as STORAGE_EMULATOR_HOST does for Cloud Storage. It is
-asked over plain HTTP and without credentials, so that none can be drawn to another place by it."""
+"""Names HOST:PORT of a stand-in, which is asked over plain HTTP and without credentials, so that it gets none."""
 
 _TRY_SECONDS: Final = 10.0
 _SECONDS: Final = 30.0  # for all tries
@@ -42,11 +36,7 @@ class SecretUnreadable(FatalError):
 
 
 def check_secret_version(name: str) -> None:
-    """Checks the resource name of a version.
-
-    Raises:
-      ValueError: it is none. The message does not quote it: it might be the key itself.
-    """
+    """Raises ValueError for what is no resource name of a version. It is not quoted: it might be the key itself."""
     if not re.fullmatch(SECRET_VERSION, name):
         raise ValueError(
             "a secret's version is named projects/PROJECT/secrets/NAME/versions/NUMBER, or .../versions/latest"
