@@ -139,7 +139,7 @@ def _gather_object(value: Mapping[str, Any], found: _Found, depth: int) -> None:
         _gather(metadata["raw"], found, depth - 1)
     if metadata.get("reasons") or metadata.get("flagged_input"):
         found.flagged = "user"
-    for each in _objects_in(value.get("contentFilter")):  # of Zhipu: whose words are not wanted
+    for each in _objects_in(value.get("contentFilter")):  # of Zhipu: who wrote it, without a text
         if isinstance(each.get("role"), str):
             found.flagged = "assistant" if each["role"] == "assistant" else "user"
 

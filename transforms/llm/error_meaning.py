@@ -32,8 +32,7 @@ Remedies = Callable[[Fault], Mapping[FatalCause, str]]
 """What a back end tells the user to do, one line each."""
 
 _PASSING: Final = frozenset({408, 409, 424, 425, 499})
-"""Statuses below 500 that pass: 424 is how TGI tells that generating failed, 499 how proxies and Google tell that a
-request was cancelled."""
+"""Statuses below 500 that pass: TGI says with 424 that generating failed, a proxy with 499 that a request was ended."""
 
 _NO_FILTER: Final = frozenset({401, 402, 404, 405, 407, 408, 429})  # that are about other things, whatever they say
 _FILTER_CODES: Final = re.compile(

@@ -145,12 +145,7 @@ class GeminiBackend(Sampling):
         }
 
     async def open(self) -> GeminiSession:
-        """Opens a session on the running event loop.
-
-        Raises:
-          FatalError: no key, or no application default credentials.
-          Transient: Secret Manager or the metadata server cannot be reached.
-        """
+        """Opens a session on the running event loop, with the key or the credentials that it needs."""
         # It warns of variables that do not count here, such as the second of two keys.
         logging.getLogger("google_genai").setLevel(logging.ERROR)
         if self.project is not None:

@@ -39,7 +39,7 @@ async def default_credentials(remedy: str = LOG_IN) -> google.auth.credentials.C
 
 
 def credentials_error(error: Exception) -> RequestError:
-    """Says in our words why credentials gave no token. The error's own words may quote one; only its code is told."""
+    """Says in our words why credentials gave no token. The error's own words may quote one; only its code is shown."""
     code = re.match("[a-z]+(_[a-z]+)+", str(error.args[0]) if error.args else "")
     said = type(error).__name__ + (f", {code[0]}" if code else "")
     if isinstance(error, google.auth.exceptions.TransportError):
@@ -88,7 +88,7 @@ class Tokens:
             self.credentials.token = None
 
     def close(self) -> None:
-        """Ends a renewal that is under way."""
+        """Cancels a renewal."""
         if self._renewing is not None:
             self._renewing.cancel()
 

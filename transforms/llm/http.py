@@ -66,7 +66,7 @@ class Reading:
 
     text: str  # what the model wrote
     finish_reason: FinishReason  # why it ended
-    model: object = None  # the one that wrote it, as the endpoint names it; what is no name counts as not told
+    model: object = None  # the one that wrote it, as the endpoint names it; what is no name counts as unknown
     prompt_tokens: int | None = None  # None: the endpoint does not count them
     output_tokens: int | None = None  # reasoning included, for it is paid for; None: the endpoint does not count them
 
@@ -77,15 +77,8 @@ class HttpSession:
     An option that the endpoint refuses is left out for the rest of the session, with one warning. It is first tried
     without, and not given up before that helps: an error may blame the wrong thing.
 
-    Args:
-      settings: of the back end.
-      url: where requests go.
-      model: what answers are said to be from, where the endpoint does not say.
-      options: more options that the endpoint may refuse.
-      **client: more arguments of aiohttp's session.
-
-    Raises:
-      FatalError: the environment names a proxy of a kind that is not supported.
+    A back end names its endpoint's URL, the model that answers are from where the endpoint names none, the options that
+    an endpoint may refuse beside those of every back end, and more arguments of aiohttp's session.
     """
 
     _KIND: ClassVar[str] = "chat endpoint"

@@ -53,7 +53,7 @@ class JobQueue:
         return bool(self._incoming or self._parked)
 
     def add(self, job: Job, *, is_waiting: bool = True) -> None:
-        """Adds a request, which is to be sent where it `is_waiting`."""
+        """Adds a request, to be sent where it `is_waiting`."""
         self._open.add(job)
         if is_waiting:
             self._incoming.append(job)

@@ -69,12 +69,7 @@ class OpenAIBackend(Sampling):
         return {"backend": "openai", "model": self.model, **self.parameters(), "send_seed": self.send_seed}
 
     async def open(self) -> OpenAISession:
-        """Opens a session on the running event loop. Only a key in Secret Manager needs the network.
-
-        Raises:
-          FatalError: the key is missing where one is needed, or cannot be one; a proxy of a kind that is not supported.
-          Transient: Secret Manager cannot be reached.
-        """
+        """Opens a session on the running event loop. Only a key in Secret Manager needs the network."""
         secret = self.api_key_secret
         return OpenAISession(self, await asyncio.to_thread(fetch_key, secret) if secret else None)
 

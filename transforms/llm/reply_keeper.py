@@ -18,12 +18,8 @@ _LOGGED_SECONDS: Final = 5.0  # that the ledger may take no files before that is
 
 
 def storable(answer: Answer, secrets: Sequence[str] = ()) -> Answer:
-    """Makes an answer one that can be stored: clean text, counts that a column can hold, and no secret that the process
-    was given, should the endpoint quote one. All that is written stems from here: the ledger, rows, rejects, the card.
-
-    A row may so depend on the key; but a reply that quotes the key depends on it by itself, and the mask takes that
-    dependence away.
-    """
+    """Makes an answer one that can be stored: clean text, counts that a column can hold, and none of the process's
+    secrets, should the endpoint quote one. All that is written comes from here: the ledger, rows, rejects, the card."""
     text, model = clean_text(masked(answer.text, secrets)), clean_name(masked(answer.model, secrets))
     prompt, output = min(answer.prompt_tokens, _MOST_TOKENS), min(answer.output_tokens, _MOST_TOKENS)
     if (text, model, prompt, output) == (answer.text, answer.model, answer.prompt_tokens, answer.output_tokens):
@@ -90,7 +86,7 @@ class ReplyKeeper:
             raise self._unwritable(error) from None
 
     def close(self) -> None:
-        """Writes what waits, and closes the ledger. Whatever goes wrong is logged, for others are to be closed too."""
+        """Writes what waits, and closes the ledger. An error is only logged: other ledgers must be closed too."""
         try:
             self._writer.close()
         except Exception as error:

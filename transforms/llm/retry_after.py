@@ -25,12 +25,11 @@ def wait_of(headers: Mapping[str, str], delays: Iterable[float] = ()) -> float |
     """Reads for how long an endpoint asks to be left alone.
 
     Retry-After is seconds, an HTTP date, or what servers also write there: seconds or milliseconds since 1970, and
-    milliseconds. `delays` are the seconds of google.rpc.RetryInfo in the body. Returns seconds from 0, finite; None: it
-    does not say, or nothing that can be.
+    milliseconds. `delays` are the seconds of google.rpc.RetryInfo in the body. None: it says nothing that can be.
     """
     lower = {name.lower(): str(value).strip() for name, value in headers.items()}
     sent = _moment(lower.get("date", ""))
-    now = time.time() if sent is None else sent  # by the server's clock where it tells it: the two need not agree
+    now = time.time() if sent is None else sent  # by the server's clock, which may differ
     asked = [_number(lower.get("retry-after-ms", ""), 1e-3), _wait(lower.get("retry-after", ""), now), *delays]
     for seconds in asked:
         if seconds is not None and (plausible := _plausible(seconds, now)) is not None:

@@ -58,10 +58,10 @@ def is_http_url(url: str) -> bool:
 def proxy_for(url: str) -> str | None:
     """Finds the proxy that the environment names for a URL: HTTP_PROXY, HTTPS_PROXY, or else ALL_PROXY, in lower case
     or upper case, unless NO_PROXY exempts its host. The names of this machine are never asked through one: a proxy
-    would be handed the key, and answer for another machine.
+    would get the key, and answer for another machine. On macOS and Windows the system's settings count too.
 
     It is looked up once a session: aiohttp's own `trust_env` does it on a thread at each request, and knows neither
-    ALL_PROXY nor networks in NO_PROXY. On macOS and Windows the system's settings count too.
+    ALL_PROXY nor networks in NO_PROXY.
 
     Raises:
       FatalError: the proxy is not of a kind that is supported. The message does not quote it.

@@ -103,12 +103,7 @@ class VertexEndpointBackend(Sampling):
         return {"backend": "vertex-endpoint", "endpoint": endpoint, "model": self.model, **self.parameters()}
 
     async def open(self) -> VertexEndpointSession:
-        """Opens a session on the running event loop, with credentials and the endpoint's address found out.
-
-        Raises:
-          FatalError: no credentials, no such endpoint, nothing deployed to it, no permission.
-          Throttled, Transient: the look-up went wrong, and may go right the next time.
-        """
+        """Opens a session on the running event loop, with credentials and the endpoint's address."""
         tokens = Tokens(await default_credentials())
         try:
             await tokens.current()
@@ -195,7 +190,7 @@ class VertexEndpointSession(HttpSession):
             # Not `raw_response`: containers of before 2024 fail on it, and the echo is taken off anyway.
             return {"prompt": request.text, "max_tokens": limit, **sampling}
         parameters: dict[str, Any] = {"max_new_tokens": limit, "return_full_text": False}
-        # TGI wants a temperature strictly above 0, and samples after all where it is told a top_p.
+        # TGI wants a temperature strictly above 0, and samples after all where it gets a top_p.
         parameters |= {"do_sample": True, **sampling} if backend.temperature > 0 else {"do_sample": False}
         return {"inputs": request.text, "parameters": parameters}
 
