@@ -56,11 +56,7 @@ _LEDGER_SECONDS: Final = 0.1  # between two looks whether the ledger has caught 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How requests are sent.
-
-    Raises:
-      ValueError: a value that would let no request succeed.
-    """
+    """How requests are sent. A value that lets no request succeed raises ValueError."""
 
     limits: Limits = dataclasses.field(default_factory=Limits)  # of one process
     request_timeout: float = 120.0  # seconds that one try may take

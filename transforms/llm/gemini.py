@@ -94,11 +94,7 @@ class GeminiBackend(Sampling):
     """Gemini as a back end. With `project` it is Vertex AI with application default credentials, otherwise the Gemini
     Developer API with the key in GEMINI_API_KEY, or else in GOOGLE_API_KEY, or with the one that Secret Manager keeps.
     No other variable that the SDK knows (GOOGLE_GENAI_USE_VERTEXAI, GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_LOCATION,
-    GOOGLE_GEMINI_BASE_URL, ...) is heeded.
-
-    Raises:
-      ValueError: a value that is none.
-    """
+    GOOGLE_GEMINI_BASE_URL, ...) is heeded. A value that cannot be raises ValueError."""
 
     model: str  # such as "gemini-2.5-flash"
     project: str | None = None  # Google Cloud project; None: the Developer API
@@ -121,7 +117,10 @@ class GeminiBackend(Sampling):
         if self.location is not None and not re.fullmatch(r"[a-z0-9-]+", self.location):
             raise ValueError(f"location is a region such as europe-west4, or global, not {self.location!r}")
         if self.base_url is not None:
-            _check_url(self.base_url)
+            if not is_http_url(self.base_url):
+                raise ValueError(f"base_url is a URL such as https://gateway.example, not {shown_url(self.base_url)!r}")
+            if holds_secret(self.base_url) or re.search("[?#]", self.base_url):
+                raise ValueError(f"base_url has no password, key, query or fragment: {shown_url(self.base_url)!r}")
         Sampling.__post_init__(self)
         if self.thinking_budget is not None and self.thinking_budget < -1:
             raise ValueError(f"thinking_budget is a number from -1 upwards, not {self.thinking_budget!r}")
@@ -188,13 +187,6 @@ class GeminiBackend(Sampling):
         if self.service_tier is not None and self.project is None:
             body["serviceTier"] = self.service_tier
         return body
-
-
-def _check_url(url: str) -> None:
-    if not is_http_url(url):
-        raise ValueError(f"base_url is a URL such as https://gateway.example, not {shown_url(url)!r}")
-    if holds_secret(url) or re.search("[?#]", url):
-        raise ValueError(f"base_url has no password, key, query or fragment: {shown_url(url)!r}")
 
 
 def _key_from_environment() -> str:

@@ -45,11 +45,7 @@ when they are over, and nobody is asked to look at a run that stands still."""
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the user allows one process.
-
-    Raises:
-      ValueError: a value that would let no request start.
-    """
+    """What the user allows one process. A value that lets no request start raises ValueError."""
 
     max_concurrency: int = 64  # requests in flight
     requests_per_minute: float | None = None  # None: no cap

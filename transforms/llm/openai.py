@@ -41,10 +41,8 @@ class OpenAIBackend(Sampling):
     """A chat endpoint that speaks OpenAI's protocol, as a back end.
 
     The key is OPENAI_API_KEY in the environment of the process that opens the session, or what that process reads from
-    Secret Manager. api.openai.com wants one; other endpoints are sent it where it is set.
-
-    Raises:
-      ValueError: a URL or a number that cannot be; the message says which and why.
+    Secret Manager. api.openai.com wants one; other endpoints are sent it where it is set. A URL or a number that
+    cannot be raises ValueError.
     """
 
     model: str  # as the endpoint names it

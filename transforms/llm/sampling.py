@@ -22,11 +22,7 @@ MAX_REPLY_BYTES: Final = 16_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """What a back end is asked to sample with. Back ends inherit it.
-
-    Raises:
-      ValueError: a number that cannot be; the message says which and why.
-    """
+    """What a back end is asked to sample with. Back ends inherit it. A number that cannot be raises ValueError."""
 
     temperature: float = 1.0  # from 0 to 2
     top_p: float = 1.0  # share of the probability mass, above 0 and up to 1

@@ -68,11 +68,10 @@ _ELSEWHERE: Final = ("reasoning_content", "reasoning", "reasoning_details", "too
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VertexEndpointBackend(Sampling):
-    """A model that is deployed to a Vertex AI endpoint. Where `max_output_tokens` is None, a container writes as many
-    tokens as it allows in chat, and 2,048 through `predict`, which knows no structured output.
+    """A model that is deployed to a Vertex AI endpoint. A value that cannot be raises ValueError.
 
-    Raises:
-      ValueError: a value is not what is said here.
+    Where `max_output_tokens` is None, a container writes as many tokens as it allows in chat, and 2,048 through
+    `predict`, which knows no structured output.
     """
 
     endpoint: str  # its ID, or its full name projects/…/locations/…/endpoints/…, which goes before project and location
