@@ -12,6 +12,7 @@ import re
 from typing import Any, Final
 
 from textmint.transforms.llm.base import FatalError, Transient
+from textmint.transforms.llm.redaction import one_line
 
 SECRET_VERSION: Final = (
     "projects/([a-z][a-z0-9.-]{0,61}[a-z0-9]:)?[a-z0-9][a-z0-9-]{0,61}[a-z0-9]"
@@ -24,7 +25,6 @@ EMULATOR_VARIABLE: Final = "SECRET_MANAGER_EMULATOR_HOST"
 
 _TRY_SECONDS: Final = 10.0
 _SECONDS: Final = 30.0  # for all tries
-_LONGEST_DETAIL: Final = 200
 
 
 class SecretUnreadable(FatalError):
@@ -125,5 +125,4 @@ def _problem(error: Exception) -> FatalError | Transient:
 def _line(error: Exception) -> str:
     """Shortens what Secret Manager said to one line, without the client's request."""
     text = re.sub(r"\b(?:GET|POST) https?://\S+: ", "", str(getattr(error, "message", error)))
-    line = " ".join(text.split()).rstrip(".") or type(error).__name__
-    return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
+    return one_line(text).rstrip(".") or type(error).__name__
