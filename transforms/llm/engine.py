@@ -145,13 +145,12 @@ class Engine:
 
     def submit(self, request: Request, token: Token, done: queue.SimpleQueue[Done[Token]]) -> None:
         """Queues a request; when it has ended, `done` receives it, always exactly once."""
-        job = Job(request, token, done)
         with self._closing:
-            is_late = self._is_closed or self._is_over
-            self._jobs.add(job, is_waiting=not is_late)
-            if is_late:
-                self._jobs.end(job, self._doom)
-            elif not self._wake_is_due:  # one wake-up serves all that came in until it runs
+            if self._is_closed or self._is_over:
+                done.put(Done(token, None, self._doom, sent=0))
+                return
+            self._jobs.add(Job(request, token, done))
+            if not self._wake_is_due:  # one wake-up serves all that came in until it runs
                 self._wake_is_due = True
                 self._loop.call_soon_threadsafe(self._wake)
 
@@ -164,11 +163,7 @@ class Engine:
         return seconds
 
     def flush_ledger(self) -> None:
-        """Waits until every reply that was handed out is in the ledger.
-
-        Raises:
-          FatalError: it cannot be written.
-        """
+        """Waits until every reply that was handed out is in the ledger, or raises a FatalError."""
         if self._keeper is not None:
             self._keeper.flush()
 

@@ -52,11 +52,10 @@ class JobQueue:
         """Tells whether any waits to be sent."""
         return bool(self._incoming or self._parked)
 
-    def add(self, job: Job, *, is_waiting: bool = True) -> None:
-        """Adds a request, to be sent where it `is_waiting`."""
+    def add(self, job: Job) -> None:
+        """Adds a request that waits to be sent."""
         self._open.add(job)
-        if is_waiting:
-            self._incoming.append(job)
+        self._incoming.append(job)
 
     def park(self, job: Job, due: float, *, is_throttled: bool) -> None:
         """Lets a request wait for another try until it is due."""
