@@ -1,7 +1,6 @@
-"""Textmint's steps, and what a pipeline of one's own needs beside them: `from textmint.transforms import Flatten`.
+"""Textmint's steps, and what else a pipeline needs: `from textmint.transforms import Flatten`.
 
-Nothing is imported before it is asked for (PEP 562), so whoever needs a template does not wait for Beam, which takes a
-second. Everything else is imported from the module where it stands.
+Nothing is imported before it is used (PEP 562), so that whoever needs a template does not wait for Beam.
 """
 
 # mypy: implicit-reexport

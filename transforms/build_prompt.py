@@ -1,12 +1,12 @@
 """BuildPrompt: makes the exact text that is sent to the model."""
 
 import dataclasses
-from collections.abc import Iterator
+import functools
 
 import apache_beam as beam
 from textmint.transforms.core.attributes import ATTRIBUTES
+from textmint.transforms.core.do_fns import CountedMap
 from textmint.transforms.core.elements import Draft, Prompt, Reject
-from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError, shipped_template
 
 _STEP = "BuildPrompt"
@@ -27,26 +27,12 @@ def example_prompt(draft: Draft, template: PromptTemplate) -> Prompt:
     )
 
 
-class _Build(beam.DoFn):
-    def __init__(self, free: PromptTemplate, planned: PromptTemplate, labelled: PromptTemplate) -> None:
-        self._free = free
-        self._planned = planned
-        self._labelled = labelled
-        self._counters = StepCounters(_STEP)
-
-    def process(self, draft: Draft | Reject) -> Iterator[Prompt | Reject]:
-        if isinstance(draft, Reject):
-            yield draft
-            return
-        self._counters.add("in")
-        free = self._labelled if draft.labels else self._free
-        template = free if draft.label is None else self._planned
-        try:
-            result: Prompt | Reject = example_prompt(draft, template)
-        except TemplateError as error:
-            result = Reject.of_template(draft, stage=_STEP, template=template.name, detail=str(error))
-        self._counters.outcome(result)
-        yield result
+def _build(draft: Draft, free: PromptTemplate, planned: PromptTemplate, labelled: PromptTemplate) -> Prompt | Reject:
+    template = planned if draft.label is not None else labelled if draft.labels else free
+    try:
+        return example_prompt(draft, template)
+    except TemplateError as error:
+        return Reject.of_template(draft, stage=_STEP, template=template.name, detail=str(error))
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,9 +41,9 @@ class BuildPrompt(beam.PTransform):
 
     Args:
       template: the example prompt; its variables are `prompt_template.EXAMPLE_VARIABLES`, of drafts with planned
-        labels `PLANNED_VARIABLES`. None: those that come with textmint, `classify` and `classify_planned`.
-      labelled: the same for drafts whose label the model is to choose from the user's; its variables are
-        `prompt_template.LABELLED_VARIABLES`. None: `template`, or else `classify_labels` that comes with textmint.
+        labels `PLANNED_VARIABLES`. None: textmint's `classify` and `classify_planned`.
+      labelled: the same for drafts whose label the model chooses from the user's; its variables are
+        `prompt_template.LABELLED_VARIABLES`. None: `template`, or else textmint's `classify_labels`.
     """
 
     template: PromptTemplate | None = None
@@ -67,4 +53,5 @@ class BuildPrompt(beam.PTransform):
         free = self.template or shipped_template("classify")
         planned = self.template or shipped_template("classify_planned")
         labelled = self.labelled or self.template or shipped_template("classify_labels")
-        return drafts | "Build" >> beam.ParDo(_Build(free, planned, labelled))
+        build = functools.partial(_build, free=free, planned=planned, labelled=labelled)
+        return drafts | "Build" >> beam.ParDo(CountedMap(_STEP, build)).with_output_types(Prompt | Reject)

@@ -59,39 +59,27 @@ def _refuse(task: Task, id_: str, reason: str, detail: str, raw: str | None = No
 
 
 Holder = tuple[int, str, int]
-"""A refresh that has published a task: the number of its first example of it, the label, the number after its last.
-The least of them counts as the one that had the task first."""
+"""A refresh that has published a task: the number of its first example, the label, the number after its last. The least
+holder had the task first."""
 
 _OWN = "file"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Numbering:
-    """How a run numbers the examples of tasks that other refreshes have too.
-
-    Args:
-      refresh: the label of the run.
-      examples_per_task: that it asks for.
-      is_alone: whether no other refresh is under way that may take plain ids for the same tasks; what that one is about
-        to publish cannot be known.
-    """
+    """How a run numbers the examples of tasks that other refreshes have too."""
 
     refresh: str = ""
     examples_per_task: int = 1
-    is_alone: bool = True
+    is_alone: bool = True  # no other refresh is under way, which might take plain ids for the same tasks
 
     def first_replica(self, task: Task, holders: Iterable[Holder]) -> int | None:
         """Returns the number of the run's first example of a task; None where the task belongs to others.
 
-        A refresh that has published a task keeps its numbers, whatever others have published since, so the order of
-        runs does not matter. Where two have it by the same numbers, as after two first runs at the same moment, all but
-        the first by label yield; so one of them still has it when all run again at once. A brainstormed task yields by
-        being no task of this run. A task of the user's own is wanted in every refresh: its examples go on where the
-        numbers of others end.
-
-        Args:
-          task: of the run.
-          holders: the refreshes that have published it, this one among them.
+        A refresh that has published a task keeps its numbers, so the order of runs does not matter. Where two have the
+        same numbers, all but the first by label yield, so that one of them still has the task when all run again at
+        once. A brainstormed task yields by being dropped; the examples of a user's own task, which every refresh has,
+        go on where the numbers of others end.
         """
         own = min((holder for holder in holders if holder[1] == self.refresh), default=None)
         others = [holder for holder in holders if holder[1] != self.refresh]
@@ -109,23 +97,15 @@ class Numbering:
 
 
 def first_of(found: Iterable[Task | Holder], numbering: Numbering | None = None) -> Iterator[Task | Reject]:
-    """Yields the task that stands for all tasks of one task_id, if the run may have it; then a reject for each other.
+    """Yields the first of the tasks of one task_id, if the run may have it, and a reject for each other.
 
-    The earliest round wins, so that more rounds never change a task that is already there; then one with settings;
-    then the smallest text.
-
-    Args:
-      found: the tasks, and among them the refreshes that have published it.
-      numbering: of the run.
+    The earliest round comes first, so that more rounds never change an earlier task; then tasks with settings; then the
+    smallest text. Among the tasks are the refreshes that have published them.
     """
     numbering = numbering or Numbering()
-    holders: list[Holder] = []
-    tasks: list[Task] = []
-    for one in found:
-        if isinstance(one, tuple):
-            holders.append(one)
-        else:
-            tasks.append(one)
+    values = list(found)
+    holders = [one for one in values if isinstance(one, tuple)]
+    tasks = [one for one in values if isinstance(one, Task)]
     if not tasks:
         return
     tasks.sort(key=_precedence)
@@ -148,8 +128,7 @@ def _precedence(task: Task) -> tuple[Any, ...]:
 
 
 def rank(task: Task, seed: int) -> Rank:
-    """Orders tasks when only some are taken: earlier rounds first, within a round by hash. So a larger `--max_tasks`
-    keeps all that a smaller one kept."""
+    """Orders tasks for `--max_tasks`: by round, then by hash, so that a larger one keeps what a smaller one kept."""
     return task.round, stable_hash("max_tasks", task.task_id, seed)
 
 
@@ -245,21 +224,16 @@ def _holder_by_task_id(published: tuple[str, str, int, int]) -> tuple[str, Any]:
 
 @dataclasses.dataclass(eq=False)
 class Flatten(beam.PTransform):
-    """Takes lists of tasks, or texts of tasks, and makes one Task of each.
+    """Makes Tasks of lists of tasks, or of texts of tasks.
 
     Blanks, repeats and what is over `max_tasks` become rejects. Rejects of the step before pass through.
 
     Args:
       max_tasks: how many tasks are kept at most; None: all.
       seed: decides which, together with the tasks themselves.
-      published: a `PTransform` from the pipeline to the tasks that refreshes have published, this one among them, as
-        `ReadPublished` gives them; None: there are none.
-      near_copies: a `PTransform` from the texts of tasks to those that are near copies, as `FindNearDuplicates` gives
-        them; None: they stay.
+      published: a `PTransform` from the pipeline to the tasks that all refreshes have published (`ReadPublished`).
+      near_copies: a `PTransform` from the texts of tasks to those that are near copies (`FindNearDuplicates`).
       numbering: of the run.
-
-    Raises:
-      ValueError: `max_tasks` is less than 1.
     """
 
     max_tasks: int | None = None

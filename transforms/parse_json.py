@@ -5,9 +5,9 @@ import functools
 from collections.abc import Iterator
 
 import apache_beam as beam
+from textmint.transforms.core.do_fns import CountedMap
 from textmint.transforms.core.elements import Draft, Example, FinishReason, Prompt, Reject, Reply
 from textmint.transforms.core.labels import spelled_as
-from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.texts import clean_text
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.parsing.objects import EXAMPLE_FIELDS, parse_object
@@ -29,10 +29,7 @@ def _read(prompt: Prompt, text: str, finish_reason: FinishReason) -> tuple[Draft
 
 
 def _with_own_labels(parsed: Parsed[dict[str, str]], labels: tuple[str, ...]) -> Parsed[dict[str, str]] | Refusal:
-    """Checks a row against the labels that the user gives its task, and spells its labels as the user does.
-
-    A misleading label that is none of them would be no label that is wrong here, but one that is wrong everywhere.
-    """
+    """Checks a row against the labels that the user gives its task, and spells its labels as the user does."""
     spelled: dict[str, str] = {}
     for field in ("label", "misleading_label"):
         found = spelled_as(parsed.value[field], labels)
@@ -44,13 +41,9 @@ def _with_own_labels(parsed: Parsed[dict[str, str]], labels: tuple[str, ...]) ->
 
 
 def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
-    """Reads the example in a reply to an example prompt, or says in a Reject why there is none.
+    """Reads the example in a reply, with the draft's labels where they are planned, or says why there is none.
 
-    Planned labels are taken from the draft.
-
-    Args:
-      reply: to the prompt.
-      keep_raw: whether the example keeps the reply as it came.
+    With `keep_raw` the example keeps the reply as it came.
     """
     draft, parsed = _read(reply.prompt, reply.text, reply.finish_reason)
     if isinstance(parsed, Refusal):
@@ -88,21 +81,12 @@ def is_example(prompt: Prompt, answer: Answer) -> bool:
     return isinstance(parsed, Parsed)
 
 
-class _Parse(beam.DoFn):
-    def __init__(self, keep_raw: bool) -> None:
-        self._keep_raw = keep_raw
-        self._counters = StepCounters(_STEP)
-
-    def process(self, reply: Reply | Reject) -> Iterator[Example | Reject]:
-        if isinstance(reply, Reject):
-            yield reply
-            return
-        self._counters.add("in")
-        result = read_example(reply, keep_raw=self._keep_raw)
-        self._counters.outcome(result)
-        for repair in result.repairs if isinstance(result, Example) else ():
-            self._counters.add(f"repaired.{repair}")
-        yield result
+class _Parse(CountedMap):
+    def process(self, element: Reply | Reject) -> Iterator[Example | Reject]:
+        for result in super().process(element):
+            for repair in result.repairs if isinstance(result, Example) else ():
+                self.counters.add(f"repaired.{repair}")
+            yield result
 
 
 @dataclasses.dataclass(eq=False)
@@ -116,4 +100,4 @@ class ParseJSON(beam.PTransform):
     keep_raw: bool = False
 
     def expand(self, replies: beam.PCollection[Reply | Reject]) -> beam.PCollection[Example | Reject]:
-        return replies | "Parse" >> beam.ParDo(_Parse(self.keep_raw))
+        return replies | "Parse" >> beam.ParDo(_Parse(_STEP, functools.partial(read_example, keep_raw=self.keep_raw)))

@@ -16,18 +16,10 @@ _NO_SETTINGS = TaskSettings()
 
 
 def draft_id_of(task: Task | LabelSet, place: int, seed: int, refresh: str) -> str:
-    """Returns the id of a draft, in the ledger and among the examples.
+    """Returns the id of a draft, in the ledger and among the examples; `place` counts the drafts of the task.
 
-    A refresh that had its task first has the plain ids. Those of another hold its label, and its own count of examples
-    instead of their numbers. So no two refreshes ask for the same draft, though they may have started at the same
-    moment and have numbered their examples alike; and a run that is started again asks for what it has paid for,
-    whatever was published since.
-
-    Args:
-      task: whose draft it is.
-      place: which draft of the task in this refresh, from 0.
-      seed: the user's.
-      refresh: the label.
+    Where another refresh had the task first, ids depend on the label of this one. So no two refreshes ask for the same
+    draft, and a run that is started again asks for what it has paid for, whatever was published since.
     """
     of_refresh = (refresh,) if task.first_replica else ()
     return stable_hash("draft", task.task_id, place, seed, *of_refresh)
@@ -36,19 +28,10 @@ def draft_id_of(task: Task | LabelSet, place: int, seed: int, refresh: str) -> s
 def drafts_of(
     task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int = 42, refresh: str = "base"
 ) -> Iterator[Draft]:
-    """Yields the drafts of a task, numbered from its `first_replica`.
+    """Yields the drafts of a task, numbered from its `first_replica`; its settings go before the other arguments.
 
-    A draft depends on its task with its settings, its place among them and the seed only, with a label set on that too,
-    and where another refresh had the task first on the label; so more examples a task leave the first ones as they
-    were. The labels of a set are spread over the drafts as `sets.pair_of` says, whatever their attributes. Where the
-    user gives labels and none are planned, drafts hold them for the model to choose from.
-
-    Args:
-      task: with its labels or without; its settings go before the other arguments.
-      examples_per_task: how many.
-      attributes: what each attribute is picked from.
-      seed: the user's.
-      refresh: the label of the run.
+    More examples a task leave the first ones as they were. The labels of a set are spread over the drafts by
+    `pairs.pair_of`. Where the user gives labels and none are planned, the model chooses from them.
     """
     settings = task.settings or _NO_SETTINGS
     labels = task.labels if isinstance(task, LabelSet) else ()

@@ -5,10 +5,11 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
+from textmint.transforms.core.do_fns import MakePrompt
 from textmint.transforms.core.elements import Prompt, Reject, Reply, TaskList, TaskSeed
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.metrics import StepCounters
-from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
+from textmint.transforms.core.prompt_template import PromptTemplate
 from textmint.transforms.core.tasks import read_tasks, topics_of_rounds
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.parsing.lists import parse_string_list
@@ -23,10 +24,9 @@ _TASKS_PER_LIST = 1_000  # of a file; bounds the size of an element
 def task_seeds(
     rounds: int, *, topics: Iterable[str] = (), refresh: str = "base", seed: int = 42, start: int = 0
 ) -> list[TaskSeed]:
-    """Makes a seed for each brainstorm round.
+    """Makes a seed for each brainstorm round from `start` up to `rounds`.
 
-    The label of the refresh is part of a seed's identity, so that each refresh brainstorms anew. The first rounds of a
-    run of more rounds are those of a run of fewer.
+    The label of the refresh is part of a seed's identity, so that each refresh brainstorms anew.
 
     Args:
       rounds: the first round that is not wanted any more.
@@ -43,7 +43,7 @@ def task_seeds(
 
 
 def spans_of(rounds: int) -> list[tuple[int, int]]:
-    """Splits brainstorm rounds into spans of which a graph holds few, each as its first round and the one after it."""
+    """Splits brainstorm rounds into a few spans, each as its first round and the one after its last."""
     return [(first, min(first + _ROUNDS_PER_SPAN, rounds)) for first in range(0, rounds, _ROUNDS_PER_SPAN)]
 
 
@@ -96,17 +96,6 @@ def is_task_list(prompt: Prompt, answer: Answer) -> bool:
     return task_list_fault(prompt, answer) is None
 
 
-class _Prompt(beam.DoFn):
-    def __init__(self, template: PromptTemplate) -> None:
-        self._template = template
-
-    def process(self, seed: TaskSeed) -> Iterator[Prompt | Reject]:
-        try:
-            yield brainstorm_prompt(seed, self._template)
-        except TemplateError as error:
-            yield Reject.of_template(seed, stage=_STEP, template=self._template.name, detail=str(error))
-
-
 class _ReadTaskList(beam.DoFn):
     def __init__(self) -> None:
         self._counters = StepCounters(_STEP)
@@ -118,13 +107,12 @@ class _ReadTaskList(beam.DoFn):
         yield result
 
 
-class _ReadTaskFile(beam.DoFn):
-    def process(self, path: str) -> Iterator[TaskList]:
-        with files.open_text(path) as file:
-            tasks = read_tasks(file, path)
-            while entries := tuple(itertools.islice(tasks, _TASKS_PER_LIST)):
-                settings = tuple(entry.settings for entry in entries)
-                yield TaskList(items=tuple(entry.text for entry in entries), settings=settings if any(settings) else ())
+def _read_task_file(path: str) -> Iterator[TaskList]:
+    with files.open_text(path) as file:
+        tasks = read_tasks(file, path)
+        while entries := tuple(itertools.islice(tasks, _TASKS_PER_LIST)):
+            settings = tuple(entry.settings for entry in entries)
+            yield TaskList(items=tuple(entry.text for entry in entries), settings=settings if any(settings) else ())
 
 
 @dataclasses.dataclass(eq=False)
@@ -140,9 +128,8 @@ class TaskGenerate(beam.PTransform):
     llm: beam.PTransform
 
     def expand(self, seeds: beam.PCollection[TaskSeed]) -> beam.PCollection[TaskList | Reject]:
-        return (
-            seeds | "Prompt" >> beam.ParDo(_Prompt(self.template)) | self.llm | "Parse" >> beam.ParDo(_ReadTaskList())
-        )
+        prompt = beam.ParDo(MakePrompt(_STEP, brainstorm_prompt, self.template)).with_output_types(Prompt | Reject)
+        return seeds | "Prompt" >> prompt | self.llm | "Parse" >> beam.ParDo(_ReadTaskList())
 
 
 @dataclasses.dataclass(eq=False)
@@ -151,9 +138,6 @@ class ReadTasks(beam.PTransform):
 
     Args:
       pattern: a path or pattern that Beam's FileSystems open; see `tasks.read_tasks` for the formats.
-
-    Raises:
-      TaskFileError: while it runs, when a file is not what it was when the options were checked.
     """
 
     pattern: str
@@ -164,5 +148,5 @@ class ReadTasks(beam.PTransform):
             | "Pattern" >> beam.Create([self.pattern])
             | "Match" >> beam.FlatMap(files.match_paths).with_output_types(str)
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_ReadTaskFile())
+            | "Read" >> beam.FlatMap(_read_task_file)
         )

@@ -1,9 +1,7 @@
-"""Attributes: what an example shall be like, chosen by hash.
+"""Attributes: what an example shall be like, picked by hash(draft_id, attribute).
 
 The values are those of "Improving Text Embeddings with Large Language Models" (arXiv 2401.00368), Appendix C, the
-prompt for long-short matching. Each attribute of each draft is picked by hash(draft_id, attribute), never by a random
-generator, a counter or a position: a draft gets the same values on any machine, in any order, however many others
-there are.
+prompt for long-short matching.
 """
 
 from __future__ import annotations
@@ -31,13 +29,9 @@ class ChoiceError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weighted:
-    """Values with their weights, from which one is picked by hash.
+    """Values with their weights, from which one is picked by hash."""
 
-    Args:
-      values: (value, weight) pairs in the order of the values, weights positive and summing to 1 exactly.
-    """
-
-    values: tuple[tuple[str, Fraction], ...]
+    values: tuple[tuple[str, Fraction], ...]  # in the order of the values; weights are positive and sum to 1 exactly
     _bounds: tuple[int, ...] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -51,8 +45,7 @@ class Weighted:
 
     @classmethod
     def of(cls, weights: Mapping[str, Fraction]) -> Weighted:
-        """Takes weights of any positive sum. Values are ordered by name, so that the order in which a user writes them
-        changes nothing; those of weight 0 are left out."""
+        """Takes weights of any positive sum, ordered by value; those of weight 0 are left out."""
         total = sum(weights.values(), Fraction(0))
         return cls(tuple((value, weights[value] / total) for value in sorted(weights) if weights[value]))
 
@@ -139,18 +132,13 @@ def _weight(text: str, value: str) -> Fraction:
 
 
 def parse_choice(attribute: str, text: str) -> Weighted:
-    """Reads what the user wrote for an attribute.
+    """Reads one value of an attribute, or several with commas and optional weights (`English:0.5,German:0.3,Thai`).
 
-    Args:
-      attribute: one of ATTRIBUTES.
-      text: one value, or several separated by commas, each with an optional weight (`English:0.5,German:0.3,Thai`).
-        Values without a weight share evenly what the given weights leave of 1; where none has a weight, all are
-        even. For `language`, `xlm-r` stands for all of XLM-R's languages, weighted as in Figure 2 of
-        arXiv 2401.00368.
+    Values without a weight share evenly what the given weights leave of 1. For `language`, `xlm-r` stands for
+    XLM-R's languages, weighted as in Figure 2 of arXiv 2401.00368.
 
     Raises:
-      ChoiceError: an unknown value (with the nearest known one), a weight that is no number or negative, weights
-        that are all zero, a value given twice, or nothing left for the values without a weight.
+      ChoiceError: an unknown or repeated value, a bad weight, or nothing left for the values without a weight.
     """
     if attribute == "language" and text.strip().casefold() == "xlm-r":
         return Weighted.of(xlm_r_weights())
@@ -187,10 +175,10 @@ def parse_attributes(
     clarity: str | None = None,
     num_words: str | None = None,
 ) -> Attributes:
-    """Reads what the user wrote for each attribute. The defaults are the paper's values, evenly, and English.
+    """Reads each attribute with `parse_choice`. The defaults are the paper's values, evenly, and English.
 
     Raises:
-      ChoiceError: see `parse_choice`; the message begins with the option's name.
+      ChoiceError: the message begins with the option's name.
     """
     chosen: dict[str, Weighted] = {
         "language": Weighted.even(("English",)),

@@ -1,10 +1,8 @@
-"""Jinja with a bound on what a template may do: steps and characters are counted, never seconds, so that a template
-fails on the same task on every machine.
+"""Jinja with a bound on steps and characters, never seconds, so that a template fails alike on every machine.
 
-Jinja's own sandbox keeps a template from Python's internals and bounds `range` alone. Here its parts that take or make
-text, lists and numbers pass through a budget. To reach those for which Jinja has no hook, its syntax tree is changed
-between parsing and compiling. The parts are marked as needing the context, by which Jinja knows not to evaluate them
-while it compiles.
+Jinja's own sandbox bounds `range` alone. Here what takes or makes text, lists and numbers passes through a budget;
+where Jinja has no hook, its syntax tree is changed before it is compiled. Functions need the context, so that Jinja
+does not evaluate them while it compiles.
 """
 
 from __future__ import annotations
@@ -22,20 +20,18 @@ from jinja2.utils import _PassArg, pass_context
 from jinja2.visitor import NodeTransformer
 
 MAX_STEPS: Final = 100_000
-"""How many rounds of loops, calls, filters, tests and calculations there may be in one filling: a second or so."""
+"""Rounds of loops, calls, filters, tests and calculations in one filling: a second or so."""
 MAX_CHARS: Final = 10_000_000
-"""How many characters, or items of lists, they may take and make, all together."""
+"""Characters, and items of lists, that they may take and make together."""
 _MAX_BITS: Final = 256  # of a whole number
 _MAX_DEPTH: Final = 50  # of macros and blocks that call each other, and of lists in lists; far below Python's own limit
 _QUADRATIC: Final = frozenset({"decode", "encode", "pprint", "round", "striptags", "sum", "urlize", "wordwrap"})
-"""Filters and methods whose work grows with the square of what they are given (`round`: of its precision; `encode`: to
-Punycode)."""
-_FORMATS: Final = frozenset({"format", "format_map"})
-"""Filters and methods in whose text numbers stand for widths."""
+"""Filters and methods whose work grows with the square of their input (`round`: of its precision)."""
+_FORMATS: Final = frozenset({"format", "format_map"})  # in whose text numbers stand for widths
 _NO_COUNTS: Final = frozenset(
     {"d", "default", "float", "int", "map", "reject", "rejectattr", "select", "selectattr", "sum"}
 )
-"""Filters for which a number among the arguments is no width and no count; `map` hands it on to another filter."""
+"""Filters for which a number is neither width nor count; `map` hands it on to another filter."""
 _ITEM: Final = 20  # characters that an item of a list counts for, by the time it takes
 _DIGITS: Final = re.compile(r"[0-9]+")
 _FREE: Final = frozenset({"_loop_vars", "_block_vars", "caller"})  # arguments that Jinja adds
@@ -69,11 +65,7 @@ class _Budget:
             raise TooMuch(f"handles more than {MAX_CHARS:,} characters or items")
 
     def weigh(self, value: Any) -> Any:
-        """Spends what a value weighs; one that comes item by item is made a list first, as others would be.
-
-        Returns:
-          The value.
-        """
+        """Spends what a value weighs, and returns it; an iterator is made a list first."""
         if type(value) is str:  # nearly always
             self.spend(len(value))
             return value
@@ -96,18 +88,12 @@ _current: Final = _Current()
 
 
 def size_of(value: Any, *, by_value: bool = False, depth: int = 0) -> int:
-    """Measures a value of a template.
+    """Counts the characters, and the items of lists with all in them, of a value: at least 1.
 
-    Args:
-      value: any.
-      by_value: whether a whole number weighs as much as it says, since it may be a width or a count; else its digits.
-      depth: of lists around it.
-
-    Returns:
-      Characters, and items of lists with all that they hold; at least 1.
+    `by_value` counts a whole number as its value, since it may be a width or a count, not as its digits.
 
     Raises:
-      TooMuch: it is out of all proportion.
+      TooMuch: the value is far too large.
     """
     if isinstance(value, (str, bytes)):
         return len(value) or 1
@@ -130,7 +116,7 @@ def size_of(value: Any, *, by_value: bool = False, depth: int = 0) -> int:
 
 
 def _check_product(budget: _Budget, name: str, value: Any, arguments: Iterable[Any]) -> None:
-    """Foresees what comes of a value and arguments, of which no built-in operation makes more than their product."""
+    """Checks the product of a value and arguments, more than which no built-in operation makes."""
     is_format = name in _FORMATS
     widths = max(map(int, _DIGITS.findall(value)), default=0) if is_format and isinstance(value, str) else 0
     size = size_of(value)
@@ -175,11 +161,7 @@ def _guarded(name: str, function: Callable[..., Any], is_test: bool) -> Callable
 @pass_context
 def _each(context: Context, value: Any, /) -> Iterator[Any]:
     """Counts the rounds of a loop."""
-    return _counted(iter(value))
-
-
-def _counted(items: Iterator[Any]) -> Iterator[Any]:
-    for item in items:
+    for item in value:
         _current.budget.step()
         yield item
 
@@ -191,7 +173,7 @@ def _weighed(context: Context, value: Any, /) -> Any:
 
 @pass_context
 def _shown(context: Context, value: Any, /) -> Any:
-    """Weighs what goes into the text. The name of a function holds where it lies in memory, other in each process."""
+    """Weighs what goes into the text. The name of a function holds an address, which differs by process."""
     if not isinstance(value, _PRINTABLE):
         raise jinja2.TemplateRuntimeError(f"a {type(value).__name__} is no text")
     return _current.budget.weigh(value)
@@ -323,13 +305,6 @@ class BoundedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
 def fill(template: jinja2.Template, variables: Mapping[str, Any]) -> str:
     """Fills a template of a `BoundedEnvironment`, with a budget of its own.
-
-    Args:
-      template: compiled.
-      variables: by name.
-
-    Returns:
-      The text.
 
     Raises:
       TooMuch: it does more than it may.

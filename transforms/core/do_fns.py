@@ -11,14 +11,26 @@ from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
 
 
-class MakePrompt(beam.DoFn):
-    """Makes the prompt of each element, or a Reject where the template cannot be filled. Rejects pass through.
+class CountedMap(beam.DoFn):
+    """Makes an element or a Reject of each element, and counts both. Rejects pass through."""
 
-    Args:
-      step: the name of the step that asks.
-      prompt_of: makes the prompt of an element with a template.
-      template: of the prompt.
-    """
+    def __init__(self, step: str, function: Callable[[Any], Any]) -> None:
+        self._function = function
+        self.counters = StepCounters(step)
+
+    def process(self, element: Any) -> Iterator[Any]:
+        """Yields the result for an element."""
+        if isinstance(element, Reject):
+            yield element
+            return
+        self.counters.add("in")
+        result = self._function(element)
+        self.counters.outcome(result)
+        yield result
+
+
+class MakePrompt(beam.DoFn):
+    """Makes the prompt of each element, or a Reject where the template cannot be filled. Rejects pass through."""
 
     def __init__(self, step: str, prompt_of: Callable[[Any, PromptTemplate], Prompt], template: PromptTemplate) -> None:
         self._step = step
@@ -37,12 +49,7 @@ class MakePrompt(beam.DoFn):
 
 
 class ReadReply(beam.DoFn):
-    """Reads each reply, and counts what comes of it. Rejects pass through; those of other steps are not counted.
-
-    Args:
-      step: the name of the step that has asked.
-      read: makes an element or a Reject of a reply.
-    """
+    """Reads each reply, and counts the results. Rejects pass through; those of other steps are not counted."""
 
     def __init__(self, step: str, read: Callable[[Reply], Any]) -> None:
         self._step = step

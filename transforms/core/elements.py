@@ -1,11 +1,7 @@
 """Elements: what flows between the steps.
 
-Each keeps its class between worker processes; registered as Beam rows they would arrive as anonymous named tuples. A
-TaskSeed becomes a TaskList, then Task, Draft, Prompt, Reply and Example; any step may answer with a Reject instead.
-With planned labels, a Task becomes a LabelSetSeed and its reply a LabelSet, of which drafts are made. With
-verification, an Example becomes a Choice and comes back as an Example.
-
-Everything that a row needs to be explained rides along. No field holds a clock's time.
+A TaskSeed becomes a TaskList, then Task, Draft, Prompt, Reply and Example; any step may make a Reject instead. With
+planned labels, a Task becomes a LabelSetSeed, then a LabelSet. With verification, an Example becomes a Choice.
 """
 
 from __future__ import annotations
@@ -20,18 +16,17 @@ from msgspec.structs import replace
 from textmint.transforms.core.labels import label_id
 
 FinishReason = Literal["stop", "length", "content_filter", "reply_filter"]
-"""Why the model stopped: at its own end, at the token limit (both in the words of the OpenAI chat API), not at all
-since a filter of the provider refuses the prompt, or by a filter that disliked this reply; another reply may pass it.
-Older ledgers have the third word for both kinds of filter."""
+"""Why the model stopped: at its own end, at the token limit, since a filter refuses the prompt, or since a filter
+refused this reply (another may pass). Older ledgers have the third word for both kinds of filter."""
 
 FILTERED: Final[Mapping[str, str]] = {
     "content_filter": "the provider's filter withholds the answer to this prompt",
     "reply_filter": "the provider's filter stopped this reply",
 }
-"""The finish reasons that come of a filter, and what each says to a person."""
+"""The finish reasons of filters, each with its meaning."""
 
 Kind = Literal["task_list", "label_set", "example", "planned_example", "choice"]
-"""What a prompt asks for. It tells a back end which structure to ask of the model."""
+"""What a prompt asks for, and so which structure a back end asks of the model."""
 
 
 class Element(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -61,7 +56,7 @@ class TaskSeed(Element, frozen=True):
 
 
 class Usage(Element, frozen=True):
-    """What it took to get a reply, or to fail; it is counted and is part of no row."""
+    """What it took to get a reply, or to fail; it is counted, not written."""
 
     requests: int = 0  # sent, whatever came of them
     retries: int = 0  # of these, sent again because the time before failed
@@ -222,8 +217,7 @@ class Example(Element, frozen=True):
     raw_reply: str
     seed: int
     repairs: tuple[str, ...] = ()  # what the parser had to mend; counted, not written
-    # what it took to verify its label; counted, not written
-    verified: Usage | None = None
+    verified: Usage | None = None  # what it took to verify its label; counted, not written
 
     @property
     def label_id(self) -> str:
@@ -329,11 +323,12 @@ class Reject(Element, frozen=True):
     ) -> Reject:
         """Refuses a prompt that was not answered. Of a label set the task is refused, of a choice the example."""
         subject = prompt.subject
-        source = subject.example if isinstance(subject, Choice) else subject
-        if isinstance(source, Example):
-            id_ = source.id
-        else:
-            id_ = source.task_id if isinstance(source, LabelSetSeed) else subject_id(source)
+        source: Subject | Example = subject
+        id_ = subject_id(subject)
+        if isinstance(subject, Choice):
+            source, id_ = subject.example, subject.example.id
+        elif isinstance(subject, LabelSetSeed):
+            id_ = subject.task_id
         return cls(
             id=id_,
             stage=stage,

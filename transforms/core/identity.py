@@ -1,9 +1,7 @@
-"""Identity: the same hash for the same parts on every machine, in every process, for ever.
+"""Identity: the same hash for the same parts on every machine, for ever.
 
-Everything that reaches a row is decided by these functions and by nothing else: ids, attribute choices, the order
-of topics. Python's own `hash()` is salted a process, `random` depends on the order of calls, a clock on the moment;
-none of them is used anywhere in the graph. The values are pinned by golden tests: changing the encoding changes
-every id of every dataset, and is a breaking change.
+These functions alone decide ids, attributes and orders, never `hash()`, `random` or a clock. Golden tests pin the
+values: another encoding would change every id of every dataset.
 """
 
 from __future__ import annotations
@@ -24,11 +22,7 @@ def encode(part: Part) -> bytes:
     """Encodes a value as bytes that no other value encodes to.
 
     Each value is a type letter, the byte length of its payload, a colon and the payload, as in netstrings
-    (https://cr.yp.to/proto/netstrings.txt), so ("ab", "c") and ("a", "bc"), "1" and 1, [] and None all differ.
-    Strings are UTF-8 and may hold lone surrogates (a JSON reply can); mappings are taken in the order of their keys.
-
-    Raises:
-      TypeError: the value is of another type.
+    (https://cr.yp.to/proto/netstrings.txt). Strings may hold lone surrogates; mappings are ordered by key.
     """
     kind = type(part)  # the usual ones first, by their exact class: this is called some fifty times a row
     if kind is str:
@@ -60,25 +54,12 @@ def encode(part: Part) -> bytes:
 
 
 def stable_hash(domain: str, *parts: Part) -> str:
-    """Makes an id of 32 hexadecimal digits.
-
-    Args:
-      domain: what is hashed, such as `task`; it keeps ids of different things apart even where their parts are equal.
-      *parts: the values that make the identity.
-    """
+    """Makes an id of 32 hexadecimal digits; `domain` keeps ids of different things apart."""
     return hashlib.blake2b(encode((domain, *parts)), digest_size=_ID_BYTES).hexdigest()
 
 
 def shard_of(element_id: str, shards: int) -> int:
-    """Finds the shard of an id. Ids are hashes, so their first 32 bits place them evenly.
-
-    Args:
-      element_id: made by `stable_hash`.
-      shards: how many there are.
-
-    Returns:
-      A number from 0 to `shards` - 1.
-    """
+    """Finds the shard of an id, from 0 to `shards` - 1, by its first 32 bits."""
     return int(element_id[:SHARD_DIGITS], 16) * shards >> 4 * SHARD_DIGITS
 
 
@@ -88,10 +69,7 @@ def fraction(domain: str, *parts: Part) -> int:
 
 
 def choices(key: str) -> Iterator[int]:
-    """Yields numbers in [0, UNIT) without end, each a pure function of the key and its place.
-
-    For many small decisions on one key. It is BLAKE2b in counter mode: block i is the hash of (key, i).
-    """
+    """Yields numbers in [0, UNIT) without end, a pure function of the key: BLAKE2b in counter mode."""
     block = 0
     encoded = encode(key)
     while True:

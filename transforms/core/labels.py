@@ -20,11 +20,9 @@ _SHORT: Final = 2  # letters of a grade or a blood group, whose sign counts: "A-
 
 @functools.lru_cache(maxsize=8192)  # a task has few labels and many rows
 def normal_form(label: str) -> str:
-    """Returns the normal form of a label, equal for labels that differ only in case, spacing, punctuation or Unicode
-    form (NFKC; see `words.fold`).
+    """Returns the normal form of a label, without case, spacing, punctuation and Unicode forms (see `words.fold`).
 
-    White space and punctuation vanish wherever they stand, so "Non-profit", "non profit" and '"nonprofit"' are equal,
-    but not where they say something:
+    "Non-profit", "non profit" and '"nonprofit"' are equal, but punctuation stays where it says something:
       - symbols stay: "+", "$", "°", emoji; "<", ">", "=" and "~" before a number only;
       - "#" after a letter ("C#", "F#") and "%" after a digit stay;
       - between two digits a separator stays ("1.5", "10-20" and "3/4" are not "15", "1020" and "34");
@@ -68,21 +66,14 @@ def _stays(text: str, at: int, char: str, kept: list[str]) -> bool:
 
 
 def label_id(task_id: str, label: str) -> str:
-    """Returns the id of a label within its task, the hash of its normal form.
-
-    Rows of a task whose labels mean the same have the same id, so that training need not take one's positive for
-    another's negative.
-    """
+    """Returns the id of a label within its task, the hash of its normal form."""
     return stable_hash("label", task_id, normal_form(label))
 
 
 def agree(counts: Mapping[str, int]) -> dict[str, str]:
-    """Returns, for each spelling of a label in a task, the most frequent one of the same normal form.
+    """Returns for each spelling of a label the most frequent one of its normal form, or the first by code points.
 
-    Of equally frequent spellings it is the first by code points, so that the order of rows changes nothing.
-
-    Args:
-      counts: how often each spelling occurs.
+    `counts` says how often each spelling occurs in a task.
     """
     best: dict[str, str] = {}
     for spelling in sorted(counts, key=lambda spelling: (-counts[spelling], spelling)):
@@ -90,35 +81,22 @@ def agree(counts: Mapping[str, int]) -> dict[str, str]:
     return {spelling: best[normal_form(spelling)] for spelling in counts}
 
 
-# --- label sets
-
 MIN_LABELS: Final = 2
 MAX_LABELS: Final = 20
 """How many labels a task may have; the template `label_set` asks for as many."""
 
 MAX_OWN_LABELS: Final = 200
 """How many labels a user may give a task. Sets of intents have 150; each prompt of the task holds them all."""
-
 MAX_LABEL_COLUMNS: Final = 100
-"""The widest label, East Asian wide characters counting two: what CheckQuality takes by default."""
-
+"""The widest label that CheckQuality takes by default; East Asian wide characters count two."""
 MAX_OWN_LABEL_COLUMNS: Final = 1_000
-"""The widest label that a user may give a task, where CheckQuality is told to take it; a longer one is a text."""
+"""The widest label that a user may give a task; a longer one is a text."""
 
 
 def clean_labels(items: Iterable[str], max_columns: int = MAX_LABEL_COLUMNS) -> tuple[str, ...]:
-    """Takes the labels in what a model listed.
+    """Takes the first MAX_LABELS labels in what a model listed, which names what is usual before what is rare.
 
-    Of more than MAX_LABELS the first are kept: models name what is usual before what is rare, and a hash would prefer
-    neither.
-
-    Args:
-      items: what it listed.
-      max_columns: wider ones are left out; they would be refused in each row.
-
-    Returns:
-      The labels, in the same order, with their white space made single; none is blank, and of those with the same
-      `normal_form` there is the first.
+    White space becomes single. Blank and too wide ones are left out, and all but the first of a `normal_form`.
     """
     found: dict[str, str] = {}
     for item in items:
@@ -129,17 +107,11 @@ def clean_labels(items: Iterable[str], max_columns: int = MAX_LABEL_COLUMNS) -> 
 
 
 def own_labels(items: Sequence[object]) -> tuple[str, ...]:
-    """Takes the label set that a user gives a task. Nothing is dropped or cut: what is wrong is said.
-
-    Args:
-      items: what the user listed.
-
-    Returns:
-      The labels, in the same order, with their white space made single.
+    """Takes the label set that a user gives a task; white space becomes single.
 
     Raises:
-      ValueError: one is no string, blank, or wider than MAX_OWN_LABEL_COLUMNS; two have the same normal form; they are
-        fewer than MIN_LABELS or more than MAX_OWN_LABELS.
+      ValueError: a label is not a string, blank or too wide, two have the same normal form, or they are too few or too
+        many.
     """
     if not MIN_LABELS <= len(items) <= MAX_OWN_LABELS:
         raise ValueError(f"{len(items):,} given, but a task has {MIN_LABELS} to {MAX_OWN_LABELS}")
@@ -163,15 +135,7 @@ def own_labels(items: Sequence[object]) -> tuple[str, ...]:
 
 
 def spelled_as(label: str, labels: tuple[str, ...]) -> str | None:
-    """Looks a label up in a label set.
-
-    Args:
-      label: in any spelling.
-      labels: of different normal forms.
-
-    Returns:
-      The label of the set that has the same normal form; None where there is none.
-    """
+    """Finds the label of a set that has the same normal form; None where there is none."""
     return _by_form(labels).get(normal_form(label))
 
 

@@ -1,15 +1,9 @@
 """Languages: the 100 of XLM-R, how a person may name them, and how often the paper drew each.
 
-Source of the list: "Unsupervised Cross-lingual Representation Learning at Scale" (arXiv 1911.02116), Appendix A,
-Table 6, in the order of that table. Its 100 rows hold 93 languages, the number that arXiv 2401.00368 gives in section
-4.1: five rows are romanized variants, Chinese has a row for each script, and Burmese has two.
-
-Where sources differ:
-  - Table 6 prints "Burmese" and the code `my` twice. The README of XLM-R in fairseq (examples/xlmr) and the codes of
-    CC-100 (https://data.statmt.org/cc-100/) say what the second one is: Burmese in the Zawgyi encoding.
-  - The rebuilt CC-100 has 16 languages that XLM-R was not trained on (Fulah, Guarani, Haitian, Igbo, ...). They are
-    not in Table 6, so they are not here.
-  - The fairseq README writes "Sanskri" and "Bengali Romanize"; the spellings here are the paper's.
+They are the rows of "Unsupervised Cross-lingual Representation Learning at Scale" (arXiv 1911.02116), Appendix A, Table
+6, with 93 languages: five rows are romanized, Chinese has a row for each script, and Burmese has two. The table prints
+"Burmese" twice; the second is Burmese in the Zawgyi encoding, as the codes of CC-100 (https://data.statmt.org/cc-100/)
+say.
 """
 
 from __future__ import annotations
@@ -136,18 +130,17 @@ XLM_R: Final[tuple[Language, ...]] = (
 """The 100 rows of Table 6, in its order."""
 
 NAMES: Final[tuple[str, ...]] = tuple(language.name for language in XLM_R)
-"""Their names, in the same order."""
 
 
 class UnknownLanguage(ValueError):
-    """A text that names none of the 100 languages; the message is one line and names the nearest one."""
+    """A text that names none of the 100 languages; the message names the nearest one."""
 
 
 _SHOWN = 60  # characters of a wrong text that a message repeats and that are compared; a real name has at most 22
 
 
 def _key(text: str) -> str:
-    """Returns what spellings are compared by: no case, no accents, single spaces, hyphens for underscores."""
+    """Removes case, accents, double spaces and underscores."""
     bare = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
     return " ".join(bare.replace("_", "-").casefold().split())
 
@@ -160,19 +153,14 @@ _SPELLINGS: Final[dict[str, tuple[str, Language]]] = {
 
 
 def find_language(text: str) -> Language:
-    """Returns the language of a name, code or alias, in any case.
-
-    Raises:
-      UnknownLanguage: none of them is meant; the message names the nearest one, when there is one that is near.
-    """
+    """Returns the language of a name, code or alias, in any case, or raises UnknownLanguage."""
     key = _key(text)
     if key in _SPELLINGS:
         return _SPELLINGS[key][1]
     near = difflib.get_close_matches(key[:_SHOWN], _SPELLINGS, n=1)
+    hint = "give the name or code of one of the 100 languages of XLM-R, such as 'German', 'th' or 'hi-Latn'"
     if near:
         hint = f"did you mean {_SPELLINGS[near[0]][0]!r}?"
-    else:
-        hint = "give the name or code of one of the 100 languages of XLM-R, such as 'German', 'th' or 'hi-Latn'"
     shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
     raise UnknownLanguage(f"unknown language {shown!r}: {hint}")
 
@@ -188,9 +176,8 @@ _FIXED: Final = {
 def xlm_r_weights() -> dict[str, Fraction]:
     """Returns the share of each of the 100 languages, in the order of the table; the shares sum to 1.
 
-    English has 43.1 %, thirteen high-resource languages 2.9 % each, the rest is even. Source: "Improving Text
-    Embeddings with Large Language Models" (arXiv 2401.00368), Figure 2. It counts what was generated and kept: each of
-    the thirteen has 2.7 to 3.0 % there (most often 2.9 %), and all others together 19.8 %, here 19.2 %.
+    English has 43.1 %, thirteen high-resource languages 2.9 % each, the rest is even, after Figure 2 of arXiv
+    2401.00368.
     """
     rest = (1 - sum(_FIXED.values(), Fraction())) / (len(NAMES) - len(_FIXED))
     return {name: _FIXED.get(name, rest) for name in NAMES}

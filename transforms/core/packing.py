@@ -1,8 +1,6 @@
-"""Packing of elements for a shuffle.
+"""Packing of elements for a shuffle: engines pickle an element several times, but move bytes as they are.
 
-An engine may pickle each element several times on its way through a shuffle; bytes it moves as they are, at a fraction
-of the time and memory. They are MessagePack, since it can be read back without running anything; compressed, for much
-of a prompt is its template.
+They are MessagePack, which is safe to read back, compressed, for much of a prompt is its template.
 """
 
 from __future__ import annotations
@@ -27,11 +25,7 @@ _encode_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")
 
 
 def pack(element: Any) -> bytes:
-    """Makes bytes of an element, which `unpack` reads.
-
-    Raises:
-      TypeError: it is no element.
-    """
+    """Makes bytes of an element, which `unpack` reads."""
     if type(element) not in ELEMENTS:
         raise TypeError(f"a {type(element).__name__} is no element")
     try:

@@ -1,9 +1,8 @@
 """Progress of a run on one machine: each worker process writes how far it is into a small file of its own.
 
-Beam's local runner gives no metrics before its end, and its workers may be processes. The launcher names a folder in
-the environment variable TEXTMINT_PROGRESS, which worker processes inherit; each writes its counts there, at most
-twice a second, and the launcher adds them up. Without the variable (on Dataflow) nothing is written. The counts are
-for a person's eyes: no row and no check depends on them.
+Beam's local runner gives no metrics before its end. The launcher names a folder in the environment variable
+TEXTMINT_PROGRESS and adds up what workers write there. Without the variable (on Dataflow) nothing is written. No row
+and no check depends on the counts.
 """
 
 from __future__ import annotations

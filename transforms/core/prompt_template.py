@@ -1,8 +1,4 @@
-"""Prompt templates: Jinja text that travels inside the graph and is filled on the workers, in Jinja's sandbox.
-
-A user's template is untrusted: it cannot reach Python's internals, change what it is given, work without end or make a
-text without end.
-"""
+"""Prompt templates: untrusted Jinja text that travels inside the graph and is filled on the workers, in a sandbox."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import dataclasses
 import difflib
 import functools
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from typing import Final, TypeAlias
 
@@ -47,7 +43,7 @@ MADE_UP_TASKS: Final = (
     'Tell whether "50 % off" in {braces}, 3 <b>times</b>, means spam; or not\\n?',
     "Classify a customer e-mail by the department that should answer it, " * 29,
 )
-"""Tasks of all kinds to try a template on: short and long, of other scripts, with marks that mean something to code."""
+"""Tasks to try a template on: short and long, of other scripts, with marks that mean something to code."""
 
 MAX_TEMPLATE_CHARS: Final = 100_000
 MAX_PROMPT_CHARS: Final = 1_000_000
@@ -71,15 +67,10 @@ def _compile(text: str) -> jinja2.Template:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """A template's name and its whole text.
+    """A template's name and its whole text."""
 
-    Args:
-      stem: the file's name without its endings, for people.
-      text: the Jinja source.
-    """
-
-    stem: str
-    text: str
+    stem: str  # the file's name without its endings
+    text: str  # the Jinja source
 
     @property
     def name(self) -> str:
@@ -89,14 +80,8 @@ class PromptTemplate:
     def render(self, variables: Variables) -> str:
         """Fills the template.
 
-        Args:
-          variables: by name.
-
-        Returns:
-          The prompt.
-
         Raises:
-          TemplateError: that is not possible with these variables, by a limit that is the same everywhere.
+          TemplateError: that is not possible with these variables.
         """
         template = _compile(self.text)
         try:
@@ -112,28 +97,26 @@ class PromptTemplate:
         return prompt
 
     def uses(self, variable: str) -> bool:
-        """Tells whether the text uses a variable; it must be one that `check` accepts."""
+        """Tells whether the text, which `check` accepts, uses a variable."""
         return variable in jinja2.meta.find_undeclared_variables(_environment().parse(self.text))
 
     def check(self, variables: Variables, *others: Variables) -> str:
-        """Tries the template on samples, before anything is paid for.
-
-        Args:
-          variables: those that there are, with values.
-          *others: the same with other values.
+        """Tries the template on samples of variables, before anything is paid for.
 
         Returns:
           What is wrong with some of the samples; "" where nothing is.
 
         Raises:
-          TemplateError: it cannot be parsed, uses a variable that there is not (with the nearest one), or can be filled
-            for none of the samples.
+          TemplateError: it cannot be parsed, uses an unknown variable, or can be filled for none of the samples.
         """
         if len(self.text) > MAX_TEMPLATE_CHARS:
             raise TemplateError(f"has {len(self.text):,} characters, at most {MAX_TEMPLATE_CHARS:,} may be")
         unknown = self._unknown_variables(variables)
         if unknown:
-            raise TemplateError(_unknown_message(unknown, variables))
+            near = {name: difflib.get_close_matches(name, variables, n=1, cutoff=0.4) for name in unknown}
+            hints = {name: f" (did you mean {found[0]!r}?)" if found else "" for name, found in near.items()}
+            parts = "; ".join(f"unknown variable {name!r}{hints[name]}" for name in unknown)
+            raise TemplateError(f"{parts}. There are {', '.join(variables)}.")
         try:
             _compile(self.text)
         except Exception as error:  # Python has limits of its own, as for blocks in blocks
@@ -161,17 +144,12 @@ class PromptTemplate:
 
 
 def shipped_template(stem: str) -> PromptTemplate:
-    """Returns a template that comes with textmint, by name: brainstorm, label_set, classify,
-    classify_labels, classify_planned or verify.
-
-    Raises:
-      FileNotFoundError: there is none of that name.
-    """
+    """Returns a template of textmint: brainstorm, label_set, classify, classify_labels, classify_planned or verify."""
     return PromptTemplate(stem, (resources.files("textmint.templates") / f"{stem}.jinja2").read_text("utf-8"))
 
 
 def _failure(error: Exception) -> str:
-    """Tells in one line what went wrong in a template, and where."""
+    """Says in one line what went wrong in a template, and where."""
     reason = " ".join(str(error).split())
     if not isinstance(error, jinja2.TemplateError):
         reason = f"{type(error).__name__}: {reason}"
@@ -182,11 +160,3 @@ def _failure(error: Exception) -> str:
 
 
 _FILENAME: Final = "<template>"  # of a template that comes from no file
-
-
-def _unknown_message(unknown: Iterable[str], variables: Variables) -> str:
-    parts = []
-    for name in unknown:
-        near = difflib.get_close_matches(name, variables, n=1, cutoff=0.4)
-        parts.append(f"unknown variable {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-    return f"{'; '.join(parts)}. There are {', '.join(variables)}."

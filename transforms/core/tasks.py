@@ -19,10 +19,9 @@ from textmint.transforms.core.texts import clean_text, columns_of, normalise_tex
 
 MAX_TASK_CHARS: Final = 2_000
 MAX_EXAMPLES: Final = 1_000_000
-"""How many examples a task may ask for in a file; more is a slip of the pen."""
+"""How many examples a task may ask for in a file; more is a typing error."""
 MAX_UNKNOWN: Final = 100
 TASK_SUFFIXES: Final = SUFFIXES
-_COMMENT: Final = "#"
 _TRAILING: Final = ".,;:!?…‥·。、｡､؟،؛۔।॥።՝ "  # what ends a sentence or a clause; not '#' or '+' ("C#", "C++")
 
 
@@ -36,8 +35,7 @@ def tidy_task(text: str) -> str:
 
 
 def normalise_task(text: str) -> str:
-    """Returns the normal form of a task, equal for tasks that differ only in case, spacing, trailing punctuation or
-    Unicode form (NFKC; https://unicode.org/reports/tr15/)."""
+    """Returns the normal form of a task, without case, spacing, trailing punctuation and Unicode forms (NFKC)."""
     return normalise_text(text).rstrip(_TRAILING)
 
 
@@ -69,42 +67,33 @@ def _problem(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskEntry:
-    """A task as it stands in a file.
-
-    Args:
-      text: of the task, as it came.
-      settings: what else the user wants of it; None where nothing stands there.
-      where: the line or row.
-    """
+    """A task as it stands in a file."""
 
     text: str
     settings: TaskSettings | None
-    where: str
+    where: str  # the line or row
 
 
 def read_tasks(file: IO[bytes], path: str, unknown: set[str] | None = None) -> Iterator[TaskEntry]:
     """Yields the tasks of a file in order.
 
-    Of `.txt` each line is one, but for those that are blank or begin with `#`. Of `.jsonl` and `.parquet` it stands
-    under `task`, and beside it, where the user wants so, SETTINGS: `labels` (a list of strings), `language`, and
-    `examples`, how many; null counts as absent. Text is UTF-8.
+    In `.txt` each line is one, but for blank lines and those that begin with `#`. In `.jsonl` and `.parquet` it stands
+    under `task`, optionally beside `labels` (a list of strings), `language` and `examples` (how many).
 
     Args:
       file: opened in binary, already decompressed.
       path: tells the format by its ending.
-      unknown: gets the keys or columns that mean nothing here, MAX_UNKNOWN at most.
+      unknown: gets the unknown keys or columns, MAX_UNKNOWN at most.
 
     Raises:
-      TaskFileError: another ending, text that is not UTF-8, a line that is no JSON object, a `task` that is missing,
-        no string, blank, with a NUL character or longer than MAX_TASK_CHARS, a setting that cannot be used, compressed
-        data that is cut off. The message begins with the line or row.
+      TaskFileError: the file cannot be used; the message begins with the line or row.
     """
     name = path.lower().removesuffix(".gz")
     unknown = set() if unknown is None else unknown
     rows: Iterator[tuple[str, Mapping[str, object]]]
     if name.endswith(".txt"):
         lines = decoded_lines(file, TaskFileError)
-        rows = ((where, {"task": line}) for where, line in lines if not line.lstrip().startswith(_COMMENT))
+        rows = ((where, {"task": line}) for where, line in lines if not line.lstrip().startswith("#"))
     elif name.endswith(".jsonl"):
         rows = _read_jsonl(file, unknown)
     elif name.endswith(".parquet"):
@@ -158,12 +147,12 @@ _SETTINGS: Final[Mapping[str, Callable[[object], object]]] = {
     "examples": _examples,
 }
 SETTINGS: Final = tuple(_SETTINGS)
-"""What a file may say of a task beside its text."""
+"""What a file may say about a task beside its text."""
 _KNOWN: Final = frozenset(("task", *SETTINGS))
 
 
 def _note(unknown: set[str], names: Iterable[str]) -> None:
-    """Keeps names that mean nothing here, up to a limit: a hostile file may have another one in each line."""
+    """Keeps unknown names, up to a limit: a hostile file may have another one in each line."""
     unknown.update(itertools.islice(names, MAX_UNKNOWN - len(unknown)))
 
 
@@ -186,30 +175,18 @@ def _columns(unknown: set[str], schema: pa.Schema) -> list[str]:
 
 
 class TaskSurvey:
-    """Checks all task files of a run before anything is paid for.
-
-    Attributes:
-      tasks: how many there are.
-      own_tasks: how many say themselves how many examples they want.
-      own_examples: how many examples those want, together.
-      labelled: how many have labels.
-      widest: the columns of the widest label.
-      languages: that tasks want, each with where it first stands.
-      unknown: keys and columns that mean nothing here.
-    """
+    """Checks all task files of a run before anything is paid for."""
 
     def __init__(self) -> None:
-        self.tasks = self.own_tasks = self.own_examples = self.labelled = self.widest = 0
-        self.languages: dict[str, str] = {}
-        self.unknown: set[str] = set()
+        self.tasks = self.labelled = 0  # how many there are, and have labels
+        self.own_tasks = self.own_examples = 0  # how many say how many examples they want, and how many those are
+        self.widest = 0  # the columns of the widest label
+        self.languages: dict[str, str] = {}  # of tasks, each with where it first stands
+        self.unknown: set[str] = set()  # keys and columns
         self._seen: dict[str, tuple[str, tuple[Any, ...]]] = {}  # of tasks with settings: where, and which
 
     def read(self, file: IO[bytes], path: str) -> Iterator[TaskEntry]:
-        """Reads a file as `read_tasks` does.
-
-        Raises:
-          TaskFileError: as there, or a task has been read before with other settings.
-        """
+        """Reads a file as `read_tasks` does, and refuses a task that has been read before with other settings."""
         for entry in read_tasks(file, path, self.unknown):
             self.tasks += 1
             if entry.settings is not None:
@@ -233,7 +210,7 @@ class TaskSurvey:
 
 
 def read_topics(lines: Iterable[str]) -> tuple[str, ...]:
-    """Returns the topics in the lines of a file, in order and without repeats; blanks and lines with # are skipped."""
+    """Returns the topics in the lines of a file, in order, without repeats, blank lines and lines with #."""
     stripped = (" ".join(line.split()) for line in lines)
     return tuple(dict.fromkeys(topic for topic in stripped if topic and not topic.startswith("#")))
 
@@ -241,18 +218,10 @@ def read_topics(lines: Iterable[str]) -> tuple[str, ...]:
 def topics_of_rounds(
     topics: Sequence[str], rounds: int, *, refresh: str, seed: int, start: int = 0
 ) -> list[str | None]:
-    """Returns the topic of each brainstorm round, in order; None for all where there are no topics.
+    """Returns the topic of each brainstorm round from `start` up to `rounds`; None where there are no topics.
 
-    Topics are put in an order by hash and each round takes the next one, so that none comes again before all were
-    taken. From then on a round takes two topics together, another pair each time, so that its prompt still differs from
-    all earlier ones (until every pair was taken).
-
-    Args:
-      topics: in any order.
-      rounds: the first round that is not wanted any more.
-      refresh: the label; each has an order of its own.
-      seed: the user's; it changes the order too.
-      start: the first round that is wanted.
+    Rounds take the topics in an order by hash of refresh, seed and topic. When all were taken, a round takes two topics
+    together, another pair each time, so that prompts still differ until every pair was taken.
     """
     if not topics:
         return [None] * (rounds - start)

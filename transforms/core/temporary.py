@@ -1,4 +1,4 @@
-"""Temporary folders and files. What a killed process has left behind is removed by the next one."""
+"""Temporary folders and files; what a killed process leaves behind, the next one removes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Final
 
 PART: Final = "_part-"
-"""What the names of files begin with that are not yet whole."""
-_PREFIX: Final = "textmint-"
+"""The names of unfinished files begin with it."""
 _FOLDER: Final = re.compile(r"textmint-(?:progress|push)-(?:(?P<pid>[0-9]+)-)?[A-Za-z0-9_]+")
 _FILE: Final = re.compile(r"_part-(?P<pid>[0-9]+)-[0-9]+(?:-(?P<host>.*))?")
-_OLD_SECONDS: Final = 86_400.0  # of one whose process cannot be asked for
+_OLD_SECONDS: Final = 86_400.0  # where it is not known whether the process is alive
 
 
 def is_alive(process: int) -> bool:
-    """Says whether there is a process of this id on this machine, be it somebody else's."""
+    """Says whether a process, maybe of another user, runs on this machine."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -35,55 +34,46 @@ def is_alive(process: int) -> bool:
 
 
 def part_name() -> str:
-    """Makes a name for a file that is not yet whole, to which nobody else writes at this moment.
-
-    It does not hold the final name, which may be as long as names can be.
-    """
+    """Makes a name for an unfinished file that nobody else uses now, without the final name, which may be too long."""
     return f"{PART}{os.getpid()}-{threading.get_ident()}-{socket.gethostname()}"
 
 
 @contextlib.contextmanager
 def temporary_folder(use: str) -> Iterator[str]:
-    """Makes a folder for as long as its `with` block runs, among the system's temporary files, and yields its path.
-
-    Args:
-      use: progress or push.
-    """
+    """Makes a temporary folder for progress or push, yields its path, and removes it."""
     remove_left_folders(tempfile.gettempdir())
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{use}-{os.getpid()}-") as path:
+    with tempfile.TemporaryDirectory(prefix=f"textmint-{use}-{os.getpid()}-") as path:
         yield path
 
 
 def remove_left_folders(where: str) -> None:
-    """Removes the temporary folders of processes that are gone, from the system's folder for such files."""
-    for path in _in(where):
-        found = _FOLDER.fullmatch(path.name)
-        with contextlib.suppress(OSError):
-            told = path.lstat()
-            if found and stat.S_ISDIR(told.st_mode) and told.st_uid == os.getuid() and _is_left(found["pid"], told):
-                shutil.rmtree(path, ignore_errors=True)
+    """Removes the temporary folders of this user's dead processes."""
+    for path, status in _left(where, _FOLDER):
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_left_parts(folder: str) -> None:
-    """Removes files that are not whole and whose processes are gone, from a folder on a disk of this machine."""
-    for path in _in(folder):
-        found = _FILE.fullmatch(path.name)
-        with contextlib.suppress(OSError):
-            told = path.lstat()
-            if found and stat.S_ISREG(told.st_mode):
-                is_here = found["host"] in (None, socket.gethostname())
-                if _is_left(found["pid"] if is_here else None, told):
-                    path.unlink()
+    """Removes the unfinished files of dead processes from a local folder."""
+    for path, status in _left(folder, _FILE):
+        if stat.S_ISREG(status.st_mode):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
-def _in(folder: str) -> list[Path]:
-    try:
-        return sorted(Path(folder).iterdir())
-    except OSError:
-        return []
-
-
-def _is_left(process: str | None, told: os.stat_result) -> bool:
-    if process is None:  # of another machine, or of another version
-        return time.time() - told.st_mtime > _OLD_SECONDS
-    return not is_alive(int(process))
+def _left(folder: str, pattern: re.Pattern[str]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yields what dead processes left behind in a folder."""
+    with contextlib.suppress(OSError):
+        for path in sorted(Path(folder).iterdir()):
+            found = pattern.fullmatch(path.name)
+            if found is None:
+                continue
+            with contextlib.suppress(OSError):
+                status = path.lstat()
+                is_here = found.groupdict().get("host") in (None, socket.gethostname())
+                if found["pid"] is None or not is_here:  # of another machine, or of another version
+                    is_left = time.time() - status.st_mtime > _OLD_SECONDS
+                else:
+                    is_left = not is_alive(int(found["pid"]))
+                if is_left:
+                    yield path, status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Final
@@ -11,21 +12,15 @@ import pyarrow.parquet as pq
 from textmint.transforms.core.errors import DamagedFileError
 
 SUFFIXES: Final = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
-"""What the names of such files end with."""
-
 MAX_LINE_BYTES: Final = 16 << 20
-"""The longest line that is read. A file without line ends, or a small one that decompresses to a large one, must not
-fill the memory."""
+"""The longest line that is read: a file without line ends, or one that decompresses to much, must not fill memory."""
 _BLOCK_BYTES: Final = 1 << 20
 
 
 def raw_lines(file: IO[bytes]) -> Iterator[bytes]:
     r"""Yields lines with their ends, which are `\n`, `\r\n` or `\r`.
 
-    Other characters that Unicode counts as line ends (U+0085, U+2028, ...) are white space within a text, as in JSON.
-
-    Args:
-      file: opened in binary, already decompressed.
+    Other line ends of Unicode (U+0085, U+2028, ...) are white space, as in JSON.
 
     Raises:
       ValueError: a line is longer than MAX_LINE_BYTES.
@@ -43,26 +38,19 @@ def raw_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def decoded_lines(file: IO[bytes], error: type[ValueError]) -> Iterator[tuple[str, str]]:
-    """Yields the lines of a file of UTF-8 that are not blank, each after where it stands (`line 7`).
-
-    Args:
-      file: opened in binary, already decompressed.
-      error: what is raised; its message begins with the line.
+    """Yields the lines of a UTF-8 file that are not blank, each after where it stands (`line 7`).
 
     Raises:
-      error: the line is not UTF-8, holds a NUL character or is longer than MAX_LINE_BYTES, or the compressed file is
-        damaged.
+      error: a line is not UTF-8, holds a NUL character or is too long, or the compressed file is damaged.
     """
-    number = 0
     lines = raw_lines(file)
-    while True:
+    for number in itertools.count(1):
         try:
             raw = next(lines, None)
         except (DamagedFileError, ValueError) as fault:
-            raise error(f"line {number + 1}: {fault}") from None
+            raise error(f"line {number}: {fault}") from None
         if raw is None:
             return
-        number += 1
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as fault:
@@ -76,12 +64,8 @@ def decoded_lines(file: IO[bytes], error: type[ValueError]) -> Iterator[tuple[st
 def json_lines(file: IO[bytes], error: type[ValueError]) -> Iterator[tuple[str, Any]]:
     """Yields the values of a file of JSON lines, each after where it stands (`line 7`).
 
-    Args:
-      file: opened in binary, already decompressed.
-      error: what is raised; its message begins with the line.
-
     Raises:
-      error: as of `decoded_lines`, or the line is no JSON, or an object in it has a key twice.
+      error: as of `decoded_lines`, or a line is not JSON, or an object in it has a key twice.
     """
     for where, line in decoded_lines(file, error):
         try:
@@ -91,7 +75,7 @@ def json_lines(file: IO[bytes], error: type[ValueError]) -> Iterator[tuple[str, 
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes an object, and refuses a second value of a key: which of the two is meant cannot be known."""
+    """Makes an object, and refuses a key that stands twice."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -103,12 +87,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def parquet_rows(
     file: IO[bytes], error: type[ValueError], choose: Callable[[pa.Schema], list[str]]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the rows of a Parquet file, each after where it stands (`row 7`).
-
-    Args:
-      file: opened in binary.
-      error: what is raised; its message begins with the row.
-      choose: names the columns that are read, or raises.
+    """Yields the rows of a Parquet file, with the columns that `choose` names, each after where it stands (`row 7`).
 
     Raises:
       error: a string is not UTF-8, or the file cannot be read.

@@ -1,8 +1,7 @@
 """Words: a text folded for comparison, how many words it has, and whether another stands in it as whole words.
 
-For all scripts, those that put no space between words too (Chinese, Japanese, Thai, Lao, Khmer, Burmese and their
-relatives; Unicode's line breaking rules call them SA and ID, https://unicode.org/reports/tr14/). What a word is there
-would need a dictionary of each language; here it is told from the characters alone, by rules that are written down.
+Scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, ...; SA and ID of
+https://unicode.org/reports/tr14/) would need dictionaries; here rules on characters must do.
 """
 
 from __future__ import annotations
@@ -25,31 +24,30 @@ _SOUTH_EAST: Final = (
 )
 
 
-def _letters_and_others(ranges: str) -> tuple[list[str], list[str]]:
-    """Splits ranges of characters into letters and others."""
-    found: tuple[list[str], list[str]] = ([], [])
-    for first, last in zip(ranges[::3], ranges[2::3], strict=True):
-        for char in map(chr, range(ord(first), ord(last) + 1)):
-            found[not char.isalpha()].append(char)
-    return found
-
-
+_SOUTH_EAST_CHARS: Final = [
+    chr(code)
+    for first, last in zip(_SOUTH_EAST[::3], _SOUTH_EAST[2::3], strict=True)
+    for code in range(ord(first), ord(last) + 1)
+]
 _UNSPACED: Final = re.compile(f"[{_HAN}{_HIRAGANA}{_KATAKANA}{_BOPOMOFO}{_SOUTH_EAST}]")
 _IDEOGRAPHIC: Final = re.compile(f"[{_HAN}{_HIRAGANA}{_KATAKANA}{_BOPOMOFO}]")
 _IS_HAN: Final = re.compile(f"[{_HAN}]")
 _IS_KATAKANA: Final = re.compile(f"[{_KATAKANA}]")
 _IS_SOUTH_EAST: Final = re.compile(f"[{_SOUTH_EAST}]")
 # A letter of these scripts with the signs, digits and marks behind it.
-_SOUTH_EAST_CLUSTER: Final = re.compile("[{}][{}]*".format(*map("".join, _letters_and_others(_SOUTH_EAST))))
+_SOUTH_EAST_CLUSTER: Final = re.compile(
+    f"[{''.join(filter(str.isalpha, _SOUTH_EAST_CHARS))}]"
+    f"[{''.join(char for char in _SOUTH_EAST_CHARS if not char.isalpha())}]*"
+)
 _IS_HANGUL: Final = re.compile("[\uac00-\ud7a3]")
 _IS_ARABIC: Final = re.compile("[\u0620-\u06ff]")
 
-# What parts words inside a compound or a line: white space, hyphens, underscores, slashes, apostrophes, middle dots.
-# Not what ends a sentence or a clause, so that "the customer. Service was slow" holds no "customer service".
+# What parts words inside a compound or a line, but does not end a clause: "the customer. Service was slow" does not
+# hold "customer service".
 _GAP: Final = re.compile(r"[\s\-_/'’ʼ‐‑–·・\u200c]+")
 
-# Characters without a look of their own: soft hyphen, zero-width space and joiner, direction marks, variation
-# selectors, byte order mark. The zero-width non-joiner parts Persian words, and is a gap.
+# Soft hyphen, zero-width space and joiner, direction marks, variation selectors, byte order mark. The zero-width
+# non-joiner parts Persian words, and is a gap.
 _INVISIBLE: Final = re.compile(
     "[\u00ad\u034f\u061c\u180e\u200b\u200d-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]"
 )
@@ -65,16 +63,12 @@ _KOREAN_PARTICLE: Final = re.compile(
 )
 
 THAI_LETTERS_PER_WORD: Final = 3
-"""Letters, without vowel signs and tones above and below, that make a word where South-East Asian scripts put no
-spaces. A rule of thumb: words of one to three syllables are the rule, and a syllable is written with one to three
-letters. What is held against it has a wide slack (`quality.Checks`)."""
+"""Letters, without vowel signs and tones, of a word in South-East Asian scripts without spaces: a rule of thumb, which
+`quality.Checks` uses with a wide slack."""
 
 
 def fold(text: str) -> str:
-    """Returns what texts are compared by: no case, no compatibility forms, no invisible characters; line breaks stay.
-
-    The Turkish dotted and dotless i are one, since case folding does not know which of them a capital I stands for.
-    """
+    """Removes case, compatibility forms, invisible characters and the dots of Turkish i; line breaks stay."""
     folded = fold_case(text)
     if folded.isascii():
         return folded
@@ -82,7 +76,7 @@ def fold(text: str) -> str:
 
 
 def spaced(folded: str) -> str:
-    """Puts one space for all that parts words, so that "non-profit", "non_profit" and "non profit" are equal."""
+    """Puts one space for all that parts words: "non-profit" and "non_profit" become "non profit"."""
     return _GAP.sub(" ", folded)
 
 
@@ -92,12 +86,10 @@ def is_unspaced(text: str) -> bool:
 
 
 def count_words(text: str) -> tuple[int, int]:
-    """Counts the fewest and the most words of a text.
+    """Counts the fewest and the most words of a text, which are equal in scripts with spaces.
 
-    Between white space, what holds a letter or a digit is a word, in all scripts that use spaces; there both numbers
-    are equal. Chinese characters, kana and bopomofo count as half a word at the fewest, for most words have two
-    characters or more, and as a whole one at the most, for writers count a text's length in characters. In Thai, Lao,
-    Khmer, Burmese and their relatives THAI_LETTERS_PER_WORD letters are a word.
+    Chinese characters, kana and bopomofo count as half a word at the fewest, as a word at the most. In South-East Asian
+    scripts THAI_LETTERS_PER_WORD letters are a word.
     """
     ideographs = letters = 0
     if not text.isascii() and _UNSPACED.search(text):
@@ -111,12 +103,9 @@ def count_words(text: str) -> tuple[int, int]:
 def holds(text: str, needle: str) -> bool:
     """Says whether a text holds another as whole words; both are folded and spaced.
 
-    A word ends where a letter, a digit or a combining mark meets something else. In addition:
-      - scripts without spaces: any place between two characters may end a word, except inside what is written as one:
-        before a combining mark or a vowel that follows its consonant, after a vowel that stands before its consonant,
-        within a Burmese or Khmer stack. A run of katakana is one word, as Japanese writes loan words;
-      - where such a script meets another one, a word ends;
-      - Korean particles may follow a noun, and the Arabic article may stand before one of three letters or more.
+    A word ends where a letter, a digit or a combining mark meets something else. In scripts without spaces it may end
+    between any two characters that are not written as one, and where another script begins; a run of katakana is one
+    word. Korean particles may follow a noun, and the Arabic article may stand before three letters or more.
     """
     at = text.find(needle) if needle else -1
     while at >= 0:
@@ -134,14 +123,10 @@ def _is_word(char: str) -> bool:
 def _one_word(left: str, right: str) -> bool:
     """Says whether two neighbours are parts of one word, by what they are alone."""
     if not _is_word(left) or not _is_word(right):
-        return left == right and not left.isspace() and not _is_punctuation(left)  # "$$" is not in "$$$"
+        return left == right and not left.isspace() and unicodedata.category(left)[0] != "P"  # "$$" is not in "$$$"
     if _UNSPACED.match(left) or _UNSPACED.match(right):
         return _IS_KATAKANA.match(left) is not None and _IS_KATAKANA.match(right) is not None
     return True
-
-
-def _is_punctuation(char: str) -> bool:
-    return unicodedata.category(char)[0] == "P"
 
 
 def _starts_word(text: str, at: int, needle: str) -> bool:
@@ -168,10 +153,10 @@ def _ends_word(text: str, end: int, needle: str) -> bool:
 
 
 def is_telling(text: str) -> bool:
-    """Says whether a folded text, such as a label, is long enough not to stand in another by chance.
+    """Says whether a folded text, such as a label, is too long to stand in another by chance.
 
-    Three letters, digits or vowel signs; two Chinese characters or Korean syllables, of which most words consist.
-    In South-East Asian scripts, where words are not parted, three letters, or four with the signs around them.
+    That is three letters, digits or vowel signs; two Chinese characters or Korean syllables; in South-East Asian
+    scripts three letters, or four with their signs.
     """
     letters = sum(map(str.isalnum, text))
     if text.isascii():

@@ -12,7 +12,6 @@ from textmint.transforms.dedup.minhash import Text
 
 EXCLUSION_SUFFIXES: Final = SUFFIXES
 TEXT_COLUMN: Final = "text"
-_UNPRINTABLE: Final = {0: "\ufffd"}
 
 
 class ExclusionFileError(ValueError):
@@ -22,18 +21,15 @@ class ExclusionFileError(ValueError):
 def read_exclusions(file: IO[bytes], path: str) -> Iterator[Text]:
     """Yields the texts of a file in order, each with the line or row (and column) as its id and the path as its source.
 
-    They are the lines of `.txt`, or what stands in each line of `.jsonl` or row of `.parquet`. Text is UTF-8. Of an
-    object or row, `text` is taken where there is one, and nothing else; otherwise every string and list of strings,
-    whatever its name, since benchmarks name theirs in many ways (`sentence1`, `query`, `sent2`): rather a label too
-    many, which is like no text but itself, than a sentence too few. Blank texts and nulls are skipped.
+    They are the lines of `.txt`, or the texts of each line of `.jsonl` or row of `.parquet`: `text` where it is there,
+    otherwise every string and list of strings, since benchmarks have many names for them (`sentence1`, `query`).
 
     Args:
       file: opened in binary, already decompressed.
       path: tells the format by its ending.
 
     Raises:
-      ExclusionFileError: another ending, text that is not UTF-8, a line that is no JSON object, an object or a file of
-        columns without any text, a `text` that is no text. The message begins with the line or row.
+      ExclusionFileError: the file cannot be used; the message begins with the line or row.
     """
     name = path.lower().removesuffix(".gz")
     found: Iterator[tuple[str, str]]
@@ -52,11 +48,11 @@ def read_exclusions(file: IO[bytes], path: str) -> Iterator[Text]:
 
 
 def _name(text: str) -> str:
-    return clean_text(text).translate(_UNPRINTABLE)
+    return clean_text(text).replace("\0", "\ufffd")
 
 
 def _texts_of(value: object) -> list[str] | None:
-    """Returns the texts in a value: none for null; None where it is something else."""
+    """Returns the texts in a value, none for null; None where it is something else."""
     if value is None:
         return []
     if isinstance(value, str):

@@ -1,7 +1,6 @@
 """FindDuplicates: finds the examples whose text is there already, in this run or in another refresh.
 
-Only ids and hashes travel to be compared. The verdicts meet their examples where those are sorted to be written, so
-that an example is shuffled once (see `WriteDataset`).
+Only ids and hashes are shuffled; verdicts meet their examples in `WriteDataset`.
 """
 
 import dataclasses
@@ -21,15 +20,10 @@ Seen = tuple[str, str, str]
 
 
 def duplicates(seen: Iterable[Seen], refresh: str = "") -> Iterator[Verdict]:
-    """Yields a verdict on each example of this run that is not to be kept; no order decides.
+    """Yields a verdict on each example of this run that is not to be kept, whatever the order of `seen`.
 
-    Of what other refreshes have published, the earliest by label stands; in this run the smallest id. A text that this
-    refresh and a later one have both published, as after first runs at the same moment, stands here: so one of them
-    still has it when both run again at once.
-
-    Args:
-      seen: the texts of this run, and those that were published.
-      refresh: the label of the run.
+    The earliest refresh by label keeps a text, in this run the smallest id. A text that this refresh and a later one
+    have both published stays here, so that one of them still has it when both run again at once.
     """
     first: dict[str, tuple[bool, str, str]] = {}
     ours: list[tuple[str, str]] = []
@@ -66,12 +60,8 @@ class _Key(beam.DoFn):
         yield f"{shard_of(seen[0], self._shards):04x}", seen
 
 
-class _Compare(beam.DoFn):
-    def __init__(self, refresh: str) -> None:
-        self._refresh = refresh
-
-    def process(self, group: tuple[str, Iterable[Seen]]) -> Iterator[Verdict]:
-        yield from duplicates(group[1], self._refresh)
+def _compare(group: tuple[str, Iterable[Seen]], refresh: str) -> Iterator[Verdict]:
+    return duplicates(group[1], refresh)
 
 
 @dataclasses.dataclass(eq=False)
@@ -79,10 +69,8 @@ class FindDuplicates(beam.PTransform):
     """Finds examples whose text is there already, in any spelling; the verdict names the id that has the text.
 
     Args:
-      published: a `PTransform` from the pipeline to the texts that refreshes have published, as `ReadPublished` gives
-        them; None: there are none.
-      expected_rows: a guess at the number of texts, published ones too; it decides in how many pieces they are
-        compared.
+      published: a `PTransform` from the pipeline to the texts that refreshes have published (see `ReadPublished`).
+      expected_rows: a guess at the number of texts, which decides in how many pieces they are compared.
       refresh: the label of the run; see `duplicates`.
     """
 
@@ -97,4 +85,4 @@ class FindDuplicates(beam.PTransform):
         if self.published is not None:
             published = rows.pipeline | "Published" >> self.published | "KeyPublished" >> key
             texts = (texts, published) | "AllTexts" >> beam.Flatten()
-        return texts | "GroupByText" >> beam.GroupByKey() | "Compare" >> beam.ParDo(_Compare(self.refresh))
+        return texts | "GroupByText" >> beam.GroupByKey() | "Compare" >> beam.FlatMap(_compare, self.refresh)

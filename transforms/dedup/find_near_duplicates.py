@@ -1,21 +1,14 @@
 """FindNearDuplicates: finds the texts of this run that are near copies of another.
 
-A text of this run is dropped if and only if
-  - it is an exact copy (its normal form is equal) of one that comes before it, or
-  - its exact Jaccard similarity to one that comes before it, and with which it shares a bucket, is the threshold or
-    more.
-"Before" is an order of the texts themselves: those from elsewhere come before those of this run, which go by id. A text
-that this run's own refresh has published before comes before those of later refreshes: of two that were published at
-the same moment, and are near copies, one stands when both refreshes are made anew, at once or one by one. So the
-answer is a function of the set of texts, whatever the order of input, the bundles and the number of workers, and it is
-found in one pass. Where A ~ B and B ~ C but not A ~ C (A before B before C), B and C are both dropped, C as a copy of
-B: a verdict names one pair that can be looked at, and does not hang on what became of B. (To keep C instead would need
-the verdict on B first, and so on along a chain of any length: a pass over all data for each link.) No two texts that
-are kept are near copies, short of those that no bucket brings together; see `minhash.Banding.recall`.
+A text of this run is dropped if and only if it is an exact copy (by its normal form) of one before it, or has a Jaccard
+similarity of the threshold or more to one before it with which it shares a bucket. Texts from elsewhere come before
+those of this run, which go by id. A text that this run's own refresh has published before comes before those of later
+refreshes, so that one of two near copies stays when both refreshes are made anew. So the answer is a function of the
+set of texts, found in one pass. Of near copies A, B and B, C both B and C are dropped, even where A and C are unlike:
+to keep C would need the verdict on B first, and so on along chains.
 
-What is shuffled: of each text a digest, a sketch and its id, to find exact copies; of each distinct text that sketch
-once a band; each distinct text itself once; and the texts of candidate pairs. No worker holds more than a bucket, whose
-sketches it does not compare all with all where they are many; see `minhash.pairs_of`.
+What is shuffled: of each text a digest, a sketch and its id; of each distinct text that sketch once a band, and the
+text once; and the texts of candidate pairs. No worker holds more than a bucket; see `minhash.pairs_of`.
 """
 
 import dataclasses
@@ -91,10 +84,10 @@ class _Sketch(beam.DoFn):
 
 
 class _CollapseCopies(beam.DoFn):
-    """Yields, of all texts of one normal form, the first with its sketch under each of its buckets.
+    """Yields the first of all texts of one normal form, with its sketch, under each of its buckets.
 
-    In the output `copies` is what is to be dropped with that text, and which texts stand; in `found` what is a copy of
-    a text from elsewhere.
+    The output `copies` has what is dropped with that text, and which texts stand; `found` has copies of texts from
+    elsewhere.
     """
 
     def __init__(self, refresh: str) -> None:
@@ -121,7 +114,7 @@ class _CollapseCopies(beam.DoFn):
                 yield TaggedOutput("found", (_id_of(other), near_duplicate_of(node, 1.0)))
 
     def _without_published(self, records: Iterable[bytes]) -> tuple[list[bytes], list[str]]:
-        """Leaves out the records of the run's own refresh and, where there are some, those that yield to them.
+        """Leaves out the records of the run's own refresh, and those that yield to them.
 
         Returns:
           The others, and the names of the texts that stand.
@@ -137,8 +130,7 @@ class _CollapseCopies(beam.DoFn):
 
 
 class _PairUp(beam.DoFn):
-    """Yields, for each pair of a bucket that is to be compared, the later name under both names: the earlier text is
-    wanted by the later one, the later one by itself."""
+    """Yields the later name of each pair that is to be compared under both names, since it needs both texts."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
@@ -167,21 +159,16 @@ class _SendTexts(beam.DoFn):
 
     def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, bytes]]:
         node, records = group
-        wanted: set[str] = set()
-        texts: list[bytes] = []
-        for kind, value in map(_decode, records):
-            if kind == _WANTED:
-                wanted.add(value)
-            else:
-                texts.append(value)
+        decoded = [_decode(record) for record in records]
+        wanted = {value for kind, value in decoded if kind == _WANTED}
         if wanted:
-            message = _encode((_SENT, node, min(texts)))
+            message = _encode((_SENT, node, min(value for kind, value in decoded if kind == _TEXT)))
             for receiver in wanted:
                 yield receiver, message
 
 
 class _Verify(beam.DoFn):
-    """Yields what is to be dropped: a text that is like one that was sent to it, and its exact copies."""
+    """Yields what is dropped: a text that is like one that was sent to it, and its exact copies."""
 
     def __init__(self, threshold: float, refresh: str) -> None:
         self._threshold = threshold
@@ -213,26 +200,21 @@ class _Verify(beam.DoFn):
 
 
 def _keyed(records: beam.PCollection[Any]) -> beam.PCollection[tuple[str, bytes]]:
-    """Says what a tagged output holds, so that it is encoded as it is and not pickled."""
+    """Declares the type of a tagged output, so that it is not pickled."""
     records.element_type = Tuple[str, bytes]
     return records
 
 
 @dataclasses.dataclass(eq=False)
 class FindNearDuplicates(beam.PTransform):
-    """Yields, once for each text of this run that is to be dropped, its id and what it is like.
+    """Yields the id of each text of this run that is to be dropped, with the first text that it is like.
 
-    That is the first in the order of (source, id), texts from elsewhere before those of this run; it may itself be
-    dropped. Texts from elsewhere (`source` is not empty) never are. Exact copies have similarity 1 and are found
-    however short they are. See the head of this file.
+    Texts from elsewhere (`source` is not empty) are never dropped. Exact copies have similarity 1, however short.
 
     Args:
       threshold: two texts this alike, or more, are near copies, from 0.3 to 1; see `minhash.THRESHOLD`.
-      refresh: the source of the texts that the run's own refresh has published; a text of the run that is among them
-        is not dropped for one whose source comes after this one. "": there are none.
-
-    Raises:
-      ValueError: the threshold is none.
+      refresh: the source of the texts that the run's own refresh has published, if any; a text of the run that is among
+        them is not dropped for one whose source comes after this one.
     """
 
     threshold: float = THRESHOLD

@@ -1,12 +1,9 @@
-"""Near-duplicates as text: what is compared of a text, how alike two texts are, and which pairs are worth comparing.
+"""Near-duplicates: texts whose sets of shingles have a high Jaccard similarity.
 
-How alike: the Jaccard similarity of the two sets of shingles, |A ∩ B| / |A ∪ B|. A shingle is three words in a row, or
-five characters in a row where words are not spaced. Which pairs: those that share a band of their MinHash sketches (A.
-Broder, "On the resemblance and containment of documents", 1997; J. Leskovec et al., "Mining of Massive Datasets",
-chapter 3). The sketch only proposes; each pair is judged by its exact similarity.
-
-Sketches are those that datasketch makes under its scheme `affine32`, bit for bit; they are seven lines of arithmetic,
-for which that package and scipy beside it would be 140 MB.
+A shingle is three words in a row, or five characters where words are not spaced. Pairs that share a band of their
+MinHash sketches are compared exactly (A. Broder, "On the resemblance and containment of documents", 1997; J. Leskovec
+et al., "Mining of Massive Datasets", chapter 3). Sketches equal those of datasketch's scheme `affine32`, which would be
+140 MB with scipy.
 """
 
 from __future__ import annotations
@@ -24,14 +21,12 @@ from textmint.transforms.core.identity import choices, stable_hash
 from textmint.transforms.core.texts import clean_text, fold_case
 
 THRESHOLD: Final = 0.8
-"""Two texts this alike, or more, are near copies. A changed word is in three shingles, so of 100 words three may differ
-here and there, or eight in a row. K. Lee et al., "Deduplicating Training Data Makes Language Models Better" (arXiv
-2107.06499), draw the line at 0.8 too, of edit similarity."""
+"""Two texts this alike, or more, are near copies: of 100 words three may differ, or eight in a row. K. Lee et al.,
+"Deduplicating Training Data Makes Language Models Better" (arXiv 2107.06499), use 0.8 too, of edit similarity."""
 
 TASK_THRESHOLD: Final = 0.9
-"""The same for tasks: sentences of 8 to 32 words, where one word can make another task. Of 7,540 distinct tasks of the
-embedded author (600 rounds) the two most alike have 0.81, and 0.8 would merge two pairs. At 0.9 a word at one end may
-differ in sentences of 21 words and more, a word inside in none, and a word may be added at an end from 11 on."""
+"""The same for tasks, sentences of 8 to 32 words, where one word can make another task. At 0.9 a word at one end may
+differ in sentences of 21 words and more, and a word may be added at an end from 11 on."""
 
 LEAST_THRESHOLD: Final = 0.3  # below it nearly every pair would be a candidate
 
@@ -41,21 +36,11 @@ CHARS_PER_SHINGLE: Final = 5
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text that is looked at, and where it is from.
+    """A text, and where it is from. Its id and source are valid Unicode without NUL, or it raises a ValueError."""
 
-    Args:
-      id: unlike all others of the same source; valid Unicode without NUL.
-      text: any string.
-      source: "" for a text of this run; anything else names what was there before, such as an earlier refresh or a
-        file of excluded texts; valid Unicode without NUL.
-
-    Raises:
-      ValueError: the id or the source is not as said.
-    """
-
-    id: str
+    id: str  # unique in its source
     text: str
-    source: str = ""
+    source: str = ""  # "" for a text of this run; else an earlier refresh or a file of excluded texts
 
     def __post_init__(self) -> None:
         for name in (self.id, self.source):
@@ -72,10 +57,7 @@ class NearDuplicate:
     similarity: float  # exact; 1.0 where the two have all shingles in common
 
 
-# --- what is compared
-
-# Letters and signs of scripts that put no space between words, after NFKC. Digits and punctuation of these scripts are
-# left out: numbers are words everywhere, punctuation is none.
+# Letters and signs of scripts without spaces, after NFKC; without digits, which are words everywhere, and punctuation.
 _UNSPACED: Final = (
     "\u0e01-\u0e3a\u0e40-\u0e4e"  # Thai
     "\u0e81-\u0ece\u0edc-\u0edf"  # Lao
@@ -104,8 +86,7 @@ _ONLY_MARKS: Final = re.compile("[-‐‑‒–—―~]+").fullmatch
 def normal_form(text: str) -> str:
     """Returns the units of a text, joined by single spaces: words, and single characters where words are not spaced.
 
-    Equal for texts that differ only in case, Unicode form (NFKC), spacing, or punctuation at the edges of words. A text
-    of mixed scripts has units of both kinds. A text of punctuation only keeps it.
+    Equal for texts that differ only in case, Unicode form (NFKC), spacing, or punctuation at the edges of words.
     """
     cleaned = _UNSEEN.sub("", fold_case(text))
     units = [word for unit in _UNIT.findall(cleaned) if (word := unit.strip(_EDGES)) and not _ONLY_MARKS(word)]
@@ -113,10 +94,9 @@ def normal_form(text: str) -> str:
 
 
 def shingles_of(normal: str) -> frozenset[str]:
-    """Returns the shingles of a normal form: word 3-grams, and character 5-grams where words are not spaced.
+    """Returns the shingles of a normal form: word 3-grams, or character 5-grams where their first word is not spaced.
 
-    In a text of mixed scripts the first unit of a shingle decides which of the two it is. A text that is too short for
-    a shingle has none; only its equal is a copy of it.
+    A text that is too short for a shingle has none; only its equal is a copy of it.
     """
     units = normal.split(" ")
     found = set()
@@ -138,8 +118,6 @@ def similarity(one: str, other: str) -> float:
     return 1.0 if one == other else jaccard(shingles_of(one), shingles_of(other))
 
 
-# --- sketches
-
 HASHES: Final = 128  # of a sketch; the standard error of a similarity read from it is at most 0.045
 TARGET_RECALL: Final = 0.98  # of the bands; what is asked for is 0.95
 _RECALL_MARGIN: Final = 0.05  # over the threshold, where the target is to be met
@@ -159,8 +137,8 @@ class Banding:
 
 
 def banding_for(threshold: float) -> Banding:
-    """Returns the banding for a threshold: the most rows, so that unlike texts seldom meet, with which a pair that is
-    0.05 above the threshold (or half-way to 1, if that is less) is found with TARGET_RECALL.
+    """Returns the banding with the most rows that finds a pair 0.05 above the threshold (or half-way to 1, if that is
+    less) with TARGET_RECALL.
 
     Raises:
       ValueError: the threshold is not between LEAST_THRESHOLD and 1.
@@ -177,15 +155,10 @@ def banding_for(threshold: float) -> Banding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sketch:
-    """What stands for a text when pairs are looked for.
+    """What stands for a text when pairs are looked for."""
 
-    Args:
-      bands: a hash of each band, which says which band it is of: texts that share one meet.
-      marks: one byte of each hash of the sketch, to judge how alike two texts are that met.
-    """
-
-    bands: tuple[bytes, ...]
-    marks: bytes
+    bands: tuple[bytes, ...]  # a hash of each band and its number: texts that share one meet
+    marks: bytes  # one byte of each hash of the sketch, to estimate how alike two texts are that met
 
 
 BAND_BYTES: Final = 8
@@ -202,7 +175,7 @@ def _permutations() -> tuple[Any, Any]:
 
 
 def _spread(hashes: Any) -> Any:
-    """Mixes the bits of numbers of 32 bits: the last step of A. Appleby's MurmurHash3 (fmix32, public domain)."""
+    """Mixes the bits of 32-bit numbers: fmix32 of A. Appleby's MurmurHash3 (public domain)."""
     hashes ^= hashes >> np.uint32(16)
     hashes *= np.uint32(0x85EBCA6B)
     hashes ^= hashes >> np.uint32(13)
@@ -212,7 +185,7 @@ def _spread(hashes: Any) -> Any:
 
 
 def _hash_values(shingles: Iterable[str]) -> Any:
-    """Returns an array of the least hash that each permutation makes of the shingles, HASHES numbers of 32 bits."""
+    """Returns the least hash that each permutation makes of the shingles, an array of HASHES 32-bit numbers."""
     factors, offsets = _permutations()
     least = np.full(HASHES, 0xFFFFFFFF, dtype=np.uint32)
     rest = iter(shingles)
@@ -239,14 +212,10 @@ def sketch_of(shingles: Iterable[str], banding: Banding) -> Sketch:
     return Sketch(bands, ((values * _MIX) >> np.uint32(24)).astype(np.uint8).tobytes())
 
 
-# --- pairs that are worth comparing
-
 MANY: Final = 1_000
-"""In a bucket of more texts, each is held against this many others at most."""
-
+"""In a bucket of more texts, each is compared with this many others at most."""
 MOST_PAIRS: Final = 8
-"""For each text of a bucket at most so many others are compared with it in full, those whose sketches are the most
-alike. Where one is surely a near copy, none after it is."""
+"""So many others at most, those with the most alike sketches, are compared in full with a text of a bucket."""
 
 _DOUBT: Final = 0.1  # of a similarity read from HASHES marks: 2.8 standard errors at 0.8
 _BY_CHANCE: Final = 1 / 256  # that two marks of unlike hashes are equal
@@ -254,23 +223,17 @@ _BY_CHANCE: Final = 1 / 256  # that two marks of unlike hashes are equal
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pairs:
-    """What came of a bucket.
+    """The pairs of a bucket that are to be compared in full."""
 
-    Args:
-      pairs: (earlier, later) places in the bucket.
-      compared: how many sketches were held against each other.
-    """
-
-    pairs: list[tuple[int, int]]
-    compared: int
+    pairs: list[tuple[int, int]]  # (earlier, later) places in the bucket
+    compared: int  # how many pairs of sketches were compared
 
 
 def pairs_of(marks: Sequence[bytes], first_own: int, threshold: float) -> Pairs:
     """Chooses the pairs of a bucket that are to be compared in full.
 
-    In a bucket of up to MANY texts each is held against all before it. In a larger one, each is held against those
-    before it that are surely no near copy of one before them, up to the first MANY of these: so a bucket of n texts
-    that are all alike takes n comparisons, and no bucket takes more than n times MANY.
+    In a bucket of up to MANY texts each is compared with all before it, in a larger one with the first MANY before it
+    that are not surely near copies of earlier ones. So a bucket of n equal texts takes n comparisons.
 
     Args:
       marks: of each text, in the order of precedence.
@@ -304,9 +267,6 @@ def pairs_of(marks: Sequence[bytes], first_own: int, threshold: float) -> Pairs:
     return Pairs(pairs, compared)
 
 
-# --- identity
-
-
 def digest_of(normal: str) -> str:
     """Returns the hash of a normal form, equal for exact copies."""
     return stable_hash("near_duplicate_text", normal)
@@ -331,21 +291,15 @@ def near_duplicate_of(node: str, similarity: float) -> NearDuplicate:
 def first_near_copy(
     normal: str, earlier: Iterable[tuple[str, str]], threshold: float
 ) -> tuple[NearDuplicate | None, int]:
-    """Finds the first text, by name, that a normal form is a near copy of.
-
-    Args:
-      normal: the normal form.
-      earlier: names and normal forms of others.
-      threshold: two texts this alike, or more, are near copies.
+    """Finds the first text, by name, that a normal form is a near copy of, among names and normal forms.
 
     Returns:
       That text with the exact similarity, or None; and how many were compared.
     """
     shingles = shingles_of(normal)
-    compared = 0
-    for node, other in sorted(earlier):
-        compared += 1
+    others = sorted(earlier)
+    for compared, (node, other) in enumerate(others, start=1):
         alike = jaccard(shingles, shingles_of(other))
         if alike >= threshold:
             return near_duplicate_of(node, alike), compared
-    return None, compared
+    return None, len(others)

@@ -9,10 +9,9 @@ from textmint.transforms.dedup.minhash import Text
 from textmint.transforms.storage import files
 
 
-class _ReadFile(beam.DoFn):
-    def process(self, path: str) -> Iterator[Text]:
-        with files.open_text(path) as file:
-            yield from read_exclusions(file, path)
+def _read_file(path: str) -> Iterator[Text]:
+    with files.open_text(path) as file:
+        yield from read_exclusions(file, path)
 
 
 @dataclasses.dataclass(eq=False)
@@ -21,9 +20,6 @@ class ReadExclusions(beam.PTransform):
 
     Args:
       pattern: a path or pattern that Beam's FileSystems open; see `exclusions.read_exclusions` for the formats.
-
-    Raises:
-      ExclusionFileError: while it runs, when a file cannot be used.
     """
 
     pattern: str
@@ -34,5 +30,5 @@ class ReadExclusions(beam.PTransform):
             | "Pattern" >> beam.Create([self.pattern])
             | "Match" >> beam.FlatMap(files.match_paths).with_output_types(str)
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_ReadFile())
+            | "Read" >> beam.FlatMap(_read_file)
         )

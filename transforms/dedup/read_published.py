@@ -33,22 +33,13 @@ def published_rows(content: bytes, label: str) -> Iterator[Published]:
 
 
 def published_tasks(content: bytes, label: str, examples_per_task: int) -> Iterator[PublishedTask]:
-    """Reads a published file of tasks, or raises a ValueError where it is none.
-
-    Args:
-      content: of the file.
-      label: of the refresh that it belongs to.
-      examples_per_task: that were asked for.
-    """
+    """Reads a published file of tasks, or raises a ValueError where it is none."""
     for id_, _, first in _rows("tasks", content):
         yield id_, label, first, first + examples_per_task
 
 
 def published_texts(kind: DatasetKind, content: bytes, label: str) -> Iterator[Text]:
-    """Reads the texts of a published file, or raises a ValueError where it is none of that kind.
-
-    Of tasks, only those that no refresh had before: the others are published there too.
-    """
+    """Reads the texts of a published file, of tasks only those that no refresh had before, or raises a ValueError."""
     for id_, text, first in _rows(kind, content):
         if not first:
             yield Text(id=id_, text=text, source=source_of(label))
@@ -118,13 +109,12 @@ class ReadPublished(beam.PTransform):
 
     Args:
       kind: tasks or examples.
-      found: of each file its path, the label it belongs to and, of tasks, how many examples were asked for of each; or
-        a listing of these.
+      found: of each file its path, its label and, of tasks, how many examples were asked for; or a listing of these.
       as_texts: whether the texts themselves are wanted.
-      refresh: the label of the run. A file of it that cannot be read is told, and passed over.
+      refresh: the label of the run; a file of it that cannot be read is skipped with a warning.
 
     Raises:
-      RunFailed: while it runs, when a file of another label cannot be read: what is in it might come again.
+      RunFailed: while it runs, when a file of another label cannot be read.
     """
 
     kind: DatasetKind

@@ -32,12 +32,7 @@ def texts_of(row: Example | Reject) -> Iterator[Text]:
 
 
 def verdicts_of(found: tuple[str, NearDuplicate], checks: tuple[str, ...]) -> Iterator[Verdict]:
-    """Yields the verdict on an example that has a near duplicate, if one of the checks is concerned.
-
-    Args:
-      found: the id of the example, and what it is like.
-      checks: of DUPLICATE_CHECKS, those that are made.
-    """
+    """Yields the verdict on an example, given by id, that has a near duplicate, if `checks` name the reason."""
     id_, other = found
     is_excluded = bool(other.source) and not other.source.startswith(_REFRESH)
     reason = CONTAMINATED if is_excluded else NEAR_DUPLICATE
@@ -53,8 +48,7 @@ def describe(other: NearDuplicate) -> str:
 
 
 def text_of_task(task: Task) -> Text:
-    """Returns the text of a task, to be compared. Its id puts the earliest round first, so that more rounds never
-    change a task that is already there."""
+    """Returns the text of a task. Its id puts the earliest round first, so that more rounds change no earlier task."""
     return Text(id=f"{task.round:08d}-{task.task_id}", text=task.task)
 
 

@@ -13,11 +13,7 @@ Labelled = tuple[str, str, str]
 
 
 def relabel(examples: Iterable[Labelled]) -> Iterator[Relabel]:
-    """Gives the examples of one task, in any order, the most frequent spelling of their labels (see `labels.agree`).
-
-    Yields:
-      The new labels of each example that is spelled otherwise.
-    """
+    """Yields new labels for the examples of one task that do not use the most frequent spelling (see `agree`)."""
     known = sorted(examples)
     spelling = agree(collections.Counter(label for _, *labels in known for label in labels))
     for id_, label, misleading_label in known:
@@ -25,15 +21,13 @@ def relabel(examples: Iterable[Labelled]) -> Iterator[Relabel]:
             yield Relabel(id=id_, label=spelling[label], misleading_label=spelling[misleading_label])
 
 
-class _KeyLabels(beam.DoFn):
-    def process(self, row: Example | Reject) -> Iterator[tuple[str, Labelled]]:
-        if isinstance(row, Example):
-            yield row.task_id, (row.id, row.label, row.misleading_label)
+def _key_labels(row: Example | Reject) -> Iterator[tuple[str, Labelled]]:
+    if isinstance(row, Example):
+        yield row.task_id, (row.id, row.label, row.misleading_label)
 
 
-class _Agree(beam.DoFn):
-    def process(self, group: tuple[str, Iterable[Labelled]]) -> Iterator[Relabel]:
-        yield from relabel(group[1])
+def _agree(group: tuple[str, Iterable[Labelled]]) -> Iterator[Relabel]:
+    return relabel(group[1])
 
 
 @dataclasses.dataclass(eq=False)
@@ -43,7 +37,7 @@ class AgreeLabels(beam.PTransform):
     def expand(self, rows: beam.PCollection[Example | Reject]) -> beam.PCollection[Relabel]:
         return (
             rows
-            | "KeyLabels" >> beam.ParDo(_KeyLabels()).with_output_types(tuple[str, Labelled])
+            | "KeyLabels" >> beam.FlatMap(_key_labels).with_output_types(tuple[str, Labelled])
             | "GroupByTask" >> beam.GroupByKey()
-            | "Agree" >> beam.ParDo(_Agree())
+            | "Agree" >> beam.FlatMap(_agree)
         )

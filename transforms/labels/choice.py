@@ -1,8 +1,7 @@
-"""Label choice: what a model said when it was asked which of two labels is more appropriate.
+"""Label choice: which of two labels a model named.
 
-It is asked for `{"label": "..."}` with one of the two, as it stands in the prompt. Models also answer with the bare
-label, or with its place ("A", "2", "the second"), and those are read too. A label that is itself such a word wins by
-its text: of the labels "B" and "A", the answer "A" names the second.
+It is asked for `{"label": "..."}`, but may answer with the bare label or its place ("A", "2", "the second"). A label
+that is itself such a word wins: of the labels "B" and "A", the answer "A" names the second.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from textmint.transforms.parsing.answers import answer_text
 from textmint.transforms.parsing.objects import parse_object
 from textmint.transforms.parsing.results import Parsed, Refusal
 
-_FIELDS: Final = ("label",)
 _NUMBER: Final = re.compile(r"""((?:["']label["']|\blabel)\s*:\s*)([12])(?=\s*[,}\]]|\s*$)""")
 _PLACES: Final = (frozenset(("first", "a", "1", "1st", "one")), frozenset(("second", "b", "2", "2nd", "two")))
 _AROUND: Final = " \t\r\n\"'`*.:()[]\u201c\u201d\u2018\u2019"
@@ -38,15 +36,11 @@ class Named:
 
 
 def read_choice(text: str, finish_reason: FinishReason, first: str, second: str) -> Named | Refusal:
-    """Reads a reply to a choice between two labels, given in the order in which they were shown.
+    """Reads a reply to a choice between two labels in the order shown, or says why it cannot be read.
 
-    A reply that is not JSON is taken where it is nothing but one of the labels or its place, and the model stopped by
-    itself.
-
-    Returns:
-      What it names, or why it cannot be read.
+    A reply that is not JSON must be nothing but a label or its place, and the model must have stopped by itself.
     """
-    found = parse_object(_NUMBER.sub(r'\1"\2"', text), finish_reason, _FIELDS)
+    found = parse_object(_NUMBER.sub(r'\1"\2"', text), finish_reason, ("label",))
     if isinstance(found, Parsed):
         named = found.value["label"]
         return Named(named, which_label(named, first, second))
@@ -59,10 +53,7 @@ def read_choice(text: str, finish_reason: FinishReason, first: str, second: str)
 
 
 def which_label(named: str, first: str, second: str) -> str | None:
-    """Finds which of two labels a word means; None where it is neither.
-
-    The label's own text is tried first, then its normal form, then its place in the order in which both were shown.
-    """
+    """Finds which of two labels a text means, by the label's text, its normal form, or its place; None for neither."""
     labels = (first, second)
     stripped = named.strip(_AROUND)
     announced = _ANNOUNCED.match(stripped)

@@ -9,24 +9,12 @@ from textmint.transforms.core.labels import normal_form
 
 
 def pair_of(labels: tuple[str, ...], *, task_id: str, seed: int, replica: int) -> tuple[str, str]:
-    """Picks the label and the misleading label of one example of a task.
+    """Picks the label and the misleading label of one example of a task, from a set of labels whose order is ignored.
 
-    Over the first n replicas of a task, for any n, two labels differ by at most 1 in how often they are the label, and
-    so they do in how often they are the misleading one; and of one label, two others differ by at most 1 in how often
-    they mislead from it. It depends on nothing but the arguments, and on `labels` as a set.
-
-    The labels are set in a ring. Each block of as many replicas as there are labels takes every place of the ring once,
-    with the label some steps further on as the misleading one; the number of steps changes with the block, until all
-    pairs were there once. Then comes another ring.
-
-    Args:
-      labels: at least 2, all of different normal forms.
-      task_id: of the task.
-      seed: the user's.
-      replica: which of the task's examples, counted from 0.
-
-    Returns:
-      The label and the misleading label.
+    Over the first n replicas, labels differ by at most 1 in how often they are the label, the misleading label, and the
+    misleading label of one label. The labels are set in a ring. Each block of as many replicas as there are labels
+    takes every place of the ring once, with the label some steps further on as the misleading one; the number of steps
+    changes with the block until all pairs were there once. Then comes another ring.
     """
     count = len(labels)
     block, turn = divmod(replica, count)

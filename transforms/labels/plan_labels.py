@@ -7,7 +7,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import typehints
-from msgspec.structs import replace
 from textmint.transforms.core.do_fns import MakePrompt, ReadReply
 from textmint.transforms.core.elements import FinishReason, LabelSet, LabelSetSeed, Prompt, Reject, Reply, Task
 from textmint.transforms.core.identity import stable_hash
@@ -35,35 +34,26 @@ def label_set_seed(task: Task, seed: int) -> LabelSetSeed:
 
 
 def given_label_set(task: Task, seed: int) -> LabelSet | None:
-    """Takes the labels that the user gives a task, where no model need be asked; None where the user gives none."""
+    """Makes the label set of the labels that the user gives a task; None where the user gives none."""
     if task.settings is None or not task.settings.labels:
         return None
     return _label_set(label_set_seed(task, seed), task.settings.labels)
 
 
 def _label_set(seed: LabelSetSeed, labels: tuple[str, ...], reply: Reply | None = None) -> LabelSet:
-    found = LabelSet(
+    return LabelSet(
         task_id=seed.task_id,
         task=seed.task,
         labels=labels,
         label_ids=tuple(label_id(seed.task_id, label) for label in labels),
-        model="",
-        template="",
-        prompt_tokens=0,
-        output_tokens=0,
+        model=reply.model if reply else "",
+        template=reply.prompt.template if reply else "",
+        prompt_tokens=reply.prompt_tokens if reply else 0,
+        output_tokens=reply.output_tokens if reply else 0,
         seed=seed.seed,
         settings=seed.settings,
         first_replica=seed.first_replica,
-    )
-    if reply is None:
-        return found
-    return replace(
-        found,
-        model=reply.model,
-        template=reply.prompt.template,
-        prompt_tokens=reply.prompt_tokens,
-        output_tokens=reply.output_tokens,
-        usage=reply.usage,
+        usage=reply.usage if reply else None,
     )
 
 
@@ -107,7 +97,7 @@ def is_label_set(prompt: Prompt, answer: Answer, *, max_label_columns: int = MAX
 
 
 class _Seed(beam.DoFn):
-    """What asks for the labels of a task; where the user gives them, the label set in the output `GIVEN`."""
+    """Yields what asks for the labels of a task; where the user gives them, the label set in the output `GIVEN`."""
 
     GIVEN = "given"
 
@@ -139,7 +129,7 @@ class PlanLabels(beam.PTransform):
       join: what regroups LabelSetSeeds and brings to each what was paid for it, a `PTransform` such as `JoinLedger`.
       llm: what answers prompts, a `PTransform` from Prompt to Reply or Reject; its rejects name the stage `PlanLabels`.
       seed: the user's; another seed asks anew.
-      max_label_columns: the widest label that is taken; what `llm` takes for readable should know it too.
+      max_label_columns: the widest label that is taken; `llm` should accept the same.
     """
 
     template: PromptTemplate

@@ -39,11 +39,7 @@ def choice_prompt(choice: Choice, template: PromptTemplate) -> Prompt:
 
 
 def verify_choice(reply: Reply) -> Example | Reject:
-    """Returns the example as it was if a reply confirms its label, or a Reject that says why it is not kept.
-
-    A reject holds what the choice was: the prompt with the text and both labels, the template, the model that answered,
-    and its reply.
-    """
+    """Returns the example if a reply confirms its label, or a Reject with the choice's prompt, model and reply."""
     choice = _choice(reply.prompt)
     named = read_choice(reply.text, reply.finish_reason, choice.first, choice.second)
     if isinstance(named, Refusal):
@@ -59,15 +55,15 @@ def verify_choice(reply: Reply) -> Example | Reject:
 def _dispute(example: Example, named: Named) -> Refusal | None:
     if named.label == example.label:
         return None
-    label, answer = (_shown(text) for text in (example.label, named.text))
+    label, answer = (
+        repr(text if len(text) <= _DETAIL_CHARS else text[: _DETAIL_CHARS - 1] + "…")
+        for text in (example.label, named.text)
+    )
     return Refusal(reason="label_disputed", detail=f"the label is {label}, the answer {answer}")
 
 
 def choice_fault(prompt: Prompt, answer: Answer) -> Refusal | None:
-    """Says why no row comes of an answer to a prompt; None where the row stays.
-
-    Either it cannot be read, or it names another label than the row has.
-    """
+    """Says why an answer drops the row: it cannot be read, or names another label; None where the row stays."""
     choice = _choice(prompt)
     named = read_choice(answer.text, answer.finish_reason, choice.first, choice.second)
     return named if isinstance(named, Refusal) else _dispute(choice.example, named)
@@ -83,10 +79,6 @@ def _choice(prompt: Prompt) -> Choice:
     if not isinstance(prompt.subject, Choice):
         raise TypeError(f"a choice was asked for by a {type(prompt.subject).__name__}")
     return prompt.subject
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _DETAIL_CHARS else text[: _DETAIL_CHARS - 1] + "…")
 
 
 class _Ask(beam.DoFn):

@@ -18,11 +18,8 @@ from textmint.transforms.parsing.results import Parsed, Refusal, T, detail_line
 from textmint.transforms.parsing.values import dicts_of, kind_of, strings_of
 
 READ_MAX_CHARS: Final = 300_000
-"""The longest reply that is given to the tolerant reader; what is longer must be exact JSON.
-
-The reader takes some 5 microseconds a character of the worst replies, so one or two seconds at the limit. It is more
-text than models of 2026 send in one reply: 64,000 tokens of some four characters.
-"""
+"""The longest reply for the tolerant reader, which takes 5 microseconds a character at worst; models of 2026 send less.
+What is longer must be exact JSON."""
 
 MAX_STRINGS: Final = 3  # JSON strings in one another
 JSON_START: Final = re.compile(r'\s*[\[{"]')
@@ -38,37 +35,32 @@ _ANSWER_NAME: Final = re.compile(
     r"(?:final\W?)?(?:answer|response|output|result|solution|final|json|tasks?|labels?|lists?|items?|examples?|objects?)"
     r"|[biu]|em|strong|p|[uo]l|li|pre|code|div|span"
 )
-"""Elements that a model puts its answer into, or that only say how it is to look."""
+"""Elements that hold an answer, or only format it."""
 _HEADING: Final = re.compile(
     r"^[ \t>*#_]{0,8}(?:[\w'’]{1,12}[ \t]+){0,4}(?:final|answer|response|output|result|corrected|revised|improved)\b"
     r"[^\n{\[:]{0,30}(?::[ \t*_]*\n?|\n)[ \t*]*\n?(?:```\w*\s*)?(?=[\[{])",
     re.IGNORECASE | re.MULTILINE,
 )
-"""A line of its own, or the beginning of one, that says that the answer follows."""
+"""The beginning of a line that says that the answer follows."""
 
 
 class ReplyReader(abc.ABC, Generic[T]):
-    """Reads what was asked for out of a reply.
-
-    Args:
-      finish_reason: why the model stopped.
-      strings: in how many JSON strings the text stands that is read.
-    """
+    """Reads what was asked for out of a reply."""
 
     def __init__(self, finish_reason: FinishReason, strings: int = 0) -> None:
         self.finish_reason = finish_reason
-        self.strings = strings
+        self.strings = strings  # how many JSON strings stand around the text
 
     @abc.abstractmethod
     def take(self, value: Any, repairs: set[str]) -> Parsed[T] | Refusal:
-        """Takes what was asked for out of an exact JSON value; `repairs` is what was mended so far."""
+        """Takes what was asked for out of a JSON value; `repairs` is what was mended so far."""
 
     @abc.abstractmethod
     def search(self, body: str, repairs: set[str]) -> Parsed[T] | Refusal:
-        """Looks for what was asked for in a text that is no exact JSON."""
+        """Searches a text that is not exact JSON."""
 
     def read(self, text: str) -> Parsed[T] | Refusal:
-        """Reads a reply, the exact reader first."""
+        """Reads a reply."""
         if self.finish_reason in FILTERED:
             return Refusal(reason="blocked", detail=FILTERED[self.finish_reason])
         known, value = read_exact(text)
@@ -99,21 +91,11 @@ class ReplyReader(abc.ABC, Generic[T]):
         return self.take(value, repairs | outside(before + after))
 
     def is_amid_talk(self, before: str, after: str) -> bool:
-        """Tells whether a value stands in the middle of talk that the token limit cut off.
-
-        It may be a draft of a model that was still thinking.
-        """
+        """Tells whether a value stands in talk that the token limit cut off, and so may be a draft."""
         return self.finish_reason == "length" and all(unfence(text).strip(_BRACKETS) for text in (before, after))
 
     def nothing_found(self, text: str, reads: Sequence[Read], repairer: Repairer, wanted: str) -> Refusal:
-        """Says why nothing could be taken.
-
-        Args:
-          text: what was searched.
-          reads: what was read in it.
-          repairer: what has tried to repair it.
-          wanted: what was asked for, in words.
-        """
+        """Says why nothing could be taken from a text; `wanted` names what was asked for."""
         if any(read.status == "cut" for read in reads):
             return Refusal(reason="truncated", detail="the reply ends before its structure does")
         for read in reads:
@@ -131,20 +113,17 @@ class ReplyReader(abc.ABC, Generic[T]):
 
 
 def answer_text(text: str, finish_reason: FinishReason) -> str | None:
-    """Finds the part of a reply that answers, for answers of a word or two, which need no JSON.
-
-    Returns:
-      It, without reasoning, fences and tokens that end a turn; None where there is none.
-    """
+    """Finds the part of a reply that answers, without reasoning, fences and end tokens; None where there is none."""
     prepared = _prepare(text, finish_reason)
     return None if isinstance(prepared, Refusal) else unfence(prepared[0])
 
 
 def start_of_answer(reasoning: str) -> int | None:
-    """Finds the answer in a reasoning that a model never closed: the JSON value at its end.
+    """Finds the JSON value that ends a reasoning which was never closed.
 
     Returns:
-      Where the value begins; 0 where the text holds none at all, or marks that tell; None where others stand in it.
+      Where the value begins; 0 where the text holds no value, or holds marks of reasoning; None where the value may be
+      part of the reasoning.
     """
     body = drop_end_tokens(reasoning)
     marked = find_answer(body, "stop", functools.partial(_values, body))
@@ -163,12 +142,12 @@ def start_of_answer(reasoning: str) -> int | None:
 
 
 def unfence(text: str) -> str:
-    """Takes the marks of fenced code blocks out of a text."""
+    """Removes the marks of fenced code blocks."""
     return _FENCE.sub("", text).strip("\ufeff \t\r\n`")
 
 
 def around(text: str, reads: Sequence[Read]) -> set[str]:
-    """Names, as repairs, what stands around the values that were read in a text."""
+    """Names the repairs for what stands around the values that were read in a text."""
     parts: list[str] = []
     position = 0
     for read in reads:
@@ -181,7 +160,7 @@ def around(text: str, reads: Sequence[Read]) -> set[str]:
 
 
 def outside(text: str) -> set[str]:
-    """Names, as repairs, what a text around values is."""
+    """Names the repairs for a text around values."""
     found: set[str] = set()
     if "```" in text or "~~~" in text:
         found.add("fence")
@@ -191,7 +170,7 @@ def outside(text: str) -> set[str]:
 
 
 def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | Refusal:
-    """Finds the part of a reply that answers, and what had to be taken away for that."""
+    """Finds the part of a reply that answers, and names what was removed around it."""
     repairs: set[str] = set()
     body = text.lstrip("\ufeff \t\r\n")
     if "\ufeff" in text[: len(text) - len(body)]:
@@ -223,9 +202,8 @@ def _prepare(text: str, finish_reason: FinishReason) -> tuple[str, set[str]] | R
 def _values(text: str, start: int) -> list[Value]:
     """Lists the JSON values in a text from a position on, in which marks of reasoning mark nothing.
 
-    A bracket in prose that is never closed is none: a string that a draft left open may have swallowed the mark, and
-    the answer behind it. Nor is one with quotation marks that are not escaped, whose strings go on to the end. Of a
-    text past the limit of the reader nothing is known.
+    A value that is never closed, or has unescaped quotation marks, may have swallowed a mark and the answer behind it,
+    so it does not count.
     """
     if len(text) - start > READ_MAX_CHARS:
         return []
@@ -243,10 +221,9 @@ def _values(text: str, start: int) -> list[Value]:
 
 
 def _parts_that_answer(text: str) -> Iterator[str]:
-    """Lists what of a text is more likely its answer than the whole, the most likely first.
+    """Lists the parts that are more likely the answer than the whole text, the most likely first.
 
-    What follows a heading such as "Final answer:", and what stands in no element: a model that is not trained to reason
-    may call its drafts by any name, as in `<plan>...</plan>` or `[DRAFT]...[/DRAFT]`.
+    They are what follows a heading such as "Final answer:", and what stands in no element such as `<plan>...</plan>`.
     """
     headings = list(_HEADING.finditer(text))
     has_elements = "</" in text or "[/" in text
@@ -289,7 +266,7 @@ def _parts_that_answer(text: str) -> Iterator[str]:
 
 
 def _unescaped(text: str) -> str | None:
-    """Reads what stands in a text as it would in a JSON string: {\\"label\\": \\"a\\"}; None where nothing does."""
+    """Reads a value that is escaped as in a JSON string: {\\"label\\": \\"a\\"}; None where there is none."""
     start = _ESCAPED_START.search(text)
     if start is None:
         return None

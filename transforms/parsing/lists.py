@@ -30,18 +30,10 @@ _FENCE_LINE: Final = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*")
 
 
 def parse_string_list(text: str, finish_reason: FinishReason) -> Parsed[tuple[str, ...]] | Refusal:
-    """Reads a reply that should be a JSON or Python list of strings.
+    """Reads a reply that should be a list of strings; numbered or bulleted lines count as one.
 
-    Items are stripped at both ends. Those that are blank or not strings come back in `refused`; of a list that was cut
-    off, the incomplete last item is dropped and the others are kept. An item of a cut-off list is complete if something
-    follows it, or if the model stopped by itself. Numbered or bulleted lines are a list too.
-
-    Args:
-      text: the reply as it came.
-      finish_reason: why the model stopped.
-
-    Returns:
-      The items, or why they cannot be taken.
+    Blank items and those that are not strings come back in `refused`. Of a cut-off list the incomplete last item is
+    dropped; it is complete if something follows it, or if the model stopped by itself.
     """
     return _ListReader(finish_reason).read(text)
 
@@ -57,7 +49,7 @@ class _Items:
     refused: list[_Refused] = dataclasses.field(default_factory=list)
     repairs: set[str] = dataclasses.field(default_factory=set)
     is_cut: bool = False
-    is_amid_talk: bool = False  # of lines: whether they stand in talk that the token limit cut off
+    is_amid_talk: bool = False  # lines stand in talk that the token limit cut off
 
 
 class _ListReader(ReplyReader[tuple[str, ...]]):
@@ -115,7 +107,7 @@ class _ListReader(ReplyReader[tuple[str, ...]]):
         return self.nothing_found(body, reads, repairer, "a list of strings")
 
     def _mend(self, body: str, read: Read, repairer: Repairer) -> list[_Items]:
-        """Repairs a broken list, if that is possible, and corrects where it ends."""
+        """Repairs a broken list if possible, and corrects where it ends."""
         start = read.start
         read.end = max(read.end, body.rfind("]") + 1)
         closer = "]" if body[start] == "[" else "}"
@@ -131,16 +123,10 @@ class _ListReader(ReplyReader[tuple[str, ...]]):
         return mended
 
     def _items(self, read: Read, repaired: Repaired | None = None) -> _Items | None:
-        """Takes the items of the list that a value is or holds.
+        """Takes the items of the list that a value is or holds; None if there is no list.
 
-        Args:
-          read: the value, and which of its containers were still open where the text ended.
-          repaired: where the value comes from, if from json_repair; an item that ran into the end of the text was cut
-            off, and one that cannot be found whole in it is refused, with its neighbours, which may be other parts of
-            the same string.
-
-        Returns:
-          The items; None if there is no list.
+        An item of json_repair that cannot be found whole in the text is refused with its neighbours, which may be other
+        parts of the same string.
         """
         items = _Items()
         entries = _find_list(read.value, items)
@@ -167,7 +153,7 @@ class _ListReader(ReplyReader[tuple[str, ...]]):
 
 
 def _find_list(root: Any, items: _Items) -> list[object] | None:
-    """Finds the list that a value is or holds; two lists of one name go to the refused items."""
+    """Finds the list that a value is or holds; two different lists of one name are refused."""
     while True:
         if isinstance(root, dict):
             inner = _lists_in(root)
@@ -180,18 +166,20 @@ def _find_list(root: Any, items: _Items) -> list[object] | None:
                 return None
             root = inner[0]
             items.repairs.add("wrapped_list")
-        elif isinstance(root, list) and len(root) == 1 and _holds_list(root[0]):
-            root = root[0]
+            continue
+        only = root[0] if isinstance(root, list) and len(root) == 1 else None
+        if any(isinstance(inner, list) for inner in (only.values() if isinstance(only, dict) else [only])):
+            root = only
             items.repairs.add("one_element_list")
-        elif isinstance(root, list) and len(root) == 1 and _list_in_string(root[0]) is not None:
-            root = _list_in_string(root[0])
+        elif (decoded := _list_in_string(only)) is not None:
+            root = decoded
             items.repairs.add("json_string")
         else:
             return root if isinstance(root, list) else None
 
 
 def _add_item(items: _Items, entry: object, is_split: bool) -> None:
-    """Adds an entry of a list to its items, or to what is refused."""
+    """Adds an entry to the good or to the refused items."""
     if isinstance(entry, str) and entry.lstrip().startswith("{"):
         known, decoded = read_exact(entry)
         if known and isinstance(decoded, dict) and _has_task(decoded):
@@ -228,7 +216,7 @@ def _add_item(items: _Items, entry: object, is_split: bool) -> None:
 
 
 def _lists_in(root: Mapping[str, Any]) -> list[Any]:
-    """The lists that an object holds, or the object or JSON string that may hold them further inside."""
+    """Lists the lists in an object, or else the objects and JSON strings that may hold one."""
     if isinstance(root.get("properties"), dict):  # a JSON Schema, maybe with a list in the place of its type
         return [root["properties"]]
     for name in _LIST_KEYS:
@@ -248,7 +236,7 @@ def _lists_in(root: Mapping[str, Any]) -> list[Any]:
 
 
 def _named(candidate: Mapping[str, Any], name: str) -> list[Any]:
-    """The values of an object under a name, in whatever spelling."""
+    """Lists the values of a name in any spelling."""
     return [value for key, value in pairs_of(candidate) if key_form(key) == name]
 
 
@@ -257,7 +245,7 @@ def _has_task(candidate: Mapping[str, Any]) -> bool:
 
 
 def _list_in_string(value: object) -> list[Any] | dict[str, Any] | None:
-    """The list or object that a string holds as JSON; None if it holds none."""
+    """Reads the list, or the object with lists, that a string holds as JSON; None if it holds none."""
     if not isinstance(value, str) or not JSON_START.match(value):
         return None
     for _ in range(MAX_STRINGS):
@@ -267,13 +255,8 @@ def _list_in_string(value: object) -> list[Any] | dict[str, Any] | None:
     return None
 
 
-def _holds_list(value: object) -> bool:
-    values = value.values() if isinstance(value, dict) else [value]
-    return any(isinstance(inner, list) for inner in values)
-
-
 def _collect(lists: Sequence[_Items], repairs: set[str]) -> Parsed[tuple[str, ...]] | Refusal:
-    """Joins lists, or says why there is no good item in them."""
+    """Joins lists, or says why they have no good item."""
     good = [item for items in lists for item in items.good]
     refused = [entry for items in lists for entry in items.refused]
     if not good:
@@ -289,14 +272,8 @@ def _collect(lists: Sequence[_Items], repairs: set[str]) -> Parsed[tuple[str, ..
     return Parsed(value=tuple(good), repairs=tuple(sorted(mended)), refused=tuple(refused))
 
 
-# --- lists that are written as lines
-
-
 def _lines(text: str, finish_reason: FinishReason) -> _Items | None:
-    """Takes the texts of numbered or bulleted lines; None if there is no such line.
-
-    An indented line without a bullet goes with the line above.
-    """
+    """Takes the texts of numbered or bulleted lines, each with the indented lines below; None if there are none."""
     found: list[str] = []
     before = after = False  # whether there is other text
     continues = False
@@ -335,7 +312,7 @@ def _lines(text: str, finish_reason: FinishReason) -> _Items | None:
 
 
 def _unwrap(item: str) -> str:
-    """Takes away the comma, the bold and the quotes that stand around all of a bulleted line."""
+    """Removes the comma, bold marks and quotes around a whole line."""
     while True:
         before = item
         item = item.rstrip(", \t").strip()

@@ -1,15 +1,8 @@
 """Objects: what a model replied becomes the fields that were asked for, or a refusal that says why not.
 
-Replies are untrusted. They are read, never run, and no reply raises. Three readers are tried, the exact one first:
-`json`, the tolerant one (`reader`), and `json_repair` for what is really broken (`repair`).
-
-Half a text never becomes a row. What the tolerant reader finds cut off is not handed to json_repair, which would close
-the open string without a word. An object that lacks nothing but its closing brackets is taken if the model stopped by
-itself, and is `truncated` if the token limit stopped it: the quotation mark that seems to close the last value may then
-be one inside the value. So is a value in the middle of talk that the limit cut off.
-
-Two examples in one object are never mixed: keys that come twice with other values, however they are spelled, and two
-different examples in one wrapper are refused.
+Replies are untrusted: they are read, never run, and no reply raises. Three readers are tried: `json`, the tolerant one
+(`reader`), and json_repair (`repair`). Half a text never becomes a row: what the tolerant reader finds cut off is not
+handed to json_repair, which would close it. Two examples in one object are never mixed.
 """
 
 from __future__ import annotations
@@ -29,8 +22,6 @@ from textmint.transforms.parsing.results import Parsed, Refusal, detail_line
 from textmint.transforms.parsing.values import dicts_of, is_same_text, key_form, kind_of, pairs_of, parts_of
 
 EXAMPLE_FIELDS: Final = ("input_text", "label", "misleading_label")
-"""The fields of an example, as the template `classify` asks for them."""
-
 _TEXT_NAMES: Final = ("value", "const", "default", "example")
 _BETWEEN_OBJECTS: Final = re.compile(r"\}[\s,]*\{")  # json_repair would let the last of several objects win
 _KEY: Final = re.compile(r"""["'“”‘’]([^"'“”‘’\n]{1,100})["'“”‘’]\s*:""")
@@ -39,26 +30,16 @@ _DESCRIPTION: Final = re.compile(
     r"|the (?:text to be classified|label that is right)|another (?:possible label|of the labels))",
     re.I,
 )
-"""A value that says what is to stand there: its type, or the words of a prompt for it."""
+"""A value that describes what it should be: its type, or the words of a prompt for it."""
 
 
 def parse_object(
     text: str, finish_reason: FinishReason, fields: Sequence[str] = EXAMPLE_FIELDS
 ) -> Parsed[dict[str, str]] | Refusal:
-    """Reads a reply that should be one JSON object of strings.
+    """Reads a reply that should be one JSON object with some fields that are strings, in any spelling of their names.
 
-    Of several objects the first complete one is taken. One that stands in another object is taken if it is the only one
-    there. Values are stripped of white space at both ends and otherwise kept as they are; a value that is not a string
-    is refused, never converted.
-
-    Args:
-      text: the reply as it came.
-      finish_reason: why the model stopped.
-      fields: the keys that must be there, in whatever case and with whatever between their words; other keys are left
-        out.
-
-    Returns:
-      The fields, or why they cannot be taken.
+    Of several objects the first complete one is taken; one in another object if it is the only one there. A value that
+    is not a string is refused, never converted.
     """
     return _ObjectReader(tuple(fields), finish_reason).read(text)
 
@@ -123,7 +104,7 @@ class _ObjectReader(ReplyReader[dict[str, str]]):
         return self._search_repaired(body, repairs, reads, failures)
 
     def _take_read(self, read: Read, candidate: Mapping[str, Any], is_open: bool) -> _Taken | _Failure | None:
-        """Takes the fields of an object that the tolerant reader read; None where it is broken."""
+        """Takes the fields of an object of the tolerant reader; None where it is broken."""
         is_cut = read.status == "cut"
         if is_open and not (is_cut and self.finish_reason == "stop" and read.after_value):
             return _cut_off(read, self.fields) if is_cut else None
@@ -181,14 +162,14 @@ def _refusal(failures: Sequence[_Failure]) -> Refusal:
 
 
 def _other_objects(value: object, seen: int) -> set[str]:
-    """Names, as a repair, what else there was where an object was taken from."""
+    """Names the repair for what else there was beside an object."""
     if seen > 1:
         return {"several_objects"}
     return {"one_element_list"} if isinstance(value, list) else set()
 
 
 def _mixed_examples(fields: Sequence[str], twice: str) -> _Failure:
-    """The failure of an object that holds two examples; it outranks those of what is merely incomplete."""
+    """Makes the failure of an object that holds two examples; it outranks those of incomplete ones."""
     return _Failure(len(fields) + 1, "wrong_shape", f"two examples in one object: {twice} twice, with other values")
 
 
@@ -197,7 +178,7 @@ def _ambiguous_keys(fields: Sequence[str]) -> _Failure:
 
 
 def _cut_off(read: Read, fields: tuple[str, ...]) -> _Failure:
-    """The failure of what the text ends inside of: of a read, or of an object that was repaired."""
+    """Makes the failure of a value inside which the text ends."""
     keys = {read.key}.union(*(container for container in (*read.open, read.value) if isinstance(container, dict)))
     rank = len(set(map(key_form, keys)) & _forms(fields).keys())
     return _Failure(rank, "truncated", f"the reply ends inside its object, with {rank} of {len(fields)} fields begun")
@@ -209,11 +190,7 @@ def _forms(fields: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def _take(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> _Taken | _Failure:
-    """Takes the fields of an object, or those of the only example inside it.
-
-    Returns:
-      The fields and what was mended; or why there are none, which is the failure that came nearest.
-    """
+    """Takes the fields of an object or of the only example inside it, or returns the failure that came nearest."""
     nearest = _take_fields(candidate, fields)
     if not isinstance(nearest, _Failure) or nearest.rank > len(fields):
         return nearest
@@ -268,11 +245,10 @@ def _take_fields(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> _Take
         values[field] = value
     missing = [field for field in fields if field not in values]
     rank = len(values)
+    if not candidate:
+        return _Failure(0, "wrong_shape", "the object is empty")
     if missing:
-        detail = detail_line("missing: " + ", ".join(missing))
-        return (
-            _Failure(rank, "missing_field", detail) if candidate else _Failure(0, "wrong_shape", "the object is empty")
-        )
+        return _Failure(rank, "missing_field", detail_line("missing: " + ", ".join(missing)))
     found: dict[str, str] = {}
     wrong: list[str] = []
     for field in fields:
@@ -296,7 +272,7 @@ def _take_fields(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> _Take
 
 
 def _text_beside_type(value: object) -> str | None:
-    """Finds the only text in the place of a field, where a model repeats the schema and puts the text into it."""
+    """Finds the only text in a field where a model repeats the schema with the text in it."""
     if not isinstance(value, dict) or value.get("type", "string") != "string":
         return None
     texts = {value[name] for name in _TEXT_NAMES if isinstance(value.get(name), str)}
@@ -304,12 +280,7 @@ def _text_beside_type(value: object) -> str | None:
 
 
 def _look_inside(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[dict[str, str], list[object]]:
-    """Looks into an object that is no example itself.
-
-    Returns:
-      The fields that it has as texts, which an example inside it must share; and the values that may hold an example,
-      which a field's own text is not.
-    """
+    """Returns the fields that an object has as texts, which an example inside it must share, and what may hold one."""
     forms = _forms(fields)
     texts: dict[str, str] = {}
     children: list[object] = []
@@ -323,10 +294,7 @@ def _look_inside(candidate: Mapping[str, Any], fields: tuple[str, ...]) -> tuple
 
 
 def _repeats(repaired: Repaired, fields: Sequence[str]) -> bool:
-    """Tells whether a key of a broken text comes twice in one object.
-
-    json_repair keeps the last value of such a key, or makes two objects out of one.
-    """
+    """Tells whether a key comes twice in one object, of which json_repair keeps the last, or makes two objects."""
     objects = [part for part in parts_of(repaired.value) if isinstance(part, dict)]
     if len(objects) > repaired.source.count("{"):
         return True

@@ -1,8 +1,5 @@
-"""Readers of JSON: an exact one, and a tolerant one for the notations that models mix up with JSON.
-
-The tolerant reader takes Python literals, trailing commas, raw line breaks, comments and the punctuation of other
-scripts. It reads values exactly, and it knows whether a text that fails is broken or merely ends too early.
-"""
+"""Readers of JSON: an exact one, and a tolerant one that also takes Python literals, trailing commas, raw line breaks,
+comments and the punctuation of other scripts, and knows whether a text is broken or ends too early."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ from textmint.transforms.parsing.values import RepeatedKeys
 
 _MAX_DEPTH: Final = 64  # containers in one another; an example needs 2, a list of tasks 3
 _MAX_DIGITS: Final = 600  # Python can be told to refuse int() of more than 640 digits, and never of fewer
-_RESCAN: Final = 1  # how often, on average, a character may be read again from another opening bracket
 
 
 def _integer(digits: str) -> int | decimal.Decimal:
@@ -34,18 +30,12 @@ _DECODER: Final = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_object
 
 
 def read_exact(text: str) -> tuple[bool, Any]:
-    """Reads a text that is JSON and nothing else.
-
-    Returns:
-      Whether it is, and its value.
-    """
+    """Returns whether a text is JSON and nothing else, and its value."""
     try:
         return True, _DECODER.decode(text)
     except (ValueError, RecursionError):
         return False, None
 
-
-# --- the tolerant reader
 
 _OPENER: Final = re.compile(r"[\[{｛［]")
 _OPENERS: Final = frozenset("{[｛［")
@@ -88,7 +78,7 @@ Container = RepeatedKeys | list[object]
 
 @dataclasses.dataclass(slots=True)
 class Read:
-    """What was read of a text from one opening bracket on; by default, a value that is whole."""
+    """What was read from one opening bracket on; by default a complete value."""
 
     value: Any = None
     start: int = 0
@@ -179,8 +169,7 @@ class _Reader(Read):
             self.end = end
 
     def _punctuate(self, char: str) -> None:
-        """Steps over a comma or colon. One of another script may also stand in a text whose quotation marks are not
-        escaped, so that the two together tell nothing."""
+        """Steps over a comma or colon; one of another script cannot be told from text with unescaped quotes."""
         if char not in ",:":
             self.repairs.add("punctuation")
             if "inner_quotes" in self.repairs:
@@ -223,7 +212,7 @@ class _Reader(Read):
         return word
 
     def _match(self, pattern: re.Pattern[str]) -> str:
-        """Steps over a word that goes on until something else follows."""
+        """Steps over a word."""
         word = pattern.match(self.text, self.end)
         if word is None:
             self._stop("bad")
@@ -275,20 +264,15 @@ class _Reader(Read):
             self.repairs.add("quotes")
         if _CONTROL.search(raw):
             self.repairs.add("raw_newline")
-        return self._unescape(raw) if escaped else raw
-
-    def _unescape(self, raw: str) -> str:
+        if not escaped:
+            return raw
         if any(not _JSON_ESCAPE.match(match[0]) for match in _ESCAPE.finditer(raw)):
             self.repairs.add("escapes")
         # Two escapes of a surrogate pair are one character, as in JSON.
         return unescape(raw).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
     def _join(self, container: Container, char: str) -> None:
-        """Takes the next string as the rest of the value before it, as Python does.
-
-        In an object only: between the items of a list it is rather a comma that is missing. Strings that touch each
-        other are one string with unescaped quotation marks.
-        """
+        """Joins the next string to the value before it, as Python does; in a list, a comma is missing rather."""
         self.after_value = False
         value = container.get(self.key) if isinstance(container, dict) else None
         if not isinstance(container, dict) or not isinstance(value, str):
@@ -296,7 +280,7 @@ class _Reader(Read):
         if char == "+":
             self.end += 1
             char = self._next()
-        elif self.text[self.end - 1] in _STRING_STOPS:
+        elif self.text[self.end - 1] in _STRING_STOPS:  # strings that touch: unescaped quotation marks
             self._stop("bad")
         if char not in _STRING_STOPS:
             self._stop("bad")
@@ -311,7 +295,7 @@ class _Reader(Read):
 
 
 def unescape(text: str) -> str:
-    """Reads the escapes of JSON and Python in a text; of an unknown one the backslash was meant, as in Python."""
+    """Reads the escapes of JSON and Python; an unknown one stays as it is."""
     return _ESCAPE.sub(_character, text)
 
 
@@ -327,22 +311,15 @@ def _character(escape: re.Match[str]) -> str:
 def scan(text: str, *, rescan_cut: bool, start: int = 0) -> Iterator[Read]:
     """Reads a text from each opening bracket that is not part of something read before.
 
-    Args:
-      text: any text.
-      rescan_cut: whether to look for values inside a bracket that was never closed and held no comma and no colon.
-      start: where in the text to begin.
-
-    Yields:
-      What was read, in the order of the text.
+    `rescan_cut` also looks inside a bracket that was never closed and held no comma and no colon.
     """
-    allowance = _RESCAN * len(text) + 10_000
+    allowance = len(text) + 10_000  # of characters that are read again, which keeps time linear
     opener = _OPENER.search(text, start)
     while opener:
         read = _Reader(text, opener.start())
         yield read
         allowance -= read.end - read.start
-        # A bracket in prose may have drawn the value into a string, so that a second look pays. The allowance is what
-        # keeps time linear: of brackets in one another, each fails where the outermost failed.
+        # A bracket in prose may have drawn the value into a string.
         inside = read.status == "bad" or (read.status == "cut" and rescan_cut)
         again = inside and not read.is_data and allowance > 0
         opener = _OPENER.search(text, read.start + 1 if again else max(read.end, read.start + 1))

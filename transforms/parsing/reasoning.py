@@ -1,13 +1,9 @@
 """Reasoning: where in a reply the model thinks aloud, and where its answer begins.
 
-A server that does not know a model's marks of reasoning hands them on in the text. What stands before the last mark
-that closes a reasoning is no answer, be it a perfect example: it is a draft. Where a chat template opens the reasoning
-itself, only the closing mark comes. A mark inside a string of a JSON value is part of that text, and marks nothing.
-
-The marks are those that model families are trained on, as the parsers of vLLM, SGLang and llama.cpp know them in 2026:
-tags (DeepSeek, Qwen, `<thought>` of EXAONE, `<seed:think>`), `[THINK]` (Magistral), the triangles of Kimi, tokens such
-as `<|START_THINKING|>` (Cohere) and `<|begin_of_thought|>` (OpenThinker), `<unused94>` (MedGemma), `<ctrl94>` (Gemini),
-`<|im_start|>think` (s1), `[unused16]` (Pangu), the channels of gpt-oss
+What stands before the last mark that closes a reasoning is a draft. Where a chat template opens the reasoning, only the
+closing mark comes. A mark inside a string of a JSON value marks nothing. The marks are those that the parsers of vLLM,
+SGLang and llama.cpp know in 2026: tags (DeepSeek, Qwen, EXAONE, Seed), `[THINK]` (Magistral), the triangles of Kimi,
+the tokens of Cohere, OpenThinker, MedGemma, Gemini, s1 and Pangu, the channels of gpt-oss
 (https://cookbook.openai.com/articles/openai-harmony) and of Gemma 4, and the phrases of Granite and Apriel.
 """
 
@@ -78,22 +74,13 @@ _END_TOKEN: Final = re.compile(
     r"|\[END FINAL RESPONSE\]",
     re.IGNORECASE,
 )
-_MAX_TOKENS: Final = 8  # that end a turn, one after the other
 _BRACKET: Final = re.compile(r"[{\[]")
-_MAX_MARKS: Final = 200  # characters of a text that may hold nothing else
 
 
 def find_answer(text: str, finish_reason: FinishReason, values: Callable[[int], Sequence[Value]]) -> Answer | None:
-    """Tells the answer of a reply from the reasoning around it.
+    """Finds the answer of a reply beside its reasoning; None where the reply ends inside the reasoning.
 
-    Args:
-      text: the reply.
-      finish_reason: why the model stopped.
-      values: gives the JSON values in the text from a position on, in order; it is asked only if there are marks that
-        may stand in one of them.
-
-    Returns:
-      The answer; None where the reply ends inside the reasoning.
+    `values` lists the JSON values in the text from a position on; it is called only where marks may stand in one.
     """
     marks = _marks(text)
     if not marks:
@@ -125,8 +112,8 @@ def find_answer(text: str, finish_reason: FinishReason, values: Callable[[int], 
 
 
 def drop_end_tokens(text: str) -> str:
-    """A reply's text without the tokens and tags at its end that end a turn or an answer."""
-    for _ in range(_MAX_TOKENS):
+    """Removes the tokens and tags at the end of a reply that end a turn or an answer."""
+    for _ in range(8):  # one after the other
         stripped = text.rstrip()
         if not stripped.endswith((">", "]")):
             break
@@ -139,11 +126,11 @@ def drop_end_tokens(text: str) -> str:
 
 def has_only_marks(text: str) -> bool:
     """Tells whether nothing stands in a text but marks of a reasoning and tokens that end a turn."""
-    return len(text) < _MAX_MARKS and not _END_TOKEN.sub("", _TOKEN.sub("", text)).strip()
+    return len(text) < 200 and not _END_TOKEN.sub("", _TOKEN.sub("", text)).strip()
 
 
 def _marks(text: str) -> list[_Mark]:
-    """All that has the form of a mark, in order."""
+    """Lists all that has the form of a mark, in order."""
     marks = []
     if any(hint in text for hint in _TOKEN_HINTS):
         for match in _TOKEN.finditer(text):
@@ -162,17 +149,14 @@ def _marks(text: str) -> list[_Mark]:
 
 
 def _outside(marks: Sequence[_Mark], values: Sequence[Value], text: str) -> Iterator[_Mark]:
-    """The marks that stand in none of the values; both in order.
-
-    In a value that is not sure, a mark with a bracket behind it may be followed by the answer, and counts.
-    """
+    """Lists the marks outside values; in a value that is not sure, the answer may follow a mark before a bracket."""
     waiting = iter(values)
     value = next(waiting, None)
     for mark in marks:
         while value is not None and value.end <= mark.start:
             value = next(waiting, None)
-        is_inside = value is not None and mark.start >= value.start
-        if value is not None and is_inside and not value.is_sure:
-            is_inside = _BRACKET.search(text, mark.end, value.end) is None
-        if not is_inside:
+        if value is None or mark.start < value.start:
+            yield mark
+            continue
+        if not value.is_sure and _BRACKET.search(text, mark.end, value.end):
             yield mark

@@ -1,9 +1,8 @@
-"""Repair of broken JSON by json_repair, and what of its guesses can be trusted.
+"""Repair of broken JSON by json_repair, and which of its guesses can be trusted.
 
-json_repair guesses where strings end, and drops what it cannot place. So nothing is taken unless all letters of the
-text came back, and no string unless it stands in the text between quotation marks and before a delimiter. Before it
-starts, a mark is put at the end of the text: a value that comes back with the mark in it ran into the end, and counts
-as cut off.
+json_repair guesses where strings end, and drops what it cannot place. So nothing is taken unless all letters came back,
+and no string unless it stands in the text between quotation marks and before a delimiter. A value that comes back with
+the mark that is put at the end of the text was cut off.
 """
 
 from __future__ import annotations
@@ -20,12 +19,8 @@ from textmint.transforms.parsing.values import parts_of, strings_of
 
 REPAIR_MAX_CHARS: Final = 32_000
 REPAIR_MAX_WORK: Final = 4_000_000
-"""Limits of what is handed to json_repair: characters, and characters times quotation marks.
-
-Its time grows with the product: json_repair 0.64 took 0.15 s for 2,000 characters of `{'`, 2.3 s for 8,000 (a product
-of 32 million), on one core of 2026; the limit makes that 0.3 s an attempt. A list of 20 tasks, 3,000 characters with 40
-quotation marks, has 120,000. Past the limits only the exact reader and the tolerant one are tried.
-"""
+"""Limits of what json_repair gets: characters, and characters times quotation marks, with which its time grows: 0.3 s
+at this limit with json_repair 0.64 on a core of 2026. A list of 20 tasks has 120,000."""
 
 _MAX_REPAIRS: Final = 4  # calls of json_repair for one reply
 _DATA: Final = re.compile(r"""\{\s*(?:["'“”„‘]|\\"|\w+\s*:)|\[\s*(?:["'“”„‘{]|\\"|\[\s*["'“”„‘{])""")
@@ -51,7 +46,7 @@ class Repaired:
         return self.mark in strings_of(part)
 
     def stands(self, part: object) -> bool:
-        """Tells whether the strings of an object, or a string, stand as such in the source: none is part of another."""
+        """Tells whether a string, or all strings of an object, stand whole in the source."""
         if isinstance(part, dict):
             return all(
                 self._stands(key, ":") and (not isinstance(value, str) or self._stands(value))
@@ -73,16 +68,10 @@ class Repairer:
         self._calls = 0
 
     def repairs(self, start: int, closer: str, first_end: re.Pattern[str]) -> Iterator[Repaired]:
-        """Repairs the broken value that starts somewhere, once for each place where it may end.
+        """Repairs the broken value at `start`, once for each place where it may end.
 
-        Args:
-          start: where it starts.
-          closer: the bracket that closes it. It may end at the last one, since json_repair would draw prose behind
-            that into the value, or at the end of the text if there is none.
-          first_end: finds a closer where it is even more likely to end.
-
-        Yields:
-          What came of it.
+        These are where `first_end` finds a closing bracket, and the last `closer`, since json_repair would draw prose
+        behind it into the value, or else the end of the text.
         """
         first = first_end.search(self._text, start)
         last = self._text.rfind(closer, start) + 1
@@ -97,18 +86,14 @@ class Repairer:
             if len(broken) > REPAIR_MAX_CHARS or len(broken) * quotes > REPAIR_MAX_WORK:
                 self.too_large = True
                 continue
-            yield _repair(broken, end)
-
-
-def _repair(broken: str, end: int) -> Repaired:
-    present = set(broken)
-    mark = next(char for char in map(chr, itertools.count(0xFDD0)) if char not in present)  # Unicode's noncharacters
-    try:
-        value: object = json_repair.repair_json(broken + mark, return_objects=True, skip_json_loads=True)
-    except Exception:  # it is made of heuristics: whatever it raises, the text could not be mended
-        value = None
-    source = unescape(broken)
-    return Repaired(value, end, source, _letters(value) >= _letters(source), mark)
+            present = set(broken)
+            mark = next(char for char in map(chr, itertools.count(0xFDD0)) if char not in present)  # a noncharacter
+            try:
+                value: object = json_repair.repair_json(broken + mark, return_objects=True, skip_json_loads=True)
+            except Exception:  # it is made of heuristics: whatever it raises, the text could not be mended
+                value = None
+            source = unescape(broken)
+            yield Repaired(value, end, source, _letters(value) >= _letters(source), mark)
 
 
 def _letters(value: object) -> int:

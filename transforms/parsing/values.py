@@ -6,15 +6,13 @@ import functools
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from textmint.transforms.core.texts import clean_text
 
-_MAX_KEY: Final = 100  # characters of a key that may stand for a field
-
 
 class RepeatedKeys(dict[str, Any]):
-    """An object whose keys may come twice: it holds the last value of each, as JSON has it, and the others apart."""
+    """An object whose keys may come twice: it has the last value of each; `earlier` has the others."""
 
     __slots__ = ("earlier",)
 
@@ -39,7 +37,7 @@ def pairs_of(candidate: Mapping[str, Any]) -> list[tuple[str, Any]]:
 @functools.lru_cache(maxsize=256)
 def key_form(key: str) -> str:
     """Returns what is left of a key without case, spaces, hyphens, escapes and other marks."""
-    if len(key) > _MAX_KEY:
+    if len(key) > 100:  # no field's
         return ""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", key).casefold()))
 

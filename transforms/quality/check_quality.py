@@ -2,12 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 
 import apache_beam as beam
 from msgspec.structs import replace
+from textmint.transforms.core.do_fns import CountedMap
 from textmint.transforms.core.elements import Example, Reject
-from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.quality.checks import Checks, Fault, find_fault
 
 _STEP = "CheckQuality"
@@ -16,7 +15,7 @@ _found = functools.lru_cache(maxsize=64)(find_fault)  # LLMCall has just asked t
 
 def fault_in(example: Example, checks: Checks) -> Fault | None:
     """Finds the first check that an example fails by itself; None where it is good."""
-    # no check looks at the reply as it came, and only one of the two who ask has it
+    # No check reads the raw reply, and only one of the two callers has it.
     return _found(replace(example, raw_reply="") if example.raw_reply else example, checks)
 
 
@@ -25,23 +24,7 @@ def check_example(example: Example, checks: Checks) -> Example | Reject:
     fault = fault_in(example, checks)
     if fault is None:
         return example
-    # asked again, a model may well write a better one
     return Reject.of_example(example, stage=_STEP, reason=fault.reason, detail=fault.detail, can_retry=True)
-
-
-class _Check(beam.DoFn):
-    def __init__(self, checks: Checks) -> None:
-        self._checks = checks
-        self._counters = StepCounters(_STEP)
-
-    def process(self, example: Example | Reject) -> Iterator[Example | Reject]:
-        if isinstance(example, Reject):
-            yield example
-            return
-        self._counters.add("in")
-        result = check_example(example, self._checks)
-        self._counters.outcome(result)
-        yield result
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,4 +38,5 @@ class CheckQuality(beam.PTransform):
     checks: Checks = dataclasses.field(default_factory=Checks)
 
     def expand(self, examples: beam.PCollection[Example | Reject]) -> beam.PCollection[Example | Reject]:
-        return examples | "Check" >> beam.ParDo(_Check(self.checks))
+        check = functools.partial(check_example, checks=self.checks)
+        return examples | "Check" >> beam.ParDo(CountedMap(_STEP, check)).with_output_types(Example | Reject)

@@ -1,8 +1,4 @@
-"""Quality: checks whether a row that could be read is a valid example.
-
-A check's name is also the reason of the rejects it makes, so that what a report names can be switched off by that name.
-Checks refuse only what is surely bad: what may be good is kept.
-"""
+"""Quality: checks that refuse rows which are surely bad. A check's name is also the reason of its rejects."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ CHECKS: Final = (
     "wrong_length",
     "wrong_language",
 )
-"""The checks, in the order in which they are made; the first that fails gives the reason. The slowest comes last."""
+"""The checks in order; the first that fails gives the reason, the slowest comes last."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +36,12 @@ class Checks:
 
     Args:
       names: of CHECKS.
-      length_slack: a text is refused when it is this many times shorter, or longer, than `num_words` asks for. 2,
-        since models count badly, and a text is of use at any length: at half of "at least 100" or "at least 200" it
-        is no longer than what the next lower value asks for, and would blur what the attribute is there for; at twice
-        "less than 10" it has left the single sentence.
-      max_label_columns: of a label, East Asian wide characters counting two. 100 is some 16 English words: labels that
-        name an outcome in a clause ("complaint about a late delivery that was answered with a refund") fit, an
-        explanation or a second text does not.
-      language_min_bytes, language_min_confidence: see `language_id`.
-
-    Raises:
-      ValueError: a name that there is not, or a threshold that makes no sense.
+      length_slack: a text is refused when it is this many times shorter, or longer, than `num_words` asks for. 2, since
+        models count badly; at half of "at least 100" it is no longer than the next lower value asks for.
+      max_label_columns: of a label, East Asian wide characters counting two. 100 is some 16 English words: an outcome
+        in a clause fits, an explanation does not.
+      language_min_bytes: see `language_id.MIN_BYTES`.
+      language_min_confidence: see `language_id.MIN_CONFIDENCE`.
     """
 
     names: tuple[str, ...] = CHECKS
@@ -70,7 +61,7 @@ class Checks:
             raise ValueError(f"language_min_confidence is {self.language_min_confidence}, but lies between 0 and 1")
 
     def without(self, *names: str) -> Checks:
-        """Leaves checks out, such as those that a back end fails whatever it is asked for."""
+        """Leaves checks out, such as those that a back end always fails."""
         return dataclasses.replace(self, names=tuple(name for name in self.names if name not in names))
 
 
@@ -83,18 +74,13 @@ class Fault:
 
 
 def parse_checks(text: str, known: Sequence[str] = CHECKS) -> tuple[str, ...]:
-    """Reads which checks a user wants.
-
-    Args:
-      text: `all`, `none`, or names separated by commas, in any case.
-      known: the names there are; a caller with checks beside these adds theirs.
+    """Reads `all`, `none`, or names of checks separated by commas.
 
     Returns:
       The names, in the order of `known`.
 
     Raises:
-      ValueError: a name that there is not (the message tells the nearest one), none at all, or `all` or `none` among
-        others.
+      ValueError: an unknown name (with the nearest one), an empty one, or `all` or `none` among others.
     """
     items = [item.strip().casefold().replace("-", "_") for item in text.split(",")]
     if items == ["all"]:
@@ -114,7 +100,7 @@ def parse_checks(text: str, known: Sequence[str] = CHECKS) -> tuple[str, ...]:
 
 
 def find_fault(example: Example, checks: Checks) -> Fault | None:
-    """Finds the first check that an example fails; None where it is good. It depends on nothing but the arguments."""
+    """Finds the first check that an example fails; None where it is good."""
     row = _Row(example)
     for name in CHECKS:
         if name in checks.names and (detail := _CHECKS[name](row, checks)) is not None:
@@ -137,8 +123,6 @@ class _Row:
         return spaced(self.folded)
 
 
-# --- placeholder
-
 _PLACEHOLDER_TEXTS: Final = """
 n/a|none|null|undefined|todo|tbd|tba|placeholder|text|input text|your text|your text here|your input text
 your input text here|text here|text goes here|your text goes here|insert text|insert text here|insert your text here
@@ -160,7 +144,7 @@ văn bản đầu vào|nhập văn bản vào đây|văn bản của bạn ở �
 النص هنا|نص الإدخال|أدخل النص هنا|متن ورودی|متن شما در اینجا|متن خود را اینجا وارد کنید
 इनपुट पाठ|यहाँ पाठ लिखें|अपना पाठ यहाँ लिखें|ข้อความที่ป้อน|ใส่ข้อความที่นี่|ข้อความของคุณที่นี่
 """
-"""What models and templates leave in the place of a text: the whole text, without brackets and punctuation around."""
+"""Whole texts that models leave in the place of a text, without brackets and punctuation around."""
 
 _SLOT: Final = re.compile(r"(?:\[[^\[\]]*\]|<[^<>]*>|\{+[^{}]*\}+)", re.S)
 _SLOT_TEXTS: Final = """
@@ -211,8 +195,6 @@ def _is_outer(char: str) -> bool:
 _PLACEHOLDERS: Final = frozenset(_outer(spaced(fold(text))) for text in re.split(r"[|\n]", _PLACEHOLDER_TEXTS) if text)
 
 
-# --- echo
-
 _ECHO_CHARS: Final = 25  # a shorter stretch may stand in two texts by chance
 _ECHO_UNSPACED_CHARS: Final = 12  # as much, in Chinese or Thai
 _LINE_CHARS: Final = 40  # of a line of the prompt, found in the text
@@ -234,7 +216,7 @@ def _echo(row: _Row, checks: Checks) -> str | None:
         return "the text is the task"
     if _is_long(task) and task in row.spaced:
         return "the text holds the task, word for word"
-    # The prompt is taken as it is, for models repeat it as it is; to fold it would cost more than all other checks.
+    # Models repeat the prompt as it is; to fold it would cost more than all other checks.
     prompt, text = row.example.prompt, row.example.input_text
     if _is_long(core) and text.strip(" \t\n\"'") in prompt:
         return "the text is a part of the prompt"
@@ -242,9 +224,6 @@ def _echo(row: _Row, checks: Checks) -> str | None:
         if len(line) >= _LINE_CHARS and len(line := line.strip(" \t-*•")) >= _LINE_CHARS and line in text:
             return f"the text holds a line of the prompt: {line[:60]!r}"
     return None
-
-
-# --- labels
 
 
 def _labels_equal(row: _Row, checks: Checks) -> str | None:
@@ -268,15 +247,9 @@ def _labels(example: Example) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("label", example.label), ("misleading label", example.misleading_label)
 
 
-# --- label in text
-#
-# A label stands in a text where it occurs as whole words, whatever its case (see `words.holds`). That is a leak where
-# the label has a meaning, and no more than chance where it has none: any text of a hundred words has an "a" or a "no".
-# So a label is looked for unless it is
-#   - too short to tell (`words.is_telling`): "A", "no", "10", "да", "是", "ดี";
-#   - a word of grammar in the language of the row, or in English (`common_words`): "none", "may", "nein", "いいえ";
-#   - nothing but signs of arithmetic or currency: "+", "$$".
-# Even such a label is refused where it is the whole text, or where the text says "label: no".
+# A label leaks where it stands in a text as whole words (`words.holds`), unless it may do so by chance: where it is too
+# short (`words.is_telling`), a word of grammar of the row's language or of English (`common_words`), or only signs of
+# arithmetic or currency. Even such a label is refused where it is the whole text, or where the text says "label: no".
 
 _ANNOUNCED: Final = re.compile(
     r"(?:\b(?:label|answer|class|classification|category|sentiment|verdict|prediction|output|antwort|klasse|kategorie"
@@ -286,12 +259,12 @@ _ANNOUNCED: Final = re.compile(
     "|标签|答案|类别|標籤|類別|ラベル|答え|回答|라벨|레이블|정답|답변|ป้ายกำกับ|คำตอบ)"
     r"\s*[:=]\s*[\"'“”«»\[(*]*"
 )
-"""Where a folded text announces a label. Even a label that may stand in any text is refused there."""
+"""Where a folded text announces a label."""
 
 
 @functools.lru_cache(maxsize=8192)  # a task has few labels and many rows
 def _needle(label: str) -> tuple[str, bool]:
-    """Returns what is looked for in the folded and spaced text, and whether its mere occurrence says something."""
+    """Returns what is searched for in the folded and spaced text, and whether its occurrence is no chance."""
     text = spaced(fold(label)).strip()
     core = _outer(text)
     if text.endswith("#") and core:  # "c#", "f#"
@@ -328,8 +301,6 @@ def _announces(text: str, needle: str) -> bool:
     return False
 
 
-# --- length
-
 _LENGTH: Final = re.compile(r"(less than|at least) (\d{1,6})")
 
 
@@ -347,16 +318,13 @@ def _wrong_length(row: _Row, checks: Checks) -> str | None:
     return None
 
 
-# --- language
-
 _ABOUT_LANGUAGES: Final = re.compile(
     r"languages?\b|dialect|translat|lingual|code.?switch|sprache|langue|idioma|lingua|език|язык|мов[аиу]|语言|語言|言語|언어"
     r"|لغة|زبان|भाषा|ภาษา|ngôn ngữ|bahasa|\b(?:"
     + "|".join(sorted(re.escape(name.partition(" (")[0].casefold()) for name in NAMES))
     + r")\b"
 )
-"""Tasks whose texts may well be in another language than the one asked for: to tell languages apart, to judge a
-translation, to classify reviews of a French film."""
+"""Tasks whose texts may well be in another language than the one asked for, such as to judge a translation."""
 
 
 def _wrong_language(row: _Row, checks: Checks) -> str | None:
@@ -367,7 +335,7 @@ def _wrong_language(row: _Row, checks: Checks) -> str | None:
             min_bytes=checks.language_min_bytes,
             min_confidence=checks.language_min_confidence,
         )
-    except UnknownLanguage:  # one that a caller named in their own words; nothing is known of it
+    except UnknownLanguage:  # named by a caller in their own words
         return None
     if checked.verdict != "wrong" or _ABOUT_LANGUAGES.search(fold(row.example.task)):
         return None

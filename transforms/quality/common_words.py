@@ -1,8 +1,6 @@
 """Common words: for each language, words of grammar that may also be labels (yes, no, none, other, both).
 
-A label among them says nothing by standing in a text of its language, for any text may hold it. There are no words of
-meaning here, however common ("positive", "true", "spam", "right"): a prompt asks for a text without its labels, and a
-text with one of those is too easy.
+Such a label may stand in any text. Words of meaning, however common ("positive", "spam"), are not among them.
 """
 
 from __future__ import annotations
@@ -124,7 +122,7 @@ _OTHERS: Final[Mapping[str, str]] = {
 }
 
 ENGLISH: Final = frozenset(_ENGLISH.split())
-"""They hold for rows of all languages, since models fall back to English labels."""
+"""Used for rows of all languages, since models fall back to English labels."""
 
 _BY_LANGUAGE: Final[Mapping[str, frozenset[str]]] = {
     language.name: ENGLISH | {spaced(fold(word)) for word in _OTHERS.get(language.code, "").split()}
@@ -133,8 +131,5 @@ _BY_LANGUAGE: Final[Mapping[str, frozenset[str]]] = {
 
 
 def common_words(language: str) -> frozenset[str]:
-    """Returns the common words of a language of XLM-R and the English ones, folded and spaced.
-
-    Of any other language it returns the English ones.
-    """
+    """Returns the common words of a language of XLM-R and the English ones, folded and spaced."""
     return _BY_LANGUAGE.get(language, ENGLISH)
