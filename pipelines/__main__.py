@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def version() -> str:
-    """Returns the version of what is installed; `unknown` of a folder that is not."""
+    """Returns the version of what is installed; `unknown` if it is not."""
     from importlib import metadata  # only now: a start is to be quick
 
     try:
@@ -65,14 +65,10 @@ def program() -> NoReturn:
     terminal.take_over()
     code = main()
     if code:
-        last = threading.Timer(LAST_SECONDS, _end, (code,))
+        last = threading.Timer(LAST_SECONDS, os._exit, (code,))
         last.daemon = True
         last.start()
     sys.exit(code)
-
-
-def _end(code: int) -> None:
-    os._exit(code)
 
 
 LAST_SECONDS = 20.0

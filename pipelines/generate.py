@@ -27,14 +27,7 @@ from textmint.transforms.llm_call import FaultOf, LLMCall
 from textmint.transforms.parse_json import ParseJSON, is_example
 from textmint.transforms.quality.check_quality import CheckQuality
 from textmint.transforms.sample_attributes import SampleAttributes
-from textmint.transforms.task_generate import (
-    ReadTasks,
-    SeedsOf,
-    TaskGenerate,
-    is_task_list,
-    spans_of,
-    task_list_fault,
-)
+from textmint.transforms.task_generate import ReadTasks, SeedsOf, TaskGenerate, is_task_list, spans_of, task_list_fault
 
 
 def build(

@@ -24,7 +24,6 @@ COMPACTING = "compacting"
 """The lease of whoever merges files of the ledger."""
 
 _COLUMNS = ("refresh", "model", "replies", "prompt tokens", "output tokens", "files")
-_MEGABYTE = 1_000_000
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -38,8 +37,8 @@ def main(argv: Sequence[str], prog: str) -> int:
             options = parser.parse_args(list(argv))
             output = _output(options.output)
             folder = files.join(output, FOLDER)
-            told = _compact(output, folder) if options.compact else []
-            return shown("\n".join([*told, report(contents(folder), options.output)]), prog)
+            done = _compact(output, folder) if options.compact else []
+            return shown("\n".join([*done, report(contents(folder), options.output)]), prog)
         except OptionError as error:
             return refused(error.problems, prog)
         except (Exception, KeyboardInterrupt) as error:  # each file system raises its own
@@ -84,55 +83,46 @@ def _output(path: str) -> str:
 
 def _compact(output: str, folder: str) -> list[str]:
     """Merges the ledger's files; returns what was done, a line each."""
-    told = []
+    done = []
     try:
         with lease.hold(output, COMPACTING, secrets.token_hex(8)):
             others = {name: holder for name, holder in lease.holders(output).items() if name != COMPACTING}
             for name, holder in others.items():
                 raise OptionError(f"--compact: a run of {name} is under way ({holder}); wait for its end")
             if files.is_local(folder):
-                folded = merge_journals(folder)
-                if folded.journals:
-                    told.append(f"{_replies(folded.replies)} from {_count(folded.journals, 'journal')}: now in files")
-                if folded.damaged:
-                    lines = _count(folded.damaged, "line")
-                    told.append(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
+                merged = merge_journals(folder)
+                if merged.journals:
+                    done.append(f"{_replies(merged.replies)} from {_count(merged.journals, 'journal')}: now in files")
+                if merged.damaged:
+                    lines = _count(merged.damaged, "line")
+                    done.append(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
             compacted = compact(folder)
             lower_recorded_replies(output, check_files(folder, thorough=False).paid, compacted.left_out)
     except lease.LeaseTakenError as error:
         raise OptionError(f"--compact: the ledger is being compacted already ({error})") from None
     left_out = f", {_count(compacted.duplicates, 'duplicate')} left out" if compacted.duplicates else ""
-    return [*told, f"{_count(compacted.before, 'file')} before, {_count(compacted.after, 'file')} now{left_out}"]
+    return [*done, f"{_count(compacted.before, 'file')} before, {_count(compacted.after, 'file')} now{left_out}"]
 
 
-def report(held: Contents, output: str) -> str:
+def report(found: Contents, output: str) -> str:
     """Returns a table of what a ledger holds, and what else a person should know."""
-    rows = [
-        (
-            *map(clean_name, key),
-            *(f"{number:,}" for number in (of.replies, of.prompt_tokens, of.output_tokens, of.files)),
-        )
-        for key, of in sorted(held.by_model.items())
-    ]
-    if len(rows) > 1:
-        total = [sum(getattr(of, name) for of in held.by_model.values()) for name in _SUMMED]
-        rows.append(("all", "", *(f"{number:,}" for number in total), f"{held.files:,}"))
+    numbers = {key: (of.replies, of.prompt_tokens, of.output_tokens, of.files) for key, of in found.by_model.items()}
+    rows = [(*map(clean_name, key), *(f"{number:,}" for number in numbers[key])) for key in sorted(numbers)]
+    *totals, _ = [sum(column) for column in zip(*numbers.values(), strict=True)] or (0, 0)
+    if len(rows) > 1:  # a file may hold replies of several models
+        rows.append(("all", "", *(f"{total:,}" for total in (*totals, found.files))))
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
-    replies = sum(of.replies for of in held.by_model.values())
     lines = [
-        f"{output}/{FOLDER}: {_replies(replies)} in {_count(held.files, 'file')} ({held.bytes / _MEGABYTE:.1f} MB)",
+        f"{output}/{FOLDER}: {_replies(totals[0])} in {_count(found.files, 'file')} ({found.bytes / 1e6:.1f} MB)",
         "",
         *("  " + _line(row, widths) for row in (_COLUMNS, *rows)),
     ]
-    if held.journals:
-        lines += ["", f"{held.journals:,} of them wait in journals, of a run that is under way or was cut short"]
-    if held.set_aside:
-        lines += ["", f"{_count(len(held.set_aside), 'file')} set aside:"]
-        lines += [f"  {clean_name(name)}: {clean_name(reason)}" for name, reason in sorted(held.set_aside.items())]
+    if found.journals:
+        lines += ["", f"{found.journals:,} of them wait in journals, of a run that is under way or was cut short"]
+    if found.set_aside:
+        lines += ["", f"{_count(len(found.set_aside), 'file')} set aside:"]
+        lines += [f"  {clean_name(name)}: {clean_name(reason)}" for name, reason in sorted(found.set_aside.items())]
     return "\n".join(lines)
-
-
-_SUMMED = ("replies", "prompt_tokens", "output_tokens")
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

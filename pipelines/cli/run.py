@@ -87,11 +87,7 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
 
 
 def _failed(
-    error: BaseException,
-    prog: str,
-    signals: Sequence[int],
-    workers_said: Callable[[], str] = str,
-    output: str = "",
+    error: BaseException, prog: str, signals: Sequence[int], workers_said: Callable[[], str] = str, output: str = ""
 ) -> int:
     """Tells why a run failed; returns the exit code."""
     if isinstance(error, OptionError):

@@ -23,10 +23,7 @@ from textmint.transforms.storage import files, lease
 from textmint.transforms.storage.listing import Listing, Row, write_listing
 
 _LOG = logging.getLogger("textmint")
-_NOT_ALONE: Final = "not-alone"
 _LEASE: Final = "refresh="
-_MERGE_TRIES: Final = 25
-_MERGE_PAUSE: Final = 0.2  # seconds
 _MOST_LISTED: Final = 4  # problems in one line
 _THEN: Final = "then run the same command again. Nothing was paid for"
 _MANIFEST_GONE: Final = (
@@ -219,7 +216,7 @@ def is_alone(config: Config) -> bool:
 
 
 def _not_alone(output: str, label: str) -> str:
-    return files.join(output, STAGING, f"{_LEASE}{label}", _NOT_ALONE)
+    return files.join(output, STAGING, f"{_LEASE}{label}", "not-alone")
 
 
 def with_listings(previous: PreviousRun, folder: str, *, most: int = NAMED_FILES) -> PreviousRun:
@@ -246,7 +243,7 @@ def _merge_journals(config: Config) -> MergedJournals:
     """Turns the journals of a killed run into files. Waits for its worker processes, which may outlive it for a moment,
     but not for runs of other refreshes."""
     total = MergedJournals()
-    for _ in range(_MERGE_TRIES):
+    for _ in range(25):
         merged = merge_journals(config.ledger, mend=config.rebuy)
         total = MergedJournals(
             journals=total.journals + merged.journals,
@@ -257,5 +254,5 @@ def _merge_journals(config: Config) -> MergedJournals:
         )
         if not merged.busy or len(lease.holders(config.output)) > 1:
             break
-        time.sleep(_MERGE_PAUSE)
+        time.sleep(0.2)
     return total

@@ -11,12 +11,7 @@ from textmint.pipelines.graph.up_to_date import IRRELEVANT_OPTIONS
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.dataset.published_files import (
-    UNREADABLE,
-    open_published,
-    published_examples,
-    published_files,
-)
+from textmint.transforms.dataset.published_files import UNREADABLE, open_published, published_examples, published_files
 
 _AMOUNTS: Final = frozenset(("task_requests", "max_tasks", "examples_per_task"))
 

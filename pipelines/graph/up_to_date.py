@@ -28,7 +28,6 @@ IRRELEVANT_OPTIONS: Final = frozenset(
     )
 )
 """Options that decide how a run goes, and nothing in a row."""
-_BLOCK: Final = 1 << 20
 
 
 def run_key(config: Config, previous: PreviousRun, versions: Mapping[str, str]) -> str:
@@ -40,15 +39,7 @@ def run_key(config: Config, previous: PreviousRun, versions: Mapping[str, str]) 
     return stable_hash(
         "run",
         {name: repr(value) for name, value in config.typed.items() if name not in IRRELEVANT_OPTIONS},
-        [
-            template.name
-            for template in (
-                config.brainstorm_template,
-                config.example_template,
-                config.label_set_template,
-                config.verify_template,
-            )
-        ],
+        [getattr(config, f"{name}_template").name for name in ("brainstorm", "example", "label_set", "verify")],
         list(config.topics),
         [fingerprint_of(backend) if backend else "" for backend in (config.backend, config.verify_backend)],
         [_digest_of_files(pattern) for pattern in (config.tasks, config.exclude)],
@@ -105,7 +96,7 @@ def _digest_of_files(pattern: str | None) -> str:
     for found in files.match_files(pattern):
         digest.update(f"{found.path}\0".encode("utf-8", "surrogateescape"))
         with files.open_file(found.path) as file:
-            while block := file.read(_BLOCK):
+            while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from apache_beam.io.filesystem import BeamIOError
 from textmint.transforms.core.errors import StoreError
 from textmint.transforms.storage.gcs import REQUEST
 
-_MOST_WRAPPINGS: Final = 3  # a matching of files wraps a listing, which wraps what the client raised
-_MOST_CHARS: Final = 300
 _T = TypeVar("_T")
 
 
@@ -45,7 +43,7 @@ class Problems(list[str]):
 
 def reason_of(error: BaseException) -> str:
     """Says in one line what a person needs to know of an exception."""
-    for _ in range(_MOST_WRAPPINGS):
+    for _ in range(3):  # a matching of files wraps a listing, which wraps what the client raised
         details = error.exception_details if isinstance(error, BeamIOError) else None
         error = next((inner for inner in (details or {}).values() if isinstance(inner, BaseException)), error)
     if isinstance(error, StoreError):
@@ -55,4 +53,4 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return " ".join(error.strerror.split())
     line = " ".join(REQUEST.sub("", f"{error}").split())
-    return line[:_MOST_CHARS] or type(error).__name__
+    return line[:300] or type(error).__name__

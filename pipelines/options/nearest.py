@@ -12,17 +12,13 @@ def nearest(typed: str, known: Iterable[str]) -> str | None:
     words: dict[str, str] = {}
     for one in known:
         words.setdefault(one.casefold(), one)
-    word = typed.casefold()[:_LONGEST]
-    if len(word.strip("-")) >= _SHORTEST:
+    word = typed.casefold()[:100]
+    if len(word.strip("-")) >= 2:  # nearly every word holds a single letter
         for is_near in (str.startswith, str.__contains__):
             if found := next((one for one in words if is_near(one, word)), None):
                 return words[found]
     close = difflib.get_close_matches(word, words, n=1)
     return words[close[0]] if close else None
-
-
-_SHORTEST = 2  # letters; nearly every word holds a single one
-_LONGEST = 100
 
 
 def hint(typed: str, known: Iterable[str]) -> str:

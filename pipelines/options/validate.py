@@ -192,10 +192,9 @@ def _language_problem(typed: Mapping[str, Any], language: str, setting: str) -> 
 
 
 def _settings(typed: Mapping[str, Any]) -> Settings:
-    limits = Limits(**{name: typed[name] for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute")})
-    return Settings(
-        limits=limits, **{name: typed[name] for name in ("request_timeout", "max_attempts", "max_reject_rate")}
-    )
+    limits = {name: typed[name] for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute")}
+    others = {name: typed[name] for name in ("request_timeout", "max_attempts", "max_reject_rate")}
+    return Settings(limits=Limits(**limits), **others)
 
 
 def _is_remote(pattern: str | None) -> bool:

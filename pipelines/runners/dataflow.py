@@ -33,7 +33,7 @@ JOB_BYTES: Final = 10_000_000
 """The most that the graph of a job may have (cloud.google.com/dataflow/quotas)."""
 
 _LOG: Final = logging.getLogger("textmint")
-_START_SECONDS: Final = 4_500.0  # Dataflow ends a job none of whose workers came to life within an hour
+_START_SECONDS: Final = 4_500.0  # Dataflow ends a job if no worker starts within an hour
 _BUCKET_SECONDS: Final = 45.0  # clients of Cloud Storage wait for minutes where they find no credentials
 _FLEXRS_SECONDS: Final = 6 * 3_600.0  # that such a job may wait before it starts
 _REFUSALS: Final[Sequence[tuple[tuple[type[Exception], ...], str, str]]] = (
