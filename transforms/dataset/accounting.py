@@ -42,7 +42,6 @@ _USED_BY: Final = ("lists", "label_sets", "replies", "examples")
 """The streams at the end of a step that asks the model."""
 
 _REQUESTS: Final = ("sent", "retries", "asked_again", "from_ledger")
-_TOKENS: Final = ("prompt", "output")
 
 
 def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
@@ -152,7 +151,7 @@ def step_table(
             table[step]["repaired"] = repaired
         if requests := named(counts, f"{step}/requests."):
             table[step]["requests"] = {**dict.fromkeys(_REQUESTS, 0), **requests}
-            table[step]["tokens"] = {**dict.fromkeys(_TOKENS, 0), **named(counts, f"{step}/tokens.")}
+            table[step]["tokens"] = {"prompt": 0, "output": 0, **named(counts, f"{step}/tokens.")}
             table[step]["latency_ms"] = percentiles(named(counts, f"{step}/latency_ms."))
             table[step]["throttled_seconds"] = counts.get(f"{step}/throttled_ms", 0) / 1000
         if left_out := named(counts, f"{step}/left_out."):

@@ -47,7 +47,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_entries(output: str) -> dict[str, Any]:
-    """Reads the usable entries of a manifest, by refresh. Only an OSError can be raised."""
+    """Reads the usable entries of a manifest, by refresh. It raises nothing but an OSError."""
     try:
         return parse_entries(read_file(join(output, MANIFEST)))
     except FileNotFoundError:
@@ -155,12 +155,12 @@ def _recorded_in(entries: Mapping[str, Any]) -> Paid:
     return recorded
 
 
-def lower_recorded_replies(output: str, held: Paid, left_out: Paid | None = None) -> None:
+def lower_recorded_replies(output: str, found: Paid, left_out: Paid | None = None) -> None:
     """Lowers the numbers of replies that the manifest records to what the ledger holds.
 
     Args:
       output: the dataset folder.
-      held: how many replies its ledger holds, by refresh and kind.
+      found: how many replies its ledger holds, by refresh and kind.
       left_out: by how many to lower the numbers at most; None: by all that are missing.
     """
 
@@ -168,7 +168,7 @@ def lower_recorded_replies(output: str, held: Paid, left_out: Paid | None = None
         entries = parse_entries(old)
         intact = [name for name, entry in entries.items() if DIGEST in entry and is_as_written(name, entry)]
         for (refresh, kind), count in _recorded_in(entries).items():
-            least = held[refresh, kind]
+            least = found[refresh, kind]
             if left_out is not None:
                 least = max(least, count - left_out[refresh, kind])
             entries[refresh]["ledger"]["replies"][kind] = min(count, least)

@@ -149,16 +149,16 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             f"the counts do not add up, so nothing was published: {'; '.join(problems)}. "
             f"What was written is in {target.staging}"
         )
-    there = published_examples(target.output, target.refresh)
-    if there and not rows["examples"]:
+    published = published_examples(target.output, target.refresh)
+    if published and not rows["examples"]:
         raise RunFailed(
             f"{explain_no_examples(table)} The refresh keeps the data it had; the rejects are in {target.staging}"
         )
-    if rows["examples"] < there and not target.replace:
+    if rows["examples"] < published and not target.replace:
         refuse_fewer(
             target.output,
             target.refresh,
-            there,
+            published,
             examples=[join(target.staging, "examples", file.name) for file in staged["examples"]],
             rejects=[join(target.staging, "rejects", file.name) for file in staged["rejects"]],
             staging=target.staging,
@@ -231,12 +231,12 @@ def _publish_remote(target: Target, staged: Mapping[str, list[StagedFile]], entr
     moves: list[tuple[str, str]] = []
     for kind in KINDS:
         final = join(target.output, kind, target.partition)
-        there = {file.path: file.bytes for file in list_files(final, "*.parquet")}
+        old = {file.path: file.bytes for file in list_files(final, "*.parquet")}
         for file in staged[kind]:
             path = join(final, file.name)
-            if there.pop(path, None) != file.bytes:
+            if old.pop(path, None) != file.bytes:
                 moves.append((join(target.staging, kind, file.name), path))
-        stale += there
+        stale += old
     move_files(moves)
     _require_lease(target)  # moving files may have taken a while
     update_file(join(target.output, MANIFEST), lambda old: with_entry(old, target.refresh, entry))
@@ -297,7 +297,7 @@ def _finish(output: str, refresh: str, plan: Path) -> None:
         reason = " ".join(str(error).split())[:100]
         _LOG.warning("%s is left alone: it is no plan of what is to be published (%s)", plan, reason)
         return
-    if all(_is_there(target, kind, set(names[kind])) for kind in KINDS):
+    if all(_is_complete(target, kind, set(names[kind])) for kind in KINDS):
         _exchange_all(target, names, entry)
 
 
@@ -312,7 +312,7 @@ def _read_plan(plan: Path, refresh: str) -> tuple[dict[str, list[str]], dict[str
     return {kind: [str(name) for name in listed[kind]] for kind in KINDS}, entry
 
 
-def _is_there(target: Target, kind: str, names: set[str]) -> bool:
+def _is_complete(target: Target, kind: str, names: set[str]) -> bool:
     """Says whether nobody has deleted the files of a dataset: they are in their place, or ready to be put there."""
     if names <= {file.name for file in list_files(join(target.staging, kind), "*.parquet")}:
         return True

@@ -23,14 +23,14 @@ _BAD_REPLIES: Final = (
 
 
 def refuse_fewer(
-    output: str, refresh: str, there: int, *, examples: Iterable[str], rejects: Iterable[str], staging: str
+    output: str, refresh: str, count: int, *, examples: Iterable[str], rejects: Iterable[str], staging: str
 ) -> None:
     """Refuses to replace examples by fewer, unless another refresh has all that would be lost.
 
     Args:
       output: the dataset folder.
       refresh: the refresh that is to be replaced.
-      there: how many examples it has.
+      count: how many examples it has.
       examples: the run's files of examples.
       rejects: the run's files of rejects.
       staging: where the run has written them, for the message.
@@ -49,9 +49,9 @@ def refuse_fewer(
     for path, name, _ in published:
         if name != refresh and lost.num_rows:
             lost = _without(lost, "id", _read_columns([path], ("id",))["id"])
-    if there - len(new) > missing - lost.num_rows:
+    if count - len(new) > missing - lost.num_rows:
         raise RunFailed(
-            f"refresh={refresh} has {there:,} examples, and this run has {len(new):,}: {lost.num_rows:,} would go, so "
+            f"refresh={refresh} has {count:,} examples, and this run has {len(new):,}: {lost.num_rows:,} would go, so "
             "nothing was published, and the refresh keeps the data it had. If they may go, run the same command again "
             f"with --replace, which pays for nothing twice; what this run wrote is in {staging}"
         )

@@ -59,13 +59,13 @@ def published_files(output: str, kind: DatasetKind) -> list[tuple[str, str, int]
 def refreshes_lacking_files(output: str, found: Iterable[tuple[str, str, int]]) -> set[str]:
     """Returns the refreshes that lack a file of the manifest among their files of tasks and examples, which
     `published_files` found."""
-    there = {path for path, _, _ in found}
+    paths = {path for path, _, _ in found}
     return {
         refresh
         for refresh, entry in read_entries(output).items()
         for kind in ("tasks", "examples")
         for file in entry["files"].get(kind, ())
-        if join(output, *file["path"].split("/")) not in there
+        if join(output, *file["path"].split("/")) not in paths
     }
 
 

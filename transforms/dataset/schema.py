@@ -32,8 +32,7 @@ def column(name: str, type_: pa.DataType, description: str, *, nullable: bool = 
     return pa.field(name, type_, nullable=nullable, metadata={"description": description})
 
 
-def _maybe(name: str, type_: pa.DataType, description: str) -> pa.Field:
-    return column(name, type_, description, nullable=True)
+_maybe: Final = functools.partial(column, nullable=True)
 
 
 _RAW_REPLY: Final = column("raw_reply", _STRING, "the reply as it came")
@@ -135,11 +134,9 @@ def schema_of(kind: DatasetKind, *, keep_raw: bool = False) -> pa.Schema:
 
 def sort_key(row: Row) -> tuple[str, str, str]:
     """Returns what rows are sorted by: the id, then what tells rows of one id apart."""
-    if isinstance(row, (Task, LabelSet)):
-        return row.task_id, "", ""
     if isinstance(row, Reject):
         return row.id, row.stage, row.reason
-    return row.id, "", ""
+    return row.task_id if isinstance(row, (Task, LabelSet)) else row.id, "", ""
 
 
 _KIND_OF: Final[Mapping[type, DatasetKind]] = {

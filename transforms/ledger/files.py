@@ -166,7 +166,7 @@ def _reason_name(name: str) -> str:
 
 
 def files_set_aside(folder: str) -> dict[str, str]:
-    """Tells why each file of a ledger was set aside, by its name."""
+    """Returns why each file of a ledger was set aside, by its name."""
     found = {}
     for file in files.list_files(files.join(folder, SET_ASIDE), f"*{_REASON}"):
         name = clean_text(file.name.removesuffix(_REASON))  # a name on a disk can be any bytes

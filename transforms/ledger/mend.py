@@ -16,7 +16,7 @@ from textmint.transforms.ledger.table import (
     open_replies,
 )
 
-_END_BYTES: Final = 1 << 15  # of a file, in which a wrong bit is looked for
+_END_BYTES: Final = 1 << 15  # of a file, in which a wrong bit is searched
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Damage:
 
 
 def salvage(content: bytes, name: str, reason: str) -> tuple[pa.Table | None, Damage]:
-    """Reads the whole rows of a damaged file, if any can be told, and adds to the known reason what is wrong."""
+    """Reads the undamaged rows of a damaged file, and adds to the known reason what is wrong."""
     try:
         try:
             table, lost = _whole_rows(content)

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pyarrow as pa
 from textmint.transforms.ledger.journal import JOURNAL, journal_line
@@ -33,7 +33,7 @@ _BATCH_REPLIES: Final = 256
 _BATCH_SECONDS: Final = 30.0
 _MOST_WAITING: Final = 2 * _BATCH_REPLIES  # one batch is being written, and another has come together meanwhile
 _LONGEST_SECONDS: Final = 2 * _BATCH_SECONDS
-_CLOSE_SECONDS: Final = 30.0  # for the last replies of a run that was told to end, or has failed
+_CLOSE_SECONDS: Final = 30.0  # for the last replies of a run that was stopped, or has failed
 _TRY_AGAIN_SECONDS: Final = (1.0, 4.0, 10.0)  # after each try to write a file to an object store but the last
 _CLOSED: Final = "it is closed"
 
@@ -55,24 +55,11 @@ class Ledger:
     lease: JobLease | None = None
 
 
-class LedgerWriter(Protocol):
-    """What keeps the replies of one process. Its methods are safe in any thread; they raise OSError where they fail."""
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Keeps a row, by column of `table.SCHEMA`, `time` in milliseconds."""
-
-    def is_behind(self) -> bool:
-        """Says whether so much waits to be written that no more should be paid for now: a kill would cost too much."""
-
-    def flush(self) -> None:
-        """Waits until all that was appended is where another process finds it."""
-
-    def close(self) -> None:
-        """Flushes, and ends the writing. A second call does nothing."""
-
-
 def open_writer(ledger: Ledger) -> LedgerWriter:
-    """Opens what keeps the replies of this process, after a test that it can write there."""
+    """Opens what keeps the replies of this process, after a test that it can write there.
+
+    The methods of a writer are safe in any thread, and raise an OSError where what was appended cannot be kept.
+    """
     return Journal(ledger) if files.is_local(ledger.folder) else ReplyBatches(ledger)
 
 
@@ -140,7 +127,7 @@ class Journal:
         self._path, self._descriptor = path, descriptor
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Writes the reply's line with one system call, before it returns."""
+        """Writes the line of a reply, by column of `table.SCHEMA` with `time` in milliseconds, with one system call."""
         line = journal_line(row)
         with self._lock:
             if self._is_closed.is_set():  # its descriptor may be that of another file by now
@@ -156,7 +143,7 @@ class Journal:
         self._unsynced.set()
 
     def is_behind(self) -> bool:
-        """Returns False: what was appended is written."""
+        """Returns False: what was appended is written, so more may be paid for."""
         self._raise_failure()
         return False
 
@@ -253,7 +240,7 @@ class ReplyBatches:
                 self._changed.notify_all()
 
     def is_behind(self) -> bool:
-        """Says whether more waits than two batches, or for longer than two batches should."""
+        """Says whether more waits than two batches, or for longer: then no more should be paid for."""
         with self._changed:
             self._raise_failure()
             if not self._rows:
@@ -325,3 +312,7 @@ class ReplyBatches:
             except Exception as error:  # each client of an object store has its own
                 failure = error
         return failure if isinstance(failure, OSError) else OSError(f"{type(failure).__name__}: {failure}")
+
+
+LedgerWriter = Journal | ReplyBatches
+"""What keeps the replies of one process."""

@@ -68,9 +68,6 @@ def join(folder: str, *names: str) -> str:
     return str(FileSystems.join(folder, *names))
 
 
-# --- listing
-
-
 @_with_os_errors
 def list_files(folder: str, pattern: str = "*") -> list[FoundFile]:
     """Lists the files directly in a folder whose names match, by path; [] if there is no such folder."""
@@ -128,7 +125,7 @@ def match_paths(pattern: str) -> list[str]:
 
 
 def _within(folder: str, *patterns: str) -> str:
-    """Makes a pattern for Beam of which the folder's own name is no part."""
+    """Makes a pattern for Beam in which the folder's own name is no pattern."""
     return join(glob.escape(folder), *patterns)
 
 
@@ -311,9 +308,6 @@ def update_file(path: str, change: Callable[[bytes | None], bytes]) -> None:
         with contextlib.suppress(FileChangedError):
             write_version(path, change(old), generation)
             return
-
-
-# --- moving and deleting
 
 
 def move_file(source: str, destination: str) -> None:
