@@ -340,10 +340,8 @@ def read_reply(value: Mapping[str, Any], place: str) -> Reading | None:
     """Reads a GenerateContentResponse (https://ai.google.dev/api/generate-content#generatecontentresponse).
 
     A prompt that is blocked is a reply without text. Parts are joined, thoughts left out; thinking counts as output,
-    because it is paid for. None: it is no such body.
-
-    Raises:
-      Throttled, Transient: `place` broke the reply off, or gave none.
+    because it is paid for. None: it is no such body. Raises Throttled or Transient where the reply is broken off
+    or missing.
     """
     candidates, feedback = value.get("candidates"), value.get("promptFeedback")
     text = ""

@@ -20,12 +20,8 @@ _RENEWAL_PAUSE: Final = 30.0  # seconds between tries to renew a token that stil
 
 
 async def default_credentials(remedy: str = LOG_IN) -> google.auth.credentials.Credentials:
-    """Finds application default credentials, on a thread: it may ask the metadata server.
-
-    Raises:
-      FatalError: there are none, or they are broken.
-      Transient: the metadata server cannot be reached.
-    """
+    """Finds application default credentials, on a thread, or raises a FatalError with this remedy. Where the metadata
+    server cannot be reached it raises Transient."""
     problem: RequestError
     try:
         found, _ = await asyncio.to_thread(google.auth.default, scopes=[SCOPE])
@@ -62,12 +58,8 @@ class Tokens:
         self._not_before = 0.0  # of the loop's clock, in seconds
 
     async def current(self) -> str:
-        """Gives a token that is valid now.
-
-        Raises:
-          FatalError: the credentials are not valid any more.
-          Transient: the token server cannot be reached.
-        """
+        """Gives a token that is valid now. Raises FatalError where the credentials are not valid any more, Transient
+        where the token server cannot be reached."""
         state = self.credentials.token_state
         if state is google.auth.credentials.TokenState.INVALID:
             # Shielded, so that the cancelling of one request does not take the token from the others.

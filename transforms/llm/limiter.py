@@ -124,8 +124,7 @@ class Limiter:
         return delay
 
     def start(self, now: float, prompt_tokens: int) -> float:
-        """Counts the start of a request with about so many tokens, and returns the tokens that are set aside for it, to
-        be given to `finish`."""
+        """Counts the start of a request, and returns the tokens that are reserved for it, to be given to `finish`."""
         self.in_flight += 1
         if self.is_throttled:
             self._next_start = max(now, self._next_start) + self._latency / self.window

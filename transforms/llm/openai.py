@@ -185,11 +185,8 @@ def chat_body(
 
 
 def read_chat(value: Mapping[str, Any], headers: Mapping[str, str], place: str) -> Reading | Fault | None:
-    """Reads a chat or text completion, or the error that stands in its place; None: the body is neither.
-
-    Raises:
-      Throttled, Transient: `place` broke the reply off, or gave none.
-    """
+    """Reads a chat or text completion, or the error that stands in its place; None: the body is neither. Raises
+    Throttled or Transient where the reply was broken off, or is missing."""
     choices = value.get("choices")
     if choices == [] or (not choices and "choices" in value and "usage" in value):
         raise Transient(f"{place} answered without a choice")

@@ -55,11 +55,8 @@ _CLOSE: Final = "\n</think>\n"
 
 
 def finish_of(reason: object, place: str) -> FinishReason:
-    """Reads why a reply ended. What is no string counts as "stop".
-
-    Raises:
-      Throttled, Transient: `place` broke it off.
-    """
+    """Reads why a reply ended. What is no string counts as "stop". Raises Throttled or Transient where it was broken
+    off."""
     word = reason.lower() if isinstance(reason, str) else "stop"
     if word in _UNFINISHED:
         stopped = f"{place} stopped in the middle of an answer: {word}"

@@ -61,10 +61,7 @@ def proxy_for(url: str) -> str | None:
     would get the key, and answer for another machine. On macOS and Windows the system's settings count too.
 
     It is looked up once a session: aiohttp's own `trust_env` does it on a thread at each request, and knows neither
-    ALL_PROXY nor networks in NO_PROXY.
-
-    Raises:
-      FatalError: the proxy is not of a kind that is supported. The message does not quote it.
+    ALL_PROXY nor networks in NO_PROXY. A proxy of another kind than http raises a FatalError that does not quote it.
     """
     named = urllib.request.getproxies()
     parts = urlsplit(url)

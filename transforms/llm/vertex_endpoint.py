@@ -231,13 +231,8 @@ class VertexEndpointSession(HttpSession):
 
 
 def read_prediction(value: Any, prompt: str, headers: Mapping[str, str], place: str) -> Reading | Fault | None:
-    """Reads the prediction for one instance: a string, an object, or a list of one of them.
-
-    The text may repeat the prompt, and an error may stand in its place; None: no text can be found.
-
-    Raises:
-      Throttled, Transient: `place` broke the reply off.
-    """
+    """Reads the prediction for one instance: a string, an object, or a list of one of them, or an error in its place;
+    None: no text can be found. Raises Throttled or Transient where the reply was broken off."""
     for _ in range(3):  # TGI and pipelines of transformers nest their lists
         if isinstance(value, list) and value:
             value = value[0]

@@ -65,11 +65,8 @@ class EndpointName(NamedTuple):
 
 
 def parse_endpoint(endpoint: str, project: str = "", location: str = "") -> EndpointName:
-    """Reads an endpoint's ID, or its full name, which goes before project and location.
-
-    Raises:
-      ValueError: it is neither, or an ID alone without project or location.
-    """
+    """Reads an endpoint's ID, or its full name, which goes before project and location. Raises ValueError for what is
+    neither, and for an ID alone without project or location."""
     wanted = "--vertex_endpoint is an endpoint's ID or projects/PROJECT/locations/REGION/endpoints/ID"
     found = _NAME.fullmatch(endpoint)
     if found:
@@ -95,12 +92,8 @@ class Address:
 
 
 async def look_up(name: EndpointName, credentials: google.auth.credentials.Credentials) -> Address:
-    """Asks Google where an endpoint listens, and what is deployed to it.
-
-    Raises:
-      FatalError: there is no such endpoint, nothing is deployed to it, or it may not be seen.
-      Throttled, Transient: the look-up went wrong, and may go right the next time.
-    """
+    """Asks Google where an endpoint listens, and what is deployed to it. Raises the RequestError of a look-up that
+    failed."""
     root = _api_root(name.location)
     problem: RequestError
     try:
