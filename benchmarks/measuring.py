@@ -169,7 +169,7 @@ class Bench:
     """An endpoint, an empty folder for files, and the programs that can be run against them."""
 
     def __init__(self, server: LlmServer, folder: Path, say: Callable[[str], object]) -> None:
-        self._server = server
+        self.server = server
         self.folder = folder
         self.say = say
 
@@ -177,10 +177,6 @@ class Bench:
         """Writes the prompts for each number of rows. It also brings what is imported into the machine's cache."""
         tasks = [str(self._tasks(rows)) for rows in sorted(sizes)]
         self.run("benchmarks.prompts", f"--examples_per_task={EXAMPLES_PER_TASK}", f"--model={_MODEL}", *tasks)
-
-    def prompts(self, rows: int) -> Path:
-        """Returns the file of prompts that was prepared for a number of rows."""
-        return self._tasks(rows).with_suffix(".jsonl")
 
     def measure(
         self,
@@ -206,16 +202,16 @@ class Bench:
         Raises:
           ProgramFailed: it ended with an error.
         """
-        self._server.reset(**played)
-        url = f"{self._server.base_url}/v1" if protocol == "openai" else self._server.base_url
+        self.server.reset(**played)
+        url = f"{self.server.base_url}/v1" if protocol == "openai" else self.server.base_url
         output = self.folder / "output"
-        opening = _Opening(self._server)
+        opening = _Opening(self.server)
         if system == "bare":
             ended = self.run(
                 "benchmarks.bare",
                 f"--protocol={protocol}",
                 f"--base_url={url}",
-                f"--prompts={self.prompts(rows)}",
+                f"--prompts={self._tasks(rows).with_suffix('.jsonl')}",
                 f"--rows={rows}",
                 f"--concurrency={in_flight}",
             )
@@ -239,7 +235,7 @@ class Bench:
             )
             manifest = json.loads((output / "manifest.json").read_text("utf-8"))
             kept = manifest["refreshes"]["base"]["counts"]["examples"]
-        stats = self._server.stats()
+        stats = self.server.stats()
         return Measured(
             rows=rows,
             kept=kept,

@@ -29,16 +29,11 @@ TINY = dataclasses.replace(QUICK, loads=((20, 8),), cpu_rows=(20, 40), ledger_ro
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LlmServer]:
-    with LlmServer() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def bench(server: LlmServer, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    made = Bench(server, tmp_path_factory.mktemp("bench"), lambda line: None)
-    made.prepare([40])
-    return made
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with LlmServer() as server:
+        made = Bench(server, tmp_path_factory.mktemp("bench"), lambda line: None)
+        made.prepare([40])
+        yield made
 
 
 @contextlib.contextmanager
@@ -85,11 +80,7 @@ def programs_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def measured(rows: int = 100, seconds: float = 10, **fields: Any) -> Measured:
-    stats = {
-        "latency_sum_s": 0.2 * rows,
-        "last_reply_monotonic": 50.0 + seconds,
-        **fields.pop("stats", {}),
-    }
+    stats = {"latency_sum_s": 0.2 * rows, "last_reply_monotonic": 50.0 + seconds, **fields.pop("stats", {})}
     known: dict[str, Any] = {"kept": rows, "cpu_s": 1.0, "opened": 50.0, **fields}
     return Measured(rows=rows, stats=stats, **known)
 
@@ -99,10 +90,7 @@ def measured(rows: int = 100, seconds: float = 10, **fields: Any) -> Measured:
 
 def test_efficiency_is_the_share_of_the_places_that_answers_filled() -> None:
     assert measured(100).efficiency(2) == pytest.approx(1.0)  # 100 times 0.2 s, in 2 places for 10 s
-
-
-def test_the_probe_counts_neither_as_work_nor_as_time() -> None:
-    """It took the first second; then 90 requests of 0.2 s in 9 s, 2 at a time."""
+    # The probe counts neither as work nor as time. It took the first second; then 90 requests in 9 s, 2 at a time.
     run = measured(91, stats={"latency_sum_s": 90 * 0.2 + 1.0}, opened=51.0, probed_latency_s=1.0)
     assert run.efficiency(2) == pytest.approx(1.0)
 
@@ -176,31 +164,31 @@ def test_cpu_and_memory_are_those_of_the_program_and_its_children(tmp_path: Path
     assert ended.peak_bytes >= 150_000_000
 
 
-def prompts_prepared(bench: Bench, rows: int) -> list[str]:
-    _, *lines = bench.prompts(rows).read_text("utf-8").splitlines()
+def prompts_prepared(bench: Bench) -> list[str]:
+    _, *lines = (bench.folder / "tasks-40.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
-def test_the_pipeline_sends_what_was_prepared_in_that_order(bench: Bench, server: LlmServer) -> None:
+def test_the_pipeline_sends_what_was_prepared_in_that_order(bench: Bench) -> None:
     """So the bare loop meets the same latencies at the same places."""
     ours = bench.measure("pipeline", "openai", 40, in_flight=1, latency_median_ms=20.0, latency_sigma=0.1)
-    sent = [asked["body"]["messages"][0]["content"] for asked in server.recent()]
-    assert sent == prompts_prepared(bench, 40)
+    sent = [asked["body"]["messages"][0]["content"] for asked in bench.server.recent()]
+    assert sent == prompts_prepared(bench)
     assert ours.kept == ours.stats["answered"] == 40 and ours.stats["max_in_flight"] == 1
     assert ours.probed_latency_s > 0 and ours.opened > ours.stats["first_request_monotonic"]
     assert ours.cpu_s > 0.1
 
 
 @pytest.mark.parametrize("protocol", ["openai", "gemini"])
-def test_a_bare_loop_sends_the_same_prompts_many_at_once(bench: Bench, server: LlmServer, protocol: Any) -> None:
+def test_a_bare_loop_sends_the_same_prompts_many_at_once(bench: Bench, protocol: Any) -> None:
     bare = bench.measure("bare", protocol, 40, in_flight=8, latency_median_ms=20.0, latency_sigma=0.1)
-    bodies = [asked["body"] for asked in server.recent()]
+    bodies = [asked["body"] for asked in bench.server.recent()]
     if protocol == "openai":
         sent = [body["messages"][0]["content"] for body in bodies]
         assert set(bodies[0]) == {"model", "messages", "response_format", "seed"}
     else:
         sent = [body["contents"][0]["parts"][0]["text"] for body in bodies]
-    assert sorted(sent) == sorted(prompts_prepared(bench, 40))  # google-genai itself changes their order a little
+    assert sorted(sent) == sorted(prompts_prepared(bench))  # google-genai itself changes their order a little
     assert bare.kept == 40 and bare.stats["max_in_flight"] == 8
     assert bare.opened == bare.stats["first_request_monotonic"] and bare.probed_latency_s == 0
 
