@@ -20,13 +20,7 @@ from textmint.transforms.dataset.triplets import to_triplet
 from textmint.transforms.dataset.write_dataset import WriteDataset
 from textmint.transforms.storage.files import is_local, read_version, write_file
 
-from tests.support.helpers import (
-    files_of,
-    make_example,
-    make_reject,
-    make_task,
-    shuffled,
-)
+from tests.support.helpers import files_of, make_example, make_reject, make_task, shuffled
 from tests.support.mem_store import MemFileSystem
 
 

@@ -62,19 +62,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
-FAULTS: Final = (
-    "429",
-    "500",
-    "503",
-    "reset",
-    "hang",
-    "half",
-    "html",
-    "malformed",
-    "blocked",
-    "truncated",
-    "bad_reply",
-)
+FAULTS: Final = ("429", "500", "503", "reset", "hang", "half", "html", "malformed", "blocked", "truncated", "bad_reply")
 """What can be played, in the order in which the rates are laid out on [0, 1)."""
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {

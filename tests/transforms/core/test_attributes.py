@@ -100,14 +100,7 @@ def test_attributes_are_independent() -> None:
 
 @pytest.mark.parametrize(
     ("point", "value"),
-    [
-        (0, "a"),
-        (UNIT // 4 - 1, "a"),
-        (UNIT // 4, "b"),
-        (UNIT * 3 // 4 - 1, "b"),
-        (UNIT * 3 // 4, "c"),
-        (UNIT - 1, "c"),
-    ],
+    [(0, "a"), (UNIT // 4 - 1, "a"), (UNIT // 4, "b"), (UNIT * 3 // 4 - 1, "b"), (UNIT * 3 // 4, "c"), (UNIT - 1, "c")],
 )
 def test_shares_are_exact_at_their_borders(monkeypatch: pytest.MonkeyPatch, point: int, value: str) -> None:
     monkeypatch.setattr(textmint.transforms.core.attributes, "fraction", lambda *_: point)

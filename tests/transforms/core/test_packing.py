@@ -15,15 +15,7 @@ from textmint.transforms.core import elements
 from textmint.transforms.core.elements import Draft, TaskSeed, Usage
 from textmint.transforms.core.packing import ELEMENTS, pack, unpack
 
-from tests.support.helpers import (
-    make_draft,
-    make_example,
-    make_list,
-    make_prompt,
-    make_reject,
-    make_seed,
-    make_task,
-)
+from tests.support.helpers import make_draft, make_example, make_list, make_prompt, make_reject, make_seed, make_task
 
 # Any code point, lone surrogates among them: a reply in JSON can hold them.
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=40) | st.sampled_from(

@@ -24,13 +24,7 @@ from textmint.transforms.dataset.accounting import (
 from tests.support.helpers import make_draft, make_example, make_list, make_prompt, make_reject, make_reply, make_task
 
 USAGE = Usage(
-    requests=3,
-    retries=1,
-    asked_again=1,
-    prompt_tokens=22,
-    output_tokens=14,
-    latencies_ms=(207, 40),
-    throttled_ms=1_000,
+    requests=3, retries=1, asked_again=1, prompt_tokens=22, output_tokens=14, latencies_ms=(207, 40), throttled_ms=1_000
 )
 TASK, DRAFT, PROMPT = make_task(), make_draft(), make_prompt()
 REPLY = replace(make_reply(PROMPT), usage=USAGE)

@@ -146,12 +146,7 @@ def test_the_manifest_equals_the_rows(run: tuple[dict[str, int], dict[str, Any],
         }
 
 
-ASKS = {
-    "task_list": "TaskGenerate",
-    "label_set": "PlanLabels",
-    "planned_example": "LLMCall",
-    "choice": "VerifyLabels",
-}
+ASKS = {"task_list": "TaskGenerate", "label_set": "PlanLabels", "planned_example": "LLMCall", "choice": "VerifyLabels"}
 
 
 def ledger_of(folder: Path) -> list[dict[str, Any]]:

@@ -10,17 +10,8 @@ from textmint.transforms.dataset.manifest import DIGEST, read_manifest, recorded
 from textmint.transforms.dataset.published_files import open_published, published_examples, published_files
 from textmint.transforms.storage.files import write_file
 
-from tests.support.dataset_runs import (
-    BUCKET,
-    NEW,
-    OLD,
-    make_target,
-    publish_data,
-)
-from tests.support.helpers import (
-    entry_of,
-    files_of,
-)
+from tests.support.dataset_runs import BUCKET, NEW, OLD, make_target, publish_data
+from tests.support.helpers import entry_of, files_of
 
 
 def test_files_of_all_refreshes(tmp_path: Path) -> None:

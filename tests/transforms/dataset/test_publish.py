@@ -43,12 +43,7 @@ from tests.support.dataset_runs import (
     stage,
     visible_files,
 )
-from tests.support.helpers import (
-    entry_of,
-    files_of,
-    make_reject,
-    rows_of,
-)
+from tests.support.helpers import entry_of, files_of, make_reject, rows_of
 from tests.support.mem_store import MemFileSystem
 
 

@@ -34,12 +34,7 @@ from tests.support.dataset_runs import (
     make_target,
     publish_data,
 )
-from tests.support.helpers import (
-    entry_of,
-    files_of,
-    rows_of,
-    run_graph,
-)
+from tests.support.helpers import entry_of, files_of, rows_of, run_graph
 
 
 @pytest.fixture(scope="module")

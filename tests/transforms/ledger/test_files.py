@@ -16,17 +16,7 @@ from textmint.transforms.ledger.files import check_files, files_set_aside, set_a
 from textmint.transforms.ledger.table import digest_in_name, name_for, replies_file
 from textmint.transforms.storage import files
 
-from tests.support.ledger_rows import (
-    REMOTE,
-    add_file,
-    damage,
-    in_order,
-    numbered,
-    rows,
-    rows_of_ledger,
-    table_of,
-    tree,
-)
+from tests.support.ledger_rows import REMOTE, add_file, damage, in_order, numbered, rows, rows_of_ledger, table_of, tree
 from tests.support.mem_store import MemFileSystem
 
 # --- which files there are

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from textmint.transforms.core.elements import PaidReply
 from textmint.transforms.core.identity import shard_of, stable_hash
 from textmint.transforms.ledger.join import pack_table, paid_replies, read_for_join, split_by_shard, unpack_table
-from textmint.transforms.ledger.table import (
-    SCHEMA,
-)
+from textmint.transforms.ledger.table import SCHEMA
 
 from tests.support.ledger_rows import (
     CONTENT,

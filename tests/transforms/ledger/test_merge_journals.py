@@ -19,17 +19,7 @@ from textmint.transforms.ledger.writer import Ledger, open_writer
 from textmint.transforms.storage import files
 
 from tests.support.children import child, open_under
-from tests.support.ledger_rows import (
-    Killed,
-    add_journal,
-    in_order,
-    killed,
-    numbered,
-    paid,
-    rows,
-    rows_of_ledger,
-    tree,
-)
+from tests.support.ledger_rows import Killed, add_journal, in_order, killed, numbered, paid, rows, rows_of_ledger, tree
 
 
 def test_journals_become_a_file(tmp_path: Path) -> None:

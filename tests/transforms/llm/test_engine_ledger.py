@@ -96,11 +96,7 @@ def test_what_was_not_answered_is_not_in_it(tmp_path: Path) -> None:
 def test_whatever_an_endpoint_says_can_be_kept(folder: str, tmp_path: Path, store: dict[str, bytes]) -> None:
     where = str(tmp_path) if folder == "disk" else folder
     answer = Answer(
-        text="a\ud800\x00\udc00\n",
-        finish_reason="stop",
-        model="m\udfff",
-        prompt_tokens=10**400,
-        output_tokens=1 << 63,
+        text="a\ud800\x00\udc00\n", finish_reason="stop", model="m\udfff", prompt_tokens=10**400, output_tokens=1 << 63
     )
     with running(where, lambda request, visit: answer if request.text == "odd" else None) as run:
         found = run.answers(["first", "odd", "last"])

@@ -23,14 +23,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from textmint.transforms.llm.base import (
-    Answer,
-    FatalError,
-    Refused,
-    RequestError,
-    Throttled,
-    Transient,
-)
+from textmint.transforms.llm.base import Answer, FatalError, Refused, RequestError, Throttled, Transient
 from textmint.transforms.llm.engine import Engine, Settings
 from textmint.transforms.llm.error_body import fault_of
 from textmint.transforms.llm.error_meaning import filter_of, meaning_of

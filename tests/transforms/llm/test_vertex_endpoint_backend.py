@@ -21,15 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textmint.transforms.llm import vertex_lookup
-from textmint.transforms.llm.base import (
-    Answer,
-    FatalError,
-    Request,
-    RequestError,
-    Session,
-    Throttled,
-    Transient,
-)
+from textmint.transforms.llm.base import Answer, FatalError, Request, RequestError, Session, Throttled, Transient
 from textmint.transforms.llm.schemas import STRUCTURE_NAMES, json_schema
 from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend, without_echo
 from textmint.transforms.llm.vertex_lookup import parse_endpoint
@@ -426,7 +418,7 @@ def test_the_model_is_wrong(server: LlmServer) -> None:
             {
                 "message": "Dedicated Endpoint cannot be accessed through the shared Vertex AI domain "
                 "aiplatform.googleapis.com. Please access the endpoint using its dedicated domain name "
-                "'7.us-central1-545001441318.prediction.vertexai.goog'",
+                "'7.us-central1-545001441318.prediction.vertexai.goog'"
             },
             "--base_url out, or set it to https://7.us-central1-545001441318.prediction.vertexai.goog",
         ),
@@ -447,11 +439,7 @@ def test_the_model_is_wrong(server: LlmServer) -> None:
             "gcloud services enable aiplatform.googleapis.com --project=p",
         ),
         (403, {"message": "x", "details": [{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}, "cloud-platform"),
-        (
-            429,
-            {"message": "x", "details": [{"metadata": {"quota_limit_value": "0"}}]},
-            "iam-admin/quotas?project=p",
-        ),
+        (429, {"message": "x", "details": [{"metadata": {"quota_limit_value": "0"}}]}, "iam-admin/quotas?project=p"),
         (429, {"message": "Quota exceeded, limit: 0, model: m"}, "iam-admin/quotas"),
     ],
 )
@@ -728,12 +716,7 @@ def test_a_shared_endpoint_is_asked_at_the_region(monkeypatch: pytest.MonkeyPatc
     [
         (200, an_endpoint(deployedModels=[]), FatalError, "deploy a model"),
         (200, an_endpoint(network="projects/1/global/networks/n"), FatalError, "--base_url"),
-        (
-            200,
-            an_endpoint(privateServiceConnectConfig={"enablePrivateServiceConnect": True}),
-            FatalError,
-            "--base_url",
-        ),
+        (200, an_endpoint(privateServiceConnectConfig={"enablePrivateServiceConnect": True}), FatalError, "--base_url"),
         (404, {"error": {"code": 404, "message": "The Endpoint does not exist."}}, FatalError, "--vertex_endpoint"),
         (403, {"error": {"code": 403, "message": "Permission denied"}}, FatalError, "roles/aiplatform.user"),
         (

@@ -12,16 +12,7 @@ from typing import Any
 
 import pytest
 from textmint.transforms.storage import files, lease
-from textmint.transforms.storage.lease import (
-    JobLease,
-    LeaseTakenError,
-    hold,
-    holders,
-    keep,
-    path_of,
-    release,
-    require,
-)
+from textmint.transforms.storage.lease import JobLease, LeaseTakenError, hold, holders, keep, path_of, release, require
 
 from tests.support.mem_store import MemFileSystem
 from tests.support.waiting import wait_until
