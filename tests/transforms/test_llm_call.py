@@ -85,7 +85,7 @@ def test_rejects_pass_through_unasked() -> None:
     ran = call([*rejects, PROMPTS[0]], "pass")
     assert sorted(map(repr, ran.of(Reject))) == sorted(map(repr, rejects))
     assert len(seen_by["pass"].ids) == 1
-    assert call([*rejects], "unasked").counters == {}
+    assert call([*rejects], "unasked").counters == call([], "unasked").counters == {}
     assert not seen_by["unasked"].ids
 
 
@@ -103,13 +103,7 @@ def test_whatever_a_back_end_raises_becomes_a_reject_and_harms_no_neighbour() ->
     assert rejects[bad[0].prompt_id].detail == "connection reset"
     assert not rejects[bad[0].prompt_id].can_retry  # the endpoint will never answer it
     assert rejects[bad[1].prompt_id].can_retry
-    assert "KeyError" in rejects[bad[1].prompt_id].detail
-
-
-def test_the_detail_is_one_line() -> None:
-    (reject,) = call([*PROMPTS[:3], make_prompt("confuse bees")], "line").of(Reject)
-    assert "KeyError" in reject.detail
-    assert "\n" not in reject.detail
+    assert "KeyError" in rejects[bad[1].prompt_id].detail and "\n" not in rejects[bad[1].prompt_id].detail
 
 
 def test_counters() -> None:
@@ -127,12 +121,6 @@ def test_the_stage_names_rejects_and_counters() -> None:
     assert ran.counters["Elsewhere/tokens.prompt"] == len(make_prompt("Sort bees").text)
     assert "Elsewhere/in" not in ran.counters  # the step around it counts what went in and came out
     assert not any(name.startswith("LLMCall/") for name in ran.counters)
-
-
-def test_the_window_is_filled_and_never_exceeded() -> None:
-    ran = call([*PROMPTS], "window", limit=8, wait=0.003)
-    assert len(ran.of(Reply)) == len(PROMPTS)
-    assert seen_by["window"].most == 8
 
 
 def test_all_threads_of_a_process_share_the_window() -> None:
@@ -155,23 +143,8 @@ def test_order_changes_no_reply() -> None:
     assert sorted(map(without_usage, first)) == sorted(map(without_usage, again))
 
 
-def test_a_reply_that_cannot_be_read_is_asked_for_again_and_all_of_it_is_counted() -> None:
-    step = LLMCall(echoing("again"), is_readable=says_bees, parse_attempts=3)
-    ran = run_step(step, [make_prompt("Sort bees"), make_prompt("Sort ants")], Prompt)
-    usage = {reply.prompt.text: reply.usage for reply in ran.of(Reply)}
-    assert (usage["Do: Sort bees #0"].requests, usage["Do: Sort bees #0"].asked_again) == (1, 0)
-    ants = usage["Do: Sort ants #0"]
-    assert (ants.requests, ants.asked_again, ants.output_tokens, len(ants.latencies_ms)) == (3, 2, 9, 3)
-    assert set(seen_by["again"].ids.values()) == {1}, "each attempt has an identity of its own"
-
-
 def says_bees(prompt: Prompt, answer: Answer) -> bool:
     return "bees" in answer.text
-
-
-def test_no_prompts_no_requests() -> None:
-    assert call([], "none") == Ran([], {})
-    assert not seen_by["none"].ids
 
 
 def test_the_identity_of_a_request_holds_all_that_changes_the_answer() -> None:

@@ -8,7 +8,6 @@ import json
 import logging
 import pickle
 import socket
-import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -35,12 +34,6 @@ ROUTES = ("openai", "gemini", "vertex", "chat", "prompt")
 ONE_OF_EACH = ("openai", "gemini", "chat")
 each_route = pytest.mark.parametrize("route", ROUTES)
 each_back_end = pytest.mark.parametrize("route", ONE_OF_EACH)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LlmServer]:
-    with LlmServer() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -305,45 +298,37 @@ def test_nobody_there(route: str, scheme: str) -> None:
         assert error.__context__ is None
 
 
-@each_back_end
-def test_https_where_none_is_spoken(route: str) -> None:
-    accepted = []
+def failure_at(route: str, scheme: str, end: bytes, said: bytes) -> tuple[Any, list[bytes]]:
+    """The error of a request to a server that reads up to some bytes, says something and hangs up; and what it read."""
+    read: list[bytes] = []
 
     async def run() -> Any:
-        async def answer_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            accepted.append(await reader.read(1))
-            writer.write(b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            read.append(await (reader.readuntil(end) if end else reader.read(1)))
+            writer.write(said)
             writer.close()
 
-        async with await asyncio.start_server(answer_at_once, "127.0.0.1", 0) as listening:
-            url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+            url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
             async with opened(backend_of(route, url)) as session:
                 with pytest.raises(Transient) as caught:
                     await session.generate(request())
         return caught.value
 
-    error = asyncio.run(run())
-    assert error.dooms_probe and len(accepted) == 1
+    return asyncio.run(run()), read
+
+
+@each_back_end
+def test_https_where_none_is_spoken(route: str) -> None:
+    error, read = failure_at(route, "https", b"", b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
+    assert error.dooms_probe and len(read) == 1
     assert error.detail.startswith("no secure connection to https://127.0.0.1:")
     assert "http://" in error.remedy
 
 
 @each_back_end
 def test_another_protocol(route: str) -> None:
-    async def run() -> Any:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
-            writer.close()
-
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
-            url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-            async with opened(backend_of(route, url)) as session:
-                with pytest.raises(Transient) as caught:
-                    await session.generate(request())
-        return caught.value
-
-    error = asyncio.run(run())
+    error, _ = failure_at(route, "http", b"\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
     assert error.dooms_probe and "does not speak HTTP" in error.detail
     assert error.__context__ is None and KEY not in "".join(traceback.format_exception(error))
 
@@ -512,12 +497,3 @@ def test_closing_lets_go_of_connections_and_a_closed_session_is_transient(route:
     while server.stats()["connections"] > 1 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert server.stats()["connections"] == 1
-
-
-def test_a_session_lives_on_the_loop_of_a_thread(server: LlmServer) -> None:
-    play(server, "openai")
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(one(server, "openai")))
-    thread.start()
-    thread.join(10)
-    assert isinstance(found[0], Answer)

@@ -32,22 +32,10 @@ PROMPT = "Write a JSON object with input_text, label and misleading_label"
 MODEL = "gemini-2.5-flash"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[LlmServer]:
-    with LlmServer() as server:
-        yield server
-
-
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[pytest.MonkeyPatch]:
     with backends.credentials_of(KEY) as patch:
         yield patch
-
-
-@pytest.fixture
-def server(running: LlmServer) -> LlmServer:
-    running.reset()
-    return running
 
 
 @pytest.fixture

@@ -34,18 +34,6 @@ def request(number: int = 0, kind: Any = "example", text: str = "") -> Request:
     return Request(request_id=f"r{number}", kind=kind, text=text, seed=number, variables={})
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[LlmServer]:
-    with LlmServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: LlmServer) -> LlmServer:
-    running.reset()
-    return running
-
-
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[pytest.MonkeyPatch]:
     with backends.credentials_of() as patch:

@@ -11,7 +11,7 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import google.auth
@@ -34,12 +34,6 @@ from tests.support.llm_server import LlmServer
 
 TOKEN = "tok-3fA9.secret_ABCDEFGHIJKL"
 PROMPT = "What is a car?"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LlmServer]:
-    with LlmServer() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)
