@@ -34,7 +34,7 @@ class Child:
         self.pid = self._process.pid or 0
 
     def told(self) -> Any:
-        """-> what it sends next."""
+        """Returns what it sends next."""
         assert self.pipe.poll(20), "the child says nothing"
         return self.pipe.recv()
 
@@ -67,7 +67,7 @@ def child(function: Callable[..., None], *arguments: Any) -> Iterator[Child]:
 
 
 def open_under(folder: Path) -> list[str]:
-    """-> the files of a folder, deleted ones too, that this process holds open, as far as the system tells (Linux)."""
+    """Returns the files of a folder, deleted ones too, that this process holds open (on Linux)."""
     found = []
     with contextlib.suppress(FileNotFoundError):
         for descriptor in os.listdir("/proc/self/fd"):

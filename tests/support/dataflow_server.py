@@ -41,7 +41,7 @@ class DataflowServer:
         self._ends = ends
         self.refusal = refusal
         self.objects: dict[str, bytes] = {}
-        """gs:// URL -> content, of what was staged."""
+        """Returns what was staged, by gs:// URL."""
         self.jobs: list[dict[str, Any]] = []
         """The requests for new jobs."""
         self.state = "JOB_STATE_PENDING"
@@ -60,12 +60,12 @@ class DataflowServer:
         self.state, self.error = self._ends(self)
 
     def staged(self, name: str) -> bytes:
-        """-> the content of the one object of that name."""
+        """Returns the content of the one object of that name."""
         (found,) = [content for path, content in self.objects.items() if path.endswith(f"/{name}")]
         return found
 
     def run_graph(self) -> tuple[str, str]:
-        """Runs the graph that was staged, on Beam's local engine -> as `ends`."""
+        """Runs the staged graph on Beam's local engine, and ends as `ends` says."""
         proto = beam_runner_api_pb2.Pipeline.FromString(self.staged("pipeline.pb"))
         for environment in proto.components.environments.values():
             environment.urn = python_urns.EMBEDDED_PYTHON
@@ -78,7 +78,7 @@ class DataflowServer:
         return "JOB_STATE_DONE", ""
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Any:
-        """A request -> status, headers and JSON of the answer."""
+        """Returns status, headers and JSON of the answer to a request."""
         self.requests.append(f"{method} {path}")
         if found := _JOBS.fullmatch(path):
             return self._jobs(method, found, json.loads(body) if body else {})

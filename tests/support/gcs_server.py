@@ -18,8 +18,7 @@ Objects are whole files that are renamed into their place, and so are the parts 
 answered is there after SIGKILL, as at Google's. The conditions `ifGenerationMatch` are kept under a lock, listings are
 complete and come in pages. A bucket grants what the role `objectUser` grants, and so no `storage.buckets.get`.
 
-gcp-storage-emulator of PyPI has none of these: it knows no conditions, answers one request at a time, and keeps all
-names in one file that it writes in place, anew with every object; SIGKILL may leave half of it.
+gcp-storage-emulator of PyPI has no conditions, answers one request at a time, and may lose its objects to SIGKILL.
 
 Sources: https://cloud.google.com/storage/docs/json_api/v1 and its page status-codes,
 https://cloud.google.com/storage/docs/performing-resumable-uploads.
@@ -163,15 +162,10 @@ class Store:
             return
         kind = "buckets" if what == "buckets.get" else "objects"
         permission = "storage.buckets.get" if kind == "buckets" else f"storage.objects.{what}"
-        status, who, reason = (
-            (401, "Anonymous caller", "required") if granted == ("login",) else (403, _EMAIL, "forbidden")
-        )
-        raise Refused(
-            status,
-            f"{who} does not have {permission} access to the Google Cloud Storage {kind[:-1]}. Permission "
-            f"'{permission}' denied on resource (or it may not exist).",
-            reason,
-        )
+        refusal = (401, "Anonymous caller", "required") if granted == ("login",) else (403, _EMAIL, "forbidden")
+        status, who, reason = refusal
+        denied = f"Permission '{permission}' denied on resource (or it may not exist)."
+        raise Refused(status, f"{who} does not have {permission} access to the {kind[:-1]}. {denied}", reason)
 
     def names(self, bucket: str) -> list[str]:
         with self._lock:
@@ -306,7 +300,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not fault.get("done"):
             self._play(fault)
         answer = self._do(what, bucket, name, to, query, headers, body)
-        self._play(fault)  # it is done, and nobody is told
+        self._play(fault)  # it is done, and the answer is lost
         return answer
 
     def _play(self, fault: Mapping[str, Any]) -> None:
@@ -476,11 +470,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             start, end = max(0, size - int(wanted[2])), size - 1
         if start >= size or start > end:
-            return Answer(
-                416,
-                {"error": {"code": 416, "message": "Requested range not satisfiable"}},
-                {"Content-Range": f"bytes */{size}"},
-            )
+            error = {"code": 416, "message": "Requested range not satisfiable"}
+            return Answer(416, {"error": error}, {"Content-Range": f"bytes */{size}"})
         return Answer(206, content[start : end + 1], {**told, "Content-Range": f"bytes {start}-{end}/{size}"})
 
 

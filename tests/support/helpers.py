@@ -181,7 +181,7 @@ def counters_of(result: Any) -> dict[str, int]:
 
 
 def run_graph(build: Callable[[beam.Pipeline], Any], *flags: str) -> Ran:
-    """A function that puts a graph on a pipeline and returns its end -> what came out there, and the counters."""
+    """Runs the graph that a function puts on a pipeline; returns what came out at its end, and the counters."""
     key = next(_runs)
     _collected[key] = []
     pipeline = TestPipeline("FnApiRunner", options=PipelineOptions(list(flags)))
@@ -193,7 +193,7 @@ def run_graph(build: Callable[[beam.Pipeline], Any], *flags: str) -> Ran:
 
 
 def run_step(step: beam.PTransform, elements: Iterable[Any], kind: Any, *flags: str) -> Ran:
-    """A step and the elements that enter it -> what came out, and the counters.
+    """Runs a step on elements; returns what came out, and the counters.
 
     Args:
       kind: the class of the elements; rejects may stand among them.
@@ -213,7 +213,7 @@ class FakeLLM(beam.PTransform):
     """Answers a prompt as `answers` has it for its task; one for another task is refused.
 
     Args:
-      answers: task -> reply, and why it ended.
+      answers: by task, the reply and why it ended.
       of: the class of the subjects that it is asked about.
       stage: of the refusals.
       usage: of a refused prompt.
@@ -312,7 +312,7 @@ def finish(process: subprocess.Popen[str]) -> Done:
 
 
 class Script:
-    """(method, path, headers, body) -> (status, headers, body): a server that replies as a function says."""
+    """A server whose replies a function makes: from method, path, headers and body to status, headers and body."""
 
     def __init__(
         self, reply: Callable[[str, str, Mapping[str, str], bytes], tuple[int, dict[str, str], bytes]]
@@ -353,7 +353,7 @@ class Script:
 
 
 def write_tasks(path: Path, count: int) -> Path:
-    """-> the path, of a file of so many tasks that are much alike."""
+    """Writes a file of so many tasks that are much alike; returns its path."""
     path.write_text("".join(f"Classify letters of drawer {number} by topic\n" for number in range(count)))
     return path
 
@@ -362,29 +362,29 @@ def write_tasks(path: Path, count: int) -> Path:
 
 
 def files_of(folder: Path, label: str | None = None) -> dict[str, bytes]:
-    """The dataset folder -> {path: content} of its Parquet files, of one label or of all; staging lies deeper."""
+    """Returns the Parquet files of a dataset folder by path, of one refresh or of all; staging lies deeper."""
     pattern = f"*/refresh={label}/*" if label else "*/refresh=*/*"
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob(pattern) if path.is_file()}
     return dict(sorted(found.items()))
 
 
 def rows_of(folder: Path, kind: str, label: str = "base") -> list[dict[str, Any]]:
-    """-> the rows of one dataset and label, in the order of its files."""
+    """Returns the rows of one kind and refresh, in the order of its files."""
     paths = sorted((folder / kind / f"refresh={label}").glob("*.parquet"))
     return [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
 
 
 def entry_of(folder: Path, label: str = "base") -> dict[str, Any]:
-    """-> what the manifest says of a label."""
+    """Returns what the manifest says of a refresh."""
     entry: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))["refreshes"][label]
     return entry
 
 
 def shuffled(items: Sequence[Any], key: str = "") -> list[Any]:
-    """Items -> the same in another order, always the same one."""
+    """Returns the items in another order, always the same one."""
     return [item for _, item in sorted((stable_hash("shuffle", key, n), item) for n, item in enumerate(items))]
 
 
 def tally(elements: Iterable[Any]) -> Iterator[tuple[str, int]]:
-    """Rejects -> (reason, how many), by name."""
+    """Counts rejects by reason."""
     yield from sorted(collections.Counter(element.reason for element in elements).items())

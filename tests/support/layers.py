@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 
 def layers(blob: bytes, depth: int = 0) -> Iterator[bytes]:
-    """Bytes -> they, and whatever they hold in base64 or compressed, as deep as it goes."""
+    """Returns the bytes, and whatever they hold in base64 or compressed, at any depth."""
     yield blob
     if depth > 6:
         return
@@ -29,7 +29,7 @@ def layers(blob: bytes, depth: int = 0) -> Iterator[bytes]:
 
 
 def forms_of(text: str) -> Iterator[bytes]:
-    """A text -> it, as it is and in base64 wherever it may begin in that."""
+    """Returns a text as it is, and in base64 at each of its possible offsets."""
     yield text.encode()
     for offset in range(3):
         coded = base64.b64encode(b"\0" * offset + text.encode())
@@ -38,6 +38,6 @@ def forms_of(text: str) -> Iterator[bytes]:
 
 
 def holds(blob: bytes, *texts: str) -> bool:
-    """Bytes -> whether one of the texts is in them, at any depth."""
+    """Says whether the bytes hold one of the texts, at any depth."""
     wanted = [form for text in texts for form in forms_of(text)]
     return any(form in layer for layer in layers(blob) for form in wanted)

@@ -28,10 +28,9 @@ What happens to a request is drawn from the hash of its prompt, of how many time
 
 The HTTP server is a plain asyncio protocol, because it shares two cores with the client that is measured.
 
-Sources of the formats: https://platform.openai.com/docs/api-reference/chat,
-https://platform.openai.com/docs/guides/error-codes, https://ai.google.dev/api/generate-content,
-https://cloud.google.com/vertex-ai/docs/reference/rest, google.rpc.Status and its details in
-https://cloud.google.com/apis/design/errors, and error bodies that users quote in public issue threads.
+Sources of the formats: https://platform.openai.com/docs/api-reference/chat, https://ai.google.dev/api/generate-content,
+https://cloud.google.com/vertex-ai/docs/reference/rest, https://cloud.google.com/apis/design/errors, and error bodies
+that users quote in public issue threads.
 """
 
 from __future__ import annotations
@@ -146,13 +145,7 @@ _NORMAL = statistics.NormalDist()
 
 
 def draw(options: Options, digest: bytes, visit: int) -> Draw:
-    """Draws what is to happen to a request.
-
-    Args:
-      options: the rates, the latency in milliseconds and the seed.
-      digest: of `prompt_digest`.
-      visit: how many times that prompt was let in before.
-    """
+    """Draws what is to happen to a request whose prompt was let in so many times before."""
     raw = hashlib.blake2b(b"%b%d %d" % (digest, visit, options.seed), digest_size=24).digest()
     place = (int.from_bytes(raw[:8], "big") >> 11) / (1 << 53)
     fault, edge = "", 0.0
@@ -297,13 +290,10 @@ def _task_list(digest: bytes, wrapper: str) -> str:
 
 
 def reply_text(prompt: str, digest: bytes, wrapper: str = "") -> str:
-    """Writes a good reply: an example (JSON), a list of 20 distinct tasks, a list of labels, a text of a label that was
-    asked for, a choice between two labels, or one sentence.
+    """Writes a good reply to one of this project's prompts, which a phrase of each template tells apart.
 
     Args:
-      prompt: this project's templates are known by a phrase of each.
-      digest: of `prompt_digest`.
-      wrapper: the property that is to hold the list, where a response schema asks for an object.
+      wrapper: the property that is to hold a list, where a response schema asks for an object.
     """
     if _ASKS_FOR_CHOICE in prompt:
         return _choice(prompt, digest)
@@ -627,12 +617,7 @@ def error_reply(
     """Writes an error in the words of its protocol: the status, and the whole HTTP reply.
 
     Args:
-      options: the dialect and what is told of waiting, in seconds.
-      refusal: what is wrong; "status" for a failure that has no more to it than its status.
-      route: where the request went.
-      status: the HTTP status, where `refusal` does not tell it.
-      model: the model that was asked for.
-      key: the key that was presented.
+      status: the HTTP status, where `refusal` does not decide it.
     """
     headers = ""
     from_container = route.protocol in ("chat", "predict") and refusal in ("structured", "prompt")
@@ -706,11 +691,7 @@ def _read_instances(body: Mapping[str, Any], model: str) -> Asked:
 
 
 def read_body(route: Route, raw: bytes) -> Asked:
-    """Reads what a body asks for.
-
-    Raises:
-      KeyError, TypeError, ValueError, AttributeError, StopIteration: the body is not of the protocol's form.
-    """
+    """Reads what a body asks for; raises one of many errors where it is not of the protocol's form."""
     body = json.loads(raw)
     model = route.model or str(body.get("model", ""))
     if route.protocol in ("openai", "chat"):
@@ -794,15 +775,8 @@ def _gemini_body(
 
 
 def answer(options: Options, route: Route, asked: Asked, digest: bytes, drawn: Draw) -> tuple[int, bytes]:
-    """Writes the reply of a model that was reached: the status, and all of HTTP.
-
-    Args:
-      options: how replies look.
-      route: where the request went.
-      asked: what its body asks for.
-      digest: of all its prompts.
-      drawn: a good reply, or one that is blocked, truncated or beside the point.
-    """
+    """Writes the reply of a model that was reached, be it good, blocked, truncated or beside the point: the status, and
+    the whole HTTP reply."""
     model = _quote(options.served_model or asked.model or "default")
     name = digest[:12].hex().encode()
     prompt = asked.prompts[0] if asked.prompts else ""
@@ -1228,7 +1202,7 @@ _FIELDS: Final = {field.name: field for field in dataclasses.fields(Options)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Serves until it is told to end, or until its parent is gone."""
+    """Serves until a signal ends it, or its parent is gone."""
     parser = argparse.ArgumentParser(
         description="A model endpoint on loopback, for tests and benchmarks.", allow_abbrev=False
     )
@@ -1257,10 +1231,6 @@ class LlmServer:
 
     Args:
       **options: fields of `Options`.
-
-    Raises:
-      TypeError, ValueError: an option that is none.
-      RuntimeError: the server did not start.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -1300,21 +1270,17 @@ class LlmServer:
         return value
 
     def stats(self) -> dict[str, Any]:
-        """Tells what was seen since the start or the last reset; seconds, and moments of time.monotonic()."""
+        """Returns what was seen since the start or the last reset; seconds, and moments of time.monotonic()."""
         found: dict[str, Any] = self._ask("GET", "/stats")
         return found
 
     def recent(self) -> list[dict[str, Any]]:
-        """Tells the last 50 requests, oldest first: `line`, `headers` (names in lower case) and `body` of each."""
+        """Returns the last 50 requests, oldest first: `line`, `headers` (names in lower case) and `body` of each."""
         found: list[dict[str, Any]] = self._ask("GET", "/recent")
         return found
 
     def reset(self, **options: Any) -> None:
-        """Plays other options, and the defaults of those not named; forgets all it saw, drops what still waits.
-
-        Raises:
-          ValueError: an option that is none.
-        """
+        """Plays other options, and the defaults of those not named; forgets all it saw, drops what still waits."""
         self._ask("POST", "/reset", options)
 
     def stop(self) -> None:

@@ -15,7 +15,7 @@ from apache_beam.typehints import Tuple
 
 
 class CountBundles(beam.DoFn):
-    """Elements -> the same; each bundle is counted."""
+    """Passes elements on, and counts each bundle."""
 
     def __init__(self, name: str) -> None:
         self._bundles = Metrics.counter("test", f"bundles.{name}")
@@ -82,7 +82,7 @@ class Numbered(beam.DoFn):
 
 
 def many(group: tuple[int, Iterable[int]]) -> Iterator[tuple[str, bytes]]:
-    """A number -> 80 kB that nobody can compress."""
+    """Makes 80 kB of a number that cannot be compressed."""
     for n in range(20):
         yield f"{group[0]:06d} {n}", os.urandom(4_000)
 

@@ -1,4 +1,4 @@
-"""A program: job protos -> whatever a worker would unpickle of them, unpickled; and a line of JSON that tells what that
+"""A program that unpickles what a worker would unpickle of job protos, and prints a line of JSON that says what that
 was and from where it was imported.
 
 It runs in a process that has only the wheel (`wheel.python_with`), so it imports nothing of the repository.
@@ -47,7 +47,7 @@ PLAIN = {
 
 
 def functions(message: Message) -> Iterator[api.FunctionSpec]:
-    """A message -> the functions in it, at any depth of it."""
+    """Returns the functions in a message, at any depth."""
     if isinstance(message, api.FunctionSpec):
         yield message
         return
@@ -64,7 +64,7 @@ def functions(message: Message) -> Iterator[api.FunctionSpec]:
 
 
 def unpickled(spec: api.FunctionSpec) -> Iterator[tuple[str, Any]]:
-    """A function -> (its urn, the object), and those of the functions within it.
+    """Returns the urn and the object of a function, and those of the functions within it.
 
     Raises:
       ValueError: its urn is not known, so something might be in it.
@@ -83,7 +83,7 @@ def unpickled(spec: api.FunctionSpec) -> Iterator[tuple[str, Any]]:
 
 
 def names_of(thing: Any) -> Iterator[str]:
-    """What was unpickled -> the classes and functions in it, as far down as tuples go."""
+    """Returns the classes and functions in what was unpickled, as far down as tuples go."""
     if isinstance(thing, tuple):
         for each in thing:
             yield from names_of(each)

@@ -27,7 +27,7 @@ def wait_until(is_so: Callable[[], bool], run: subprocess.Popen[str] | None = No
 
 @contextlib.contextmanager
 def contenders(output: str, name: str, count: int, seconds: float = 5.0) -> Iterator[tuple[list[str], list[str]]]:
-    """So many come for a lease at the same moment -> who holds it while the `with` block runs, and who was refused."""
+    """Lets so many ask for a lease at once; says who holds it while the `with` block runs, and who was refused."""
     inside: list[str] = []
     refused: list[str] = []
     everybody = threading.Barrier(count)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def build_wheel(folder: Path) -> Path:
-    """An empty folder -> the wheel, in it.
+    """Builds the wheel in an empty folder.
 
     It is built from a copy, for setuptools leaves `build` and `*.egg-info` where it works. Everything else that is in
     the repository is in the copy too, so that what is found in the wheel was chosen and not merely present.
@@ -39,7 +39,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def install_wheel(wheel: Path, folder: Path) -> Path:
-    """A wheel -> the folder, with its modules and without what it needs."""
+    """Unpacks a wheel into a folder, without the packages that it needs."""
     options = ("--no-deps", "--no-index", "--no-compile", "--quiet", "--disable-pip-version-check")
     command = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder), str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -77,7 +77,7 @@ WATCHED = ("textmint", "benchmarks", "tests", "conftest")
 
 
 def python_with(installed: Path, here: Path) -> list[str]:
-    """A folder with the wheel's modules, and one for files of our own -> the beginning of a command: a Python that
+    """Returns the beginning of a command, from a folder with the modules of the wheel and one for our files: a Python that
     finds these modules and the packages of this virtual environment, and not the repository. It writes down where it
     finds what could be of the repository, in `imports.log` of that folder.
 
@@ -100,7 +100,7 @@ def python_script(installed: Path, here: Path) -> Path:
 
 
 def imports_in(here: Path) -> dict[int, dict[str, str]]:
-    """The folder that was given to `python_with` -> process id -> the modules that it imported, and from where."""
+    """Returns by process id the modules that each imported, and from where; the folder is that of `python_with`."""
     found: dict[int, dict[str, str]] = {}
     for line in (here / "imports.log").read_text().splitlines():
         process, name, place = line.split(" ", 2)

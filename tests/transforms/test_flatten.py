@@ -282,7 +282,7 @@ def test_of_all_that_have_a_task_one_has_it_still_when_they_run_at_once(holders:
 
 
 Run = tuple[frozenset[str], int, int]  # tasks of the user's own, examples of each, seed
-Made = dict[str, tuple[int, int, set[str]]]  # task_id -> the number of its first example, the one after its last, ids
+Made = dict[str, tuple[int, int, set[str]]]  # by task_id: the number of its first example, the one after its last, ids
 RUNS = st.tuples(
     st.frozensets(st.sampled_from(["Sort bees", "Sort mail", "Sort rain"]), min_size=1),
     st.integers(1, 4),

@@ -69,16 +69,10 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretManager]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[LlmServer]:
-    with LlmServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(one_server: LlmServer) -> LlmServer:
-    one_server.reset(require_key=KEY)
-    return one_server
+def server(running: LlmServer) -> LlmServer:
+    running.reset(require_key=KEY)
+    return running
 
 
 def problem_of(name: str) -> RequestError:
