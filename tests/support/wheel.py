@@ -77,7 +77,7 @@ WATCHED = ("textmint", "benchmarks", "tests", "conftest")
 
 
 def python_with(installed: Path, here: Path) -> list[str]:
-    """Returns the beginning of a command, from a folder with the modules of the wheel and one for our files: a Python that
+    """Returns the beginning of a command, from the folder of the wheel's modules and one for our files: a Python that
     finds these modules and the packages of this virtual environment, and not the repository. It writes down where it
     finds what could be of the repository, in `imports.log` of that folder.
 
