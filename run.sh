@@ -57,8 +57,8 @@ nearest() {
 print(*difflib.get_close_matches(sys.argv[1].lower(), sys.argv[2:], n=1), end="")' "$1" $commands 2>/dev/null || true
 }
 
-# Succeeds where a Python, by name or path, can make our virtual environment. Prints its version, and `novenv` after it
-# when only the venv module is missing: Debian ships venv without ensurepip until python3-venv is installed.
+# Succeeds if a Python can make our virtual environment. Prints its version, and `novenv` after it if only the venv module
+# is missing: Debian ships venv without ensurepip until python3-venv is installed.
 probe() {
     "$1" -I -c '
 import sys
@@ -100,8 +100,7 @@ print(base if sys.prefix != sys.base_prefix else sys.argv[1])' "$(command -v -- 
     exit 1
 }
 
-# Prints, for a Python, one word that changes when .venv has to be made anew. The folder is part of it, for a virtual
-# environment does not survive a move.
+# Prints, for a Python, a word that changes when .venv has to be made anew, also when the folder has moved.
 stamp() {
     "$1" -I -S -c '
 import hashlib, sys
@@ -112,7 +111,7 @@ print(digest.hexdigest())
 ' "$root" "$root/requirements.lock" "$root/requirements-test.lock" "$root/setup.py" 2>/dev/null
 }
 
-# Succeeds where .venv is complete for `run` or `test`, by the Python that the user may have named.
+# Succeeds if .venv is complete for `run` or `test`, with the Python that the user may have named.
 is_ready() {
     local want
     [ -x "$venv/bin/python" ] && [ -f "$venv/.stamp-$1" ] || return 1
@@ -170,8 +169,8 @@ set_up() {
     local python='' made
     if ! is_ready run; then find_python; fi
 
-    # One set-up at a time. The lock belongs to the open file, so it goes with this process, however that ends. Where
-    # the file system has no locks (some NFS) the set-up goes on without.
+    # One set-up at a time. The lock belongs to the open file, so it ends with this process. On a file system without
+    # locks (some NFS) the set-up goes on without.
     exec 9<"$root/requirements.lock"
     "${python:-$venv/bin/python}" -I -c '
 import fcntl, sys
@@ -217,8 +216,7 @@ run_tests() {
     mkdir -p -- "$venv/src"
     ln -sfn ../.. "$venv/src/textmint"
     "$py" -m mypy || status=1
-    # A process a core, and one more. Each begins with its share, in order, for the tests of a file share their set-up;
-    # who is done takes over some of what is left.
+    # Each process begins with its share, in order, since the tests of a file share their set-up.
     "$py" -m pytest -n auto --dist worksteal || status=$?
     exit "$status"
 }
