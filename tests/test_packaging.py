@@ -35,7 +35,7 @@ def requirements(metadata: email.message.Message) -> list[Requirement]:
 
 
 def locked(python: str, system: str, lock: str = "requirements-test.lock") -> dict[str, str]:
-    """A lock's name -> version on one platform."""
+    """Returns the versions in a lock on one platform, by name."""
     environment = {
         **default_environment(),
         "python_version": python,

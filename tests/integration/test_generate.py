@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -115,7 +112,7 @@ NAMES_IN_ORDER = list(OUTPUTS)
 
 
 def chain(names: list[str]) -> dict[str, Any]:
-    """The names of steps -> what each puts out, on a pipeline that is never run."""
+    """Returns what each of the named steps puts out, on a pipeline that is never run."""
     made = steps()
     stream: Any = beam.Pipeline("FnApiRunner") | beam.Create([make_seed()]).with_output_types(TaskSeed)
     found = {}
@@ -192,8 +189,7 @@ def test_the_graph_translates_and_each_part_pickles(source: str, tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done, Path]:
-    """Runs that need processes of their own, started together -> where the first one ran, what it said, and the
-    folder that the second one, with two worker processes, wrote."""
+    """Returns where a plain run ran, what it said, and the folder that another, with two worker processes, wrote."""
     here = tmp_path_factory.mktemp("plain")
     one = start("generate", cwd=here)
     two = start("generate", "--output=two", *TWO_WORKERS, cwd=here)
@@ -305,7 +301,7 @@ def test_a_second_label_leaves_the_first(plain: tuple[Path, Done, Path], tmp_pat
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A run on a file of hostile tasks -> where the file and its `out` are, and the tasks."""
+    """Returns where the file and the `out` of a run on hostile tasks are, and the tasks."""
     here = tmp_path_factory.mktemp("own")
     tasks = [*HOSTILE, *(f"Sort letters about subject {n} by tone" for n in range(20))]
     (here / "tasks.txt").write_text("".join(f"{task}\n" for task in tasks), "utf-8")
@@ -341,13 +337,6 @@ def test_the_order_of_the_tasks_and_repeats_change_no_example(own: tuple[Path, l
     plain = files_of(here / "out")
     assert {name for name in plain if not name.startswith("rejects")} <= set(first)
     assert Counter(row["reason"] for row in rows_of(folders[0], "rejects")) == {"duplicate": 21}
-
-
-def test_compressed_tasks(tmp_path: Path) -> None:
-    path = tmp_path / "tasks.txt.gz"
-    path.write_bytes(gzip.compress(b"Sort bees\nSort hives\n"))
-    generate(f"--tasks={path}", f"--output={tmp_path / 'out'}", "--examples_per_task=1")
-    assert {row["task"] for row in rows_of(tmp_path / "out", "tasks")} == {"Sort bees", "Sort hives"}
 
 
 def test_languages_of_xlm_r(own: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -516,7 +505,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def killed(own: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Runs that replace the data of `own` and are killed on the way -> the folder of each, by the moment."""
+    """Returns the folders of runs that replace the data of `own` and are killed on the way, by the moment."""
     here, _ = own
     root = tmp_path_factory.mktemp("killed")
     running = {}
@@ -564,34 +553,7 @@ def test_the_next_run_succeeds_and_cleans_up(moment: str, killed: dict[str, Path
     assert len(files_of(folder)) == len(DATASETS)
 
 
-def test_a_run_killed_from_outside(own: tuple[Path, list[str]], tmp_path: Path) -> None:
-    here, _ = own
-    folder = tmp_path / "out"
-    shutil.copytree(here / "out", folder)
-    before = files_of(folder)
-    process = start("generate", "--output=out", "--task_requests=15", "--examples_per_task=10", cwd=tmp_path)
-    try:
-        for _ in range(6_000):
-            if (folder / "_staging").exists() or process.poll() is not None:
-                break
-            time.sleep(0.01)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-    assert finish(process).code == -signal.SIGKILL
-    assert files_of(folder) == before
-    assert ds.dataset(folder / "examples", partitioning="hive").to_table().num_rows == 58
-
-
 # --- options
-
-
-def test_max_tasks(own: tuple[Path, list[str]], tmp_path: Path) -> None:
-    here, _ = own
-    generate(f"--tasks={here / 'tasks.txt'}", f"--output={tmp_path}", "--max_tasks=4")
-    tasks = {row["task_id"] for row in rows_of(tmp_path, "tasks")}
-    assert tasks < {row["task_id"] for row in rows_of(here / "out", "tasks")}
-    assert {row["reason"] for row in rows_of(tmp_path, "rejects")} == {"over_max_tasks"}
-    assert entry_of(tmp_path)["counts"] == {"examples": 12, "triplets": 12, "tasks": 4, "rejects": 25}
 
 
 def test_a_task_for_which_the_template_cannot_be_filled_is_a_reject(tmp_path: Path) -> None:
@@ -637,44 +599,6 @@ def test_own_templates_topics_and_a_config_file(tmp_path: Path) -> None:
     assert {row["topic"] for row in rows_of(tmp_path / "out", "tasks", "from-file")} == {"bee keeping", "opera houses"}
 
 
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        (["--example_per_task=3"], "did you mean --examples_per_task"),
-        (["--examples_per_task=0"], "it must be at least 1"),
-        (["--tasks=no-such-file.txt"], "there is no such file"),
-        (["--refresh=a/b"], "--refresh"),
-        (["--language=Germann"], "German"),
-        (["--difficulty=colege"], "college"),
-        (["--language=English:-1"], "negative"),
-        (["--offline_fault_rate=2"], "from 0 to 1"),
-        (["--llm=ofline"], "did you mean offline"),
-        (["--config=no-such.yaml"], "cannot be read"),
-        (["--output="], "--output is empty"),
-        (["stray"], "unexpected argument"),
-    ],
-)
-def test_bad_options_are_refused_in_one_line(
-    flags: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_TOKEN", "hf_stand_in")
-    done = run_main("generate", *flags)
-    assert (done.code, done.out) == (2, "")
-    assert says in done.err
-    assert len(done.err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_template_with_an_unknown_variable_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "mine.jinja2"
-    path.write_text("{{ taks }}")
-    done = run_main("generate", f"--example_template={path}", f"--output={tmp_path / 'out'}")
-    assert done.code == 2
-    assert "did you mean 'task'" in done.err
-    assert not (tmp_path / "out").exists()
-
-
 def test_commands_and_help() -> None:
     assert run_main("generat").code == 2
     assert "did you mean generate" in run_main("generat").err
@@ -682,17 +606,6 @@ def test_commands_and_help() -> None:
         done = run_main(*arguments)
         assert (done.code, done.err) == (0, "")
         assert done.out.startswith("usage: ")
-
-
-def test_an_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("textmint.pipelines.cli.run.run", interrupt)
-    done = run_main("generate", f"--output={tmp_path}")
-    assert done.code == 130
-    assert "ended by SIGINT" in done.err
-    assert "Traceback" not in done.err
 
 
 # --- an installed wheel

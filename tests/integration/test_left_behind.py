@@ -150,7 +150,9 @@ def test_ctrl_c_while_the_graph_is_built_leaves_no_temporary_folder(
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     monkeypatch.setattr("textmint.pipelines.cli.run.build", interrupted)
-    assert run_main("generate", f"--output={tmp_path / 'out'}").code == 128 + signal.SIGINT
+    done = run_main("generate", f"--output={tmp_path / 'out'}")
+    assert done.code == 128 + signal.SIGINT
+    assert "ended by SIGINT" in done.err and "Traceback" not in done.err
     assert not list(temporary.iterdir())
 
 

@@ -39,7 +39,7 @@ EXAMPLES_PER_TASK = 6
 
 
 def graph(pipeline: beam.Pipeline, folder: Path, fault_rate: float) -> Any:
-    """-> the label sets, and the examples and rejects at the end."""
+    """Returns the label sets, and the examples and rejects at the end."""
     backend = OfflineBackend(fault_rate=fault_rate)
     found = ledger_files(str(folder))
 

@@ -41,7 +41,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(*folders: Path) -> dict[str, bytes]:
-    """Dataset folders -> their files, which are the same."""
+    """Returns the files of dataset folders, which must be the same in all."""
     first, *others = (files_of(folder) for folder in folders)
     assert {name.split("/")[0] for name in first} >= {"examples", "rejects", "tasks", "triplets"}
     for other in others:

@@ -1,5 +1,4 @@
-"""Processes of their own for tests, to be killed: forked from one that has imported what they need, so each takes a
-few milliseconds."""
+"""Processes that tests may kill, forked in milliseconds from one that has imported what they need."""
 
 from __future__ import annotations
 
@@ -39,18 +38,16 @@ class Child:
         return self.pipe.recv()
 
     def kill(self) -> None:
-        """SIGKILL, and it is gone."""
         os.kill(self.pid, signal.SIGKILL)
         self._process.join(20)
         assert self._process.exitcode == -signal.SIGKILL
 
     def end(self) -> None:
-        """Lets it end by itself."""
+        """Waits until it ends by itself."""
         self._process.join(20)
         assert self._process.exitcode == 0
 
     def let_go(self) -> None:
-        """Whatever it is doing, it is gone."""
         self._process.kill()
         self._process.join(20)
         self.pipe.close()

@@ -33,7 +33,7 @@ class DataflowServer:
     """The service.
 
     Args:
-      ends: what becomes of a job, -> its end state, and the error that its messages tell; it may run the graph.
+      ends: returns the end state of a job, and the error in its messages; it may run the graph.
       refusal: what the service answers to a new job instead: an HTTP status, and a text.
     """
 

@@ -57,7 +57,6 @@ REFUSING = [name for name in STEPS if getattr(beam_yaml, name).refuses]
 
 
 def run_yaml(transforms: list[dict[str, Any]], kind: str = "composite", runner: str = "FnApiRunner") -> None:
-    """Transforms -> their pipeline has run, in this process."""
     pipeline = {
         "options": {"runner": runner},
         "providers": [{"include": str(beam_yaml.PROVIDERS)}],
@@ -76,7 +75,7 @@ def write(name: str, source: Any) -> dict[str, Any]:
 
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
-    """-> rows that were written, by id."""
+    """Returns the rows that were written, by id."""
     found = [row for path in folder.glob(f"rows/{name}-*") for row in pq.ParquetFile(path).read().to_pylist()]
     return sorted(found, key=lambda row: str(row.get("id") or row.get("task_id") or row))
 

@@ -499,7 +499,7 @@ def test_replies_of_a_run_that_was_cut_short_are_a_run(folder: Path) -> None:
 
 
 def generate(folder: Path | str, *flags: str) -> tuple[Done, bool]:
-    """-> what came of the command, and whether it found nothing to do."""
+    """Returns the finished command, and whether it found nothing to do."""
     done = run_main("generate", f"--output={folder}", *FLAGS, *flags)
     assert done.code == 0, done.err
     assert "Traceback" not in done.err

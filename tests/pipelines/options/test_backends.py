@@ -1,4 +1,4 @@
-"""Options -> the back end that answers; and what is wrong with them, in a line that names the option."""
+"""The back end that options choose; and what is wrong with them, in a line that names the option."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def own(name: str, content: str | bytes) -> str:
-    """A file of the user's -> its path."""
+    """Writes a file of the user's, and returns its path."""
     path = Path("../in") / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(path)
@@ -244,6 +244,7 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
         (["--llm=ofline"], "--llm=ofline is not known: did you mean offline? There are "),
         (["--model=other"], f"--model=other: --llm=offline has one model only, {MODEL}"),
         (["--output= "], "--output is empty; name a folder"),
+        (["--output="], "--output is empty; name a folder"),
         (["--output"], "argument --output: expected one argument"),
         (["--output=--"], "argument --output: expected one argument"),
         (["--labels=--"], "argument --labels: expected one argument"),

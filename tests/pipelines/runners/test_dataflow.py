@@ -72,8 +72,6 @@ Launch = Callable[..., int]
 
 @pytest.fixture
 def launch(monkeypatch: pytest.MonkeyPatch) -> Launch:
-    """-> what launches a run on a service."""
-
     def call(service: DataflowServer, *argv: str) -> int:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", service.url)
         loopback = ("--no_auth", f"--dataflow_endpoint={service.url}")
@@ -208,7 +206,7 @@ class Result:
 
 
 def watch(ends: Callable[[], Any]) -> tuple[str, bool]:
-    """-> what is said of a job that was waited for so, and whether its lease is left to it."""
+    """Returns what is said of a job that ended so, and whether the job keeps its lease."""
     cloud = PipelineOptions(["--project=p", "--region=r"])
     label = lease.Held(OUTPUT, "refresh=base", "run 1")
     label.hand_over("Dataflow job j", 100)

@@ -34,7 +34,7 @@ CLOUD = {
 
 
 def problems(**changed: str | None) -> list[str]:
-    """-> what is wrong with options that are right but for these; None: left out."""
+    """Returns what is wrong with good options in which these are changed, or left out (None)."""
     argv = [f"--{name}={value}" for name, value in {**CLOUD, **changed}.items() if value is not None]
     try:
         parse(argv)

@@ -87,8 +87,9 @@ def pairs(case: Mapping[str, str]) -> set[frozenset[tuple[str, str]]]:
 
 
 def cases() -> list[dict[str, str]]:
-    """-> cases in which every choice of a factor meets every choice of each other factor, few of them: each is begun
-    with the two choices, and filled up factor by factor with the choice, that lets most meet for the first time."""
+    """Returns few cases in which every choice of a factor meets every choice of each other factor.
+
+    Each starts from two choices, and takes, factor by factor, the choice with the most pairs not yet seen."""
     wanted = {
         frozenset([(one, a), (other, b)])
         for one, other in itertools.combinations(FACTORS, 2)
@@ -178,7 +179,7 @@ class Translated:
 
     @property
     def labels(self) -> list[str]:
-        """-> of the steps right on the graph, in order."""
+        """The labels of the steps at the top of the graph, in order."""
         (root,) = self.proto.root_transform_ids
         transforms = self.proto.components.transforms
         return [transforms[step].unique_name for step in transforms[root].subtransforms]
@@ -188,7 +189,7 @@ class Translated:
         return [transform.unique_name for transform in self.proto.components.transforms.values()]
 
     def coder(self, coder_id: str) -> str:
-        """-> the coder as it would be said: kv(string_utf8,bytes)."""
+        """Returns the name of a coder, such as kv(string_utf8,bytes)."""
         coder = self.proto.components.coders[coder_id]
         inner = ",".join(map(self.coder, coder.component_coder_ids))
         name = coder.spec.urn.split(":")[-2]
@@ -206,7 +207,6 @@ def translate(flags: list[str], previous: PreviousRun) -> Translated:
 
 
 def flags_of(case: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
-    """A case -> its flags."""
     return [
         flag.format_map(own)
         for factor, choice in case.items()
@@ -215,7 +215,7 @@ def flags_of(case: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
 
 
 def steps_of(case: Mapping[str, str]) -> set[str]:
-    """A case -> the labels of the steps that its graph must have."""
+    """Returns the labels of the steps that the graph of a case must have."""
     steps = {"AgreeLabels", "BuildPrompt", "CheckQuality", "CountElements", "FindDuplicates", "Flatten", "JoinLedger"}
     steps |= {"LLMCall", "ParseJSON", "SampleAttributes", "Verdicts", "WriteDataset"}
     if case["tasks"] == "brainstormed":
@@ -232,7 +232,7 @@ def steps_of(case: Mapping[str, str]) -> set[str]:
 
 
 def inner_of(case: Mapping[str, str]) -> set[str]:
-    """A case -> the labels of the parts of steps that it must have, of those that not every graph has."""
+    """Returns the labels of the optional parts that the graph of a case must have."""
     joins = {"JoinLedger"}
     joins |= {"JoinSeeds"} if case["tasks"] == "brainstormed" else set()
     joins |= {"PlanLabels/JoinLedger"} if case["labels"] == "planned" else set()

@@ -176,9 +176,9 @@ sys.addaudithook(guard)
 
 
 def guarded(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
-    """A Python process, and those that it starts, that cannot reach further than this machine -> how it ended, and
-    whom it tried to reach. gRPC has sockets of its own, which Python does not see; what Beam downloads comes through
-    Python's."""
+    """Runs Python without a way out of this machine; returns how it ended, and what it tried to reach.
+
+    gRPC has sockets of its own, which Python does not see; what Beam downloads comes through Python's."""
     (folder / "guard").mkdir()
     (folder / "guard" / "sitecustomize.py").write_text(GUARD)
     log = folder / "guard.log"
@@ -244,7 +244,7 @@ def test_an_engine_that_returns_at_once_is_waited_for(tmp_path: Path) -> None:
 
 
 def run(folder: Path, *flags: str) -> tuple[list[str], dict[str, bytes]]:
-    """-> what the summary says, and the files of the data."""
+    """Returns the summary, and the files of the data."""
     done = run_main("generate", "--task_requests=1", f"--output={folder}", *flags)
     assert done.code == 0, done.err
     return done.out.replace(str(folder), "out").splitlines(), files_of(folder)
