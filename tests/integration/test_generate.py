@@ -27,6 +27,7 @@ from textmint.pipelines.options.parse import parse
 from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.core.elements import REASONS, Draft, Example, Prompt, Reject, Reply, Task, TaskList, TaskSeed
 from textmint.transforms.core.languages import NAMES
+from textmint.transforms.dataset.publish import finish_publishing
 from textmint.transforms.dataset.schema import schema_of
 from textmint.transforms.flatten import Flatten
 from textmint.transforms.llm.offline.backend import OfflineBackend
@@ -531,8 +532,8 @@ def test_a_killed_run_changes_nothing(moment: str, killed: dict[str, Path], own:
     assert ds.dataset(killed[moment] / "examples", partitioning="hive").to_table().num_rows == 58
 
 
-def test_a_run_killed_while_it_exchanges_leaves_whole_datasets(
-    killed: dict[str, Path], own: tuple[Path, list[str]]
+def test_a_run_killed_while_it_exchanges_leaves_whole_datasets_and_is_completed(
+    killed: dict[str, Path], own: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     """Each dataset is the old one or the new one; examples come last."""
     old = files_of(own[0] / "out")
@@ -540,6 +541,14 @@ def test_a_run_killed_while_it_exchanges_leaves_whole_datasets(
     assert {name for name in old if name.startswith("examples")} <= set(now)
     assert len(now) == len(DATASETS)
     assert ds.dataset(killed["telling"] / "examples", partitioning="hive").to_table().num_rows > 58
+    folder = Path(shutil.copytree(killed["exchanging"], tmp_path / "out"))
+    for _ in range(2):
+        finish_publishing(str(folder))
+        entry = entry_of(folder)
+        assert entry["options"]["task_requests"] == 3
+        assert set(files_of(folder)) == {file["path"] for files in entry["files"].values() for file in files}
+    tasks = {row["task_id"] for row in rows_of(folder, "tasks")}
+    assert {row["task_id"] for row in rows_of(folder, "examples")} <= tasks
 
 
 @pytest.mark.parametrize("moment", ["writing", "exchanging", "telling"])

@@ -17,7 +17,7 @@ from textmint.transforms.dataset.accounting import discrepancies
 from tests.support.helpers import TWO_WORKERS, config_flag, entry_of, files_of, generate, rows_of, run_main, shuffled
 from tests.support.llm_server import LlmServer
 
-MUCH = ["--label_plan=planned", "--verify", "--offline_fault_rate=0.2", "--examples_per_task=6"]
+MUCH = ["--label_plan=planned", "--verify", "--offline_fault_rate=0.2", "--examples_per_task=3"]
 
 
 def tasks_file(path: Path, order: str = "") -> Path:
@@ -80,14 +80,14 @@ def test_a_run_with_free_labels_takes_the_label_sets_away(planned: Path, tmp_pat
 
 def test_planning_and_verifying_are_paid_for_once(tmp_path: Path) -> None:
     with LlmServer() as server:
-        flags = ["--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", "--task_requests=2"]
+        flags = ["--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", "--task_requests=1"]
         flags += [f"--output={tmp_path}", "--label_plan=planned", "--verify", "--verify_model=judge"]
         generate(*flags)
         steps = entry_of(tmp_path)["steps"]
         asked = {step: line["requests"]["sent"] for step, line in steps.items() if "requests" in line}
-        assert asked["TaskGenerate"] == 2
+        assert asked["TaskGenerate"] == 1
         assert asked["PlanLabels"] == steps["Flatten"]["kept"]
-        assert asked["VerifyLabels"] == steps["CheckQuality"]["kept"] > 50
+        assert asked["VerifyLabels"] == steps["CheckQuality"]["kept"] > 40
         assert sum(asked.values()) == server.stats()["requests"]
         assert steps["VerifyLabels"]["rejected"]["label_disputed"] > 0  # the endpoint errs now and then
         before = files_of(tmp_path)

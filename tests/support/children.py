@@ -47,7 +47,7 @@ class Child:
         self._process.join(20)
         assert self._process.exitcode == 0
 
-    def let_go(self) -> None:
+    def stop(self) -> None:
         self._process.kill()
         self._process.join(20)
         self.pipe.close()
@@ -60,7 +60,7 @@ def child(function: Callable[..., None], *arguments: Any) -> Iterator[Child]:
     try:
         yield started
     finally:
-        started.let_go()
+        started.stop()
 
 
 def open_under(folder: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.dataset.publish import STAGING, Target, finish_publishing
 from textmint.transforms.storage import lease
 
-from tests.support.helpers import ROOT, entry_of, files_of, rows_of, run_main
+from tests.support.helpers import ROOT, files_of, run_main
 from tests.support.llm_server import LlmServer
 
 
@@ -117,51 +116,6 @@ command.program()
 """
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=30)
     assert run.returncode == 143
-
-
-def killed_while_publishing(folder: Path, exchanges: int, *flags: str) -> None:
-    """A run that is killed after so many of the three folders were exchanged."""
-    code = f"""
-import os, signal, sys
-from textmint.transforms.dataset import publish
-exchange, done = publish.exchange_folders, []
-def counting(new, old):
-    if len(done) == {exchanges}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    exchange(new, old)
-    done.append(old)
-publish.exchange_folders = counting
-from textmint.pipelines.__main__ import main
-sys.exit(main({["generate", f"--output={folder}", *flags]!r}))
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
-    assert run.returncode == -signal.SIGKILL, run.stderr
-
-
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("earlier") / "out"
-    assert run_main("generate", f"--output={folder}", "--task_requests=4", "--offline_fault_rate=0.2").code == 0
-    return folder
-
-
-@pytest.mark.parametrize("exchanges", [0, 1, 2])
-def test_a_run_killed_between_two_exchanges_is_completed(exchanges: int, earlier: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    shutil.copytree(earlier, folder)
-    killed_while_publishing(folder, exchanges, "--task_requests=4", "--seed=7", "--offline_fault_rate=0.2", "--replace")
-    finish_publishing(str(folder))
-    told = entry_of(folder)
-    assert told["options"]["seed"] == 7
-    listed = {file["path"] for files in told["files"].values() for file in files}
-    there = set(files_of(folder))
-    assert there == listed
-    assert {row["task_id"] for row in rows_of(folder, "examples")} <= {r["task_id"] for r in rows_of(folder, "tasks")}
-    before = files_of(folder)
-    finish_publishing(str(folder))
-    assert files_of(folder) == before
 
 
 def test_a_plan_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def own(folder: Path, *flags: str) -> Config:
     return config_of(folder, f"--tasks={folder / 'tasks.txt'}", *OWN, *flags)
 
 
-def told(config: Config, **entry: Any) -> list[str]:
+def notices_of(config: Config, **entry: Any) -> list[str]:
     published = published_entry(config)
     assert published is not None
     return cost_notices(config, {**published, **entry})
@@ -57,11 +57,11 @@ def told(config: Config, **entry: Any) -> list[str]:
 
 def test_another_seed_is_told_with_what_no_longer_serves(folder: Path) -> None:
     requests = entry_of(folder / "out")["steps"]["LLMCall"]["requests"]
-    assert told(own(folder, "--seed=7")) == [
+    assert notices_of(own(folder, "--seed=7")) == [
         "refresh=base was made with --seed=42 (now 7): all prompts of examples are new, so 60 are asked for; the "
         f"{requests['sent']:,} replies of the last run do not answer them"
     ]
-    assert "so about 180 are asked for" in told(config_of(folder, *ROUNDS, "--refresh=night", "--seed=7"))[0]
+    assert "so about 180 are asked for" in notices_of(config_of(folder, *ROUNDS, "--refresh=night", "--seed=7"))[0]
 
 
 @pytest.mark.parametrize(
@@ -76,34 +76,34 @@ def test_another_seed_is_told_with_what_no_longer_serves(folder: Path) -> None:
     ],
 )
 def test_whatever_makes_all_prompts_new_is_told(flags: list[str], changed: str, folder: Path) -> None:
-    (line,) = told(own(folder, *flags))
+    (line,) = notices_of(own(folder, *flags))
     assert line.startswith(f"refresh=base was made with {changed}")
 
 
 def test_a_template_and_attributes_are_told(folder: Path, tmp_path: Path) -> None:
     template = tmp_path / "mine.jinja2"
     template.write_text("{{ task }} {{ language }} {{ difficulty }} {{ clarity }} {{ num_words }}")
-    (line,) = told(own(folder, f"--example_template={template}"))
+    (line,) = notices_of(own(folder, f"--example_template={template}"))
     assert "with the template classify@" in line and "(now mine@" in line
-    (line,) = told(own(folder, "--difficulty=PhD"))
+    (line,) = notices_of(own(folder, "--difficulty=PhD"))
     assert "with other attributes" in line
-    (line,) = told(own(folder), backend={"backend": "offline", "model": "offline-0", "fault_rate": 0.4})
+    (line,) = notices_of(own(folder), backend={"backend": "offline", "model": "offline-0", "fault_rate": 0.4})
     assert "with other parameters of the model: all prompts" in line
 
 
 def test_what_an_endpoint_refused_is_no_change_and_another_judge_is_one(folder: Path) -> None:
     backend = {**entry_of(folder / "out")["backend"], "fault_rate": REFUSED}
-    assert told(own(folder), backend=backend) == []
+    assert notices_of(own(folder), backend=backend) == []
     judge = ["--verify", "--verify_model=b", "--llm=openai", "--model=m", "--base_url=http://127.0.0.1:1/v1"]
     config = own(folder, *judge)
     before = {**config.typed, "verify_model": "a"}
-    (line,) = told(config, options=before, backend=json.loads(json.dumps(dict(config.backend.fingerprint()))))
+    (line,) = notices_of(config, options=before, backend=json.loads(json.dumps(dict(config.backend.fingerprint()))))
     assert line.startswith("refresh=base was verified by a (now b): every example is verified anew, about ")
 
 
 def test_what_changes_no_prompt_is_not_told(folder: Path) -> None:
     for flags in ([], ["--max_concurrency=3", "--keep_raw"], ["--checks=none"], ["--examples_per_task=9"]):
-        assert told(own(folder, *flags)) == []
+        assert notices_of(own(folder, *flags)) == []
     assert cost_notices(own(folder, "--refresh=new"), None) == []
 
 
@@ -111,18 +111,18 @@ def test_retried_rejects_are_counted_with_what_they_brought(folder: Path) -> Non
     rejects = [row for row in rows_of(folder / "out", "rejects") if row["can_retry"]]
     kept = len(rows_of(folder / "out", "examples"))
     assert len(rejects) > 3
-    (line,) = told(own(folder, "--retry_rejects"))
+    (line,) = notices_of(own(folder, "--retry_rejects"))
     assert line.startswith(f"--retry_rejects asks again for {len(rejects)} prompts, each 2 times at most; last time ")
     assert f" {kept} of 60 examples of refresh=base were kept, and these were refused: " in line
     unread = sum(row["stage"] == "ParseJSON" for row in rejects)
-    (line,) = told(own(folder, "--parse_attempts=4"))
+    (line,) = notices_of(own(folder, "--parse_attempts=4"))
     assert line.startswith(f"--parse_attempts=4 asks again for {unread} prompts, each 4 times at most")
 
 
 @pytest.mark.parametrize("entry", [{"steps": 3}, {"options": None}, {"backend": []}, {"counts": {}}, {"templates": {}}])
 def test_an_entry_that_was_mended_by_hand_stops_nothing(entry: Mapping[str, Any], folder: Path) -> None:
     for flags in ([], ["--seed=7"], ["--retry_rejects"]):
-        assert isinstance(told(own(folder, *flags), **entry), list)
+        assert isinstance(notices_of(own(folder, *flags), **entry), list)
 
 
 # --- fewer than there are

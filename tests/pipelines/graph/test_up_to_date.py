@@ -60,7 +60,24 @@ OPTIONS = sorted(parse([])[0].typed)
 
 def test_the_same_run_has_the_same_key(config: Config) -> None:
     assert key(config) == key(config) == key(dataclasses.replace(config, typed=dict(reversed(config.typed.items()))))
+    assert key(config, versions=dict(reversed(VERSIONS.items()))) == key(config)
     assert len(key(config)) == 32
+    assert set(OPTIONS) >= IRRELEVANT_OPTIONS
+
+
+def test_templates_topics_the_model_and_versions_are_in_it(config: Config) -> None:
+    def longer(name: str) -> Any:
+        template = getattr(config, name)
+        return dataclasses.replace(template, text=f"{template.text} ")
+
+    changes: list[dict[str, Any]] = [
+        *({name: longer(name)} for name in ("brainstorm_template", "example_template")),
+        *({"topics": topics} for topics in ((), ("bees",), ("bees", "ants"), ("ants", "bees"))),
+        {"backend": OfflineBackend(0.25)},
+    ]
+    keys = {key(dataclasses.replace(config, **change)) for change in [{}, *changes]}
+    keys |= {key(config, versions={**VERSIONS, "pyarrow": "26.0"}), key(config, versions={})}
+    assert len(keys) == 1 + len(changes) + 2
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -70,39 +87,11 @@ def test_every_option_is_in_the_key_or_known_not_to_matter(option: str, config: 
     assert (key(changed) == key(config)) == (option in IRRELEVANT_OPTIONS)
 
 
-def test_options_that_do_not_matter_are_options() -> None:
-    assert set(OPTIONS) >= IRRELEVANT_OPTIONS
-
-
 def test_values_of_options_are_told_apart_from_words(config: Config) -> None:
     def with_max_tasks(value: Any) -> str:
         return key(dataclasses.replace(config, typed={**config.typed, "max_tasks": value}))
 
     assert len({with_max_tasks(value) for value in (None, "None", 1, "1", 1.0, True)}) == 6
-
-
-def test_the_text_of_a_template_is_in_it_not_its_place(config: Config) -> None:
-    keys = {key(config)}
-    for name in ("brainstorm_template", "example_template"):
-        template = getattr(config, name)
-        changed = dataclasses.replace(template, text=template.text + " ")
-        keys.add(key(dataclasses.replace(config, **{name: changed})))
-    assert len(keys) == 3
-
-
-def test_topics_and_their_order_are_in_it(config: Config) -> None:
-    several = [(), ("bees",), ("bees", "ants"), ("ants", "bees")]
-    assert len({key(dataclasses.replace(config, topics=topics)) for topics in several}) == 4
-
-
-def test_the_model_is_in_it(config: Config) -> None:
-    assert key(dataclasses.replace(config, backend=OfflineBackend(0.25))) != key(config)
-
-
-def test_versions_are_in_it(config: Config) -> None:
-    keys = {key(config), key(config, versions={**VERSIONS, "pyarrow": "26.0"}), key(config, versions={})}
-    assert len(keys) == 3
-    assert key(config, versions=dict(reversed(VERSIONS.items()))) == key(config)
 
 
 def test_the_content_of_task_files_is_in_it(tmp_path: Path) -> None:
@@ -206,7 +195,7 @@ def ledger_file(folder: Path) -> Path:
     return sorted((folder / "ledger").glob("*.parquet"))[0]
 
 
-def told(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+def edit_entry(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     """Changes the manifest's entry of the label in place, as a user does who vouches for it."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     change(manifest["refreshes"]["base"])
@@ -263,21 +252,21 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
     "another label came": lambda folder: shutil.copytree(
         folder / "examples" / "refresh=base", folder / "examples" / "refresh=other"
     ),
-    "a request failed": lambda folder: told(
+    "a request failed": lambda folder: edit_entry(
         folder, lambda entry: entry["steps"]["LLMCall"]["rejected"].update(request_failed=1)
     ),
-    "a brainstorm request failed": lambda folder: told(
+    "a brainstorm request failed": lambda folder: edit_entry(
         folder, lambda entry: entry["steps"]["TaskGenerate"]["rejected"].update(request_failed=1)
     ),
-    "no example was kept": lambda folder: told(folder, lambda entry: entry["counts"].update(examples=0)),
-    "another key": lambda folder: told(folder, lambda entry: entry.update({KEY: "0" * 32})),
-    "no key": lambda folder: told(folder, lambda entry: entry.pop(KEY)),
-    "no steps": lambda folder: told(folder, lambda entry: entry.pop("steps")),
-    "steps of another form": lambda folder: told(folder, lambda entry: entry.update(steps={"LLMCall": 3})),
-    "no files": lambda folder: told(folder, lambda entry: entry.pop("files")),
-    "files of another form": lambda folder: told(folder, lambda entry: entry["files"].update(examples=[3])),
-    "files of no dataset": lambda folder: told(folder, lambda entry: entry.update(files={})),
-    "files of some datasets": lambda folder: told(folder, lambda entry: entry["files"].pop("rejects")),
+    "no example was kept": lambda folder: edit_entry(folder, lambda entry: entry["counts"].update(examples=0)),
+    "another key": lambda folder: edit_entry(folder, lambda entry: entry.update({KEY: "0" * 32})),
+    "no key": lambda folder: edit_entry(folder, lambda entry: entry.pop(KEY)),
+    "no steps": lambda folder: edit_entry(folder, lambda entry: entry.pop("steps")),
+    "steps of another form": lambda folder: edit_entry(folder, lambda entry: entry.update(steps={"LLMCall": 3})),
+    "no files": lambda folder: edit_entry(folder, lambda entry: entry.pop("files")),
+    "files of another form": lambda folder: edit_entry(folder, lambda entry: entry["files"].update(examples=[3])),
+    "files of no dataset": lambda folder: edit_entry(folder, lambda entry: entry.update(files={})),
+    "files of some datasets": lambda folder: edit_entry(folder, lambda entry: entry["files"].pop("rejects")),
 }
 
 
@@ -336,7 +325,7 @@ def test_an_entry_of_the_manifest_that_is_not_what_its_run_wrote_stops_the_run(f
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "manifest.json: its entry of refresh=base is damaged, or was edited; " in done.err
     assert 'if it is right as it is, delete its "digest"' in done.err
-    told(folder, lambda entry: entry)
+    edit_entry(folder, lambda entry: entry)
     inspect_output(config_of(folder, *FLAGS, "--refresh=other"))
 
 
@@ -434,7 +423,7 @@ HARMLESS: dict[str, Callable[[Path], Any]] = {
     "all but the ledger was deleted": lambda folder: [
         shutil.rmtree(path) if path.is_dir() else path.unlink() for path in folder.iterdir() if path.name != "ledger"
     ],
-    "a manifest of an earlier version": lambda folder: told(folder, lambda entry: entry["ledger"].pop("replies")),
+    "a manifest of an earlier version": lambda folder: edit_entry(folder, lambda entry: entry["ledger"].pop("replies")),
 }
 
 
@@ -472,8 +461,8 @@ USUAL: dict[str, Callable[[Path], Any]] = {
     "notes beside the data": lambda folder: (folder / "examples" / "README.md").write_text("mine"),
     "what a Mac leaves": lambda folder: data_files(folder)[0].with_name("._x.parquet").write_bytes(b""),
     "more replies than needed": lambda folder: shutil.copy(ledger_file(folder), folder / "ledger" / "copy.parquet"),
-    "how long it took": lambda folder: told(folder, lambda entry: entry.update(finished="1970-01-01")),
-    "rejects of another kind": lambda folder: told(
+    "how long it took": lambda folder: edit_entry(folder, lambda entry: entry.update(finished="1970-01-01")),
+    "rejects of another kind": lambda folder: edit_entry(
         folder, lambda entry: entry["steps"]["LLMCall"]["rejected"].update(request_failed=0)
     ),
 }

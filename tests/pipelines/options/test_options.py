@@ -135,12 +135,11 @@ def test_every_option_arrives() -> None:
     }
 
 
-def test_values_may_stand_apart() -> None:
+def test_other_ways_to_write_an_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert config_of("--seed", "7", "--output", "elsewhere").seed == 7
-
-
-def test_topics_none() -> None:
     assert config_of("--topics=none").topics == ()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert config_of("--output=~/data").output == str(tmp_path / "data")
 
 
 JSONL = b'{"task": "Tell spam from ham"}\n'
@@ -254,6 +253,7 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
         (["--example_template=nowhere"], "--example_template nowhere: cannot be read: No such file or directory"),
         (["--config=nowhere"], "--config nowhere: cannot be read: No such file or directory"),
         (["--direct_num_workers=two"], "argument --direct_num_workers: invalid int value: 'two'"),
+        (["--runner=Nonsense"], "--runner=Nonsense: "),
     ],
 )
 def test_wrong_values(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -576,11 +576,6 @@ def test_output_with_a_null_byte() -> None:
     assert "--output" in problem(f"--config={path}")
 
 
-def test_output_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert config_of("--output=~/data").output == str(tmp_path / "data")
-
-
 @pytest.mark.parametrize("path", ["mem://bucket/data", "mem://bucket/data/"])
 def test_output_may_be_a_url(path: str, store: dict[str, bytes]) -> None:
     assert config_of(f"--output={path}").output == "mem://bucket/data"
@@ -615,10 +610,6 @@ def test_what_stands_in_the_way_of_the_output_is_told(name: str) -> None:
     Path("../in/data").mkdir()
     Path("../in/data", name).touch()
     assert problem("--output=../in/data").startswith(f"--output ../in/data: cannot be written: {name} is no folder")
-
-
-def test_an_unknown_runner_is_told() -> None:
-    assert problem("--runner=Nonsense").startswith("--runner=Nonsense: ")
 
 
 def test_a_file_whose_name_looks_like_a_pattern() -> None:
@@ -692,11 +683,6 @@ def test_the_file_knows_beams_options() -> None:
     assert options.view_as(DirectOptions).direct_num_workers == 2
     assert options.view_as(DebugOptions).experiments == ["a", "b"]
     assert options.view_as(StandardOptions).streaming is True
-
-
-def test_false_is_the_default() -> None:
-    assert from_yaml("keep_raw: false").keep_raw is False
-    assert from_yaml("keep_raw: false", "--keep_raw").keep_raw is True
 
 
 def yaml_problem(text: str | bytes) -> str:
@@ -777,8 +763,11 @@ def test_help_shows_our_options_a_screen_a_group(capsys: pytest.CaptureFixture[s
     assert "(default: 42)" in text and "None" not in text and "--help_beam" in rest
 
 
-def test_help_beam_shows_beams_options_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_beam_shows_beams_options_alone(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate(["-h"], "textmint") == 0
+    capsys.readouterr()
     assert generate(["--help_beam"], "./run.sh") == 0
+    assert list(work.iterdir()) == []
     text = capsys.readouterr().out
     assert {"--runner", "--direct_num_workers", "--temp_location"} <= set(re.findall(r"--\w+", text))
     assert not {f"  --{option.name} " for option in OPTIONS} & set(re.findall(r"^  --\w+ ", text, re.MULTILINE))
@@ -792,11 +781,6 @@ def test_an_option_of_the_config_file_is_no_flag(name: str) -> None:
             problem(*argv) == f"--{name} is no flag: put a line such as `{name}: {value}` into a file for --config=FILE"
         )
     assert str(config_of(config_flag(**{name: value})).typed[name]) == value
-
-
-def test_help_writes_nothing(work: Path) -> None:
-    generate(["-h"], "textmint")
-    assert list(work.iterdir()) == []
 
 
 # --- what the run says of itself
@@ -813,9 +797,6 @@ def test_target() -> None:
     assert target.description["options"]["examples_per_task"] == 2
     assert target.description["backend"] == {**config.backend.fingerprint(), "base_url": None}
     assert target.description["templates"]["example"] == config.example_template.name
-
-
-def test_target_of_the_users_own_tasks() -> None:
     assert target_of(config_of(f"--tasks={own('a.txt', 'Tell spam from ham')}")).task_requests is None
 
 

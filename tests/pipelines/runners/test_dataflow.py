@@ -402,23 +402,17 @@ def test_a_dry_run_translates_and_does_nothing_else(
     assert (MemFileSystem.log, list(tmp_path.iterdir())) == ([], [])
 
 
-def test_a_graph_that_is_too_large_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    monkeypatch.setattr(dataflow, "JOB_BYTES", 100_000)
-    argv = [*CLOUD, "--output=gs://bucket/out", IMAGE, QUICK]
-    assert generate([*argv, "--dry_run"], "textmint") == 2
-    assert "and Dataflow takes 0: choose fewer --task_requests" in capsys.readouterr().err
-    assert JOB_BYTES == 10_000_000
-
-
-def test_a_graph_that_is_too_large_is_not_submitted(
-    launch: Launch, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+def test_a_graph_that_is_too_large_is_refused_and_not_submitted(
+    launch: Launch, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataflow, "JOB_BYTES", 100_000)
     with serving() as service:
-        assert launch(service) == 2
+        for flags in ((), ("--dry_run",)):
+            assert launch(service, *flags) == 2
+            assert "and Dataflow takes 0: choose fewer --task_requests" in capfd.readouterr().err
     assert (service.jobs, service.objects) == ([], {})
-    assert "choose fewer --task_requests" in capfd.readouterr().err
     assert not files.exists(LEASE)
+    assert JOB_BYTES == 10_000_000
 
 
 # --- what Google Cloud refuses
