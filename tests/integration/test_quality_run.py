@@ -94,7 +94,7 @@ def test_planning_and_verifying_are_paid_for_once(tmp_path: Path) -> None:
         generate(*flags, "--recompute")
         assert sum(asked.values()) == server.stats()["requests"]
         assert files_of(tmp_path) == before
-        generate(*[flag for flag in flags if not flag.startswith("--verify_model")])
+        generate(*[flag for flag in flags if not flag.startswith("--verify_model")], "--replace")
         assert server.stats()["requests"] == sum(asked.values()) + asked["VerifyLabels"]
 
 
