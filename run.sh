@@ -57,8 +57,8 @@ nearest() {
 print(*difflib.get_close_matches(sys.argv[1].lower(), sys.argv[2:], n=1), end="")' "$1" $commands 2>/dev/null || true
 }
 
-# Succeeds if a Python can make our virtual environment. Prints its version, and `novenv` after it if only the venv module
-# is missing: Debian ships venv without ensurepip until python3-venv is installed.
+# Succeeds if a Python can make our virtual environment. Prints its version, and `novenv` after it if only the venv
+# module is missing: Debian ships venv without ensurepip until python3-venv is installed.
 probe() {
     "$1" -I -c '
 import sys

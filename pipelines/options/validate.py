@@ -65,15 +65,9 @@ def validated(
     *,
     offline: bool = False,
 ) -> Config:
-    """Checks all that can be checked without a run. The key is looked for only if nothing else is wrong, and the output
-    folder is tried last, so that nothing is written if anything is wrong.
-
-    Args:
-      typed: the options by name, as given or defaulted.
-      cloud: Beam's options for Google Cloud.
-      workers: where the engine runs our steps.
-      found: problems found before.
-      offline: True: no object store is touched.
+    """Checks all that can be checked without a run, and makes the Config; `found` are problems found before. The key is
+    looked for only if nothing else is wrong, and the output folder is tried last, so that nothing is written if
+    anything is wrong. With `offline`, no object store is touched.
 
     Raises:
       OptionError: with everything that is wrong, a line each.
