@@ -23,7 +23,6 @@ from tests.support import llm_server
 from tests.support.llm_server import LlmServer, Options, draw, prompt_digest, reply_text
 
 EXAMPLE = 'Write one example as a JSON object with the keys "input_text", "label", "misleading_label". Round '
-BRAINSTORM = "Brainstorm tasks. Your output must always be a python list of strings only. Round "
 KEY = "sk-abcdefghijklmnop1234"
 PLACE = "/v1/projects/p/locations/l"
 PATHS = {
@@ -61,21 +60,12 @@ class Got:
         return json.loads(self.text)
 
 
-def body_of(protocol: str, prompt: str, schema: object = None) -> dict[str, Any]:
+def body_of(protocol: str, prompt: str) -> dict[str, Any]:
     if protocol in ("gemini", "vertex"):
-        body: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
-        if schema:
-            body["generationConfig"] = {"responseMimeType": "application/json", "responseSchema": schema}
-        return body
+        return {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
     if protocol == "predict":
         return {"instances": [{"prompt": prompt, "max_tokens": 100}]}
-    body = {"model": "m", "messages": [{"role": "user", "content": prompt}]}
-    if schema:
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": "x", "strict": True, "schema": schema},
-        }
-    return body
+    return {"model": "m", "messages": [{"role": "user", "content": prompt}]}
 
 
 def text_of(protocol: str, value: Any) -> str:
@@ -89,50 +79,29 @@ def text_of(protocol: str, value: Any) -> str:
     return found
 
 
-async def one(session: aiohttp.ClientSession, url: str, body: Any, headers: dict[str, str], timeout: float) -> Got:
-    try:
-        limit = aiohttp.ClientTimeout(total=timeout)
-        async with session.post(url, json=body, headers=headers, timeout=limit) as reply:
-            return Got(reply.status, {name.lower(): value for name, value in reply.headers.items()}, await reply.text())
-    except NO_REPLY as error:
-        return Got(0, {}, "", type(error).__name__)
-
-
 def ask_all(
-    server: LlmServer,
-    protocol: str,
-    prompts: Sequence[str],
-    *,
-    at_once: int = 1,
-    schema: object = None,
-    headers: dict[str, str] | None = None,
-    timeout: float = 10,
-    query: str = "",
+    server: LlmServer, protocol: str, prompts: Sequence[str], *, at_once: int = 1, timeout: float = 10
 ) -> list[Got]:
     async def run() -> list[Got]:
         window = asyncio.Semaphore(at_once)
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout)) as session:
 
-            async def through(prompt: str) -> Got:
-                async with window:
-                    url = server.base_url + PATHS[protocol] + query
-                    return await one(session, url, body_of(protocol, prompt, schema), headers or {}, timeout)
+            async def one(prompt: str) -> Got:
+                body = body_of(protocol, prompt)
+                try:
+                    async with window, session.post(server.base_url + PATHS[protocol], json=body) as reply:
+                        headers = {name.lower(): value for name, value in reply.headers.items()}
+                        return Got(reply.status, headers, await reply.text())
+                except NO_REPLY as error:
+                    return Got(0, {}, "", type(error).__name__)
 
-            return await asyncio.gather(*map(through, prompts))
+            return await asyncio.gather(*map(one, prompts))
 
     return asyncio.run(run())
 
 
 def ask(server: LlmServer, protocol: str, prompt: str = EXAMPLE, **more: Any) -> Got:
     return ask_all(server, protocol, [prompt], **more)[0]
-
-
-def post(server: LlmServer, path: str, body: object) -> Got:
-    async def run() -> Got:
-        async with aiohttp.ClientSession() as session:
-            return await one(session, server.base_url + path, body, {}, 10)
-
-    return asyncio.run(run())
 
 
 # ------------------------------------------------------------------------------------------------------- good replies
