@@ -65,7 +65,7 @@ class Usage(Element, frozen=True):
     prompt_tokens: int = 0  # of all replies
     output_tokens: int = 0
     latencies_ms: tuple[int, ...] = ()  # of each reply
-    throttled_ms: int = 0  # the process was held back, since it said so the last time
+    throttled_ms: int = 0  # the time that the limiter made the process wait, since the last report
     left_out: tuple[str, ...] = ()  # options that the endpoint refused, once for each reply without them
 
     def __add__(self, other: Usage) -> Usage:

@@ -1,1 +1,1 @@
-"""Texts that are there already, or nearly: in this run, in other refreshes, in files of excluded texts."""
+"""Duplicates and near-duplicates of texts in this run, in other refreshes, in files of excluded texts."""

@@ -1,4 +1,4 @@
-"""FindDuplicates: finds the examples whose text is there already, in this run or in another refresh.
+"""FindDuplicates: finds the examples whose text this run or another refresh already has.
 
 Only ids and hashes are shuffled; verdicts meet their examples in `WriteDataset`.
 """
@@ -13,7 +13,7 @@ from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.texts import text_id
 
 _STEP = "FindDuplicates"
-_SHARD_ROWS = 20_000  # of a few words each, held in memory at once
+_SHARD_ROWS = 20_000  # of a few words each, in memory at once
 
 Seen = tuple[str, str, str]
 """A text_id, the id of an example that has it, and the refresh that published it; "" where it is of this run."""

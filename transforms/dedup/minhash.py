@@ -243,7 +243,7 @@ def pairs_of(marks: Sequence[bytes], first_own: int, threshold: float) -> Pairs:
     table = np.frombuffer(b"".join(marks), dtype=np.uint8).reshape(len(marks), HASHES)
     doubtful, sure = (HASHES * (_BY_CHANCE + (1 - _BY_CHANCE) * (threshold + doubt)) for doubt in (-_DOUBT, _DOUBT))
     is_large = len(marks) > MANY
-    pool = table.copy() if is_large else table  # of the places that later ones are held against
+    pool = table.copy() if is_large else table  # of the places that later ones are compared with
     pooled = [0] if is_large else range(len(marks))
     pairs: list[tuple[int, int]] = []
     compared = 0

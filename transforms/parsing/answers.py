@@ -133,7 +133,7 @@ def start_of_answer(reasoning: str) -> int | None:
     for read in scan(body, rescan_cut=True):
         if read.is_data or strings_of(read.value):
             start, end = read.start, read.end
-            if read.status == "bad":  # it may be mended, and what stands in it cannot be told from what follows
+            if read.status == "bad":  # where it ends is not known
                 end = max(end, body.rfind("}") + 1, body.rfind("]") + 1)
                 break
     if unfence(body[end:]).strip(_BRACKETS):
@@ -242,7 +242,7 @@ def _parts_that_answer(text: str) -> Iterator[str]:
         yield text[outside[-1] :]
     if not has_elements:
         return
-    # What a broken value holds cannot be told from what stands behind it.
+    # Where a broken value ends is not known.
     broken = min((read.start for read in reads if read.status == "bad"), default=len(text))
     elements: list[tuple[int, int]] = []
     matches = list(_ELEMENT.finditer(text))

@@ -162,7 +162,7 @@ def _refusal(failures: Sequence[_Failure]) -> Refusal:
 
 
 def _other_objects(value: object, seen: int) -> set[str]:
-    """Names the repair for what else there was beside an object."""
+    """Names the repair for other values beside an object."""
     if seen > 1:
         return {"several_objects"}
     return {"one_element_list"} if isinstance(value, list) else set()
