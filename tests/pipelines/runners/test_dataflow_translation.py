@@ -129,13 +129,13 @@ def environment(monkeypatch: pytest.MonkeyPatch, store: dict[str, bytes]) -> Non
         monkeypatch.setenv(name, secret)
 
 
-TASKS = "".join(f"Classify letter {number:,} by its tone\n" for number in range(100_000)).encode()
+TASKS = "".join(f"Classify letter {number:,} by its tone\n" for number in range(10_000)).encode()
 TEXTS = b"It rains.\n"
 
 
 @pytest.fixture
 def own(tmp_path: Path, store: dict[str, bytes]) -> dict[str, str]:
-    """The user's files: tasks, a hundred thousand of them, and excluded texts, where workers read them; a template,
+    """The user's files: tasks, ten thousand of them, and excluded texts, where workers read them; a template,
     which travels in the graph."""
     template = tmp_path / "ideas.txt"
     template.write_text("Write tasks on {{ topic }}", "utf-8")
@@ -375,7 +375,7 @@ def test_a_large_job_is_far_below_the_limit_and_its_labels_are_the_same_everywhe
     own: dict[str, str], written: Path
 ) -> None:
     """Dataflow knows a step by its label, from one run to the next, so the same graph built again has the same. The
-    cases above have a million requests for tasks, or a hundred thousand tasks of the user's own."""
+    cases above have a million requests for tasks, or ten thousand tasks of the user's own."""
     flags = ["--llm=openai", "--model=gpt-x", KEY, *(flag.format_map(own) for flag in LARGE)]
     one = translate(flags, EARLIER["many"])
     (written / LARGE_JOB).write_bytes(one.proto.SerializeToString())
@@ -429,7 +429,7 @@ def test_all_that_is_pickled_is_read_with_the_wheel_alone(
         "parse_json._Parse",
         "dataset.write_dataset._Publish",
         "ledger.read_ledger._Read",
-        "labels.plan_labels._Read",
+        "labels.plan_labels._Seed",
     }
     assert {f"textmint.transforms.{step}" for step in steps} <= names
     modules = told["modules"]
