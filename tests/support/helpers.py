@@ -334,7 +334,7 @@ class Script:
                 self.end_headers()
                 self.wfile.write(raw)
 
-            do_GET = do_POST = do_CONNECT = _any
+            do_GET = do_POST = do_PUT = do_DELETE = do_CONNECT = _any
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
