@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -58,17 +60,34 @@ def program() -> NoReturn:
     """Runs the command line and ends the process with its exit code.
 
     A thread that Beam left running would keep a process alive for ever (its sampler of states, if a signal comes while
-    it starts: statesampler_fast.pyx, 2.77). So a run that failed has some seconds to end."""
+    it starts: statesampler_fast.pyx, 2.77). So a run that failed has some seconds to end.
+    """
+    codes: list[int] = []
+    atexit.register(_end, codes)  # the first one that is registered runs last
     end_at_once_on_signals()
     from textmint.pipelines.cli import terminal
 
     terminal.take_over()
-    code = main()
-    if code:
-        last = threading.Timer(LAST_SECONDS, os._exit, (code,))
+    codes.append(main())
+    if codes[0]:
+        last = threading.Timer(LAST_SECONDS, os._exit, codes)
         last.daemon = True
         last.start()
-    sys.exit(code)
+    sys.exit(codes[0])
+
+
+def _end(codes: list[int]) -> None:
+    """Ends the process before Python frees its memory.
+
+    At that moment a daemon thread that returns from C++ is ended within it, and C++ then aborts the process ("terminate
+    called without an active exception", https://github.com/python/cpython/issues/87135): exit code 134 after a run
+    that had ended well.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    if codes:
+        os._exit(codes[0])
 
 
 LAST_SECONDS = 20.0

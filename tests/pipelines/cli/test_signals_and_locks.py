@@ -118,6 +118,22 @@ command.program()
     assert run.returncode == 143
 
 
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_process_ends_before_python_frees_its_memory(code: int) -> None:
+    program = f"""
+import atexit
+from textmint.pipelines import __main__ as command
+class AtTheEnd:
+    def __del__(self):
+        print("freed", flush=True)
+left = AtTheEnd()
+command.main = lambda: atexit.register(print, "cleaned up") and {code}
+command.program()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "cleaned up\n", "")
+
+
 def test_a_plan_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     for number, content in enumerate(["", "[]", "{}", json.dumps({"refresh": 1, "names": {}, "entry": {}})]):
         plan = tmp_path / STAGING / "refresh=base" / f"run-{number}" / "publish.json"
