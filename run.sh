@@ -3,7 +3,7 @@
 # Kept to bash 3.2, which is what macOS has.
 set -euo pipefail
 
-jobs="generate ledger"            # commands of the `textmint` program, passed on as they are
+jobs="generate ledger rejects"    # commands of the `textmint` program, passed on as they are
 commands="$jobs test bench help"  # what --help lists
 
 help() {
@@ -18,6 +18,8 @@ Commands:
                ./run.sh generate --examples_per_task=10 --output=out/first
   ledger     what was paid for, by label and model; with --compact, merge small files
                ./run.sh ledger --output=out/first
+  rejects    what was refused, why, and the reply; with --reason, those of one reason
+               ./run.sh rejects --output=out/first
   test       install what the tests need, then run the linters and the tests; with arguments, pytest alone
                ./run.sh test
                ./run.sh test tests/test_run_sh.py -k help

@@ -14,7 +14,8 @@ from textmint.pipelines.cli.signals import end_at_once_on_signals
 
 COMMANDS = {
     "generate": "run the pipeline and write the dataset folder (see generate --help)",
-    "ledger": "what was paid for, by label and model; --compact merges small files",
+    "ledger": "what was paid for, by refresh and model; --compact merges small files",
+    "rejects": "what was refused, why, and the reply",
 }
 
 
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from textmint.pipelines.cli import ledger  # only now: importing Beam takes a second
 
         return ledger.main(arguments[1:], prog)
+    if command == "rejects":
+        from textmint.pipelines.cli import rejects
+
+        return rejects.main(arguments[1:], prog)
     from textmint.pipelines.cli.run import generate
 
     return generate(arguments[1:], prog)

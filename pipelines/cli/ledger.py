@@ -1,17 +1,13 @@
-"""The command `ledger`: what was paid for, by label and model; and small files merged."""
+"""The command `ledger`: what was paid for, by refresh and model; and small files merged."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 from collections.abc import Sequence
 
-from textmint.pipelines.cli.signals import ended_by, ending_on_signals
-from textmint.pipelines.cli.terminal import refused, shown, tell
-from textmint.pipelines.options.errors import OptionError, reason_of
-from textmint.pipelines.options.input_files import check_listing
-from textmint.pipelines.options.parse import OptionParser
+from textmint.pipelines.cli.command import dataset_folder, new_parser, run_command
+from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.core.texts import clean_name
 from textmint.transforms.dataset.manifest import lower_recorded_replies
 from textmint.transforms.ledger.compact import Contents, compact, contents
@@ -27,58 +23,26 @@ _COLUMNS = ("refresh", "model", "replies", "prompt tokens", "output tokens", "fi
 
 
 def main(argv: Sequence[str], prog: str) -> int:
-    """Prints what a ledger holds, and merges its files if asked to; returns the exit code: 0 done, 1 it failed, 2 the
-    options are wrong."""
-    parser = _parser(prog)
-    if "--help" in argv or "-h" in argv:
-        return shown(parser.format_help().removesuffix("\n"), prog)
-    with ending_on_signals() as signals:
-        try:
-            options = parser.parse_args(list(argv))
-            output = _output(options.output)
-            folder = files.join(output, FOLDER)
-            done = _compact(output, folder) if options.compact else []
-            return shown("\n".join([*done, report(contents(folder), options.output)]), prog)
-        except OptionError as error:
-            return refused(error.problems, prog)
-        except (Exception, KeyboardInterrupt) as error:  # each file system raises its own
-            if signals or isinstance(error, KeyboardInterrupt):
-                tell(f"{prog}: ended by {ended_by(signals).name}; what the ledger held it still holds")
-                return 128 + ended_by(signals)
-            tell(f"{prog}: the ledger of {options.output}: {reason_of(error)}")
-            return 1
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = OptionParser(
-        prog=f"{prog} ledger",
-        description="Tells what the ledger of a dataset folder holds: replies, tokens and files, by label and model.",
-        add_help=False,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--output", default="output", metavar="DIR", help="the dataset folder, as for generate (default: output)"
-    )
+    """Prints what a ledger holds, and merges its files if asked to; returns the exit code."""
+    parser = new_parser(prog, "ledger", "Shows what was paid for: replies, tokens and files, by refresh and model.")
     parser.add_argument(
         "--compact",
         action="store_true",
         help="first turn what waits in journals into files, and merge small files; no run may be under way",
     )
-    return parser
+    return run_command(parser, argv, prog, _show, "ledger")
 
 
-def _output(path: str) -> str:
-    if not path.strip():
-        raise OptionError("--output is empty; name a folder")
-    output = path.rstrip("/") if "://" in path else os.path.abspath(os.path.expanduser(path))
-    check_listing("--output", output)
-    try:
-        found = files.list_files(files.join(output, FOLDER)) or files.list_folders(files.join(output, FOLDER), "_")
-    except Exception as error:
-        raise OptionError(f"--output {path}: cannot be read: {reason_of(error)}") from None
-    if not found:
-        raise OptionError(f"--output {path}: there is no ledger in it; name the folder that a run wrote to")
-    return output
+def _show(options: argparse.Namespace) -> str:
+    output = dataset_folder(options.output, _has_ledger, "ledger")
+    folder = files.join(output, FOLDER)
+    done = _compact(output, folder) if options.compact else []
+    return "\n".join([*done, report(contents(folder), options.output)])
+
+
+def _has_ledger(output: str) -> bool:
+    folder = files.join(output, FOLDER)
+    return bool(files.list_files(folder) or files.list_folders(folder, "_"))
 
 
 def _compact(output: str, folder: str) -> list[str]:

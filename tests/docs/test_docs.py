@@ -33,7 +33,7 @@ def commands(name: str) -> list[list[str]]:
 def runs_here(words: list[str]) -> bool:
     """Tells whether a command needs nothing but this machine, and is no matter of minutes."""
     if words[0] == "./run.sh":
-        return words[1:2] in (["generate"], ["ledger"]) and not any(
+        return words[1:2] in (["generate"], ["ledger"], ["rejects"]) and not any(
             word.startswith(("--llm=", "--runner=", "--config=")) for word in words
         )
     return words[0] == "printf" or words[:2] == [".venv/bin/python", "-c"]
