@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import sys
 import threading
@@ -88,10 +87,10 @@ def _end(codes: list[int]) -> None:
     called without an active exception", https://github.com/python/cpython/issues/87135): exit code 134 after a run
     that had ended well.
     """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
     if codes:
+        from textmint.pipelines.cli import terminal
+
+        terminal.flush()
         os._exit(codes[0])
 
 

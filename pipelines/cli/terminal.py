@@ -64,6 +64,13 @@ def set_up_logging(local: bool) -> None:
         ours.addFilter(lambda record: record.name != root.name)
 
 
+def flush() -> None:
+    """Writes what standard output and standard error still hold."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
 def log_to_stderr() -> logging.Handler:
     """Sends all logs to standard error through a handler of ours, in place of any that Python, Beam or an earlier call
     added."""

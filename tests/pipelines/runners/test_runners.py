@@ -204,8 +204,9 @@ def test_a_local_run_reaches_for_nothing(flags: list[str], tmp_path: Path) -> No
     done, tried = generate(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     assert tried == ""
-    assert entry_of(tmp_path / "out")["counts"]["examples"] > 10
-    assert "out: 18 examples of 18 tasks, 0 rejects" in done.stdout
+    count = entry_of(tmp_path / "out")["counts"]["examples"]
+    assert count > 10
+    assert f"out: {count} examples of {count} tasks, 0 rejects" in done.stdout
 
 
 def test_beams_direct_runner_would_reach_for_a_program(tmp_path: Path) -> None:
