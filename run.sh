@@ -16,7 +16,7 @@ the embedded model, no key needed, data in output/. The first run sets up .venv 
 Commands:
   generate   write a dataset; `./run.sh generate --help` explains every option
                ./run.sh generate --examples_per_task=10 --output=out/first
-  ledger     what was paid for, by label and model; with --compact, merge small files
+  ledger     what was paid for, by refresh and model; with --compact, merge small files
                ./run.sh ledger --output=out/first
   rejects    what was refused, why, and the reply; with --reason, those of one reason
                ./run.sh rejects --output=out/first

@@ -1,4 +1,4 @@
-"""The command `ledger`: what was paid for, by label and model, and small files merged."""
+"""The command `ledger`: what was paid for, by refresh and model, and small files merged."""
 
 from __future__ import annotations
 
