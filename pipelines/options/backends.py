@@ -61,7 +61,8 @@ def choice_problem(name: str, typed: Mapping[str, Any]) -> str | None:
     value, choices = typed[name], BY_NAME[name].choices
     if value is None or value in choices:
         return None
-    return f"--{name}={value} is not known{hint(value, choices) or '.'} There are {', '.join(choices)}."
+    written = f"{name}: {value} in --config" if BY_NAME[name].config_only else f"--{name}={value}"
+    return f"{written} is not known{hint(value, choices) or '.'} There are {', '.join(choices)}."
 
 
 def _secret_problems(typed: Mapping[str, Any]) -> list[str]:

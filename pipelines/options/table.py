@@ -67,6 +67,11 @@ class Option:
     group: str = ""
 
     @property
+    def shown(self) -> str:
+        """How a message names it: the flag, or the key where only a file of --config may set it."""
+        return f"{self.name} in --config" if self.config_only else f"--{self.name}"
+
+    @property
     def is_switch(self) -> bool:
         """Whether it is on or off."""
         return self.type is bool

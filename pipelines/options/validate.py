@@ -199,7 +199,7 @@ def _number_problem(name: str, typed: Mapping[str, Any]) -> str | None:
     allowed = BY_NAME[name].range
     if allowed is None or typed[name] is None or allowed.holds(typed[name]):
         return None
-    return f"--{name} is {typed[name]}; it must {allowed.text}"
+    return f"{BY_NAME[name].shown} is {typed[name]}; it must {allowed.text}"
 
 
 def _check_refresh(refresh: str) -> None:
@@ -223,7 +223,7 @@ def _checks(typed: Mapping[str, Any]) -> tuple[Checks, tuple[str, ...]]:
         settings = {name: typed[name] for name in ("length_slack", "max_label_columns", "language_min_confidence")}
         checks = Checks(names=tuple(name for name in names if name in CHECKS), **settings)
     except ValueError as error:
-        problems.append(f"--{error}")
+        problems.append(f"{error}; set it in the file of --config")
     problems.raise_any()
     return checks, tuple(name for name in names if name in DUPLICATE_CHECKS)
 

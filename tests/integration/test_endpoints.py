@@ -468,8 +468,8 @@ def test_an_endpoint_that_begins_to_fail_stops_the_run(play: Play) -> None:
         (["--llm=vertex-endpoint", f"--vertex_endpoint={ENDPOINT}x/y"], "--vertex_endpoint"),
         (["--llm=offline", "--max_concurrency=0"], "--max_concurrency"),
         (["--llm=offline", "--requests_per_minute=0"], "--requests_per_minute"),
-        (["--llm=offline", config_flag(request_timeout="nan")], "--request_timeout"),
-        (["--llm=offline", config_flag(max_attempts=0)], "--max_attempts"),
+        (["--llm=offline", config_flag(request_timeout="nan")], "request_timeout in --config"),
+        (["--llm=offline", config_flag(max_attempts=0)], "max_attempts in --config"),
     ],
 )
 def test_options_that_cannot_work_are_said_in_one_line(

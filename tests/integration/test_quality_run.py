@@ -159,8 +159,11 @@ def test_what_a_check_refused_is_asked_for_again_on_demand(tmp_path: Path) -> No
     [
         (["--checks=all,nothing"], "--checks: "),
         (["--checks=label_in_txt"], "label_in_text"),
-        ([config_flag(length_slack=0.5)], "--length_slack is 0.5"),
-        ([config_flag(near_duplicate_threshold=1.5)], "--near_duplicate_threshold is 1.5; it must be from 0.3 to 1"),
+        ([config_flag(length_slack=0.5)], "length_slack is 0.5, but must be 1 or more; set it in the file of --config"),
+        (
+            [config_flag(near_duplicate_threshold=1.5)],
+            "near_duplicate_threshold in --config is 1.5; it must be from 0.3 to 1",
+        ),
         (["--labels=planned"], "--label_plan=planned"),
         (["--labels", "free"], "--label_plan=free"),
         ([config_flag(labels="planned")], "--label_plan=planned"),

@@ -239,7 +239,7 @@ def test_a_malformed_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ({"llm": "openia"}, "--llm=openia is not known: did you mean openai? There are "),
         ({"llm": ""}, "--llm= is not known"),
-        ({"structured_output": "nevr"}, "--structured_output=nevr is not known: did you mean never?"),
+        ({"structured_output": "nevr"}, "structured_output: nevr in --config is not known: did you mean never?"),
         ({"llm": "gemini", "model": "g", "safety_threshold": "NONE"}, "--safety_threshold=NONE is not known"),
         (
             {"llm": "gemini", "model": "g", "service_tier": "flexx"},
@@ -283,5 +283,5 @@ def test_an_option_of_gemini_is_not_ignored_elsewhere(llm: str, option: str, val
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     found = problems(llm="openai", base_url="nix", structured_output="x", service_tier="flex", vertex_endpoint="1")
-    expected = "--service_tier --structured_output --vertex_endpoint --base_url"
+    expected = "--service_tier structured_output: --vertex_endpoint --base_url"
     assert sorted(said.split()[0].split("=")[0] for said in found) == sorted(expected.split())

@@ -222,7 +222,7 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
         (["--examples_per_task=0"], "--examples_per_task is 0; it must be at least 1"),
         (["--task_requests=0"], "--task_requests is 0; it must be at least 1"),
         (["--max_tasks=-3"], "--max_tasks is -3; it must be at least 1"),
-        ([config_flag(max_reply_bytes=0)], "--max_reply_bytes is 0; it must be at least 1"),
+        ([config_flag(max_reply_bytes=0)], "max_reply_bytes in --config is 0; it must be at least 1"),
         (["--max_output_tokens=0"], "--max_output_tokens is 0; it must be at least 1"),
         (["--temperature=2.1"], "--temperature is 2.1; it must be from 0 to 2"),
         (["--temperature=nan"], "--temperature is nan; it must be from 0 to 2"),
