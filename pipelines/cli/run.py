@@ -35,14 +35,13 @@ from textmint.pipelines.options.parse import beam_help_text, help_text, parse
 from textmint.pipelines.runners.choose import LOCAL_RUNNER, has_worker_processes, is_local
 from textmint.pipelines.runners.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
 from textmint.pipelines.runners.local import LocalRunner
-from textmint.pipelines.runners.local_worker import LAUNCHER
 from textmint.pipelines.runners.worker_output import capture_worker_output
 from textmint.transforms.core.temporary import remove_left_parts
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.dataset.publish import Target
 from textmint.transforms.ledger.files import SET_ASIDE
 from textmint.transforms.ledger.merge_journals import merge_journals
-from textmint.transforms.llm.engine import close_engines
+from textmint.transforms.llm.engine import LAUNCHER, close_engines
 from textmint.transforms.storage import files, lease
 
 _LOG = logging.getLogger("textmint")

@@ -12,8 +12,7 @@ import sys
 import threading
 import time
 
-LAUNCHER = "TEXTMINT_LAUNCHER"
-"""The environment variable in which a run tells its worker processes its own process id."""
+_LAUNCHER = "TEXTMINT_LAUNCHER"  # `textmint.transforms.llm.engine.LAUNCHER`
 _PROGRESS = "TEXTMINT_PROGRESS"  # `textmint.transforms.core.progress.VARIABLE`
 _ENDING = "ending"  # `textmint.pipelines.cli.signals.ENDING`
 _POLL_SECONDS = 0.5
@@ -30,7 +29,7 @@ def watch(launcher: int, folder: str) -> None:
 
 def main() -> None:
     """Runs Beam's worker."""
-    launcher = os.environ.get(LAUNCHER, "")
+    launcher = os.environ.get(_LAUNCHER, "")
     if launcher.isdecimal():
         # A terminal sends Ctrl-C to all processes of a command. The launcher ends in order, and this one after it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

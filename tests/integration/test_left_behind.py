@@ -16,9 +16,9 @@ import pytest
 from textmint.pipelines.cli import signals
 from textmint.pipelines.cli.summary import reason_in
 from textmint.pipelines.runners import local_worker
-from textmint.pipelines.runners.local_worker import LAUNCHER
 from textmint.transforms.core import progress
 from textmint.transforms.core.temporary import part_name, remove_left_folders, remove_left_parts, temporary_folder
+from textmint.transforms.llm.engine import LAUNCHER
 from textmint.transforms.storage import files
 
 from tests.support.helpers import ROOT, TWO_WORKERS, entry_of, run_main, start
@@ -114,7 +114,7 @@ def test_workers_of_a_launcher_that_is_killed_at_its_start_end_in_seconds(tmp_pa
 
 
 def test_the_worker_knows_what_the_launcher_tells() -> None:
-    assert local_worker._PROGRESS == progress.VARIABLE
+    assert (local_worker._LAUNCHER, local_worker._PROGRESS) == (LAUNCHER, progress.VARIABLE)
     assert local_worker._ENDING == signals.ENDING
 
 

@@ -14,12 +14,14 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import queue
 import sys
 import threading
 from typing import Final
 
 from textmint.transforms.core.elements import Kind
+from textmint.transforms.core.temporary import is_alive
 from textmint.transforms.ledger.writer import Ledger
 from textmint.transforms.llm import descriptors
 from textmint.transforms.llm.base import (
@@ -52,6 +54,11 @@ _LOG = logging.getLogger("textmint")
 _CHARACTERS_PER_TOKEN: Final = 4
 _CLOSING_SECONDS: Final = 5.0  # for what is in flight to end, and again for connections
 _LEDGER_SECONDS: Final = 0.1  # between two looks whether the ledger has caught up
+LAUNCHER: Final = "TEXTMINT_LAUNCHER"
+"""The environment variable in which a run on this machine tells its worker processes its own process id. A worker that
+outlives a killed run would pay for a run that is over. `local_worker` looks too; an engine with a worker command of its
+own does not start it."""
+_LAUNCHER_SECONDS: Final = 0.5  # between two looks
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +103,9 @@ class Engine:
         self._throttled_seconds: collections.deque[float] = collections.deque()
         self._connections = settings.limits.max_concurrency if hasattr(backend, "base_url") else 0
         self._keeper: ReplyKeeper | None = None
+        launcher = os.environ.get(LAUNCHER, "")
+        self._launcher = int(launcher) if launcher.isdecimal() and int(launcher) != os.getpid() else None
+        self._launcher_seen = -math.inf
         try:
             if self._connections and not descriptors.claim(self._connections):
                 self._connections, most = 0, settings.limits.max_concurrency
@@ -231,6 +241,10 @@ class Engine:
 
     def _start_due(self) -> None:
         now = self._loop.time()
+        if self._launcher is not None and now - self._launcher_seen > _LAUNCHER_SECONDS:
+            self._launcher_seen = now
+            if not is_alive(self._launcher):
+                raise FatalError("the process that started the run is gone", "start it again")
         if self._doom is not None:
             self._jobs.end_waiting(self._doom)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +65,20 @@ def test_a_slow_one_holds_nobody_back() -> None:
         run.ask(texts(60))
         order = [run.done.get(timeout=5).token for _ in range(60)]
     assert order[-1] == "prompt 1"
+
+
+def test_no_more_is_asked_once_the_process_that_started_the_run_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of a command of the user's own do not watch their launcher themselves."""
+    with subprocess.Popen(["sleep", "60"]) as launcher:
+        monkeypatch.setenv(engine_module.LAUNCHER, str(launcher.pid))
+        monkeypatch.setattr(engine_module, "_LAUNCHER_SECONDS", 0.0)
+        with running(max_concurrency=2) as run:
+            assert all(done.answer for done in run.answers(texts(5)).values())
+            launcher.kill()
+            launcher.wait()
+            error = all_doomed(run.answers(["late", "later"]))
+    assert error.detail == "the process that started the run is gone"
+    assert run.seen.visits.total() == 5
 
 
 # --- the probe
