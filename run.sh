@@ -250,7 +250,7 @@ case $command in
         run_tests "$@"
         ;;
     bench)
-        set_up test  # the endpoint and the rows that benchmarks use are those of the tests
+        set_up run
         cd -- "$root"
         exec "$venv/bin/python" -m benchmarks "$@"
         ;;

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,19 @@ from benchmarks.table import table
 from tests.support.llm_server import LlmServer
 
 TINY = dataclasses.replace(QUICK, loads=((20, 8),), cpu_rows=(20, 40), ledger_rows=20, ledger_replies=1_000)
+
+
+def test_benchmarks_need_no_package_that_only_tests_need() -> None:
+    """`./run.sh bench` installs what a run needs."""
+    program = """
+import importlib, pathlib, sys
+for name in ("hypothesis", "pytest", "datasets", "openai", "huggingface_hub"):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+for path in pathlib.Path("benchmarks").glob("*.py"):
+    importlib.import_module(f"benchmarks.{path.stem}")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import strategies as st
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.ledger.files import ledger_files
 from textmint.transforms.ledger.journal import journal_line, read_journal
@@ -89,12 +88,6 @@ def lines_in(folder: Path) -> list[dict[str, Any]]:
         found += rows_in(table)
     return found
 
-
-INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-STRINGS = [field.name for field in SCHEMA if field.type == pa.string()]
-ROWS = st.lists(st.fixed_dictionaries({name: TEXT if name in STRINGS else INT64 for name in SCHEMA.names}), max_size=4)
-"""Any rows, for properties."""
 
 ROWS_OF_FILE = [
     paid(n, kind=("task_list", "example")[n % 2], attempt=n % 3, text=f"Antwort {n} äöü 😀" * (n % 4))

@@ -15,18 +15,8 @@ from textmint.transforms.core.identity import shard_of, stable_hash
 from textmint.transforms.ledger.join import pack_table, paid_replies, read_for_join, split_by_shard, unpack_table
 from textmint.transforms.ledger.table import SCHEMA
 
-from tests.support.ledger_rows import (
-    CONTENT,
-    FINGERPRINT,
-    NAME,
-    ROWS,
-    ROWS_OF_FILE,
-    TIME,
-    in_order,
-    paid,
-    rows_in,
-    table_of,
-)
+from tests.support.any_ledger_rows import ROWS
+from tests.support.ledger_rows import CONTENT, FINGERPRINT, NAME, ROWS_OF_FILE, TIME, in_order, paid, rows_in, table_of
 
 
 def test_the_shard_of_an_id() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from textmint.transforms.ledger.journal import journal_line, read_journal
 from textmint.transforms.ledger.table import SCHEMA, read_replies, replies_file
 
-from tests.support.ledger_rows import ROWS, TEXT, paid, rows_in
+from tests.support.any_ledger_rows import ROWS, TEXT
+from tests.support.ledger_rows import paid, rows_in
 
 GOOD = journal_line(paid(1))
 PLAIN = GOOD.partition(b',"crc32":')[0] + b"}\n"

@@ -24,19 +24,9 @@ from textmint.transforms.ledger.table import (
     replies_file,
 )
 
+from tests.support.any_ledger_rows import ROWS, STRINGS
 from tests.support.helpers import shuffled
-from tests.support.ledger_rows import (
-    CONTENT,
-    FINGERPRINT,
-    NAME,
-    ROWS,
-    ROWS_OF_FILE,
-    STRINGS,
-    in_order,
-    paid,
-    rows_in,
-    table_of,
-)
+from tests.support.ledger_rows import CONTENT, FINGERPRINT, NAME, ROWS_OF_FILE, in_order, paid, rows_in, table_of
 
 
 def parquet(table: pa.Table, **options: Any) -> bytes:
