@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def store() -> Iterator[dict[str, bytes]]:
-    """An object store in memory, mem://..., empty: path -> content."""
+    """An empty object store in memory, mem://..., as the content by path."""
     from tests.support.mem_store import MemFileSystem  # imports Beam, which not every test needs
 
     for each in (MemFileSystem.objects, MemFileSystem.broken, MemFileSystem.log):

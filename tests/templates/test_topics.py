@@ -12,12 +12,12 @@ TOPICS = [line for line in LINES if line.strip() and not line.startswith("#")]
 
 
 def words(topic: str) -> list[str]:
-    """A topic -> its words, folded: `Women's football` -> [women's, football]."""
+    """Splits a topic into its words, folded: women's and football of `Women's football`."""
     return re.findall(r"[\w'-]+", topic.casefold())
 
 
 def stem(word: str) -> str:
-    """A folded word -> it without the endings that make no other topic of it: plural and possessive."""
+    """Strips the endings that make no other topic of a word: plural and possessive."""
     return re.sub(r"(?<=\w\w\w)('s|s'|s)$", "", re.sub(r"(?<=\w\w)ies$", "y", word))
 
 
