@@ -14,7 +14,9 @@ _SHOWN = "\n\t\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # the joiners are
 def columns_of(text: str) -> int:
     """Measures the columns of a text on a terminal; four characters count as one at least, visible or not."""
     columns = wcwidth.wcswidth(text)
-    return len(text) if columns < 0 else max(columns, len(text) // 4)  # below 0 where it holds control characters
+    if columns < 0:  # it holds control characters, each of which is -1 wide and counts as one
+        columns = sum(abs(wcwidth.wcwidth(char)) for char in text)
+    return max(columns, len(text) // 4)
 
 
 def clean_text(text: str) -> str:

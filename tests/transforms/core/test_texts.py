@@ -95,7 +95,17 @@ def test_the_hash_is_pinned() -> None:
 
 @pytest.mark.parametrize(
     ("text", "columns"),
-    [("", 0), ("refund", 6), ("名前", 4), ("Ｒ", 2), ("e\u0301te\u0301", 3), ("ばば", 4), ("は" + "\u3099", 2)],
+    [
+        ("", 0),
+        ("refund", 6),
+        ("名前", 4),
+        ("Ｒ", 2),
+        ("e\u0301te\u0301", 3),
+        ("ばば", 4),
+        ("は" + "\u3099", 2),
+        ("名前\x07", 5),  # a control character makes no other character narrower
+        ("\x1b[31mred", 8),
+    ],
 )
 def test_columns(text: str, columns: int) -> None:
     assert columns_of(text) == columns
