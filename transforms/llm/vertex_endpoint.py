@@ -159,6 +159,17 @@ class VertexEndpointSession(HttpSession):
     def _sent(self, left_out: frozenset[str]) -> frozenset[str]:
         return super()._sent(left_out) - {"structured_output" if "chat" in left_out else "prompt"}
 
+    async def _attempt(self, request: Request, sent: frozenset[str]) -> Reading | Fault:
+        token = await self._tokens.current()  # the one that `_send` gets
+        found = await super()._attempt(request, sent)
+        if isinstance(found, Reading):
+            self._tokens.accepted.add(token)
+        elif found.status == 401 and token in self._tokens.accepted:  # a gateway may say so under status 200
+            # It was good a moment ago, so it has run out or was withdrawn. The next try fetches another.
+            self._tokens.drop(token)
+            raise Transient(f"{self._place} answered 401: the access token ran out")
+        return found
+
     async def _send(self, request: Request, sent: frozenset[str]) -> Response:
         token = await self._tokens.current()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -168,18 +179,9 @@ class VertexEndpointSession(HttpSession):
         if "chat" in sent:
             # An empty model is the only one there is.
             body = chat_body(self._backend, self._backend.model or "", request, sent)
-            response = await self._post(self._chat_url, body, headers)
-        else:
-            body = json.dumps({"instances": [self._instance(request, sent)]}).encode()
-            response = await self._post(self._predict_url, body, headers)
-        status = response[0]
-        if status == 200:
-            self._tokens.accepted.add(token)
-        elif status == 401 and token in self._tokens.accepted:
-            # It was good a moment ago, so it has run out or was withdrawn. The next try fetches another.
-            self._tokens.drop(token)
-            raise Transient(f"{self._place} answered 401: the access token ran out")
-        return response
+            return await self._post(self._chat_url, body, headers)
+        body = json.dumps({"instances": [self._instance(request, sent)]}).encode()
+        return await self._post(self._predict_url, body, headers)
 
     def _instance(self, request: Request, sent: frozenset[str]) -> dict[str, Any]:
         backend = self._backend

@@ -541,6 +541,23 @@ def test_a_token_that_runs_out_early_is_renewed(server: LlmServer, monkeypatch: 
     assert [type(each) for each in found] == [Transient, Answer, Transient, FatalError]
 
 
+def test_a_token_that_a_gateway_refuses_under_status_200_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Renewable())
+    refused = {"error": {"code": 401, "message": "token expired"}}
+    good = {"choices": [{"message": {"content": EXAMPLE}}]}
+    used: list[str] = []
+
+    def reply(_: str, __: str, headers: Mapping[str, str], ___: bytes) -> tuple[int, dict[str, str], bytes]:
+        used.append(headers["authorization"])
+        is_served = len(used) == 1 or used[-1] != used[0]
+        return 200, {}, json.dumps(good if is_served else refused).encode()
+
+    with Script(reply) as script:
+        found = ask(backend(script.url), "a", "b", "c")
+    assert [type(each) for each in found] == [Answer, Transient, Answer]
+    assert used[0] == used[1] != used[2]
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
