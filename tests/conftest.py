@@ -36,17 +36,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) + 1
 
 
-WHOLE_PIPELINES = ("integration", "benchmarks", "examples", "pipelines/runners", "pipelines/beam_yaml")
-"""Folders whose tests build and run whole pipelines."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that `-m "not process"` leaves out."""
-    from tests.support.process_tests import starts_processes
+    from tests.support.process_tests import is_process_test
 
-    whole = tuple(str(ROOT / "tests" / folder / "") + os.sep for folder in WHOLE_PIPELINES)
     for item in items:
-        if str(item.path).startswith(whole) or (isinstance(item, pytest.Function) and starts_processes(item)):
+        if isinstance(item, pytest.Function) and is_process_test(item):
             item.add_marker("process")
 
 

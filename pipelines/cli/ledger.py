@@ -6,7 +6,7 @@ import argparse
 import secrets
 from collections.abc import Sequence
 
-from textmint.pipelines.cli.command import dataset_folder, new_parser, run_command
+from textmint.pipelines.cli.command import counted, dataset_folder, new_parser, run_command
 from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.core.texts import clean_name
 from textmint.transforms.dataset.manifest import lower_recorded_replies
@@ -56,16 +56,17 @@ def _compact(output: str, folder: str) -> list[str]:
             if files.is_local(folder):
                 merged = merge_journals(folder)
                 if merged.journals:
-                    done.append(f"{_replies(merged.replies)} from {_count(merged.journals, 'journal')}: now in files")
+                    replies = counted(merged.replies, "reply", "replies")
+                    done.append(f"{replies} from {counted(merged.journals, 'journal')}: now in files")
                 if merged.damaged:
-                    lines = _count(merged.damaged, "line")
+                    lines = counted(merged.damaged, "line")
                     done.append(f"{lines} of journals could not be read; whole ones are kept in _set_aside")
             compacted = compact(folder)
             lower_recorded_replies(output, check_files(folder, thorough=False).paid, compacted.left_out)
     except lease.LeaseTakenError as error:
         raise OptionError(f"--compact: the ledger is being compacted already ({error})") from None
-    left_out = f", {_count(compacted.duplicates, 'duplicate')} left out" if compacted.duplicates else ""
-    return [*done, f"{_count(compacted.before, 'file')} before, {_count(compacted.after, 'file')} now{left_out}"]
+    left_out = f", {counted(compacted.duplicates, 'duplicate')} left out" if compacted.duplicates else ""
+    return [*done, f"{counted(compacted.before, 'file')} before, {counted(compacted.after, 'file')} now{left_out}"]
 
 
 def report(found: Contents, output: str) -> str:
@@ -76,15 +77,16 @@ def report(found: Contents, output: str) -> str:
     if len(rows) > 1:  # a file may hold replies of several models
         rows.append(("all", "", *(f"{total:,}" for total in (*totals, found.files))))
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
+    replies = counted(totals[0], "reply", "replies")
     lines = [
-        f"{output}/{FOLDER}: {_replies(totals[0])} in {_count(found.files, 'file')} ({found.bytes / 1e6:.1f} MB)",
+        f"{output}/{FOLDER}: {replies} in {counted(found.files, 'file')} ({found.bytes / 1e6:.1f} MB)",
         "",
         *("  " + _line(row, widths) for row in (_COLUMNS, *rows)),
     ]
     if found.journals:
         lines += ["", f"{found.journals:,} of them wait in journals, of a run that is under way or was cut short"]
     if found.set_aside:
-        lines += ["", f"{_count(len(found.set_aside), 'file')} set aside:"]
+        lines += ["", f"{counted(len(found.set_aside), 'file')} set aside:"]
         lines += [f"  {clean_name(name)}: {clean_name(reason)}" for name, reason in sorted(found.set_aside.items())]
     return "\n".join(lines)
 
@@ -95,11 +97,3 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
         for at, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()
-
-
-def _replies(number: int) -> str:
-    return f"{number:,} {'reply' if number == 1 else 'replies'}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

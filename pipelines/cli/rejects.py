@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from textmint.pipelines.cli.command import dataset_folder, new_parser, run_command
+import pyarrow.compute as pc
+from textmint.pipelines.cli.command import counted, dataset_folder, new_parser, run_command
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.nearest import hint
 from textmint.transforms.core.elements import REASONS
@@ -52,21 +53,20 @@ def _show(options: argparse.Namespace) -> str:
 
 
 def _has_dataset(output: str) -> bool:
-    return any(published_files(output, kind) for kind in ("examples", "rejects"))  # a failed run has rejects alone
+    return any(published_files(output, kind) for kind in ("rejects", "examples"))  # a failed run has rejects alone
 
 
 def _rows(paths: dict[str, str], reason: str | None, counts: collections.Counter[str]) -> Iterator[dict[str, Any]]:
     """Yields rejects of one reason, or of all, and counts those of each reason."""
     for path, refresh in sorted(paths.items()):
         for batch in open_published(path).iter_batches(_BATCH_ROWS):
-            for row in batch.to_pylist():
-                counts[row["reason"]] += 1
-                if reason in (None, row["reason"]):
-                    yield {"refresh": refresh, **row}
+            counts.update(batch["reason"].to_pylist())
+            chosen = batch if reason is None else batch.filter(pc.equal(batch["reason"], reason))
+            yield from ({"refresh": refresh, **row} for row in chosen.to_pylist())
 
 
 def _summary(output: str, counts: collections.Counter[str], chosen: str | None) -> str:
-    lines = [f"{output}: {counts.total():,} {'reject' if counts.total() == 1 else 'rejects'}"]
+    lines = [f"{output}: {counted(counts.total(), 'reject')}"]
     for reason, count in counts.most_common():
         lines.append(f"  {count:>9,}  {reason:<18}  {REASONS.get(reason, '')}".rstrip())
     if chosen is not None and not counts[chosen]:

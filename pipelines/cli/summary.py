@@ -195,8 +195,8 @@ def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
         yield f"To train on: {real}  (and GEMINI_API_KEY; README has other models)"
         return
     if "@" not in (typed["base_url"] or "") and config.own_tasks < config.expected_tasks:  # a password is not repeated
-        label = [] if config.refresh == "base" else [f"--refresh={config.refresh}"]  # today is another one tomorrow
-        larger = [*_without(argv, _ONCE), *label, f"--examples_per_task={2 * config.examples_per_task}"]
+        refresh = [] if config.refresh == "base" else [f"--refresh={config.refresh}"]  # today is another one tomorrow
+        larger = [*_without(argv, _ONCE), *refresh, f"--examples_per_task={2 * config.examples_per_task}"]
         yield f"More of it:  {command} generate {shlex.join(larger)}  (pays for the difference)"
     yield f"Paid for:    {command} ledger --output={shlex.quote(typed['output'])}"
 

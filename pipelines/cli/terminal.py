@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable
 from typing import IO, Any, TextIO
 
+from textmint.transforms.core.errors import system_reason
 from textmint.transforms.core.texts import printable_text
 
 _OURS = "textmint"
@@ -149,7 +150,7 @@ def _write(stream: IO[str] | Any, text: str) -> str:
         _silence(stream)
     except (OSError, ValueError, LookupError) as error:  # a full disk; closed meanwhile; an encoding that is none
         _silence(stream)
-        return " ".join(str(getattr(error, "strerror", None) or error).split())
+        return system_reason(error)
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from textmint.transforms.core.elements import Prompt, Reject, Reply, Usage
+from textmint.transforms.llm.attempts import answer_fields
 from textmint.transforms.llm.base import Answer
 from textmint.transforms.llm.reject_rate import Fault
 from textmint.transforms.parse_json import read_example
@@ -24,15 +25,6 @@ class PassesChecks:
 
     def fault_of(self, prompt: Prompt, answer: Answer) -> Fault | None:
         """Returns what keeps an example from being read, or the first check that it fails; None if it is good."""
-        reply = Reply(
-            prompt=prompt,
-            request_id="",
-            text=answer.text,
-            finish_reason=answer.finish_reason,
-            model=answer.model,
-            prompt_tokens=answer.prompt_tokens,
-            output_tokens=answer.output_tokens,
-            usage=Usage(),
-        )
+        reply = Reply(prompt=prompt, request_id="", usage=Usage(), **answer_fields(answer))
         example = read_example(reply, keep_raw=False)
         return example if isinstance(example, Reject) else fault_in(example, self.checks)

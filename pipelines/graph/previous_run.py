@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from textmint.pipelines.options.config import Config
-from textmint.transforms.core.errors import RunFailed
+from textmint.transforms.core.errors import RunFailed, system_reason
 from textmint.transforms.dataset.manifest import MANIFEST, examples_asked, lower_recorded_replies, recorded_replies
 from textmint.transforms.dataset.publish import STAGING, finish_publishing
 from textmint.transforms.dataset.published_files import published_files, refreshes_lacking_files
@@ -92,8 +92,7 @@ def inspect_output(config: Config) -> PreviousRun:
 
 
 def _failed(where: str, error: OSError) -> RunFailed:
-    reason = " ".join((error.strerror or str(error)).split())
-    return RunFailed(f"{where}: {reason}; mend that, {_THEN}")
+    return RunFailed(f"{where}: {system_reason(error)}; mend that, {_THEN}")
 
 
 def _inspect(config: Config) -> PreviousRun:

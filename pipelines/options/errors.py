@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from apache_beam.io.filesystem import BeamIOError
-from textmint.transforms.core.errors import StoreError
+from textmint.transforms.core.errors import StoreError, system_reason
 from textmint.transforms.storage.gcs import REQUEST
 
 _T = TypeVar("_T")
@@ -51,6 +51,6 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError) and not error.strerror:
         return "there is no such file"
     if isinstance(error, OSError) and error.strerror:
-        return " ".join(error.strerror.split())
+        return system_reason(error)
     line = " ".join(REQUEST.sub("", f"{error}").split())
     return line[:300] or type(error).__name__

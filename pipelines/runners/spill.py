@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
 from apache_beam.runners.portability.fn_api_runner import execution
-from textmint.transforms.core.errors import RunFailed
+from textmint.transforms.core.errors import RunFailed, system_reason
 
 MEMORY_BYTES: Final = 16 << 20
 """Of one shuffle in memory, encoded; as Python objects it is several times that."""
@@ -63,7 +63,7 @@ class _Scratch:
             yield
         except OSError as error:
             raise RunFailed(
-                f"{self._folder}: {error.strerror or error}, while what does not fit into memory was put aside there "
+                f"{self._folder}: {system_reason(error)}, while what does not fit into memory was put aside there "
                 "(some 4 kB for each example); make room, then run the same command again: what was paid for is kept"
             ) from None
 

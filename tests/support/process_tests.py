@@ -1,7 +1,7 @@
-"""Finds the tests that start processes or run the whole command, by what their code refers to.
+"""Finds the tests that start processes or run whole pipelines, by their folder or by what their code refers to.
 
-A test is one of them if it, a fixture of it, or a helper of the tests that these call refers to one of `_PROCESSES` or
-`_WHOLE_RUNS`. A whole run in a fixture that tests share does not count: it costs its time once.
+A test outside of `_FOLDERS` is one of them if it, a fixture of it, or a helper of the tests that these call refers to
+one of `_PROCESSES` or `_WHOLE_RUNS`. A whole run in a fixture that tests share does not count: it costs its time once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from typing import Any, Final
 
 import pytest
 
+_FOLDERS: Final = tuple(
+    f"tests/{folder}/"
+    for folder in ("integration", "benchmarks", "examples", "pipelines/runners", "pipelines/beam_yaml")
+)
+"""Folders whose tests build and run whole pipelines."""
+
 _Names = frozenset[tuple[Any, Any]]
 
 _PROCESSES: Final[_Names] = frozenset([("subprocess", None), ("multiprocessing", None)])
@@ -22,8 +28,10 @@ _WHOLE_RUNS: Final[_Names] = frozenset(
 """A module, or a function of a module: whoever refers to it starts a process, or runs a whole pipeline."""
 
 
-def starts_processes(item: pytest.Function) -> bool:
-    """Returns whether a test starts processes, or runs a whole pipeline from its command line."""
+def is_process_test(item: pytest.Function) -> bool:
+    """Returns whether a test starts processes, or runs a whole pipeline."""
+    if item.nodeid.startswith(_FOLDERS):
+        return True
     fixtures = [each for found in item._fixtureinfo.name2fixturedefs.values() for each in found]
     if any(_reaches(each.func, _PROCESSES) for each in fixtures if each.scope != "function"):
         return True

@@ -1,6 +1,11 @@
-"""What ends a run."""
+"""What ends a run, and the reason in one line."""
 
 from __future__ import annotations
+
+
+def system_reason(error: BaseException) -> str:
+    """Says in one line why something failed: in the system's words, or else in those of the error."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
 class RunFailed(RuntimeError):

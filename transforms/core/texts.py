@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 
-import wcwidth
 from textmint.transforms.core.identity import stable_hash
 
 _UNSHOWN = "\N{REPLACEMENT CHARACTER}"
@@ -13,6 +12,10 @@ _SHOWN = "\n\t\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # the joiners are
 
 def columns_of(text: str) -> int:
     """Measures the columns of a text on a terminal; four characters count as one at least, visible or not."""
+    if text.isascii() and text.isprintable():
+        return len(text)
+    import wcwidth  # only now: it takes 20 ms, and commands that only show texts need it not
+
     columns = wcwidth.wcswidth(text)
     if columns < 0:  # it holds control characters, each of which is -1 wide and counts as one
         columns = sum(abs(wcwidth.wcwidth(char)) for char in text)

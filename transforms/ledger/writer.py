@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import pyarrow as pa
+from textmint.transforms.core.errors import system_reason
 from textmint.transforms.ledger.journal import JOURNAL, journal_line
 from textmint.transforms.ledger.table import SCHEMA, replies_file
 from textmint.transforms.storage import files
@@ -271,10 +272,9 @@ class ReplyBatches:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            reason = self._failure.strerror or str(self._failure)
             count = len(self._rows) + self._lost
             kept = "1 reply that was paid for is" if count == 1 else f"{count:,} replies that were paid for are"
-            raise OSError(f"{reason}; {kept} not kept") from self._failure
+            raise OSError(f"{system_reason(self._failure)}; {kept} not kept") from self._failure
 
     def _write_batches(self) -> None:
         while (batch := self._next_batch()) is not None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from textmint.transforms.core.errors import system_reason
 from textmint.transforms.core.texts import clean_name, clean_text
 from textmint.transforms.ledger.writer import Ledger, now_ms, open_writer
 from textmint.transforms.llm.base import Answer, FatalError, Request
@@ -93,8 +94,7 @@ class ReplyKeeper:
             _LOG.warning("the last replies could not be kept in the ledger: %s", error)
 
     def _unwritable(self, error: Exception) -> FatalError:
-        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
         return FatalError(
-            f"the ledger {self._ledger.folder} cannot be written: {reason}",
+            f"the ledger {self._ledger.folder} cannot be written: {system_reason(error)}",
             "what was paid for before is kept; make room or mend the folder, then run the same command again",
         )

@@ -233,13 +233,13 @@ def _parts_that_answer(text: str) -> Iterator[str]:
     values = [(read.start, read.end) for read in reads if read.status != "bad"]
     starts = [start for start, _ in values]
 
-    def isoutside(position: int) -> bool:
+    def is_outside(position: int) -> bool:
         place = bisect.bisect_right(starts, position) - 1
         return place < 0 or values[place][1] <= position
 
-    outside = [match.end() for match in headings if isoutside(match.start())]
-    if outside:
-        yield text[outside[-1] :]
+    ends = [match.end() for match in headings if is_outside(match.start())]
+    if ends:
+        yield text[ends[-1] :]
     if not has_elements:
         return
     # Where a broken value ends is not known.
@@ -250,7 +250,7 @@ def _parts_that_answer(text: str) -> Iterator[str]:
     opened = {match["name"].lower(): 0 for match in matches if match["slash"]} if broken == len(text) else {}
     for match in matches:
         name = match["name"].lower()
-        if not isoutside(match.start()) or _ANSWER_NAME.fullmatch(name):
+        if not is_outside(match.start()) or _ANSWER_NAME.fullmatch(name):
             continue
         if not match["slash"]:
             if match.start() < broken:
