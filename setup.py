@@ -26,11 +26,15 @@ RUN = [
     "json_repair>=0.64,<1",
     "msgspec>=0.21,<1",  # MessagePack for what is shuffled
     "numpy>=1.24,<3",  # what sketches are computed with
+    "pygal>=3.1,<4",  # draws the report's pictures as SVG
     "py3langid>=0.4,<0.5",  # its model travels in its wheel; another model may judge texts differently
     "pyyaml>=6,<7",
+    "rich>=15,<16",  # tables on a terminal
     "tqdm>=4.66,<5",
     "wcwidth>=0.9,<1",  # columns of a text on a terminal
 ]
+# What knows the prices of models, for `plan` and --max_cost; it needs Python 3.11.
+PRICES = ["genai-prices>=0.2.3,<0.3; python_version >= '3.11'"]
 # What --push_to_hub needs.
 HUB = ["huggingface_hub>=2,<3"]
 # What Beam YAML needs, to run pipelines/beam_yaml. Beam keeps pandas below 2.4 for it.
@@ -48,6 +52,7 @@ BUILD = ["setuptools>=77"]
 TEST = [
     *BUILD,
     *HUB,
+    *PRICES,
     *YAML,
     "datasets>=5,<6",  # reads the dataset folder as its users do
     "hypothesis>=6.100,<7",
@@ -57,6 +62,7 @@ TEST = [
     "nbclient>=0.10,<1",
     "openai[aiohttp]>=3,<4",  # a real client, to hold the local endpoint of the tests against
     "packaging>=24",
+    "playwright>=1.55,<2",  # looks at the report in Chromium
     "pytest>=9,<10",
     "pytest-xdist>=3.6,<4",  # a process a core: half of the time on two
     "python-hcl2>=8,<9",  # reads deploy/terraform
@@ -82,6 +88,6 @@ setup(
         "textmint.transforms": ["py.typed", "llm/offline/*.yaml"],
     },
     install_requires=RUN,
-    extras_require={"build": BUILD, "hub": HUB, "train": TRAIN, "yaml": YAML, "test": TEST},
+    extras_require={"build": BUILD, "hub": HUB, "prices": PRICES, "train": TRAIN, "yaml": YAML, "test": TEST},
     entry_points={"console_scripts": ["textmint = textmint.pipelines.__main__:program"]},
 )

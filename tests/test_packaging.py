@@ -135,7 +135,7 @@ def test_what_users_install_by_name_has_an_upper_bound(requirements: list[Requir
 @pytest.mark.parametrize(
     ("lock", "command"),
     [
-        ("requirements.lock", "--extra build --generate-hashes setup.py -o requirements.lock"),
+        ("requirements.lock", "--extra build --extra prices --generate-hashes setup.py -o requirements.lock"),
         (
             "requirements-test.lock",
             "--extra test --generate-hashes -c requirements.lock setup.py -o requirements-test.lock",
