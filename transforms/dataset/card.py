@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import collections
 import functools
-import logging
-import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
@@ -32,13 +29,13 @@ from textmint.transforms.core.languages import UnknownLanguage, find_language
 from textmint.transforms.dataset.accounting import REFUSED
 from textmint.transforms.dataset.manifest import read_entries
 from textmint.transforms.dataset.markdown import inline, json_block, name
+from textmint.transforms.dataset.pages import MARK, write_page
 from textmint.transforms.dataset.public_manifest import SHOWN_OPTIONS, shown_options
 from textmint.transforms.dataset.schema import KINDS, schema_of
 from textmint.transforms.dataset.triplets import TRIPLETS
-from textmint.transforms.storage.files import is_local, join, open_file, update_file
+from textmint.transforms.storage.files import join, open_file
 
 CARD: Final = "README.md"
-MARK: Final = "<!-- Written by textmint at the end of a run. Without this line, later runs leave the file alone. -->"
 TEXTS: Final = "sentence-transformers"
 """The config of the triplets' three texts alone: the losses of sentence-transformers train on every column they get."""
 LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
@@ -46,7 +43,6 @@ LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 COUNTED: Final = ("language", "difficulty", "clarity", "num_words", "model")
 """The columns of examples whose values are counted."""
 
-_LOG = logging.getLogger("textmint")
 _REFRESHES: Final = 6  # with a column of their own; more make a table that nobody can read
 _LINES: Final = 120  # of a table; XLM-R has 100 languages
 _SAMPLE: Final = 600  # characters of a text among the samples
@@ -314,39 +310,15 @@ def dataset_card(
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def is_ours(text: str) -> bool:
-    """Says whether a later run may replace this README.md."""
-    return MARK in text
-
-
 def write_card(output: str, refresh: str) -> None:
-    """Writes the dataset card, unless the user has made it their own. The license is that of the new refresh.
-
-    The data is published by now: a card that cannot be made, because somebody edited an entry, is logged and no more.
-    """
-    path = join(output, CARD)
-    if is_local(path) and os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        return  # a link, such as a user makes to a page of their own
-    try:
-        update_file(path, lambda old: _replacement(output, refresh, old))
-    except _NotOurs:
-        pass
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
-        _LOG.warning("%s was not written: %s", path, error)
+    """Writes the dataset card, unless the user has made it their own. The license is that of the new refresh."""
+    write_page(join(output, CARD), lambda: _card_of(output, refresh))
 
 
-class _NotOurs(OSError):
-    """The card is the user's. (An OSError, since `update_file` turns every other error into one.)"""
-
-
-def _replacement(output: str, refresh: str, old: bytes | None) -> bytes:
-    """Makes the card that replaces the old one. The manifest is read after the old card, so that the last of two runs
-    that publish at the same time describes both refreshes."""
-    if old is not None and not is_ours(old.decode("utf-8", "replace")):
-        raise _NotOurs
+def _card_of(output: str, refresh: str) -> str:
     entries = read_entries(output)
     license_ = str(entries[refresh].get("options", {}).get("license") or "unknown")
-    return dataset_card({"refreshes": entries}, _read_samples(output, entries), license=license_).encode()
+    return dataset_card({"refreshes": entries}, _read_samples(output, entries), license=license_)
 
 
 def _read_samples(output: str, entries: Mapping[str, Entry]) -> list[dict[str, Any]]:
