@@ -11,10 +11,9 @@ import dataclasses
 import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam import typehints
 from msgspec.structs import replace
 from textmint.transforms.core.elements import Example, LabelSet, Reject, Relabel, Task, Verdict
@@ -33,7 +32,7 @@ from textmint.transforms.dataset.schema import (
     sort_key,
     to_parquet,
 )
-from textmint.transforms.dataset.triplets import TRIPLETS, to_triplet
+from textmint.transforms.dataset.triplets import to_triplet
 from textmint.transforms.storage import lease
 from textmint.transforms.storage.files import join, write_file
 
@@ -46,12 +45,14 @@ BUCKET_ROWS: Final = 2_000  # about 4 MB: what a worker holds in memory at once 
 class _Chunk:
     """The rows of a range of ids, sorted and compressed to about a tenth of their size, so that they can be moved."""
 
+    kind: DatasetKind
     place: tuple[int, int]  # bucket, and slice of the bucket
     rows: int
     content: bytes  # a Parquet file
 
 
 _Size = tuple[tuple[int, int], int]  # place and bytes of a chunk
+_KindAndSize = tuple[DatasetKind, _Size]
 
 
 class _RenewsLease(beam.DoFn):
@@ -66,7 +67,8 @@ class _RenewsLease(beam.DoFn):
 
 
 class _AssignBucket(beam.DoFn):
-    """Keys the rows of one kind, and what refers to them, by bucket. Buckets divide the ids evenly and in order."""
+    """Keys the rows of one kind, and what refers to them, by kind and bucket. Buckets divide the ids evenly and in
+    order."""
 
     def __init__(self, kind: DatasetKind, buckets: int) -> None:
         self._kind = kind
@@ -74,11 +76,19 @@ class _AssignBucket(beam.DoFn):
 
     def process(self, row: Row | Verdict | Relabel) -> Iterator[tuple[str, bytes]]:
         if isinstance(row, (Verdict, Relabel)) or kind_of(row) == self._kind:
-            yield _bucket_of(row.task_id if isinstance(row, (Task, LabelSet)) else row.id, self._buckets), pack(row)
+            yield (
+                _key_of(self._kind, row.task_id if isinstance(row, (Task, LabelSet)) else row.id, self._buckets),
+                pack(row),
+            )
 
 
-def _bucket_of(row_id: str, buckets: int) -> str:
-    return f"{shard_of(row_id, buckets):05d}"
+def _key_of(kind: DatasetKind, row_id: str, buckets: int) -> str:
+    return f"{kind}/{shard_of(row_id, buckets):05d}"
+
+
+def _kind_in(key: str) -> tuple[DatasetKind, str]:
+    kind, _, rest = key.partition("/")
+    return cast(DatasetKind, kind), rest
 
 
 def apply_verdicts(elements: Iterable[Row | Verdict | Relabel]) -> tuple[list[Row], list[Reject]]:
@@ -122,45 +132,46 @@ def _precedence(verdict: Verdict) -> tuple[int, str, str, str]:
 
 
 class _Pack(_RenewsLease):
-    """Packs the rows of a bucket into chunks of about `shard_bytes` at most.
+    """Packs the rows of a bucket into chunks of about `shard_bytes` at most; of examples also their training view.
 
-    Examples have three more outputs: TRIPLETS, chunks of their training view; REFUSED, those that a verdict refuses, by
-    bucket; COUNTS, of those refused by reason and those kept by attribute.
+    Examples have two more outputs: REFUSED, those that a verdict refuses, by bucket; COUNTS, of those refused by reason
+    and those kept by attribute.
     """
 
-    TRIPLETS = "triplets"
     REFUSED = "refused"
     COUNTS = "counts"
 
-    def __init__(self, target: Target, kind: DatasetKind, schema: pa.Schema, shard_bytes: int, buckets: int) -> None:
+    def __init__(self, target: Target, keep_raw: bool, shard_bytes: int, buckets: int) -> None:
         super().__init__(target)
-        self._kind = kind
-        self._schema = schema
+        self._keep_raw = keep_raw
         self._shard_bytes = shard_bytes
         self._buckets = buckets
         self._counters = {stage: StepCounters(stage) for stage in COMPARISONS}  # their verdicts take effect here
 
     def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
+        kind, number = _kind_in(bucket[0])
         rows, refused = apply_verdicts(map(unpack, bucket[1]))
-        yield from self._chunks(bucket[0], rows, self._schema)
-        if self._kind == "examples":
+        yield from self._chunks(kind, int(number), rows)
+        if kind == "examples":
             examples = [row for row in rows if isinstance(row, Example)]
-            for chunk in self._chunks(bucket[0], [to_triplet(example) for example in examples], TRIPLETS):
-                yield beam.pvalue.TaggedOutput(self.TRIPLETS, chunk)
+            yield from self._chunks("triplets", int(number), [to_triplet(example) for example in examples])
             for name, count in self._count(examples, refused).items():
                 yield beam.pvalue.TaggedOutput(self.COUNTS, (name, count))
             for reject in refused:
-                yield beam.pvalue.TaggedOutput(self.REFUSED, (_bucket_of(reject.id, self._buckets), pack(reject)))
+                yield beam.pvalue.TaggedOutput(
+                    self.REFUSED, (_key_of("rejects", reject.id, self._buckets), pack(reject))
+                )
 
-    def _chunks(self, bucket: str, rows: Sequence[Any], schema: pa.Schema) -> Iterator[_Chunk]:
+    def _chunks(self, kind: DatasetKind, bucket: int, rows: Sequence[Any]) -> Iterator[_Chunk]:
         if not rows:
             return
+        schema = schema_of(kind, keep_raw=self._keep_raw)
         content = to_parquet(rows, schema)
         slices = min(len(rows), math.ceil(len(content) / self._shard_bytes))
         for index in range(slices):
             part = rows[len(rows) * index // slices : len(rows) * (index + 1) // slices]
             packed = content if slices == 1 else to_parquet(part, schema)
-            yield _Chunk(place=(int(bucket), index), rows=len(part), content=packed)
+            yield _Chunk(kind=kind, place=(bucket, index), rows=len(part), content=packed)
 
     def _count(self, examples: Sequence[Example], refused: Sequence[Reject]) -> Mapping[str, int]:
         counts: collections.Counter[str] = collections.Counter()
@@ -178,8 +189,8 @@ class _Pack(_RenewsLease):
         return counts
 
 
-def _size_of(chunk: _Chunk) -> _Size:
-    return chunk.place, len(chunk.content)
+def _size_of(chunk: _Chunk) -> _KindAndSize:
+    return chunk.kind, (chunk.place, len(chunk.content))
 
 
 def file_of_each(sizes: Iterable[_Size], shard_bytes: int) -> dict[tuple[int, int], str]:
@@ -201,46 +212,48 @@ def file_of_each(sizes: Iterable[_Size], shard_bytes: int) -> dict[tuple[int, in
 class _AssignFile(beam.DoFn):
     def __init__(self, shard_bytes: int) -> None:
         self._shard_bytes = shard_bytes
-        self._files: dict[tuple[int, int], str] = {}
+        self._files: dict[DatasetKind, dict[tuple[int, int], str]] = {}
 
     def start_bundle(self) -> None:
         self._files = {}
 
-    def process(self, chunk: _Chunk, sizes: list[_Size]) -> Iterator[tuple[str, _Chunk]]:
-        if not self._files:
-            self._files = file_of_each(sizes, self._shard_bytes)
-        yield self._files[chunk.place], chunk
+    def process(self, chunk: _Chunk, sizes: list[_KindAndSize]) -> Iterator[tuple[str, _Chunk]]:
+        if chunk.kind not in self._files:
+            of_kind = [size for kind, size in sizes if kind == chunk.kind]
+            self._files[chunk.kind] = file_of_each(of_kind, self._shard_bytes)
+        yield f"{chunk.kind}/{self._files[chunk.kind][chunk.place]}", chunk
 
 
 class _EmptyFile(beam.DoFn):
-    """Asks for one file where there are no rows: it holds the schema."""
+    """Asks for one file where there are no rows of a kind: it holds the schema."""
 
-    def process(self, _: bytes, sizes: list[_Size]) -> Iterator[tuple[str, None]]:
-        if not sizes:
-            yield "00000-of-00001", None
+    def process(self, kind: DatasetKind, sizes: list[_KindAndSize]) -> Iterator[tuple[str, None]]:
+        if all(kind != other for other, _ in sizes):
+            yield f"{kind}/00000-of-00001", None
 
 
 class _WriteFile(_RenewsLease):
-    def __init__(self, kind: DatasetKind, target: Target, schema: pa.Schema) -> None:
+    def __init__(self, target: Target, keep_raw: bool) -> None:
         super().__init__(target)
-        self._kind = kind
-        self._schema = schema
+        self._keep_raw = keep_raw
 
     def process(self, file: tuple[str, Iterable[_Chunk | None]]) -> Iterator[StagedFile]:
+        kind, number = _kind_in(file[0])
         chunks = sorted((chunk for chunk in file[1] if chunk is not None), key=lambda chunk: chunk.place)
-        content = join_parquet([chunk.content for chunk in chunks], self._schema)
-        name = f"part-{file[0]}-{content_digest(content)}.parquet"
-        write_file(join(self._target.staging, self._kind, name), content)
-        yield StagedFile(kind=self._kind, name=name, rows=sum(chunk.rows for chunk in chunks), bytes=len(content))
+        content = join_parquet([chunk.content for chunk in chunks], schema_of(kind, keep_raw=self._keep_raw))
+        name = f"part-{number}-{content_digest(content)}.parquet"
+        write_file(join(self._target.staging, kind, name), content)
+        yield StagedFile(kind=kind, name=name, rows=sum(chunk.rows for chunk in chunks), bytes=len(content))
 
 
 @dataclasses.dataclass(eq=False)
 class _WriteFiles(beam.PTransform):
-    """Writes chunks to files of about `shard_bytes` in the run's staging folder, neighbours together."""
+    """Writes chunks to files of their kind, of about `shard_bytes`, in the run's staging folder, neighbours together.
+    All kinds go through the same few steps, for a step costs more than a small run's rows."""
 
-    kind: DatasetKind
+    kinds: Sequence[DatasetKind]
     target: Target
-    schema: pa.Schema
+    keep_raw: bool
     shard_bytes: int
 
     def expand(self, chunks: Any) -> Any:
@@ -249,12 +262,13 @@ class _WriteFiles(beam.PTransform):
         assign = beam.ParDo(_AssignFile(self.shard_bytes), sizes).with_output_types(keyed)
         assigned = chunks | "AssignFile" >> assign
         create_empty = beam.ParDo(_EmptyFile(), sizes).with_output_types(keyed)
-        empty = chunks.pipeline | "Once" >> beam.Impulse() | "EmptyFile" >> create_empty
+        kinds = chunks.pipeline | "Kinds" >> beam.Create(self.kinds, reshuffle=False)
+        empty = kinds | "EmptyFile" >> create_empty
         return (
             (assigned, empty)
             | "Together" >> beam.Flatten()
             | "GroupByFile" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(_WriteFile(self.kind, self.target, self.schema)).with_output_types(StagedFile)
+            | "Write" >> beam.ParDo(_WriteFile(self.target, self.keep_raw)).with_output_types(StagedFile)
         )
 
 
@@ -295,31 +309,26 @@ class WriteDataset(beam.PTransform):
             assign = beam.ParDo(_AssignBucket(kind, buckets)).with_output_types(tuple[str, bytes])
             return streams[stream] | f"Assign{kind.title()}From{stream.title()}" >> assign
 
-        def packed(kind: DatasetKind, *rows: Any) -> Any:
-            together = rows[0] if len(rows) == 1 else rows | f"All{kind.title()}" >> beam.Flatten()
-            do = beam.ParDo(_Pack(self.target, kind, self._schema(kind), self.shard_bytes, buckets))
+        def packed(name: str, rows: Sequence[Any]) -> Any:
+            do = beam.ParDo(_Pack(self.target, self.keep_raw, self.shard_bytes, buckets))
             return (
-                together
-                | f"Group{kind.title()}" >> beam.GroupByKey()
-                | f"Pack{kind.title()}" >> do.with_outputs(_Pack.TRIPLETS, _Pack.REFUSED, _Pack.COUNTS, main="chunks")
+                rows
+                | f"All{name}" >> beam.Flatten()
+                | f"Group{name}" >> beam.GroupByKey()
+                | f"Pack{name}" >> do.with_outputs(_Pack.REFUSED, _Pack.COUNTS, main="chunks")
             )
 
-        verdicts = [assigned("examples", "verdicts")] if "verdicts" in streams else []
-        chunks, triplets, refused, counts = packed("examples", assigned("examples", "examples"), *verdicts)
+        own: list[DatasetKind] = ["tasks", "label_sets"] if "label_sets" in streams else ["tasks"]
+        rows = [assigned(kind, kind) for kind in ("examples", *own)]
+        if "verdicts" in streams:
+            rows.append(assigned("examples", "verdicts"))
+        chunks, refused, counts = packed("Rows", rows)
         refused.element_type = typehints.KV[str, bytes]
         counts.element_type = typehints.KV[str, int]
-        by_kind: dict[DatasetKind, Any] = {
-            "rejects": packed("rejects", assigned("rejects", "examples"), refused).chunks,
-            "tasks": packed("tasks", assigned("tasks", "tasks")).chunks,
-            "triplets": triplets,
-            "examples": chunks,
-        }
-        if "label_sets" in streams:
-            by_kind["label_sets"] = packed("label_sets", assigned("label_sets", "label_sets")).chunks
-        files = [
-            of_kind | f"Write{kind.title()}" >> _WriteFiles(kind, self.target, self._schema(kind), self.shard_bytes)
-            for kind, of_kind in by_kind.items()
-        ] | "AllFiles" >> beam.Flatten()
+        rejects = packed("Rejects", [assigned("rejects", "examples"), refused]).chunks
+        kinds: list[DatasetKind] = ["examples", "triplets", "rejects", *own]
+        write = _WriteFiles(kinds, self.target, self.keep_raw, self.shard_bytes)
+        files = (chunks, rejects) | "AllChunks" >> beam.Flatten() | "WriteFiles" >> write
         return (
             streams["counts"].pipeline
             | "Once" >> beam.Impulse()
@@ -331,6 +340,3 @@ class WriteDataset(beam.PTransform):
                 beam.pvalue.AsDict(counts | "SumCompared" >> beam.CombinePerKey(sum)),
             )
         )
-
-    def _schema(self, kind: DatasetKind) -> pa.Schema:
-        return schema_of(kind, keep_raw=self.keep_raw)
