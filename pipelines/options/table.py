@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from textmint.transforms.core.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
@@ -308,8 +308,26 @@ BY_NAME: Final = {each.name: each for each in OPTIONS}
 """The same by name."""
 
 
+_View = TypeVar("_View", bound=PipelineOptions)
+
+
 class GenerateOptions(PipelineOptions):
-    """The options of `generate` as Beam's parser takes them."""
+    """The options of `generate` as Beam's parser takes them.
+
+    Each view is made once. Views share their values, and Beam, which asks for one several times for each transform,
+    would build and run a parser for each (`PipelineOptions.view_as`, 2.77).
+    """
+
+    def view_as(self, cls: type[_View]) -> _View:
+        """Returns these options as another class of options shows them."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        view: _View = views[cls]
+        return view
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_views"}
 
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:

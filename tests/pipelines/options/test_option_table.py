@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, StandardOptions
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.parse import parse
@@ -94,6 +96,20 @@ def test_a_switch_that_is_on_reaches_what_is_sent_to_workers() -> None:
         sent = parse([flag, "--keep_raw=false"])[1].get_all_options(drop_default=True)
         there = PipelineOptions.from_dictionary(json.loads(json.dumps(sent))).view_as(GenerateOptions)
         assert (there.verify, there.keep_raw) == (True, False)
+
+
+def test_a_view_is_made_once_and_shows_what_is_set_later() -> None:
+    options = parse(["--runner=FnApiRunner", "--experiments=one"])[1]
+    view = options.view_as(DebugOptions)
+    assert options.view_as(DebugOptions) is view
+    assert options.view_as(StandardOptions).runner == "FnApiRunner"
+    view.view_as(StandardOptions).runner = "PrismRunner"  # through a view that Beam itself made
+    assert options.view_as(StandardOptions).runner == "PrismRunner"
+    for copied in (copy.deepcopy(options), pickle.loads(pickle.dumps(options))):  # Beam's Pipeline copies its options
+        there = copied.view_as(DebugOptions)
+        there.experiments.append("two")
+        assert copied.get_all_options()["experiments"] == ["one", "two"]
+        assert view.experiments == ["one"]
 
 
 def test_labels_as_a_template_passes_them() -> None:
