@@ -14,6 +14,7 @@ from textmint.transforms.build_prompt import BuildPrompt
 from textmint.transforms.core.elements import Kind, TaskSeed
 from textmint.transforms.dataset.count_elements import CountElements
 from textmint.transforms.dataset.publish import Target
+from textmint.transforms.dataset.select_examples import SelectExamples
 from textmint.transforms.dataset.write_dataset import WriteDataset
 from textmint.transforms.flatten import Flatten, Numbering
 from textmint.transforms.labels.plan_labels import PlanLabels, is_label_set, label_set_fault
@@ -52,6 +53,9 @@ def build(
     checked = parsed | CheckQuality(config.checks)
     examples = checked | verify_labels(config, target, previous) if config.verify_backend else checked
     verdicts = compare(examples, config, previous)
+    if config.target_examples is not None:
+        select = SelectExamples(config.target_examples, config.expected_examples)
+        verdicts = {"examples": examples, "verdicts": verdicts} | select
 
     streams = {"lists": lists, "tasks": tasks, "prompts": prompts, "replies": replies, "parsed": parsed}
     rows = {"examples": examples, **({"label_sets": planned} if config.plans_labels else {})}

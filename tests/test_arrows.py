@@ -24,7 +24,9 @@ IMPORT_BEAM = {
 MORE_TRANSFORMS = {"textmint.transforms.task_generate": {"ReadTasks"}}
 
 # Steps that take several streams by name, of which Beam checks none.
-TAKE_STREAMS = {"textmint.transforms.dataset.count_elements", "textmint.transforms.dataset.write_dataset"}
+TAKE_STREAMS = {
+    f"textmint.transforms.dataset.{name}" for name in ("count_elements", "select_examples", "write_dataset")
+}
 
 # Built-in functions that run data, or whose result differs between processes; ruff bans modules only.
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "hash", "__import__", "id"}

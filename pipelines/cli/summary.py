@@ -19,7 +19,7 @@ from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import reason_of
 from textmint.transforms.core.errors import RunFailed, StoreError
 from textmint.transforms.core.texts import printable_line
-from textmint.transforms.dataset.accounting import STEPS
+from textmint.transforms.dataset.accounting import STEPS, SURPLUS
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.dataset.publish import Target
 from textmint.transforms.storage import files
@@ -106,8 +106,7 @@ def warnings_of(steps: Mapping[str, Any]) -> list[str]:
     for asked_for, names in _PAID_FOR.items():
         of_kind = {name: steps[name] for name in names if name in steps}
         asked = of_kind[names[0]]["in"] if names[0] in of_kind else 0
-        reasons = reject_reasons(of_kind)
-        reasons.pop("over_max_tasks", None)  # which the user has asked for
+        reasons = {reason: count for reason, count in reject_reasons(of_kind).items() if reason not in SURPLUS}
         refused = sum(reasons.values())
         if refused > _TOO_MANY * asked:
             listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())

@@ -34,6 +34,7 @@ class Config:
       verify_backend: verifies labels; None: nobody does.
       checks: of one example by itself.
       duplicate_checks: those that compare examples, of `verdicts.DUPLICATE_CHECKS`.
+      target_examples: how many examples are published, of all that are kept; None: all.
       exclude: the pattern of the files of excluded texts; None: there are none.
       typed: the options as given or defaulted, for the manifest.
     """
@@ -67,6 +68,7 @@ class Config:
     near_duplicate_threshold: float
     task_near_duplicate_threshold: float
     exclude: str | None
+    target_examples: int | None
     push_to_hub: str | None
     expected_tasks: int
     own_tasks: int
@@ -89,7 +91,12 @@ class Config:
     @property
     def optional_steps(self) -> tuple[str, ...]:
         """Which of `accounting.OPTIONAL` the graph has."""
-        return ("PlanLabels",) * self.plans_labels + ("VerifyLabels",) * (self.verify_backend is not None)
+        given = {
+            "PlanLabels": self.plans_labels,
+            "VerifyLabels": self.verify_backend is not None,
+            "SelectExamples": self.target_examples is not None,
+        }
+        return tuple(step for step, is_given in given.items() if is_given)
 
     @property
     def ledger(self) -> str:

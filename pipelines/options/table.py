@@ -278,6 +278,13 @@ _TABLE: Final[Mapping[str, tuple[Option, ...]]] = {
         ),
         _number("offline_fault_rate", "share of bad replies that the embedded model plays, to see rejects", 0.0, SHARE),
     ),
+    "spending": (
+        _whole(
+            "target_examples",
+            "publish exactly N examples that have passed everything: more are asked for, in waves, until there are so "
+            "many; what is over stays in the ledger",
+        ),
+    ),
     "output": (
         _text("output", "DIR", "the dataset folder: a local path, gs://, s3://, ...", "output"),
         _text(

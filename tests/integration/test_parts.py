@@ -292,7 +292,7 @@ TAKES: dict[str, tuple[beam.PTransform, set[type]]] = {
     "FindNearDuplicates": (FindNearDuplicates(), {Text}),
 }
 UNTYPED = {  # each takes what is no stream of elements of one class
-    *("JoinLedger", "CountElements", "WriteDataset"),
+    *("JoinLedger", "CountElements", "SelectExamples", "WriteDataset"),
     *("ReadTasks", "ReadLedger", "ReadExclusions", "ReadPublished"),
 }
 KINDS = sorted(set().union(*(kinds for _, kinds in TAKES.values())), key=lambda kind: kind.__name__)

@@ -416,6 +416,8 @@ REASONS: Final[Mapping[str, str]] = {
     # FindNearDuplicates
     "near_duplicate": "the text, or the task, is a near copy of another",
     "contaminated": "the text is a text of --exclude, or a near copy of one",
+    # SelectExamples
+    "over_target": "the example passed, and is more than --target_examples asks for",
     # PlanLabels
     "too_few_labels": "the reply names less than two labels that differ and are no longer than a label may be",
     # whatever builds a prompt

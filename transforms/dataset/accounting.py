@@ -13,7 +13,7 @@ from textmint.transforms.core.elements import REASONS, Example, LabelSet, Prompt
 Counts = Mapping[str, int]
 """How many, by `Step/name`, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
 
-COMPARISONS: Final = ("FindDuplicates", "FindNearDuplicates")
+COMPARISONS: Final = ("FindDuplicates", "FindNearDuplicates", "SelectExamples")
 """The steps whose verdicts are applied, and counted, where rows are written; in the order of the graph."""
 
 STEPS: Final = (
@@ -21,8 +21,11 @@ STEPS: Final = (
     *("CheckQuality", "VerifyLabels", *COMPARISONS),
 )
 
-OPTIONAL: Final = ("PlanLabels", "VerifyLabels")
+OPTIONAL: Final = ("PlanLabels", "VerifyLabels", "SelectExamples")
 """The steps that a run may do without."""
+
+SURPLUS: Final = frozenset(("over_max_tasks", "over_target"))
+"""The reasons of what is refused since there is more than the user asks for; nothing is wrong with it."""
 
 REFUSED: Final = "refused by the endpoint"
 """What a manifest says of an option that was not sent because the endpoint does not take it."""
@@ -118,6 +121,11 @@ def percentiles(buckets: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
+def steps_with(optional: Collection[str]) -> list[str]:
+    """Returns the steps of a run that has these of OPTIONAL, in the order of the graph."""
+    return [step for step in STEPS if step not in OPTIONAL or step in optional]
+
+
 def step_table(
     counts: Counts, *, task_requests: int | None, examples_per_task: int, optional: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
@@ -129,7 +137,7 @@ def step_table(
       examples_per_task: drafts made of each task that does not say itself how many.
       optional: which of OPTIONAL there were.
     """
-    steps = [step for step in STEPS if step not in OPTIONAL or step in optional]
+    steps = steps_with(optional)
     kept = {step: counts.get(f"{step}/kept", 0) for step in steps}
     entering = {
         "TaskGenerate": kept["TaskGenerate"] if task_requests is None else task_requests,
@@ -188,6 +196,7 @@ def named(counts: Counts, prefix: str) -> dict[str, int]:
 def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int]) -> list[str]:
     """Lists what does not add up between the table of steps and the rows written by dataset, a line each."""
     problems = []
+    last = list(table.values())[-1]
     for step, line in table.items():
         rejected = sum(line["rejected"].values())
         expected = line["in"] if step != "SampleAttributes" else line["kept"]  # the step that makes many of one
@@ -195,8 +204,8 @@ def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int
             problems.append(f"{step}: {line['in']} in, but {line['kept']} kept + {rejected} rejected")
         problems += [f"{step}: unknown reason {reason!r}" for reason in line["rejected"] if reason not in REASONS]
     for kind, counted in {
-        "examples": table[STEPS[-1]]["kept"],
-        "triplets": table[STEPS[-1]]["kept"],
+        "examples": last["kept"],
+        "triplets": last["kept"],
         "tasks": table["Flatten"]["kept"],
         "label_sets": table.get("PlanLabels", {}).get("kept", 0),
         "rejects": sum(sum(line["rejected"].values()) for line in table.values()),

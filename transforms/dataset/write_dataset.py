@@ -20,7 +20,7 @@ from textmint.transforms.core.elements import Example, LabelSet, Reject, Relabel
 from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.packing import pack, unpack
-from textmint.transforms.dataset.accounting import COMPARISONS, STEPS
+from textmint.transforms.dataset.accounting import COMPARISONS, STEPS, steps_with
 from textmint.transforms.dataset.card import COUNTED
 from textmint.transforms.dataset.publish import EXAMPLES, StagedFile, Target, publish
 from textmint.transforms.dataset.schema import (
@@ -146,7 +146,8 @@ class _Pack(_RenewsLease):
         self._keep_raw = keep_raw
         self._shard_bytes = shard_bytes
         self._buckets = buckets
-        self._counters = {stage: StepCounters(stage) for stage in COMPARISONS}  # their verdicts take effect here
+        compared = [step for step in steps_with(target.optional) if step in COMPARISONS]
+        self._counters = {stage: StepCounters(stage) for stage in compared}  # their verdicts take effect here
 
     def process(self, bucket: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
         kind, number = _kind_in(bucket[0])

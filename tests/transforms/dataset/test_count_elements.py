@@ -105,6 +105,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], dict[
             "--verify",
             "--examples_per_task=4",
             "--max_tasks=40",
+            "--target_examples=50",
         ]
     )
     target = target_of(config)

@@ -219,6 +219,7 @@ def test_a_run_that_ends_well_warns_of_what_it_paid_for_in_vain(tmp_path: Path) 
             {"Flatten": {"in": 10, "rejected": {"over_max_tasks": 5, "duplicate": 4}}},  # the model repeats itself
             ["4 of 10 tasks (40%) were refused: 4 duplicate; "],
         ),
+        ({"LLMCall": {"in": 10, "rejected": {}}, "SelectExamples": {"in": 9, "rejected": {"over_target": 8}}}, []),
         (
             {
                 "TaskGenerate": {"in": 5, "rejected": {"not_json": 4}},
