@@ -78,7 +78,7 @@ def test_dataflow_knows_every_field() -> None:
     assert read.name == "Textmint"
     assert [each.name for each in read.parameters] == list(PARAMETERS)
     for each in read.parameters:
-        assert each.label and each.help_text and each.group_name in ("Data", "Quality", "Model", "Output")
+        assert each.label and each.help_text and each.group_name in ("Data", "Quality", "Model", "Spending", "Output")
         assert each.is_optional is (each.name not in REQUIRED)
         assert len(each.regexes) == 1
         assert bool(each.enum_options) is (each.param_type == ParameterType.ENUM)
