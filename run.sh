@@ -3,7 +3,7 @@
 # Kept to bash 3.2, which is what macOS has.
 set -euo pipefail
 
-jobs="generate ledger rejects"    # commands of the `textmint` program, passed on as they are
+jobs="generate preview ledger rejects"    # commands of the `textmint` program, passed on as they are
 commands="$jobs test bench help"  # what --help lists
 
 help() {
@@ -16,6 +16,8 @@ the embedded model, no key needed, data in output/. The first run sets up .venv 
 Commands:
   generate   write a dataset; `./run.sh generate --help` explains every option
                ./run.sh generate --examples_per_task=10 --output=out/first
+  preview    ask for ten examples, and show what every check says of each; generate does not pay for them again
+               ./run.sh preview --llm=openai --model=gpt-4.1-mini
   ledger     what was paid for, by refresh and model; with --compact, merge small files
                ./run.sh ledger --output=out/first
   rejects    what was refused, why, and the reply; with --reason, those of one reason

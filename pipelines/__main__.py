@@ -13,6 +13,7 @@ from textmint.pipelines.cli.signals import end_at_once_on_signals
 
 COMMANDS = {
     "generate": "run the pipeline and write the dataset folder (see generate --help)",
+    "preview": "ask for ten examples, and show what every check says of each",
     "ledger": "what was paid for, by refresh and model; --compact merges small files",
     "rejects": "what was refused, why, and the reply",
 }
@@ -37,8 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         proposal = hint(command, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
         terminal.tell(f"{prog}: unknown command {command!r}{proposal}")
         return 2
+    if command == "preview":
+        from textmint.pipelines.cli import preview  # only now: importing Beam takes a second
+
+        return preview.main(arguments[1:], prog)
     if command == "ledger":
-        from textmint.pipelines.cli import ledger  # only now: importing Beam takes a second
+        from textmint.pipelines.cli import ledger
 
         return ledger.main(arguments[1:], prog)
     if command == "rejects":

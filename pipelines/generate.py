@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 from textmint.pipelines.graph.comparisons import compare, near_copies_of_tasks, read_published
 from textmint.pipelines.graph.passes_checks import PassesChecks
+from textmint.pipelines.graph.preview import FewExamples, PreviewTarget, WritePreview
 from textmint.pipelines.graph.previous_run import NOTHING, PreviousRun
 from textmint.pipelines.options.config import Config
 from textmint.transforms.build_prompt import BuildPrompt
@@ -32,14 +33,20 @@ from textmint.transforms.task_generate import ReadTasks, SeedsOf, TaskGenerate, 
 
 
 def build(
-    pipeline: beam.Pipeline, config: Config, target: Target, previous: PreviousRun = NOTHING
+    pipeline: beam.Pipeline,
+    config: Config,
+    target: Target,
+    previous: PreviousRun = NOTHING,
+    preview: PreviewTarget | None = None,
 ) -> beam.PCollection[Any]:
     """Builds the graph; returns one element, the run's entry in the manifest. What a step refuses, a reject, passes all
-    later steps untouched and is written at the end."""
+    later steps untouched and is written at the end. A preview asks for a few examples, and publishes nothing."""
     lists = pipeline | ReadTasks(config.tasks) if config.tasks else brainstorm(pipeline, config, target, previous)
     numbering = Numbering(config.refresh, config.examples_per_task, previous.is_alone)
     near = near_copies_of_tasks(config, previous)
     tasks = lists | Flatten(config.max_tasks, config.seed, read_published(config, previous, "tasks"), near, numbering)
+    if preview:
+        tasks = tasks | FewExamples(preview.rows, config.examples_per_task)
     planned = tasks | plan_labels(config, target, previous) if config.plans_labels else tasks
     prompts = (
         planned
@@ -60,6 +67,10 @@ def build(
     streams = {"lists": lists, "tasks": tasks, "prompts": prompts, "replies": replies, "parsed": parsed}
     rows = {"examples": examples, **({"label_sets": planned} if config.plans_labels else {})}
     counts = {**streams, "checked": checked, **rows} | CountElements()
+    if preview:
+        return {"parsed": parsed, "examples": examples, "verdicts": verdicts, "counts": counts} | WritePreview(
+            preview.path
+        )
     return {**rows, "verdicts": verdicts, "tasks": tasks, "counts": counts} | WriteDataset(
         target, config.keep_raw, expected_rows=config.expected_examples
     )

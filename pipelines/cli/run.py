@@ -59,14 +59,14 @@ def generate(argv: Sequence[str], prog: str) -> int:
         try:
             return _generate(argv, prog, signals)
         except KeyboardInterrupt as error:
-            return _failed(error, prog, signals)
+            return failed(error, prog, signals)
 
 
 def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
     try:
         config, options = parse(argv)
     except OptionError as error:
-        return _failed(error, prog, signals)
+        return failed(error, prog, signals)
     terminal.set_up_logging(is_local(options))
     for warning in config.warnings:
         _LOG.warning(warning)
@@ -77,7 +77,7 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
         try:
             is_complete = _mint(config, options, target)
         except (Exception, KeyboardInterrupt) as error:
-            return _failed(error, prog, signals, workers_said, config.typed["output"])
+            return failed(error, prog, signals, workers_said, config.typed["output"])
         finally:
             close_engines()
     if is_complete:
@@ -85,10 +85,10 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
     return 0
 
 
-def _failed(
+def failed(
     error: BaseException, prog: str, signals: Sequence[int], workers_said: Callable[[], str] = str, output: str = ""
 ) -> int:
-    """Tells why a run failed; returns the exit code."""
+    """Tells why a command failed that asks a model; returns the exit code."""
     if isinstance(error, OptionError):
         return terminal.refused(error.problems, prog)
     if isinstance(error, LaunchFailed):
@@ -163,7 +163,7 @@ def _dry_run(config: Config, options: PipelineOptions, target: Target, prog: str
             text = dataflow.dry_run(config, options, target)
         return terminal.shown(text, prog)
     except (OptionError, LaunchFailed) as error:
-        return _failed(error, prog, ())
+        return failed(error, prog, ())
 
 
 @contextlib.contextmanager

@@ -195,12 +195,12 @@ def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
         return
     if "@" not in (typed["base_url"] or "") and config.own_tasks < config.expected_tasks:  # a password is not repeated
         refresh = [] if config.refresh == "base" else [f"--refresh={config.refresh}"]  # today is another one tomorrow
-        larger = [*_without(argv, _ONCE), *refresh, f"--examples_per_task={2 * config.examples_per_task}"]
+        larger = [*without(argv, _ONCE), *refresh, f"--examples_per_task={2 * config.examples_per_task}"]
         yield f"More of it:  {command} generate {shlex.join(larger)}  (pays for the difference)"
     yield f"Paid for:    {command} ledger --output={shlex.quote(typed['output'])}"
 
 
-def _without(argv: Sequence[str], options: Container[str]) -> Iterator[str]:
+def without(argv: Sequence[str], options: Container[str]) -> Iterator[str]:
     """Yields a command line without some options and their values."""
     is_kept = True
     for given in argv:

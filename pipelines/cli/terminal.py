@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -19,20 +20,30 @@ from textmint.transforms.core.errors import system_reason
 from textmint.transforms.core.texts import printable_text
 
 _OURS = "textmint"
+_STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
+"""Select Graphic Rendition (ECMA-48, 8.3.117): colours and weights."""
 
 
-def show(text: str) -> str:
+def show(text: str, *, styled: bool = False) -> str:
     """Prints to standard output; returns why that failed, "" if it did not, or if the reader has gone, such as `|
-    head`."""
-    return _write(sys.stdout, text)
+    head`. Of a `styled` text, colours and weights reach the terminal, and no other escape sequence does."""
+    return _write(sys.stdout, text, styled)
 
 
-def shown(text: str, prog: str) -> int:
+def shown(text: str, prog: str, *, styled: bool = False) -> int:
     """Prints the result of a command; returns the exit code: 1, after a message, if it could not be printed."""
-    problem = show(text)
+    problem = show(text, styled=styled)
     if problem:
         tell(f"{prog}: cannot print: {problem}")
     return 1 if problem else 0
+
+
+def is_terminal() -> bool:
+    """Returns whether a person sees standard output as it comes."""
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # closed
+        return False
 
 
 def tell(text: str) -> None:
@@ -138,12 +149,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.splitlines())
 
 
-def _write(stream: IO[str] | Any, text: str) -> str:
+def _write(stream: IO[str] | Any, text: str, styled: bool = False) -> str:
     if stream is None:
         return "it is closed"
     try:
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        shown = printable_text(text).encode(encoding, "backslashreplace").decode(encoding)  # ASCII, where it must be
+        parts = _STYLE.split(text) if styled else [text]  # every second one is a style
+        safe = "".join(part if number % 2 else printable_text(part) for number, part in enumerate(parts))
+        shown = safe.encode(encoding, "backslashreplace").decode(encoding)  # ASCII, where it must be
         stream.write(f"{shown}\n")
         stream.flush()
     except BrokenPipeError:

@@ -54,7 +54,7 @@ def flags_of_file(argv: Sequence[str], parser: argparse.ArgumentParser) -> Itera
         if option in seen:
             raise OptionError(f"--config {path}: {seen[option]} and {name} are one option; leave one of them out")
         seen[option] = name
-        yield from _flags_of(f"--config {path}: {name}", name, value)
+        yield from flags_of(f"--config {path}: {name}", name, value)
 
 
 def _paths_in(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
@@ -63,7 +63,17 @@ def _paths_in(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]
     return list(finder.parse_known_args(argv)[0].config)
 
 
-def _flags_of(where: str, name: str, value: Any) -> Iterator[str]:
+def flags_of(where: str, name: str, value: Any) -> Iterator[str]:
+    """Yields the flags that the value of an option stands for: one, or none.
+
+    Args:
+      where: begins messages.
+      name: of the option.
+      value: as `read_config` reads it.
+
+    Raises:
+      OptionError: it is no value for an option.
+    """
     if value is None:
         return
     elif isinstance(value, bool):

@@ -7,7 +7,7 @@ import difflib
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from textmint.transforms.core.elements import Example
@@ -101,11 +101,15 @@ def parse_checks(text: str, known: Sequence[str] = CHECKS) -> tuple[str, ...]:
 
 def find_fault(example: Example, checks: Checks) -> Fault | None:
     """Finds the first check that an example fails; None where it is good."""
+    return next(faults_in(example, checks), None)
+
+
+def faults_in(example: Example, checks: Checks) -> Iterator[Fault]:
+    """Yields a fault for each check that an example fails, in the order of CHECKS."""
     row = _Row(example)
     for name in CHECKS:
         if name in checks.names and (detail := _CHECKS[name](row, checks)) is not None:
-            return Fault(name, detail)
-    return None
+            yield Fault(name, detail)
 
 
 class _Row:

@@ -1,0 +1,160 @@
+"""A preview as text for a terminal, and as a table for a notebook.
+
+Replies, tasks and names are hostile: each is made printable before rich or a browser sees it, and none is ever read as
+markup.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+from textmint.pipelines.cli.command import counted
+from textmint.transforms.core.texts import printable_line, printable_text
+
+if TYPE_CHECKING:
+    from textmint.pipelines.preview import Preview
+
+WIDTH: Final = 100
+"""Columns, where nobody tells how wide a terminal is."""
+_REPLY_CHARS: Final = 1_000  # of a reply that was refused; --json has all of it
+_ATTRIBUTES: Final = ("language", "difficulty", "clarity", "num_words")
+_HTML_COLUMNS: Final = ("outcome", "task", "text", "label", "misleading label", "attributes", "checks")
+
+
+def as_text(preview: Preview, *, width: int = WIDTH, styled: bool = False) -> str:
+    """Draws a preview for a terminal; without `styled` it holds no escape sequence."""
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=styled, markup=False, emoji=False, highlight=False
+    )
+    with console.capture() as capture:
+        console.print(Group(*_parts(preview)))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _parts(preview: Preview) -> Iterator[RenderableType]:
+    of_drafts = [reject for reject in preview.rejects if _is_of_draft(reject)]
+    total = len(preview.examples) + len(of_drafts)
+    for number, row in enumerate([*preview.examples, *of_drafts], start=1):
+        yield from _card(row, f"{number} of {total}", preview.show_prompt)
+    others = [reject for reject in preview.rejects if not _is_of_draft(reject)]
+    for reject in others:
+        yield from _card(reject, reject["stage"], preview.show_prompt)
+    yield Rule(characters="─", style="dim")
+    for line in closing_lines(preview):
+        yield Text(line)
+
+
+def _is_of_draft(reject: Mapping[str, Any]) -> bool:
+    return reject["replica"] is not None
+
+
+def _card(row: Mapping[str, Any], place: str, show_prompt: bool) -> Iterator[RenderableType]:
+    is_kept = "reason" not in row
+    style = "green" if is_kept else "red"
+    title = Text.assemble((f"{place}: ", "bold"), (_outcome(row), f"bold {style}"))
+    yield Rule(title, align="left", characters="─", style=style)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for name, value, value_style in _fields(row, show_prompt):
+        grid.add_row(Text(name), Text(printable_text(value), style=value_style))
+    yield Padding(grid, (0, 0, 1, 2))
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    if "reason" not in row:
+        return "kept"
+    return f"rejected, {printable_line(row['reason'])}"
+
+
+def _fields(row: Mapping[str, Any], show_prompt: bool) -> Iterator[tuple[str, str, str]]:
+    """Yields what is shown of a row: a name, the value, and its style."""
+    yield from ((name, value, style) for name, value, style in _all_fields(row, show_prompt) if value)
+
+
+def _all_fields(row: Mapping[str, Any], show_prompt: bool) -> Iterator[tuple[str, str, str]]:
+    yield "task", printable_line(row["task"] or ""), ""
+    yield "text", row.get("input_text") or "", ""
+    yield "label", printable_line(row.get("label") or ""), "bold"
+    yield "misleading label", printable_line(row.get("misleading_label") or ""), ""
+    yield "attributes", attributes_of(row), ""
+    if "reason" in row:
+        retry = "asking again can help" if row["can_retry"] else "asking again cannot help"
+        yield "refused by", f"{row['stage']}: {printable_line(row['detail'])}; {retry}", "red"
+    yield "passes", ", ".join(name for name, detail in row.get("checks", {}).items() if detail is None), "green"
+    failed = (f"{name}: {printable_line(detail)}" for name, detail in row.get("checks", {}).items() if detail)
+    yield "fails", "\n".join(failed), "red"
+    yield "reply", _cut(row.get("raw_reply") or ""), ""
+    if show_prompt:
+        yield "prompt", row["prompt"] or "", "dim"
+
+
+def _cut(reply: str) -> str:
+    more = len(reply) - _REPLY_CHARS
+    return f"{reply[:_REPLY_CHARS]}… ({more:,} more characters; --json has all)" if more > 0 else reply
+
+
+def attributes_of(row: Mapping[str, Any]) -> str:
+    """Writes the attributes of a row in one line."""
+    values = [row.get(name) for name in _ATTRIBUTES]
+    if not all(values):
+        return ""
+    words = "any length" if values[-1] == "any" else f"{values[-1]} words"
+    return printable_line(", ".join([*map(str, values[:-1]), words]))
+
+
+def closing_lines(preview: Preview) -> Iterator[str]:
+    """Yields what a preview ends with: how many were kept, and what was paid for."""
+    of_drafts = sum(map(_is_of_draft, preview.rejects))
+    total = len(preview.examples) + of_drafts
+    short = "" if total >= preview.rows else f", of {preview.rows:,} that were wanted: there are no more"
+    others = len(preview.rejects) - of_drafts
+    before = f"; {others:,} refused before that" if others else ""
+    yield f"{len(preview.examples):,} of {total:,} examples kept{short}{before}"
+    replies = ", ".join(
+        counted(spent["replies"], name.removesuffix("s")) for name, spent in preview.spent.items() if spent["replies"]
+    )
+    tokens = f"{preview.prompt_tokens:,} prompt tokens, {preview.output_tokens:,} output tokens"
+    yield f"paid for: {replies or 'nothing'} ({counted(preview.requests, 'request')}, {tokens})"
+    yield f"from the ledger: {counted(preview.from_ledger, 'reply', 'replies')}"
+
+
+def as_html(preview: Preview) -> str:
+    """Makes an HTML table of a preview. All text is escaped, and nothing in it runs."""
+    columns = [*_HTML_COLUMNS, *["prompt"] * preview.show_prompt]
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    rows = [*preview.examples, *preview.rejects]
+    body = "".join(_html_row(row, preview.show_prompt) for row in rows)
+    closing = "<br>".join(map(_escaped, closing_lines(preview)))
+    return (
+        f'<table style="text-align: left"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{closing}</p>'
+    )
+
+
+def _html_row(row: Mapping[str, Any], show_prompt: bool) -> str:
+    is_read = "input_text" in row
+    checks = [f"{name}: {detail or 'passes'}" for name, detail in row.get("checks", {}).items()]
+    cells: Iterable[str] = (
+        _outcome(row) + (f"\n{row['stage']}: {row['detail']}" if "reason" in row else ""),
+        row["task"] or "",
+        row["input_text"] if is_read else _cut(row["raw_reply"]),
+        row.get("label") or "",
+        row.get("misleading_label") or "",
+        attributes_of(row),
+        "\n".join(checks),
+        *([row["prompt"] or ""] if show_prompt else []),
+    )
+    style = "text-align: left; vertical-align: top; white-space: pre-wrap"
+    return "<tr>" + "".join(f'<td style="{style}">{_escaped(cell)}</td>' for cell in cells) + "</tr>"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable_text(text))
