@@ -41,6 +41,7 @@ from textmint.transforms.core.attributes import ANY, CLARITIES, DIFFICULTIES, NU
 from textmint.transforms.core.languages import XLM_R
 from textmint.transforms.dataset.card import LICENSE
 from textmint.transforms.dedup.verdicts import DUPLICATE_CHECKS
+from textmint.transforms.llm.prices import PRICE
 from textmint.transforms.llm.secrets import SECRET_VERSION
 from textmint.transforms.quality.checks import CHECKS
 
@@ -161,6 +162,8 @@ _PATTERNS: Final[Mapping[str, str]] = {
     "config": _GS_FILE,
     "checks": f"{_ANY_CASE}( *(all|none) *|{_list(_spelled((*CHECKS, *DUPLICATE_CHECKS)))})",
     "verify_model": _NOT_BLANK,
+    "price": PRICE.pattern,
+    "verify_price": PRICE.pattern,
     "exclude": _GS_FILE,
     "model": _NOT_BLANK,
     "base_url": _URL,

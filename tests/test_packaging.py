@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from packaging.markers import Marker, default_environment
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -59,6 +59,18 @@ def locked(python: str, system: str, lock: str = "requirements-test.lock") -> di
     return found
 
 
+def extra_of(requirement: Requirement) -> str:
+    """Returns the extra that a requirement is of; "" where it is always installed."""
+    found = re.search(r'extra == "(\w+)"', str(requirement.marker or ""))
+    return found[1] if found else ""
+
+
+def is_for(requirement: Requirement, python: str) -> bool:
+    """Tells whether a requirement is one on a version of Python."""
+    environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": extra_of(requirement)}
+    return requirement.marker is None or requirement.marker.evaluate(environment)
+
+
 def test_the_wheel_holds_every_module_and_template_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     wanted = {
         f"textmint/{path.relative_to(ROOT).as_posix()}"
@@ -100,7 +112,7 @@ def test_the_lock_has_every_requirement_within_its_range(
     requirements: list[Requirement], python: str, system: str
 ) -> None:
     versions = locked(python, system)
-    requirements = [requirement for requirement in requirements if requirement.marker != Marker('extra == "train"')]
+    requirements = [each for each in requirements if is_for(each, python) and extra_of(each) != "train"]
     names = {requirement.name for requirement in requirements}
     assert {"apache-beam", "pyarrow", "google-genai", "openai", "pytest"} <= names
     for requirement in requirements:
@@ -109,7 +121,7 @@ def test_the_lock_has_every_requirement_within_its_range(
         assert requirement.specifier.contains(version, prereleases=True), f"{requirement}, but {version} is locked"
     run = locked(python, system, "requirements.lock")
     assert run.items() < versions.items()
-    assert {canonicalize_name(requirement.name) for requirement in requirements if not requirement.marker} < run.keys()
+    assert {canonicalize_name(each.name) for each in requirements if extra_of(each) in ("", "prices")} < run.keys()
     assert "setuptools" in run  # which installs the project itself
     assert not {"scipy", "datasketch", "pytest", "torch"} & run.keys()
 
@@ -117,17 +129,16 @@ def test_the_lock_has_every_requirement_within_its_range(
 def test_what_users_install_by_name_has_an_upper_bound(requirements: list[Requirement]) -> None:
     by_extra: dict[str, dict[str, SpecifierSet]] = {}
     for requirement in requirements:
-        extra = str(requirement.marker or "")
-        by_extra.setdefault(extra, {})[requirement.name] = requirement.specifier
-    extras = {f'extra == "{extra}"' for extra in ("build", "hub", "train", "yaml", "test")}
-    assert by_extra.keys() == {"", *extras}
+        by_extra.setdefault(extra_of(requirement), {})[requirement.name] = requirement.specifier
+    assert by_extra.keys() == {"", "build", "hub", "prices", "train", "yaml", "test"}
     for extra, names in {
         "hub": {"huggingface_hub"},
+        "prices": {"genai-prices"},
         "yaml": {"apache-beam"},
         "train": {"accelerate", "datasets", "sentence-transformers", "torch"},
     }.items():
-        assert by_extra[f'extra == "{extra}"'].keys() == names
-    for extra in ("", *(f'extra == "{extra}"' for extra in ("hub", "yaml", "train"))):
+        assert by_extra[extra].keys() == names
+    for extra in ("", "hub", "prices", "yaml", "train"):
         for specifier in by_extra[extra].values():
             assert {part.operator for part in specifier} == {">=", "<"}
 

@@ -25,6 +25,7 @@ IRRELEVANT_OPTIONS: Final = frozenset(
         *("output", "push_to_hub", "recompute", "rebuy", "replace", "retry_rejects", "max_concurrency"),
         *("requests_per_minute", "tokens_per_minute", "request_timeout", "max_attempts", "max_reject_rate"),
         *("base_url", "api_key_secret", "vertex_project", "vertex_location", "service_tier"),
+        *("price", "verify_price"),
     )
 )
 """Options that decide how a run goes, and nothing in a row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.nearest import hint
 from textmint.pipelines.options.table import BY_NAME, OPTIONS
 from textmint.transforms.llm.base import Backend, RequestError
+from textmint.transforms.llm.prices import Price, known_price, parse_price
 from textmint.transforms.llm.secrets import SecretUnreadable, check_secret_version, fetch_key
 from textmint.transforms.llm.urls import holds_secret, is_http_url, shown_url
 
@@ -63,6 +64,27 @@ def choice_problem(name: str, typed: Mapping[str, Any]) -> str | None:
         return None
     written = f"{name}: {value} in --config" if BY_NAME[name].config_only else f"--{name}={value}"
     return f"{written} is not known{hint(value, choices) or '.'} There are {', '.join(choices)}."
+
+
+def price_of(typed: Mapping[str, Any], backend: Backend, option: str) -> Price | None:
+    """Returns what the tokens of a back end cost: what an option says, else the table; None if neither does."""
+    if typed[option] is not None:
+        return parse_price(typed[option])
+    model = backend.fingerprint()["model"]
+    base_url = getattr(backend, "base_url", None)
+    return known_price(typed["llm"], str(model) if model else None, base_url, typed["service_tier"])
+
+
+def price_problems(typed: Mapping[str, Any]) -> Iterator[str]:
+    """Finds what is wrong with the prices that the user names."""
+    for option in ("price", "verify_price"):
+        try:
+            if typed[option] is not None:
+                parse_price(typed[option])
+        except ValueError as error:
+            yield f"--{option}: {error}"
+    if typed["verify_price"] is not None and typed["verify_model"] is None:
+        yield "--verify_price without --verify_model: add it; --price is of --model, and of --verify without a model"
 
 
 def _secret_problems(typed: Mapping[str, Any]) -> list[str]:

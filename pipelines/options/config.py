@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from textmint.pipelines.options.backends import price_of
 from textmint.transforms.core.attributes import Attributes
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.prompt_template import PromptTemplate
 from textmint.transforms.ledger import table as ledger
 from textmint.transforms.llm.base import Backend
 from textmint.transforms.llm.engine import Settings
+from textmint.transforms.llm.prices import Price
 from textmint.transforms.quality.checks import Checks
 from textmint.transforms.storage import files
 
@@ -97,6 +100,18 @@ class Config:
             "SelectExamples": self.target_examples is not None,
         }
         return tuple(step for step, is_given in given.items() if is_given)
+
+    @functools.cached_property
+    def price(self) -> Price | None:
+        """What the tokens of `backend` cost; None: nobody knows. The table of prices is read when this is asked."""
+        return price_of(self.typed, self.backend, "price")
+
+    @functools.cached_property
+    def verify_price(self) -> Price | None:
+        """What the tokens of `verify_backend` cost; None: nobody knows, or nobody verifies."""
+        if self.verify_backend is None or self.verify_backend == self.backend:
+            return self.price if self.verify_backend else None
+        return price_of(self.typed, self.verify_backend, "verify_price")
 
     @property
     def ledger(self) -> str:

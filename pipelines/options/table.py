@@ -284,6 +284,13 @@ _TABLE: Final[Mapping[str, tuple[Option, ...]]] = {
             "publish exactly N examples that have passed everything: more are asked for, in waves, until there are so "
             "many; what is over stays in the ledger",
         ),
+        _text(
+            "price",
+            "IN,OUT",
+            "USD per million tokens of prompts and of replies, such as 0.40,1.60 (default: what genai-prices knows of "
+            "the model, with the extra `prices`)",
+        ),
+        _text("verify_price", "IN,OUT", "the same of --verify_model"),
     ),
     "output": (
         _text("output", "DIR", "the dataset folder: a local path, gs://, s3://, ...", "output"),

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 from textmint.pipelines.hub import check_push
-from textmint.pipelines.options.backends import Workers, backend_of, check_secret, choice_problem
+from textmint.pipelines.options.backends import Workers, backend_of, check_secret, choice_problem, price_problems
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError, Problems
 from textmint.pipelines.options.input_files import as_pattern, count_items, read_text
@@ -90,6 +90,7 @@ def validated(
     if not (offline and _is_remote(typed["exclude"])):
         problems.of(lambda: _check_exclusions(typed))
     problems.of(lambda: _check_push(typed))
+    problems += price_problems(typed)
     backend = verify_backend = None
     if not _OF_BACKENDS & wrong_numbers.keys():  # a back end would say the same again
         backend, verify_backend = _backends(typed, cloud, workers, problems)

@@ -167,6 +167,7 @@ def test_one_of_takes_texts_as_they_stand() -> None:
 
 ALIKE = {  # other options that a value needs beside it
     "verify_model": ["--llm=openai", "--model=m", "--verify"],
+    "verify_price": ["--llm=openai", "--model=m", "--verify", "--verify_model=v"],
     "base_url": ["--llm=openai", "--model=m"],
     "language": ["--llm=openai", "--model=m", "--base_url=http://127.0.0.1:9"],
     "model": ["--llm=openai"],
@@ -309,6 +310,14 @@ def items(draw: st.DrawFn, names: list[str]) -> str:
     name = draw(st.sampled_from(names))
     changed = draw(st.sampled_from([name, name.upper(), name.lower(), name.replace(" ", "  ")]))
     return draw(spoilt).format(changed)
+
+
+@pytest.mark.parametrize("name", ["price", "verify_price"])
+@some
+@given(value=st.text(st.sampled_from("019., -+e"), max_size=9) | st.just("0.40,1.60"))
+def test_prices(name: str, value: str) -> None:
+    assume(value != "--")
+    assert accepts(name, value) == matches(name, value)
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -461,6 +470,7 @@ BAD: dict[str, list[str]] = {
     "vertex_endpoint": ["", "a b", "projects/p", "projects/p/locations/r/endpoints/", "-1", "1-"],
     "model": ["", " ", "a\nb"],
     "verify_model": ["", "  "],
+    **{name: ["", "1", "1,2,3", "-1,2", "a,b", "nan,1", "1;2", "1,1e3"] for name in ("price", "verify_price")},
     "refresh": ["", "a/b", "..", ".a", "a" * 65, "a b", "a\n"],
     "license": ["", "MIT License", "CC-BY", "a" * 65],
     **{name: ["", "maybe", "yes", "1", "true ", "true,false", "on"] for name in SWITCHES},

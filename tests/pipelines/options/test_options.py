@@ -37,6 +37,7 @@ from textmint.pipelines.runners.choose import LOCAL_RUNNER
 from textmint.transforms.core.attributes import parse_attributes
 from textmint.transforms.core.tasks import read_topics
 from textmint.transforms.llm.offline.backend import MODEL, OfflineBackend
+from textmint.transforms.llm.prices import FREE, Price, parse_price
 
 from tests.support.helpers import config_flag
 from tests.support.mem_store import MemFileSystem
@@ -242,6 +243,12 @@ def test_the_direct_runner_is_replaced(argv: list[str]) -> None:
         (["--refresh="], "--refresh is ''; a name has 1 to 64 letters"),
         (["--llm=ofline"], "--llm=ofline is not known: did you mean offline? There are "),
         (["--model=other"], f"--model=other: --llm=offline has one model only, {MODEL}"),
+        (["--price=cheap"], "--price: 'cheap' is no price; write two numbers below 1,000,000, USD per million tokens"),
+        (["--price=1"], "--price: '1' is no price; write two numbers"),
+        (["--price=1,2,3"], "--price: '1,2,3' is no price; write two numbers"),
+        (["--price=-1,2"], "--price: '-1,2' is no price; write two numbers"),
+        (["--price="], "--price: '' is no price; write two numbers"),
+        (["--verify_price=1,2"], "--verify_price without --verify_model: add it"),
         (["--output= "], "--output is empty; name a folder"),
         (["--output="], "--output is empty; name a folder"),
         (["--output"], "argument --output: expected one argument"),
@@ -814,3 +821,34 @@ def test_reject_reasons_are_added_up_most_first() -> None:
     }
     assert list(reject_reasons(steps).items()) == [("not_json", 4), ("blocked", 2), ("empty", 2)]
     assert reject_reasons({}) == {}
+
+
+OWN_SERVER = ("--llm=openai", "--model=m", "--base_url=http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("argv", "price", "verify_price"),
+    [
+        ([], FREE, None),
+        (["--verify"], FREE, FREE),
+        (["--price=1,2"], parse_price("1,2"), None),  # what is named counts, also of the embedded model
+        ([*OWN_SERVER, "--verify"], None, None),
+        ([*OWN_SERVER, "--verify", "--price=1,2"], parse_price("1,2"), parse_price("1,2")),
+        ([*OWN_SERVER, "--verify", "--verify_model=n", "--price=1,2"], parse_price("1,2"), None),
+        ([*OWN_SERVER, "--verify", "--verify_model=n", "--verify_price=3,4"], None, parse_price("3,4")),
+    ],
+)
+def test_what_tokens_cost(argv: list[str], price: Price | None, verify_price: Price | None) -> None:
+    config = config_of(*argv)
+    assert (config.price, config.verify_price) == (price, verify_price)
+
+
+def test_the_price_of_a_known_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("genai_prices", reason="genai-prices needs Python 3.11")
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    config = config_of("--llm=openai", "--model=gpt-4.1-mini", "--verify", "--verify_model=gpt-4.1")
+    assert config.price is not None and config.verify_price is not None
+    assert (config.price.prompt, config.verify_price.prompt) == (400_000, 2_000_000)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1")
+    assert config_of("--llm=openai", "--model=gpt-4.1-mini").price is None
