@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any, Final
 
 _PER_USD: Final = 10**12  # picodollars
-_NUMBER: Final = " *([0-9]{1,6}(?:[.][0-9]*)?|[.][0-9]+) *"
+_NUMBER: Final = " *([0-9]{1,6}([.][0-9]*)?|[.][0-9]+) *"
 PRICE: Final = re.compile(f"{_NUMBER},{_NUMBER}")
 """What the value of --price looks like."""
 _OWN_NAMES: Final = frozenset(("azure", "databricks", "modal"))
@@ -60,13 +60,13 @@ def parse_price(text: str) -> Price:
     Raises:
       ValueError: it is none; the message says what one looks like, in one line.
     """
-    found = PRICE.fullmatch(text)
-    if found is None:
+    if not PRICE.fullmatch(text):
         raise ValueError(
             f"{text!r:.60} is no price; write two numbers below 1,000,000, USD per million tokens of prompts and of "
             "replies, such as 0.40,1.60"
         )
-    return Price(_picodollars(Decimal(found[1])), _picodollars(Decimal(found[2])), "--price")
+    prompt, output = (_picodollars(Decimal(number.strip())) for number in text.split(","))
+    return Price(prompt, output, "--price")
 
 
 def _picodollars(per_million: Decimal) -> int:
