@@ -154,6 +154,7 @@ install() {
     case $(uname -sm) in 'Darwin x86_64') wheels=--prefer-binary ;; esac
     pip_install --require-hashes --no-deps "$wheels" -r "$lock"  # the lock is complete
     pip_install --no-deps --no-build-isolation -e "$root"
+    logged "$venv/bin/python" -m textmint.transforms.quality.language_model || failed  # unpacks it, for a quick start
 }
 
 pip_install() {

@@ -87,9 +87,9 @@ class LanguageCheck:
 
 @functools.cache
 def _identifier() -> Any:
-    from py3langid import langid  # here, for it takes a moment, and not every process needs it
+    from textmint.transforms.quality import language_model  # here, for not every process needs it
 
-    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+    return language_model.load()
 
 
 @functools.cache
