@@ -70,6 +70,7 @@ TEST = [
     "types-PyYAML",
     "types-tqdm",
 ]
+FOLDERS = find_packages(include=["pipelines*", "transforms*", "templates*"], exclude=["pipelines.api"])
 
 setup(
     name="textmint",
@@ -78,10 +79,14 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
-    packages=[f"textmint.{name}" for name in find_packages(include=["pipelines*", "transforms*", "templates*"])],
+    packages=["textmint", *(f"textmint.{name}" for name in FOLDERS)],
     # The folders stay where the graph is looked for; installed, they are textmint.*, which collides with nobody.
-    package_dir={f"textmint.{name}": name for name in ("pipelines", "templates", "transforms")},
+    package_dir={
+        "textmint": "pipelines/api",
+        **{f"textmint.{name}": name for name in ("pipelines", "templates", "transforms")},
+    },
     package_data={
+        "textmint": ["py.typed"],
         "textmint.pipelines": ["py.typed"],
         "textmint.pipelines.beam_yaml": ["providers.yaml"],
         "textmint.templates": ["*.jinja2", "topics.txt"],

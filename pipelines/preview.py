@@ -41,6 +41,7 @@ from textmint.transforms.dataset.schema import to_record
 from textmint.transforms.dataset.write_dataset import apply_verdicts
 from textmint.transforms.dedup.verdicts import CONTAMINATED
 from textmint.transforms.llm.engine import close_engines
+from textmint.transforms.llm.prices import format_usd, usd
 from textmint.transforms.quality.checks import faults_in
 
 MOST_ROWS: Final = 1_000
@@ -74,7 +75,8 @@ class Preview:
         "checks", and the text and its labels as they were read.
       spent: by what was asked for ("examples", ...): "requests" sent, also those that failed; "replies" that
         came; replies "from_ledger", which were paid for before; "prompt_tokens" and "output_tokens" of those that came.
-      ledger: the folder that keeps the replies.
+      cost_usd: what that cost; None where the price of a model is not known.
+      cost: the same for a person, with where the price is from.
       show_prompt: whether the prompts are shown.
     """
 
@@ -82,7 +84,8 @@ class Preview:
     examples: list[dict[str, Any]]
     rejects: list[dict[str, Any]]
     spent: Mapping[str, Mapping[str, int]]
-    ledger: str
+    cost_usd: float | None
+    cost: str
     show_prompt: bool = False
 
     @property
@@ -211,13 +214,14 @@ def run_preview(options: PreviewOptions) -> Preview:
             spent = spent_after(spent, table)
             if table["SampleAttributes"]["kept"] >= rows or table["Flatten"]["kept"] == few.max_tasks:
                 break
-    shown = [reject for reject in rejects if reject["reason"] != _OVER]
+    cost_usd, cost = cost_of(spent, config)
     return Preview(
         rows=rows,
         examples=examples,
-        rejects=shown,
+        rejects=[reject for reject in rejects if reject["reason"] != _OVER],
         spent=spent,
-        ledger=config.ledger,
+        cost_usd=cost_usd,
+        cost=cost,
         show_prompt=options.show_prompt,
     )
 
@@ -239,6 +243,9 @@ def _ask(config: Config, options: PreviewOptions, target: Target, folder: str) -
     previous = prepare_to_ask(config, inspect_output(config), folder)
     path = os.path.join(folder, "collected")
     pipeline = beam.Pipeline(runner=LocalRunner(), options=options.beam)
+    beams_log = logging.getLogger("apache_beam")
+    level = beams_log.level
+    beams_log.setLevel(logging.CRITICAL)  # it logs a traceback for each failure that is told in one line
     try:
         build(pipeline, config, target, previous, PreviewTarget(options.rows, path))
         pipeline.run().wait_until_finish()
@@ -247,6 +254,7 @@ def _ask(config: Config, options: PreviewOptions, target: Target, folder: str) -
             raise RunFailed(reason) from error
         raise
     finally:
+        beams_log.setLevel(level)
         close_engines()
         merge_when_ended(config.ledger, target.run_id)
         shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
@@ -350,3 +358,19 @@ def spent_after(
             "output_tokens": past["output_tokens"] + line["tokens"]["output"],
         }
     return spent
+
+
+def cost_of(spent: Mapping[str, Mapping[str, int]], config: Config) -> tuple[float | None, str]:
+    """Returns what was paid, in USD and for a person; None where the price of a model is not known."""
+    total = 0
+    sources: set[str] = set()
+    for name, each in spent.items():
+        tokens = each["prompt_tokens"], each["output_tokens"]
+        if any(tokens):
+            price = config.verify_price if name == ASKED_FOR["VerifyLabels"] else config.price
+            if price is None:
+                return None, "cost unknown: --price=IN,OUT tells it"
+            total += price.cost(*tokens)
+            sources.add(price.source)
+    source = f" ({'; '.join(sorted(sources))})" if sources else ""
+    return usd(total), format_usd(total) + source

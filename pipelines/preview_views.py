@@ -35,32 +35,31 @@ def as_text(preview: Preview, *, width: int = WIDTH, styled: bool = False) -> st
         file=io.StringIO(), width=width, force_terminal=styled, markup=False, emoji=False, highlight=False
     )
     with console.capture() as capture:
-        console.print(Group(*_parts(preview)))
+        console.print(Group(*_parts(preview, "─" if styled else "-")))
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _parts(preview: Preview) -> Iterator[RenderableType]:
+def _parts(preview: Preview, line: str) -> Iterator[RenderableType]:
     of_drafts = [reject for reject in preview.rejects if _is_of_draft(reject)]
     total = len(preview.examples) + len(of_drafts)
     for number, row in enumerate([*preview.examples, *of_drafts], start=1):
-        yield from _card(row, f"{number} of {total}", preview.show_prompt)
+        yield from _card(row, f"{number} of {total}", line, preview.show_prompt)
     others = [reject for reject in preview.rejects if not _is_of_draft(reject)]
     for reject in others:
-        yield from _card(reject, reject["stage"], preview.show_prompt)
-    yield Rule(characters="─", style="dim")
-    for line in closing_lines(preview):
-        yield Text(line)
+        yield from _card(reject, reject["stage"], line, preview.show_prompt)
+    yield Rule(characters=line, style="dim")
+    yield from map(Text, closing_lines(preview))
 
 
 def _is_of_draft(reject: Mapping[str, Any]) -> bool:
     return reject["replica"] is not None
 
 
-def _card(row: Mapping[str, Any], place: str, show_prompt: bool) -> Iterator[RenderableType]:
+def _card(row: Mapping[str, Any], place: str, line: str, show_prompt: bool) -> Iterator[RenderableType]:
     is_kept = "reason" not in row
     style = "green" if is_kept else "red"
     title = Text.assemble((f"{place}: ", "bold"), (_outcome(row), f"bold {style}"))
-    yield Rule(title, align="left", characters="─", style=style)
+    yield Rule(title, align="left", characters=line, style=style)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
@@ -123,7 +122,7 @@ def closing_lines(preview: Preview) -> Iterator[str]:
         counted(spent["replies"], name.removesuffix("s")) for name, spent in preview.spent.items() if spent["replies"]
     )
     tokens = f"{preview.prompt_tokens:,} prompt tokens, {preview.output_tokens:,} output tokens"
-    yield f"paid for: {replies or 'nothing'} ({counted(preview.requests, 'request')}, {tokens})"
+    yield f"paid for: {replies or 'nothing'} ({counted(preview.requests, 'request')}, {tokens}, {preview.cost})"
     yield f"from the ledger: {counted(preview.from_ledger, 'reply', 'replies')}"
 
 

@@ -1,6 +1,8 @@
 """The part of the graph that only a preview has: a few examples of as many tasks as there are, and a file in place of a
 dataset folder."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping
