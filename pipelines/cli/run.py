@@ -35,6 +35,7 @@ from textmint.pipelines.options.parse import beam_help_text, help_text, parse
 from textmint.pipelines.runners.choose import LOCAL_RUNNER, has_worker_processes, is_local
 from textmint.pipelines.runners.dataflow_options import LaunchFailed, is_dataflow, is_dry_run, is_template
 from textmint.pipelines.runners.local import LocalRunner
+from textmint.pipelines.runners.signatures import remembering_signatures
 from textmint.pipelines.runners.worker_output import capture_worker_output
 from textmint.transforms.core.temporary import remove_left_parts
 from textmint.transforms.dataset.manifest import read_manifest
@@ -243,10 +244,11 @@ def run(config: Config, options: PipelineOptions, target: Target, previous: Prev
     before = gc.get_threshold()
     gc.set_threshold(20_000, 20, 50)
     try:
-        build(pipeline, config, target, previous)
-        result = pipeline.run()
-        if result is not None:
-            result.wait_until_finish()
+        with remembering_signatures():
+            build(pipeline, config, target, previous)
+            result = pipeline.run()
+            if result is not None:
+                result.wait_until_finish()
         return True
     finally:
         gc.set_threshold(*before)
