@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from textmint.pipelines.options.parse import parse
+from textmint.pipelines.preview import parse_preview
 
 from docs.reference import SECTIONS, page
 from tests.support.docs import PAGES, blocks
@@ -33,7 +34,7 @@ def commands(name: str) -> list[list[str]]:
 def runs_here(words: list[str]) -> bool:
     """Tells whether a command needs nothing but this machine, and is no matter of minutes."""
     if words[0] == "./run.sh":
-        return words[1:2] in (["generate"], ["ledger"], ["rejects"]) and not any(
+        return words[1:2] in (["generate"], ["preview"], ["ledger"], ["rejects"]) and not any(
             word.startswith(("--llm=", "--runner=", "--config=")) for word in words
         )
     return words[0] == "printf" or words[:2] == [".venv/bin/python", "-c"]
@@ -85,14 +86,16 @@ ASKING = [
     pytest.param(words, id=shlex.join(words[2:4]))
     for name in PAGES
     for words in commands(name)
-    if words[:2] == ["./run.sh", "generate"] and not (name in RUN and runs_here(words)) and "--help" not in words
+    if words[0] == "./run.sh" and words[1:2] in (["generate"], ["preview"]) and "--help" not in words
+    if not (name in RUN and runs_here(words))
 ]
 
 
 @pytest.mark.parametrize("words", ASKING)
 @pytest.mark.usefixtures("away")
 def test_commands_are_understood(words: list[str]) -> None:
-    parse([os.path.expandvars(word) for word in words[2:]])
+    read = {"generate": parse, "preview": parse_preview}[words[1]]
+    read([os.path.expandvars(word) for word in words[2:]])
 
 
 @pytest.mark.parametrize("name", RUN)
