@@ -146,4 +146,5 @@ def llm_call(
         config.retry_rejects,
         is_wanted,
         fault_of,
+        config.prices[stage],
     )

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import apache_beam as beam
+from textmint.transforms.core import progress
 from textmint.transforms.core.attributes import ATTRIBUTES
 from textmint.transforms.core.do_fns import CountedMap
 from textmint.transforms.core.elements import Draft, Prompt, Reject
@@ -32,6 +33,7 @@ def _build(draft: Draft, free: PromptTemplate, planned: PromptTemplate, labelled
     try:
         return example_prompt(draft, template)
     except TemplateError as error:
+        progress.add("LLMCall.failed")
         return Reject.of_template(draft, stage=_STEP, template=template.name, detail=str(error))
 
 

@@ -24,7 +24,9 @@ from textmint.transforms.llm.attempts import (
 from textmint.transforms.llm.base import Answer, Backend, FatalError, Refused, Request, fingerprint_of
 from textmint.transforms.llm.engine import Engine, Settings, engine_for
 from textmint.transforms.llm.jobs import Done
+from textmint.transforms.llm.prices import Price
 from textmint.transforms.llm.reject_rate import Fault
+from textmint.transforms.llm.request_counters import RequestCounters
 from textmint.transforms.storage.lease import keep
 
 FaultOf = Callable[[Prompt, Answer], Fault | None]
@@ -55,11 +57,12 @@ class _Call(beam.DoFn):
         self._ledger = call.ledger
         self._fault_of = call.fault_of
         self._counters = StepCounters(call.stage)
+        self._requests = RequestCounters(self._counters, call.price)
         self._is_step = call.stage == "LLMCall"  # inside another step, that one counts what went in and came out
         self._engine: Engine | None
         self._done: queue.SimpleQueue[Done[_Asked]]
         self._out: int
-        self._throttled = 0.0  # seconds that were not yet counted
+        self._throttled_ms = 0.0  # that no reply has on it yet
 
     def setup(self) -> None:
         if self._ledger is not None and self._ledger.lease is not None:
@@ -169,10 +172,8 @@ class _Call(beam.DoFn):
 
     def _usage(self, done: Done[_Asked]) -> Usage:
         assert self._engine is not None, "it answered"
-        throttled = self._engine.take_throttled_seconds()
-        self._throttled += throttled
-        seconds = int(self._throttled)  # Beam's counter is in whole seconds; the rest waits for the next
-        self._throttled -= seconds
+        self._throttled_ms += self._engine.take_throttled_seconds() * 1000
+        throttled_ms, self._throttled_ms = divmod(self._throttled_ms, 1)
         answer = done.answer
         usage = Usage(
             requests=done.sent,
@@ -180,19 +181,11 @@ class _Call(beam.DoFn):
             prompt_tokens=answer.prompt_tokens if answer else 0,
             output_tokens=answer.output_tokens if answer else 0,
             latencies_ms=(round(done.latency * 1000),) if answer else (),
-            throttled_ms=round(throttled * 1000),
+            throttled_ms=int(throttled_ms),
             left_out=answer.left_out if answer else (),
+            throttled=done.throttled,
         )
-        self._counters.add("requests.sent", usage.requests)
-        self._counters.add("requests.retries", usage.retries)
-        self._counters.add("tokens.prompt", usage.prompt_tokens)
-        self._counters.add("tokens.output", usage.output_tokens)
-        for option in usage.left_out:
-            self._counters.add(f"left_out.{option}")
-        if seconds:
-            # The name under which Dataflow's autoscaler looks for time that more workers would not help with
-            # (apache_beam/ml/inference/base.py, RemoteModelHandler).
-            self._counters.add("cumulativeThrottlingSeconds", seconds)
+        self._requests.count(usage)
         return usage
 
 
@@ -246,6 +239,7 @@ class LLMCall(beam.PTransform):
     retry_rejects: bool = False
     is_wanted: IsReadable | None = None
     fault_of: FaultOf | None = None
+    price: Price | None = None
 
     def __post_init__(self) -> None:
         if self.parse_attempts < 1:

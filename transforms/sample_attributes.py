@@ -72,7 +72,7 @@ class _Sample(beam.DoFn):
         self._counters.add("in")
         count = (task.settings or _NO_SETTINGS).examples or self._examples_per_task
         self._counters.add("kept", count)
-        progress.add("drafts", count)
+        progress.add("LLMCall.in", count)
         yield from drafts_of(
             task,
             examples_per_task=self._examples_per_task,

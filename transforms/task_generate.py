@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
+from textmint.transforms.core import progress
 from textmint.transforms.core.do_fns import MakePrompt
 from textmint.transforms.core.elements import Prompt, Reject, Reply, TaskList, TaskSeed
 from textmint.transforms.core.identity import stable_hash
@@ -57,6 +58,8 @@ class SeedsOf:
 
     def __call__(self, span: tuple[int, int]) -> list[TaskSeed]:
         """Returns the seeds of a span, in order."""
+        progress.add(f"{_STEP}.in", span[1] - span[0])
+        progress.flush()
         return task_seeds(span[1], topics=self.topics, refresh=self.refresh, seed=self.seed, start=span[0])
 
 

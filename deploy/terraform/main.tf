@@ -17,6 +17,8 @@ resource "google_project_service" "needed" {
       "cloudscheduler.googleapis.com",
       "compute.googleapis.com",
       "dataflow.googleapis.com",
+      "logging.googleapis.com",
+      "monitoring.googleapis.com",
       "storage.googleapis.com",
     ],
     length(local.secret) > 0 ? ["secretmanager.googleapis.com"] : [],

@@ -87,3 +87,27 @@ variable "temp_days" {
   type        = number
   default     = 14
 }
+
+variable "notification_channels" {
+  description = "Who is told of alerts: projects/PROJECT/notificationChannels/NUMBER. Empty: alerts are only shown in the console."
+  type        = list(string)
+  default     = []
+}
+
+variable "alert_silent_hours" {
+  description = "Alert when nothing was published for so many hours."
+  type        = number
+  default     = 26
+}
+
+variable "alert_reject_share" {
+  description = "Alert when a job rejects more than this share of its examples, of 200 or more."
+  type        = number
+  default     = 0.5
+}
+
+variable "alert_spend_usd" {
+  description = "Alert when jobs have spent more than this in 24 hours, in US dollars, where the model's price is known."
+  type        = number
+  default     = 50
+}

@@ -20,7 +20,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from textmint.pipelines.cli import terminal
 from textmint.pipelines.cli.ledger import COMPACTING
-from textmint.pipelines.cli.progress_line import ProgressLine
+from textmint.pipelines.cli.progress_line import ProgressLine, expected_prompts
 from textmint.pipelines.cli.signals import ended_by, ending_on_signals
 from textmint.pipelines.cli.summary import AFTERWARDS, reason_in, show_summary
 from textmint.pipelines.generate import build
@@ -130,7 +130,7 @@ def _mint(config: Config, options: PipelineOptions, target: Target) -> bool:
                 paid=previous.paid_by(config.refresh),
             )
             try:
-                with known_to_workers(is_local(options)), ProgressLine(shown=is_local(options)):
+                with known_to_workers(is_local(options)), ProgressLine(is_local(options), expected_prompts(config)):
                     is_complete = run(config, options, target, previous, held)
             finally:
                 close_engines()
@@ -294,6 +294,7 @@ def target_of(config: Config) -> Target:
         optional=config.optional_steps,
         example_kind=config.example_kind,
         replace=config.replace,
+        prices=config.prices,
         description={
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             "options": dict(config.typed),

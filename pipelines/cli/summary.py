@@ -22,6 +22,7 @@ from textmint.transforms.core.texts import printable_line
 from textmint.transforms.dataset.accounting import STEPS, SURPLUS
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.dataset.publish import Target
+from textmint.transforms.llm.prices import format_usd
 from textmint.transforms.storage import files
 
 AFTERWARDS: Final = "what was published before is there, and what was paid for is kept; run the same command again"
@@ -90,7 +91,7 @@ def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ())
     if reasons := reject_reasons(entry["steps"]):
         lines.append("  rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()))
     if entry.get("started") == target.description["started"]:  # else there was nothing to do
-        lines.append(f"  {_paid(entry['steps'])}")
+        lines += [f"  {line}" for line in _paid(entry)]
     for row in _first_rows(config.output, entry, 3):
         lines += ["", *(_field(name, row[name]) for name in _COLUMNS)]
     # a shell would take ~ in an option as it stands, and Textmint does not
@@ -115,10 +116,22 @@ def warnings_of(steps: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _paid(steps: Mapping[str, Any]) -> str:
-    requests = [step["requests"] for step in steps.values() if "requests" in step]
+def _paid(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what the run has asked for, and what that has cost."""
+    requests = [step["requests"] for step in entry["steps"].values() if "requests" in step]
     paid = sum(int(each["sent"]) - int(each["retries"]) for each in requests)
-    return f"asked for: {paid:,} replies; from the ledger: {sum(int(each['from_ledger']) for each in requests):,}"
+    yield f"asked for: {paid:,} replies; from the ledger: {sum(int(each['from_ledger']) for each in requests):,}"
+    spent = entry["spending"]
+    if tokens := spent["prompt_tokens"] + spent["output_tokens"]:
+        of_each = f"{spent['prompt_tokens']:,} of prompts, {spent['output_tokens']:,} of replies"
+        yield f"paid for: {tokens:,} tokens ({of_each}), {_cost(spent)}"
+
+
+def _cost(spent: Mapping[str, Any]) -> str:
+    if spent["cost_usd"] is None:
+        return "at a price that is not known (--price=IN,OUT tells it)"
+    sources = dict.fromkeys(spent[name]["source"] for name in ("price", "verify_price") if spent.get(name))
+    return f"{format_usd(round(spent['cost_usd'] * 10**12))} by {'; '.join(sources)}"
 
 
 def reject_reasons(steps: Mapping[str, Any]) -> dict[str, int]:

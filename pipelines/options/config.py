@@ -114,6 +114,12 @@ class Config:
         return price_of(self.typed, self.verify_backend, "verify_price")
 
     @property
+    def prices(self) -> dict[str, Price | None]:
+        """The price of the model that each step asks, by step; None: it is not known."""
+        verified = {"VerifyLabels": self.verify_price} if self.verify_backend else {}
+        return {**dict.fromkeys(("TaskGenerate", "PlanLabels", "LLMCall"), self.price), **verified}
+
+    @property
     def ledger(self) -> str:
         """The folder of the replies that were paid for."""
         return files.join(self.output, ledger.FOLDER)

@@ -217,7 +217,7 @@ def names_of(kind: str) -> set[str]:
 
 
 def test_everything_is_declared_and_used() -> None:
-    assert set(TERRAFORM) == {"main.tf", "variables.tf", "outputs.tf", "versions.tf"}
+    assert set(TERRAFORM) == {"main.tf", "monitoring.tf", "variables.tf", "outputs.tf", "versions.tf"}
     assert set(re.findall(r"\bvar\.(\w+)", EVERYTHING)) == names_of("variable")
     assert all("description" in body for block in blocks("variable") for body in block.values())
     assert set(re.findall(r"\blocal\.(\w+)", EVERYTHING)) == names_of("locals")

@@ -141,8 +141,8 @@ def test_usage_is_on_what_comes_out(good: Ran) -> None:
     ):
         total = sum((usage for usage in usages if usage is not None), Usage())
         assert total.requests == good.counters[f"{step}/requests.sent"]
-        assert total.prompt_tokens == good.counters[f"{step}/tokens.prompt"]
-        assert total.output_tokens == good.counters[f"{step}/tokens.output"]
+        assert total.prompt_tokens == good.counters[f"{step}/gen_ai.client.inference.usage.input_tokens"]
+        assert total.output_tokens == good.counters[f"{step}/gen_ai.client.inference.usage.output_tokens"]
 
 
 # --- the endpoint for tests knows these prompts by their text

@@ -162,10 +162,11 @@ class _Collect(beam.DoFn):
 
 @dataclasses.dataclass(frozen=True)
 class Ran:
-    """What a run gave: the elements, and the counters as {"Step/name": count}."""
+    """What a run gave: the elements, and the metrics by "Step/name"."""
 
     elements: list[Any]
     counters: dict[str, int]
+    distributions: dict[str, Any]  # with sum, count, min and max
 
     def of(self, kind: type) -> list[Any]:
         return [element for element in self.elements if isinstance(element, kind)]
@@ -180,6 +181,14 @@ def counters_of(result: Any) -> dict[str, int]:
     return found
 
 
+def distributions_of(result: Any) -> dict[str, Any]:
+    """Returns the distributions; each step of ours that has one has it at one place in the graph."""
+    return {
+        f"{found.key.metric.namespace}/{found.key.metric.name}": found.committed
+        for found in result.metrics().query()["distributions"]
+    }
+
+
 def run_graph(build: Callable[[beam.Pipeline], Any], *flags: str) -> Ran:
     """Runs the graph that a function puts on a pipeline; returns what came out at its end, and the counters."""
     key = next(_runs)
@@ -189,7 +198,7 @@ def run_graph(build: Callable[[beam.Pipeline], Any], *flags: str) -> Ran:
     result = pipeline.run()
     result.wait_until_finish()
     ours = {name: count for name, count in counters_of(result).items() if "/" in name and not name.startswith("apache")}
-    return Ran(_collected.pop(key), ours)
+    return Ran(_collected.pop(key), ours, distributions_of(result))
 
 
 def run_step(step: beam.PTransform, elements: Iterable[Any], kind: Any, *flags: str) -> Ran:

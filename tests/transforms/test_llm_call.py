@@ -23,6 +23,7 @@ from textmint.transforms.llm.attempts import AttemptRules, NextStep, request_for
 from textmint.transforms.llm.base import Answer, FatalError, Refused, Request, Throttled, Transient, fingerprint_of
 from textmint.transforms.llm.engine import Engine, Settings, close_engines
 from textmint.transforms.llm.limiter import Limits
+from textmint.transforms.llm.prices import Price
 from textmint.transforms.llm_call import LLMCall
 
 from tests.support.helpers import Ran, make_brainstorm_prompt, make_draft, make_prompt, make_reject, run_step, shuffled
@@ -106,19 +107,56 @@ def test_whatever_a_back_end_raises_becomes_a_reject_and_harms_no_neighbour() ->
     assert "KeyError" in rejects[bad[1].prompt_id].detail and "\n" not in rejects[bad[1].prompt_id].detail
 
 
-def test_counters() -> None:
-    ran = call([*PROMPTS[:7], make_prompt("refuse bees"), make_reject("Other")], "count")
-    assert {
-        name: ran.counters[f"LLMCall/{name}"] for name in ("in", "kept", "rejected.request_failed", "tokens.output")
-    } == {"in": 8, "kept": 7, "rejected.request_failed": 1, "tokens.output": 21}
-    assert ran.counters["LLMCall/tokens.prompt"] == sum(len(prompt.text) for prompt in PROMPTS[:7])
+def test_metrics() -> None:
+    """What OpenTelemetry has a name for has it; the price is 3 and 7 micro-dollars a token."""
+    step = LLMCall(echoing("count"), settings=Settings(max_attempts=1), price=Price(3_000_000, 7_000_000, "a test"))
+    ran = run_step(step, [*PROMPTS[:7], make_prompt("refuse bees"), make_reject("Other")], Prompt)
+    lengths = [len(prompt.text) for prompt in PROMPTS[:7]]
+    assert ran.counters == {
+        "LLMCall/in": 8,
+        "LLMCall/kept": 7,
+        "LLMCall/rejected.request_failed": 1,
+        "LLMCall/requests.sent": 8,
+        "LLMCall/requests.retries": 0,
+        "LLMCall/requests.throttled": 0,
+        "LLMCall/gen_ai.client.inference.usage.input_tokens": sum(lengths),
+        "LLMCall/gen_ai.client.inference.usage.output_tokens": 21,
+        "LLMCall/cost.micro_usd": 3 * sum(lengths) + 7 * 21,
+    }
+    found = {name: (each.count, each.sum, each.min, each.max) for name, each in ran.distributions.items()}
+    duration = found.pop("LLMCall/gen_ai.client.inference.duration")
+    assert found == {
+        "LLMCall/gen_ai.client.inference.operation.input_tokens": (7, sum(lengths), min(lengths), max(lengths)),
+        "LLMCall/gen_ai.client.inference.operation.output_tokens": (7, 21, 3, 3),
+    }
+    assert duration[:2] == (7, sum(sum(reply.usage.latencies_ms) for reply in ran.of(Reply)))
+
+
+def test_costs_below_a_micro_dollar_add_up() -> None:
+    step = LLMCall(echoing("cheap"), price=Price(1, 250_000, "a test"))  # 3 tokens are three quarters of one
+    ran = run_step(step, [*PROMPTS[:8]], Prompt)
+    assert ran.counters["LLMCall/cost.micro_usd"] == 6
+
+
+def test_without_a_price_no_cost_is_counted() -> None:
+    assert "LLMCall/cost.micro_usd" not in call([*PROMPTS[:2]], "priceless").counters
+
+
+def test_requests_that_the_endpoint_had_no_room_for_are_counted() -> None:
+    def play(request: Request, visit: int) -> Answer | Exception:
+        return Throttled("slow down", retry_after=0.01) if visit < 2 else spoken("sound")
+
+    ran, _ = asked(play, make_prompt("Sort bees"))
+    assert [reply.usage.throttled for reply in ran.of(Reply)] == [2]
+    names = ("requests.sent", "requests.retries", "requests.throttled")
+    assert [ran.counters[f"LLMCall/{name}"] for name in names] == [3, 2, 2]
 
 
 def test_the_stage_names_rejects_and_counters() -> None:
     step = LLMCall(echoing("stage"), stage="Elsewhere")
     ran = run_step(step, [make_prompt("refuse bees"), make_prompt("Sort bees")], Prompt)
     assert [reject.stage for reject in ran.of(Reject)] == ["Elsewhere"]
-    assert ran.counters["Elsewhere/tokens.prompt"] == len(make_prompt("Sort bees").text)
+    assert ran.counters["Elsewhere/gen_ai.client.inference.usage.input_tokens"] == len(make_prompt("Sort bees").text)
     assert "Elsewhere/in" not in ran.counters  # the step around it counts what went in and came out
     assert not any(name.startswith("LLMCall/") for name in ran.counters)
 
@@ -216,7 +254,7 @@ def test_a_reply_that_cannot_be_read_is_asked_for_again_under_another_id() -> No
     assert (usage.requests, usage.retries, usage.asked_again) == (2, 0, 1)
     assert (usage.prompt_tokens, usage.output_tokens) == (14, 6)  # of both, for both are paid for
     assert len(usage.latencies_ms) == 2
-    assert ran.counters["LLMCall/tokens.prompt"] == 14
+    assert ran.counters["LLMCall/gen_ai.client.inference.usage.input_tokens"] == 14
     assert ran.counters["LLMCall/requests.sent"] == 2
     assert ran.counters["LLMCall/in"] == ran.counters["LLMCall/kept"] == 1
 

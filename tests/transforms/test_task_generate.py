@@ -139,8 +139,8 @@ def test_each_round_is_counted_once(brainstormed: Ran) -> None:
         "TaskGenerate/rejected.empty": 1,
         "TaskGenerate/rejected.request_failed": 1,
     }
-    assert counters["TaskGenerate/tokens.prompt"] == 12
-    assert counters["TaskGenerate/tokens.output"] == 8
+    assert counters["TaskGenerate/gen_ai.client.inference.usage.input_tokens"] == 12
+    assert counters["TaskGenerate/gen_ai.client.inference.usage.output_tokens"] == 8
 
 
 def test_a_reply_to_another_question_is_an_error() -> None:

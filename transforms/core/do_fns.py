@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
+from textmint.transforms.core import progress
 from textmint.transforms.core.elements import Prompt, Reject, Reply
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.prompt_template import PromptTemplate, TemplateError
@@ -45,6 +46,7 @@ class MakePrompt(beam.DoFn):
         try:
             yield self._prompt_of(subject, self._template)
         except TemplateError as error:
+            progress.add(f"{self._step}.failed")
             yield Reject.of_template(subject, stage=self._step, template=self._template.name, detail=str(error))
 
 

@@ -67,6 +67,7 @@ class Usage(Element, frozen=True):
     latencies_ms: tuple[int, ...] = ()  # of each reply
     throttled_ms: int = 0  # the time that the limiter made the process wait, since the last report
     left_out: tuple[str, ...] = ()  # options that the endpoint refused, once for each reply without them
+    throttled: int = 0  # of the requests, those that the endpoint had no room for
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*map(operator.add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))

@@ -17,6 +17,12 @@ from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "TEXTMINT_PROGRESS"
+TOKENS: Final = "tokens"
+"""Of replies that this run paid for, prompts among them."""
+UNPRICED: Final = "tokens.unpriced"
+"""Of these, those whose price is not known."""
+PICODOLLARS: Final = "picodollars"
+"""What the others cost."""
 _INTERVAL: Final = 0.5  # seconds between two writes of a process
 
 

@@ -44,7 +44,7 @@ _STREAMS: Final[Mapping[str, tuple[str, type]]] = {
 _USED_BY: Final = ("lists", "label_sets", "replies", "examples")
 """The streams at the end of a step that asks the model."""
 
-_REQUESTS: Final = ("sent", "retries", "asked_again", "from_ledger")
+_REQUESTS: Final = ("sent", "retries", "throttled", "asked_again", "from_ledger")
 
 
 def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
@@ -89,6 +89,7 @@ def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
     for name, amount in (
         ("requests.sent", usage.requests),
         ("requests.retries", usage.retries),
+        ("requests.throttled", usage.throttled),
         ("requests.asked_again", usage.asked_again),
         ("requests.from_ledger", usage.from_ledger),
         ("tokens.prompt", usage.prompt_tokens),

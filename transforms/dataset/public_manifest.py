@@ -1,4 +1,4 @@
-"""What everybody may see of a manifest: no local paths, URLs and cloud projects."""
+"""What everybody may see of a manifest: no local paths, URLs and cloud projects, and not what was paid in dollars."""
 
 from __future__ import annotations
 
@@ -35,10 +35,16 @@ def shown_options(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the manifest without local paths, URLs and cloud projects. The digests no longer fit, so they go too."""
+    """Returns the manifest without local paths, URLs, cloud projects and costs: a price may be one that was agreed
+    upon. Tokens stay. The digests no longer fit, so they go too."""
     refreshes = {}
     for refresh, entry in manifest["refreshes"].items():
         backend = {name: value for name, value in entry.get("backend", {}).items() if name not in _HIDDEN_OF_BACKEND}
-        refreshes[refresh] = {**entry, "options": shown_options(entry), "backend": backend}
-        refreshes[refresh].pop(DIGEST, None)
+        steps = {
+            step: {name: value for name, value in line.items() if name != "cost_usd"}
+            for step, line in entry.get("steps", {}).items()
+        }
+        refreshes[refresh] = {**entry, "options": shown_options(entry), "backend": backend, "steps": steps}
+        for name in (DIGEST, "spending"):
+            refreshes[refresh].pop(name, None)
     return {**manifest, "refreshes": refreshes}

@@ -43,6 +43,7 @@ from textmint.transforms.dataset.manifest import (
 from textmint.transforms.dataset.publish_checks import explain_no_examples, refuse_fewer
 from textmint.transforms.dataset.published_files import PARTITION, published_examples
 from textmint.transforms.dataset.schema import KINDS, DatasetKind, content_digest
+from textmint.transforms.dataset.spending import Rates, Spending, describe, with_costs
 from textmint.transforms.ledger.files import files_set_aside
 from textmint.transforms.ledger.table import FOLDER
 from textmint.transforms.storage import lease
@@ -96,6 +97,8 @@ class Target:
       example_kind: what the prompts of examples ask for.
       paid: how many replies in the ledger earlier runs of the refresh paid for, by kind.
       replace: whether the run may publish fewer examples than the refresh has.
+      prices: of the model that each step asks, by step; None, or no such step: it is not known.
+      spent: what earlier passes of the same run have paid.
     """
 
     output: str
@@ -109,6 +112,8 @@ class Target:
     example_kind: Kind = "example"
     paid: Mapping[str, int] = dataclasses.field(default_factory=dict)
     replace: bool = False
+    prices: Mapping[str, Rates | None] = dataclasses.field(default_factory=dict)
+    spent: Spending = dataclasses.field(default_factory=Spending)
 
     @property
     def job_lease(self) -> lease.JobLease | None:
@@ -185,12 +190,14 @@ def _entry_of(
     kinds = [kind for kind in reversed(KINDS) if staged[kind]]
     entries = read_entries(target.output).values()
     backends = [entry["backend"] for entry in entries if isinstance(entry.get("backend"), Mapping)]
+    priced, spent = with_costs(table, target.prices)
     entry: dict[str, Any] = {
         **target.description,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "backend": as_sent(target.description.get("backend", {}), table, backends),
         "counts": {kind: rows[kind] for kind in kinds},
-        "steps": table,
+        "steps": priced,
+        "spending": describe(target.spent + spent, target.prices),
         "statistics": {
             "values": {column: named(counts, f"{EXAMPLES}/{column}.") for column in COUNTED},
             "labels": 0,  # nobody counts these two; the keys stay for readers of earlier versions

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ from textmint.transforms.dataset.triplets import to_triplet
 from textmint.transforms.storage import lease
 from textmint.transforms.storage.files import join, write_file
 
+SAYS: Final = "textmint published"
+"""What a job says at its end; an alert of `deploy/terraform` looks for it in the logs of workers."""
+_LOG = logging.getLogger("textmint")
 Row = Example | Task | Reject
 SHARD_BYTES: Final = 128 << 20
 BUCKET_ROWS: Final = 2_000  # about 4 MB: what a worker holds in memory at once to sort it
@@ -280,6 +284,8 @@ class _Publish(_RenewsLease):
         entry = publish(self._target, files, {**counts, **compared})
         if self._target.job_lease is not None:
             lease.release(self._target.job_lease)
+            examples = entry["counts"].get("examples", 0)
+            _LOG.info("%s refresh=%s: %d examples in %s", SAYS, self._target.refresh, examples, self._target.output)
         yield entry
 
 

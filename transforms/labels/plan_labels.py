@@ -7,6 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import typehints
+from textmint.transforms.core import progress
 from textmint.transforms.core.do_fns import MakePrompt, ReadReply
 from textmint.transforms.core.elements import FinishReason, LabelSet, LabelSetSeed, Prompt, Reject, Reply, Task
 from textmint.transforms.core.identity import stable_hash
@@ -112,10 +113,14 @@ class _Seed(beam.DoFn):
         self._counters.add("in")
         given = given_label_set(task, self._seed)
         if given is None:
+            progress.add(f"{_STEP}.in")
             yield label_set_seed(task, self._seed)
         else:
             self._counters.outcome(given)
             yield beam.pvalue.TaggedOutput(self.GIVEN, given)
+
+    def finish_bundle(self) -> None:
+        progress.flush()
 
 
 @dataclasses.dataclass(eq=False)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 from msgspec.structs import replace
+from textmint.transforms.core import progress
 from textmint.transforms.core.do_fns import MakePrompt, ReadReply
 from textmint.transforms.core.elements import Choice, Example, Prompt, Reject, Reply
 from textmint.transforms.core.identity import UNIT, fraction, stable_hash
@@ -90,7 +91,11 @@ class _Ask(beam.DoFn):
             yield example
             return
         self._counters.add("in")
+        progress.add(f"{_STEP}.in")
         yield choice_of(example)
+
+    def finish_bundle(self) -> None:
+        progress.flush()
 
 
 @dataclasses.dataclass(eq=False)

@@ -361,6 +361,7 @@ class Engine:
         return storable(answer, secrets() if secrets is not None else ())
 
     def _handle(self, job: Job, error: RequestError, now: float) -> None:
+        job.throttled += isinstance(error, Throttled)
         decision = self._retries.decide(job, error, now, bool(self._jobs))
         if isinstance(decision, FatalError):
             self._give_up(decision, job)

@@ -24,6 +24,7 @@ class Done(Generic[Token]):
     error: RequestError | None  # what went wrong the last time, where there is no answer
     sent: int  # how many times it was sent
     latency: float = 0.0  # seconds from the last sending to the answer
+    throttled: int = 0  # how many times of these the endpoint had no room for it
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -34,6 +35,7 @@ class Job:
     token: Any
     done: queue.SimpleQueue[Done[Any]]
     sent: int = 0  # how many times
+    throttled: int = 0  # how many times of these the endpoint had no room for it
     failures: int = 0  # tries that count
     refusals: int = 0  # tries that the endpoint had no room for, while it answered others
     answered_before: int = 0  # how many answers the engine had when this one failed last
@@ -84,7 +86,7 @@ class JobQueue:
         """Hands a request back, exactly once: what has ended is nobody's any more."""
         if job in self._open:
             self._open.discard(job)
-            job.done.put(Done(job.token, answer, error, job.sent, latency))
+            job.done.put(Done(job.token, answer, error, job.sent, latency, job.throttled))
 
     def end_waiting(self, error: RequestError | None) -> None:
         """Ends all requests that are not in flight."""

@@ -84,8 +84,10 @@ def test_one_model(tmp_path: Path) -> None:
     assert ok(ledger(tmp_path)).splitlines() == [
         f"{tmp_path}/ledger: 3 replies in 1 file ({size:.1f} MB)",
         "",
-        "  refresh  model  replies  prompt tokens  output tokens  files",
-        "  base     m-1          3             30              3      1",
+        "  refresh  model  replies  prompt tokens  output tokens  files  cost",
+        "  base     m-1          3             30              3      1     -",
+        "",
+        "-: the price is not known; --price=IN,OUT tells it",
     ]
 
 
@@ -94,13 +96,64 @@ def test_several_labels_and_models_and_their_sum(tmp_path: Path) -> None:
     put(tmp_path, [*rows_for(1, 2), *rows_for(3, model="a longer name", tokens=1_000)])
     put(tmp_path, rows_for(4, refresh="2026-11-23", tokens=1_234_567))
     put(tmp_path, rows_for(5))
-    assert ok(ledger(tmp_path)).splitlines()[2:] == [
-        "  refresh     model          replies  prompt tokens  output tokens  files",
-        "  2026-11-23  m-1                  1      1,234,567              1      1",
-        "  base        a longer name        1          1,000              1      1",
-        "  base        m-1                  3             30              3      2",
-        "  all                              5      1,235,597              5      3",
+    assert ok(ledger(tmp_path, "--price=0.5,1")).splitlines()[2:] == [
+        "  refresh     model          replies  prompt tokens  output tokens  files       cost",
+        "  2026-11-23  m-1                  1      1,234,567              1      1      $0.62",
+        "  base        a longer name        1          1,000              1      1   $0.00050",
+        "  base        m-1                  3             30              3      2  $0.000018",
+        "  all                              5      1,235,597              5      3      $0.62",
+        "",
+        "cost: by --price",
     ]
+
+
+PRICE = {"prompt_usd_per_million": 0.4, "output_usd_per_million": 1.6, "source": "a table\x1b[31m"}
+
+
+def entry(spending: Any, verify_model: str | None = None) -> dict[str, Any]:
+    options = {"model": "gpt-4.1-mini", "verify_model": verify_model}
+    return {"files": {}, "options": options, "backend": {"model": "gpt-4.1-mini"}, "spending": spending}
+
+
+def write_manifest(output: Path, **entries: Any) -> None:
+    (output / "manifest.json").write_text(json.dumps({"refreshes": entries}))
+
+
+def test_models_cost_what_the_manifest_says_of_those_that_were_asked(tmp_path: Path) -> None:
+    """A version may stand behind the name; another model whose name begins in the same way is another model."""
+    for model in ("gpt-4.1-mini", "gpt-4.1-mini-2025-04-14", "gpt-4.1-mini-nano", "gpt-4.1", "judge-001"):
+        put(tmp_path, rows_for(1, model=model, tokens=1_000_000))
+    put(tmp_path, rows_for(1, refresh="other", model="gpt-4.1-mini"))
+    verify = {**PRICE, "prompt_usd_per_million": 2}
+    write_manifest(tmp_path, base=entry({"price": PRICE, "verify_price": verify}, "judge"))
+    lines = ok(ledger(tmp_path)).splitlines()
+    assert {line.split()[1]: line.split()[-1] for line in lines[3:8]} == {
+        "gpt-4.1": "-",
+        "gpt-4.1-mini": "$0.40",
+        "gpt-4.1-mini-2025-04-14": "$0.40",
+        "gpt-4.1-mini-nano": "-",
+        "judge-001": "$2.00",
+    }
+    assert [line.split()[-1] for line in lines[8:10]] == ["-", "-"]  # of another refresh, and the sum
+    assert lines[11].startswith("cost: by a table")
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    "spending",
+    [None, 5, {}, {"price": None}, {"price": 5}, {"price": {**PRICE, "prompt_usd_per_million": "x"}}]
+    + [{"price": {**PRICE, "output_usd_per_million": number}} for number in (float("nan"), float("inf"), None)],
+)
+def test_a_manifest_that_says_nothing_of_use_tells_no_price(spending: Any, tmp_path: Path) -> None:
+    put(tmp_path, rows_for(1, model="gpt-4.1-mini"))
+    write_manifest(tmp_path, base=entry(spending))
+    assert ok(ledger(tmp_path)).splitlines()[3].split()[-1] == "-"
+
+
+@pytest.mark.parametrize("price", ["", "1", "1,2,3", "a,b", "-1,2", "nan,1"])
+def test_a_price_that_is_none_is_refused(price: str, tmp_path: Path) -> None:
+    put(tmp_path, rows_for(1))
+    assert "--price" in refused(ledger(tmp_path, f"--price={price}"), 2)
 
 
 def test_what_waits_in_journals_is_told_and_left_there(tmp_path: Path) -> None:
@@ -109,7 +162,7 @@ def test_what_waits_in_journals_is_told_and_left_there(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     out = ok(ledger(tmp_path)).splitlines()
     assert out[0].startswith(f"{tmp_path}/ledger: 3 replies in 1 file (")
-    assert out[3] == "  base     m-1          3             30              3      1"
+    assert out[3] == "  base     m-1          3             30              3      1     -"
     assert out[-1] == "2 of them wait in journals, of a run that is under way or was cut short"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -146,16 +199,21 @@ def test_what_an_endpoint_calls_itself_cannot_spoil_the_table(name: str, tmp_pat
     """The name comes as served, and stands in somebody's terminal."""
     put(tmp_path, rows_for(1, model=name))
     out = ok(ledger(tmp_path))
-    assert len(out.splitlines()) == 4
+    assert len(out.splitlines()) == 6
     assert all(char.isprintable() for line in out.splitlines() for char in line)
+
+
+def no_price(refresh: str, model: str) -> None:
+    return None
 
 
 def test_the_report_alone() -> None:
     held = {("b", "m"): ModelReplies(replies=1, files=1), ("a", "m"): ModelReplies(replies=2, files=1)}
-    lines = report(Contents(held, files=1, bytes=1_550_000, journals=0, set_aside={}), "gs://b/d").splitlines()
+    found = Contents(held, files=1, bytes=1_550_000, journals=0, set_aside={})
+    lines = report(found, "gs://b/d", no_price).splitlines()
     assert lines[0] == "gs://b/d/ledger: 3 replies in 1 file (1.6 MB)"  # a decimal megabyte
-    assert [line.split()[0] for line in lines[2:]] == ["refresh", "a", "b", "all"]
-    assert lines[-1].split()[-1] == "1"
+    assert [line.split()[0] for line in lines[2:6]] == ["refresh", "a", "b", "all"]
+    assert lines[-3].split()[-2:] == ["1", "-"]
 
 
 # --- --compact
@@ -209,7 +267,7 @@ def test_not_while_a_run_is_under_way(output: str, tmp_path: Path, store: dict[s
     before = ledger_files(files.join(folder, "ledger"))
     with lease.hold(folder, "refresh=2026-11-23", "somebody"):
         line = refused(ledger(folder, "--compact"), 2)
-        assert len(ok(ledger(folder)).splitlines()) == 4  # to look is no harm
+        assert len(ok(ledger(folder)).splitlines()) == 6  # to look is no harm
     assert f"--compact: a run of refresh=2026-11-23 is under way (process {os.getpid()} on " in line
     assert line.endswith("); wait for its end")
     assert ledger_files(files.join(folder, "ledger")) == before

@@ -24,7 +24,14 @@ from textmint.transforms.dataset.accounting import (
 from tests.support.helpers import make_draft, make_example, make_list, make_prompt, make_reject, make_reply, make_task
 
 USAGE = Usage(
-    requests=3, retries=1, asked_again=1, prompt_tokens=22, output_tokens=14, latencies_ms=(207, 40), throttled_ms=1_000
+    requests=3,
+    retries=1,
+    asked_again=1,
+    prompt_tokens=22,
+    output_tokens=14,
+    latencies_ms=(207, 40),
+    throttled_ms=1_000,
+    throttled=2,
 )
 TASK, DRAFT, PROMPT = make_task(), make_draft(), make_prompt()
 REPLY = replace(make_reply(PROMPT), usage=USAGE)
@@ -32,6 +39,7 @@ EXAMPLE = make_example(repairs=("fenced", "trailing_comma"))
 USED = {
     "LLMCall/requests.sent": 3,
     "LLMCall/requests.retries": 1,
+    "LLMCall/requests.throttled": 2,
     "LLMCall/requests.asked_again": 1,
     "LLMCall/tokens.prompt": 22,
     "LLMCall/tokens.output": 14,
@@ -58,6 +66,7 @@ COUNTS: Counts = {
     "LLMCall/tokens.output": 2_740,
     "LLMCall/requests.sent": 145,
     "LLMCall/requests.retries": 4,
+    "LLMCall/requests.throttled": 3,
     "LLMCall/requests.asked_again": 1,
     "LLMCall/throttled_ms": 2_500,
     "LLMCall/latency_ms.100": 120,
@@ -155,7 +164,7 @@ def test_table() -> None:
             "in": 140,
             "kept": 137,
             "rejected": {"request_failed": 3},
-            "requests": {"asked_again": 1, "from_ledger": 0, "retries": 4, "sent": 145},
+            "requests": {"asked_again": 1, "from_ledger": 0, "retries": 4, "sent": 145, "throttled": 3},
             "tokens": {"output": 2_740, "prompt": 1_370},
             "latency_ms": {"p50": 100, "p90": 200, "p99": 900},
             "throttled_seconds": 2.5,

@@ -347,6 +347,14 @@ def test_paths_urls_and_projects_are_not_shown() -> None:
     assert "secret-1" in json.dumps(manifest)  # which is as it was
 
 
+def test_tokens_are_shown_and_costs_are_not() -> None:
+    asked = {"in": 5, "kept": 5, "rejected": {}, "tokens": {"prompt": 70, "output": 30}}
+    entry = make_entry(steps={"LLMCall": {**asked, "cost_usd": 1.5}}, spending={"cost_usd": 1.5})
+    public = public_manifest(make_manifest(base=entry))["refreshes"]["base"]
+    assert public["steps"] == {"LLMCall": asked}
+    assert "usd" not in json.dumps(public)
+
+
 # --- what a model or a user wrote
 
 

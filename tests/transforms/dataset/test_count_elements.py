@@ -14,14 +14,17 @@ from apache_beam.testing.util import assert_that, equal_to
 from textmint.pipelines.cli.run import target_of
 from textmint.pipelines.generate import build
 from textmint.pipelines.options.parse import parse
+from textmint.transforms.core import metrics
 from textmint.transforms.dataset.accounting import STEPS
 from textmint.transforms.dataset.count_elements import CountElements
 from textmint.transforms.dataset.schema import KINDS
 from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.llm.engine import close_engines
+from textmint.transforms.llm.prices import Price
 
 from tests.support.helpers import (
     counters_of,
+    distributions_of,
     entry_of,
     make_example,
     make_list,
@@ -92,8 +95,8 @@ def test_an_element_in_the_wrong_stream_fails_the_run() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], dict[str, Any], Path]:
-    """A whole run with bad replies and a limit: Beam's counters, the manifest's entry, the folder."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], dict[str, Any], dict[str, Any], Path]:
+    """A whole run with bad replies and a limit: Beam's counters and distributions, the manifest's entry, the folder."""
     folder = tmp_path_factory.mktemp("counted")
     config, options = parse(
         [
@@ -108,31 +111,63 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], dict[
             "--target_examples=50",
         ]
     )
+    vars(config)["price"] = Price(500_000, 2_000_000, "a test")  # the embedded model, which writes faults, is free
     target = target_of(config)
     pipeline = beam.Pipeline(options=options)
     build(pipeline, config, target)
     result = pipeline.run()
     result.wait_until_finish()
-    return counters_of(result), entry_of(folder), folder
+    return counters_of(result), distributions_of(result), entry_of(folder), folder
 
 
 def as_counters(step: str, line: dict[str, Any]) -> dict[str, int]:
     """Returns the counters that say the same as a line of the manifest's table."""
     found = {f"{step}/in": line["in"], f"{step}/kept": line["kept"]}
-    for part in ("rejected", "repaired", "tokens", "requests"):
+    for part in ("rejected", "repaired", "requests"):
         found |= {f"{step}/{part}.{name}": count for name, count in line.get(part, {}).items()}
+    for name, kind in ((metrics.INPUT_TOKENS, "prompt"), (metrics.OUTPUT_TOKENS, "output")):
+        found[f"{step}/{name}"] = line.get("tokens", {}).get(kind, 0)
+    found[f"{step}/{metrics.COST}"] = int(line.get("cost_usd", 0) * 1_000_000)  # what is below waits for the next
     return {name: count for name, count in found.items() if count}
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_beams_counters_equal_the_manifest(step: str, run: tuple[dict[str, int], dict[str, Any], Path]) -> None:
-    counters, entry, _ = run
+def test_beams_counters_equal_the_manifest(step: str, run: tuple[dict[str, int], Any, dict[str, Any], Path]) -> None:
+    counters, _, entry, _ = run
     ours = {name: count for name, count in counters.items() if name.startswith(f"{step}/") and count}
     assert ours == as_counters(step, entry["steps"][step])
 
 
-def test_the_manifest_equals_the_rows(run: tuple[dict[str, int], dict[str, Any], Path]) -> None:
-    _, entry, folder = run
+@pytest.mark.parametrize("step", ["TaskGenerate", "PlanLabels", "LLMCall", "VerifyLabels"])
+def test_beams_distributions_equal_the_manifest(
+    step: str, run: tuple[Any, dict[str, Any], dict[str, Any], Path]
+) -> None:
+    _, distributions, entry, _ = run
+    requests, tokens = (entry["steps"][step][part] for part in ("requests", "tokens"))
+    found = {name: distributions[f"{step}/{name}"] for name in (metrics.INPUT_TOKENS_EACH, metrics.OUTPUT_TOKENS_EACH)}
+    assert {name: (each.count, each.sum) for name, each in found.items()} == {
+        metrics.INPUT_TOKENS_EACH: (requests["sent"], tokens["prompt"]),
+        metrics.OUTPUT_TOKENS_EACH: (requests["sent"], tokens["output"]),
+    }
+    assert distributions[f"{step}/{metrics.DURATION}"].count == requests["sent"]
+
+
+def test_the_manifest_tells_what_was_paid(run: tuple[Any, Any, dict[str, Any], Path]) -> None:
+    entry = run[2]
+    asking = [line for line in entry["steps"].values() if "tokens" in line]
+    prompt, output = (sum(line["tokens"][kind] for line in asking) for kind in ("prompt", "output"))
+    assert len(asking) == 4 and prompt and output
+    assert entry["spending"] == {
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+        "cost_usd": pytest.approx(prompt * 0.5e-6 + output * 2e-6),
+        "price": {"prompt_usd_per_million": 0.5, "output_usd_per_million": 2.0, "source": "a test"},
+    }
+    assert sum(line["cost_usd"] for line in asking) == pytest.approx(entry["spending"]["cost_usd"])
+
+
+def test_the_manifest_equals_the_rows(run: tuple[Any, Any, dict[str, Any], Path]) -> None:
+    *_, entry, folder = run
     assert entry["counts"] == {kind: len(rows_of(folder, kind)) for kind in KINDS}
     by_step: dict[str, Counter[str]] = {step: Counter() for step in STEPS}
     for row in rows_of(folder, "rejects"):
