@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from textmint.pipelines.cli.signals import end_at_once_on_signals
@@ -21,38 +23,43 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line, which is without the program's name; returns the exit code."""
+    return _imported(sys.argv[1:] if argv is None else argv)()
+
+
+def _imported(argv: Sequence[str]) -> Callable[[], int]:
+    """Imports what a command line needs, and nothing else; returns what runs it."""
     from textmint.pipelines.cli import terminal  # only now: `program` sees to signals before anything else
 
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(argv)
     prog = os.environ.get("TEXTMINT_PROG", "textmint")
     command = arguments[0] if arguments else "generate"
     terminal.log_to_stderr()
     if command in ("--help", "-h", "help"):
         listed = (f"  {name:<10} {text}" for name, text in COMMANDS.items())
-        return terminal.shown("\n".join([f"usage: {prog} COMMAND [--option=value ...]\n", *listed]), prog)
+        text = "\n".join([f"usage: {prog} COMMAND [--option=value ...]\n", *listed])
+        return partial(terminal.shown, text, prog)
     if command == "--version" or arguments[1:] == ["--version"]:
-        return terminal.shown(f"textmint {version()}", prog)
+        return partial(terminal.shown, f"textmint {version()}", prog)
     if command not in COMMANDS:
         from textmint.pipelines.options.nearest import hint
 
         proposal = hint(command, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
-        terminal.tell(f"{prog}: unknown command {command!r}{proposal}")
-        return 2
+        return partial(terminal.refused, [f"unknown command {command!r}{proposal}"], prog)
     if command == "preview":
         from textmint.pipelines.cli import preview  # only now: importing Beam takes a second
 
-        return preview.main(arguments[1:], prog)
+        return partial(preview.main, arguments[1:], prog)
     if command == "ledger":
         from textmint.pipelines.cli import ledger
 
-        return ledger.main(arguments[1:], prog)
+        return partial(ledger.main, arguments[1:], prog)
     if command == "rejects":
         from textmint.pipelines.cli import rejects
 
-        return rejects.main(arguments[1:], prog)
+        return partial(rejects.main, arguments[1:], prog)
     from textmint.pipelines.cli.run import generate
 
-    return generate(arguments[1:], prog)
+    return partial(generate, arguments[1:], prog)
 
 
 def version() -> str:
@@ -71,13 +78,17 @@ def program() -> NoReturn:
     A thread that Beam left running would keep a process alive for ever (its sampler of states, if a signal comes while
     it starts: statesampler_fast.pyx, 2.77). So a run that failed has some seconds to end.
     """
+    gc.disable()
     codes: list[int] = []
     atexit.register(_end, codes)  # the first one that is registered runs last
     end_at_once_on_signals()
     from textmint.pipelines.cli import terminal
 
     terminal.take_over()
-    codes.append(main())
+    run = _imported(sys.argv[1:])
+    gc.freeze()  # imports make half a million objects that all stay: looking for garbage among them took 0.1 s
+    gc.enable()
+    codes.append(run())
     if codes[0]:
         last = threading.Timer(LAST_SECONDS, os._exit, codes)
         last.daemon = True

@@ -32,6 +32,7 @@ from textmint.pipelines.options.parse import OptionParser, parse
 from textmint.pipelines.runners.choose import LOCAL_RUNNER
 from textmint.pipelines.runners.dataflow_options import is_dry_run
 from textmint.pipelines.runners.local import LocalRunner
+from textmint.pipelines.runners.signatures import remembering_signatures
 from textmint.transforms.core.elements import Example, Reject, Verdict
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.temporary import temporary_folder
@@ -247,8 +248,9 @@ def _ask(config: Config, options: PreviewOptions, target: Target, folder: str) -
     level = beams_log.level
     beams_log.setLevel(logging.CRITICAL)  # it logs a traceback for each failure that is told in one line
     try:
-        build(pipeline, config, target, previous, PreviewTarget(options.rows, path))
-        pipeline.run().wait_until_finish()
+        with remembering_signatures():
+            build(pipeline, config, target, previous, PreviewTarget(options.rows, path))
+            pipeline.run().wait_until_finish()
     except RuntimeError as error:
         if reason := reason_in(f"{type(error).__name__}: {error}"):
             raise RunFailed(reason) from error

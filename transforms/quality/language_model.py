@@ -72,4 +72,4 @@ def _packed() -> Path:
 
 
 if __name__ == "__main__":
-    print(unpack())
+    unpack()

@@ -111,7 +111,7 @@ def test_a_thread_that_was_left_running_does_not_keep_a_failed_run_alive() -> No
 import threading
 from textmint.pipelines import __main__ as command
 command.LAST_SECONDS = 0.3
-command.main = lambda: threading.Thread(target=threading.Event().wait).start() or 143
+command._imported = lambda argv: lambda: threading.Thread(target=threading.Event().wait).start() or 143
 command.program()
 """
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=30)
@@ -127,7 +127,7 @@ class AtTheEnd:
     def __del__(self):
         print("freed", flush=True)
 left = AtTheEnd()
-command.main = lambda: atexit.register(print, "cleaned up") and {code}
+command._imported = lambda argv: lambda: atexit.register(print, "cleaned up") and {code}
 command.program()
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
