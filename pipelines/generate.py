@@ -16,6 +16,7 @@ from textmint.transforms.core.elements import Kind, TaskSeed
 from textmint.transforms.dataset.count_elements import CountElements
 from textmint.transforms.dataset.publish import Target
 from textmint.transforms.dataset.select_examples import SelectExamples
+from textmint.transforms.dataset.write_counts import WriteCounts
 from textmint.transforms.dataset.write_dataset import WriteDataset
 from textmint.transforms.flatten import Flatten, Numbering
 from textmint.transforms.labels.plan_labels import PlanLabels, is_label_set, label_set_fault
@@ -38,9 +39,11 @@ def build(
     target: Target,
     previous: PreviousRun = NOTHING,
     preview: PreviewTarget | None = None,
+    report: str = "",
 ) -> beam.PCollection[Any]:
     """Builds the graph; returns one element, the run's entry in the manifest. What a step refuses, a reject, passes all
-    later steps untouched and is written at the end. A preview asks for a few examples, and publishes nothing."""
+    later steps untouched and is written at the end. A preview asks for a few examples, and publishes nothing. With
+    `report`, the name of a file, the graph ends with what it has counted, and publishes nothing either."""
     lists = pipeline | ReadTasks(config.tasks) if config.tasks else brainstorm(pipeline, config, target, previous)
     numbering = Numbering(config.refresh, config.examples_per_task, previous.is_alone)
     near = near_copies_of_tasks(config, previous)
@@ -50,7 +53,7 @@ def build(
     planned = tasks | plan_labels(config, target, previous) if config.plans_labels else tasks
     prompts = (
         planned
-        | SampleAttributes(config.examples_per_task, config.attributes, config.seed, config.refresh)
+        | SampleAttributes(config.examples_per_task, config.attributes, config.seed, config.refresh, config.admission)
         | JoinLedger(paid_for(config, previous, config.example_kind), shards_for(largest(config, previous)))
         | BuildPrompt(config.example_template, config.labelled_template)
     )
@@ -59,14 +62,16 @@ def build(
     parsed = replies | ParseJSON(config.keep_raw)
     checked = parsed | CheckQuality(config.checks)
     examples = checked | verify_labels(config, target, previous) if config.verify_backend else checked
+    streams = {"lists": lists, "tasks": tasks, "prompts": prompts, "replies": replies, "parsed": parsed}
+    rows = {"examples": examples, **({"label_sets": planned} if config.plans_labels else {})}
+    counts = {**streams, "checked": checked, **rows} | CountElements(config.watch)
+    if report:
+        return counts | WriteCounts(report)
     verdicts = compare(examples, config, previous)
     if config.target_examples is not None:
         select = SelectExamples(config.target_examples, config.expected_examples)
         verdicts = {"examples": examples, "verdicts": verdicts} | select
 
-    streams = {"lists": lists, "tasks": tasks, "prompts": prompts, "replies": replies, "parsed": parsed}
-    rows = {"examples": examples, **({"label_sets": planned} if config.plans_labels else {})}
-    counts = {**streams, "checked": checked, **rows} | CountElements()
     if preview:
         return {"parsed": parsed, "examples": examples, "verdicts": verdicts, "counts": counts} | WritePreview(
             preview.path
@@ -147,4 +152,5 @@ def llm_call(
         is_wanted,
         fault_of,
         config.prices[stage],
+        config.admission,
     )

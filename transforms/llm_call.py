@@ -9,7 +9,8 @@ import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 from msgspec.structs import replace
 from textmint.transforms.core import progress
-from textmint.transforms.core.elements import Prompt, Reject, Reply, Usage
+from textmint.transforms.core.admission import Admission
+from textmint.transforms.core.elements import HELD_BACK, Prompt, Reject, Reply, Usage
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.ledger.writer import Ledger
@@ -56,6 +57,7 @@ class _Call(beam.DoFn):
         self._ahead = 2 * call.settings.limits.max_concurrency
         self._ledger = call.ledger
         self._fault_of = call.fault_of
+        self._admission = call.admission
         self._counters = StepCounters(call.stage)
         self._requests = RequestCounters(self._counters, call.price)
         self._is_step = call.stage == "LLMCall"  # inside another step, that one counts what went in and came out
@@ -85,7 +87,14 @@ class _Call(beam.DoFn):
         if self._is_step:
             self._counters.add("in")
         step = self._rules.next_step(prompt)
-        usage = Usage(from_ledger=step.from_ledger)
+        usage = Usage(
+            from_ledger=step.from_ledger,
+            ledger_prompt_tokens=step.prompt_tokens,
+            ledger_output_tokens=step.output_tokens,
+        )
+        if self._is_held_back(prompt, step):
+            yield self._held_back(prompt, step, usage)
+            return
         if step.answer is not None:
             yield self._count(_reply(prompt, step.request_id, step.answer, step.attempt, usage))
             return
@@ -103,6 +112,23 @@ class _Call(beam.DoFn):
                 self._engine.flush_ledger()  # what an engine takes for done is never computed, so never paid for, again
             except FatalError as error:
                 raise _run_failed(error) from None
+
+    def _is_held_back(self, prompt: Prompt, step: NextStep) -> bool:
+        if self._admission is None or self._admission.admits(prompt.subject):
+            return False
+        return step.answer is None or not self._admission.with_paid
+
+    def _held_back(self, prompt: Prompt, step: NextStep, usage: Usage) -> Reject:
+        return Reject.of_prompt(
+            prompt,
+            stage=self._stage,
+            reason=HELD_BACK,
+            detail="",
+            can_retry=True,
+            raw="",
+            attempts=step.attempt,
+            usage=usage,
+        )
 
     def _ask(
         self, prompt: Prompt, step: NextStep, came: int, usage: Usage, timestamp: Any, windows: tuple[Any, ...]
@@ -133,7 +159,12 @@ class _Call(beam.DoFn):
             prompt = with_reply(prompt, request_id, answer)
             step = self._rules.next_step(prompt, asked.attempts)
             came = asked.came + 1
-            usage = replace(usage, from_ledger=step.from_ledger - came)
+            usage = replace(
+                usage,
+                from_ledger=step.from_ledger - came,
+                ledger_prompt_tokens=step.prompt_tokens - usage.prompt_tokens,
+                ledger_output_tokens=step.output_tokens - usage.output_tokens,
+            )
             if step.answer is None:
                 usage = replace(usage, asked_again=usage.asked_again + 1)
                 self._counters.add("requests.asked_again")
@@ -223,6 +254,7 @@ class LLMCall(beam.PTransform):
         taken all the same, for its reject, unless `retry_rejects` asks for another.
       fault_of: why no row comes of an answer, as `is_readable`; None there: one does. Of the replies that are paid for
         (not of those that the ledger has) at most `settings.max_reject_rate` may bring none. None: nothing is known.
+      admission: which prompts may be asked; the others become rejects whose reason is HELD_BACK. None: all.
 
     Raises:
       ValueError: `parse_attempts` is less than 1.
@@ -240,6 +272,7 @@ class LLMCall(beam.PTransform):
     is_wanted: IsReadable | None = None
     fault_of: FaultOf | None = None
     price: Price | None = None
+    admission: Admission | None = None
 
     def __post_init__(self) -> None:
         if self.parse_attempts < 1:

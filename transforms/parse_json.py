@@ -72,6 +72,7 @@ def read_example(reply: Reply, *, keep_raw: bool) -> Example | Reject:
         raw_reply=clean_text(reply.text) if keep_raw else "",
         seed=draft.seed,
         repairs=parsed.repairs,
+        bucket=draft.bucket,
     )
 
 

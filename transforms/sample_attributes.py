@@ -1,10 +1,12 @@
 """SampleAttributes: makes drafts of examples, each with its attributes and, where they are planned, its labels."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import apache_beam as beam
 from textmint.transforms.core import progress
+from textmint.transforms.core.admission import Admission, bucket_of
 from textmint.transforms.core.attributes import Attributes, parse_attributes
 from textmint.transforms.core.elements import Draft, LabelSet, Reject, Task, TaskSettings
 from textmint.transforms.core.identity import stable_hash
@@ -26,7 +28,13 @@ def draft_id_of(task: Task | LabelSet, place: int, seed: int, refresh: str) -> s
 
 
 def drafts_of(
-    task: Task | LabelSet, *, examples_per_task: int, attributes: Attributes, seed: int = 42, refresh: str = "base"
+    task: Task | LabelSet,
+    *,
+    examples_per_task: int,
+    attributes: Attributes,
+    seed: int = 42,
+    refresh: str = "base",
+    admission: Admission | None = None,
 ) -> Iterator[Draft]:
     """Yields the drafts of a task, numbered from its `first_replica`; its settings go before the other arguments.
 
@@ -35,7 +43,11 @@ def drafts_of(
     """
     settings = task.settings or _NO_SETTINGS
     labels = task.labels if isinstance(task, LabelSet) else ()
-    for place in range(settings.examples or examples_per_task):
+    count = settings.examples or examples_per_task
+    for place in range(count):
+        bucket = bucket_of(task.task_id, place, count) if admission else 0
+        if admission and not admission.makes(bucket):
+            continue
         draft_id = draft_id_of(task, place, seed, refresh)
         chosen = attributes.pick(draft_id)
         label, misleading_label = (
@@ -54,15 +66,20 @@ def drafts_of(
             label=label,
             misleading_label=misleading_label,
             labels=labels or settings.labels,
+            bucket=bucket,
         )
 
 
 class _Sample(beam.DoFn):
-    def __init__(self, examples_per_task: int, attributes: Attributes, seed: int, refresh: str) -> None:
-        self._examples_per_task = examples_per_task
-        self._attributes = attributes
-        self._seed = seed
-        self._refresh = refresh
+    def __init__(self, sample: "SampleAttributes") -> None:
+        self._drafts_of = functools.partial(
+            drafts_of,
+            examples_per_task=sample.examples_per_task,
+            attributes=sample.attributes,
+            seed=sample.seed,
+            refresh=sample.refresh,
+            admission=sample.admission,
+        )
         self._counters = StepCounters(_STEP)
 
     def process(self, task: Task | LabelSet | Reject) -> Iterator[Draft | Reject]:
@@ -70,16 +87,12 @@ class _Sample(beam.DoFn):
             yield task
             return
         self._counters.add("in")
-        count = (task.settings or _NO_SETTINGS).examples or self._examples_per_task
+        count = 0
+        for draft in self._drafts_of(task):
+            count += 1
+            yield draft
         self._counters.add("kept", count)
         progress.add("LLMCall.in", count)
-        yield from drafts_of(
-            task,
-            examples_per_task=self._examples_per_task,
-            attributes=self._attributes,
-            seed=self._seed,
-            refresh=self._refresh,
-        )
 
     def finish_bundle(self) -> None:
         progress.flush()
@@ -94,6 +107,7 @@ class SampleAttributes(beam.PTransform):
       attributes: from what each attribute is picked; see `attributes.parse_attributes`, whose defaults these are.
       seed: the user's; another seed gives other drafts.
       refresh: the label of the run; see `draft_id_of`.
+      admission: which drafts are made; None: all.
 
     Raises:
       ValueError: `examples_per_task` is less than 1.
@@ -103,10 +117,11 @@ class SampleAttributes(beam.PTransform):
     attributes: Attributes = dataclasses.field(default_factory=parse_attributes)
     seed: int = 42
     refresh: str = "base"
+    admission: Admission | None = None
 
     def __post_init__(self) -> None:
         if self.examples_per_task < 1:
             raise ValueError(f"examples_per_task is {self.examples_per_task}, but must be 1 or more")
 
     def expand(self, tasks: beam.PCollection[Task | LabelSet | Reject]) -> beam.PCollection[Draft | Reject]:
-        return tasks | "Sample" >> beam.ParDo(_Sample(self.examples_per_task, self.attributes, self.seed, self.refresh))
+        return tasks | "Sample" >> beam.ParDo(_Sample(self))

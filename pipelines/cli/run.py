@@ -23,11 +23,14 @@ from textmint.pipelines.cli.ledger import COMPACTING
 from textmint.pipelines.cli.progress_line import ProgressLine, expected_prompts
 from textmint.pipelines.cli.signals import ended_by, ending_on_signals
 from textmint.pipelines.cli.summary import AFTERWARDS, reason_in, show_summary
+from textmint.pipelines.cli.waves import Waves
 from textmint.pipelines.generate import build
+from textmint.pipelines.graph.caps import caps_of
 from textmint.pipelines.graph.cost_notices import cost_notices
 from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output, missing_replies, prepare_to_ask
 from textmint.pipelines.graph.refuse_shrinking import refuse_shrinking
 from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, run_key
+from textmint.pipelines.graph.waves import Cap
 from textmint.pipelines.hub import PushFailed, push
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError, reason_of
@@ -38,8 +41,10 @@ from textmint.pipelines.runners.local import LocalRunner
 from textmint.pipelines.runners.signatures import remembering_signatures
 from textmint.pipelines.runners.worker_output import capture_worker_output
 from textmint.transforms.core.temporary import remove_left_parts
+from textmint.transforms.dataset.accounting import Counts
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.dataset.publish import Target
+from textmint.transforms.dataset.write_counts import read_counts
 from textmint.transforms.ledger.files import SET_ASIDE
 from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.llm.engine import LAUNCHER, close_engines
@@ -131,7 +136,10 @@ def _mint(config: Config, options: PipelineOptions, target: Target) -> bool:
             )
             try:
                 with known_to_workers(is_local(options)), ProgressLine(is_local(options), expected_prompts(config)):
-                    is_complete = run(config, options, target, previous, held)
+                    if caps := caps_of(config):
+                        is_complete = run_in_waves(config, options, target, previous, held, caps)
+                    else:
+                        is_complete = run(config, options, target, previous, held)
             finally:
                 close_engines()
                 merge_when_ended(config.ledger, target.run_id)
@@ -227,8 +235,47 @@ def _warn_of_missing_replies(config: Config) -> None:
         _LOG.warning("the ledger was not checked once more: %s", error)
 
 
-def run(config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, held: lease.Held) -> bool:
-    """Runs the pipeline; returns whether the dataset folder is complete. It is not if a job goes on by itself.
+def run_in_waves(
+    config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, held: lease.Held, caps: list[Cap]
+) -> bool:
+    """Runs the pipeline several times: as often as it takes to see how much the caps pay for, then to publish."""
+    is_first = True
+
+    def latest() -> PreviousRun:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            return previous
+        close_engines()
+        merge_when_ended(config.ledger, target.run_id)
+        return inspect_output(config)
+
+    def run_pass(config: Config) -> Counts:
+        report = files.join(target.staging, "waves", f"{len(waves.done)}.json")
+        run(config, options, target, latest(), held, report)
+        return read_counts(report)
+
+    def publish(config: Config) -> None:
+        found = latest()
+        described = {**target.description, "waves": waves.done}
+        last = dataclasses.replace(target, description=described, paid=found.paid_by(config.refresh))
+        run(config, options, last, found, held)
+
+    waves = Waves(caps, run_pass)
+    waves.finish(config, publish)
+    return True
+
+
+def run(
+    config: Config,
+    options: PipelineOptions,
+    target: Target,
+    previous: PreviousRun,
+    held: lease.Held,
+    report: str = "",
+) -> bool:
+    """Runs the pipeline; returns whether the dataset folder is complete. It is not if a job goes on by itself. With
+    `report`, the name of a file, it publishes nothing and writes its counts there.
 
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason if the result was refused.
@@ -237,7 +284,7 @@ def run(config: Config, options: PipelineOptions, target: Target, previous: Prev
     if is_dataflow(options):
         from textmint.pipelines.runners import dataflow  # only now: its client takes a moment to import
 
-        return dataflow.launch(config, options, target, previous, held)
+        return dataflow.launch(config, options, target, previous, held, report)
     is_ours = options.view_as(StandardOptions).runner == LOCAL_RUNNER
     pipeline = beam.Pipeline(runner=local_runner(config) if is_ours else None, options=options)
     # A row makes hundreds of short-lived objects and no cycles; looking for cycles every 700 took 7 % of its CPU.
@@ -245,7 +292,7 @@ def run(config: Config, options: PipelineOptions, target: Target, previous: Prev
     gc.set_threshold(20_000, 20, 50)
     try:
         with remembering_signatures():
-            build(pipeline, config, target, previous)
+            build(pipeline, config, target, previous, report=report)
             result = pipeline.run()
             if result is not None:
                 result.wait_until_finish()

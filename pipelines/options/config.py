@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from textmint.pipelines.options.backends import price_of
+from textmint.transforms.core.admission import Admission
 from textmint.transforms.core.attributes import Attributes
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.prompt_template import PromptTemplate
+from textmint.transforms.dataset.accounting import Watch
 from textmint.transforms.ledger import table as ledger
 from textmint.transforms.llm.base import Backend
 from textmint.transforms.llm.engine import Settings
@@ -40,6 +42,7 @@ class Config:
       target_examples: how many examples are published, of all that are kept; None: all.
       exclude: the pattern of the files of excluded texts; None: there are none.
       typed: the options as given or defaulted, for the manifest.
+      watch: which prompts a pass of a capped run may ask, and what is counted for the next one; None: all, and nothing.
     """
 
     output: str
@@ -73,11 +76,19 @@ class Config:
     exclude: str | None
     target_examples: int | None
     push_to_hub: str | None
+    max_cost: float | None
+    max_tokens: int | None
     expected_tasks: int
     own_tasks: int
     own_examples: int
     warnings: tuple[str, ...]
     typed: Mapping[str, Any]
+    watch: Watch | None = None
+
+    @property
+    def admission(self) -> Admission | None:
+        """Which prompts may be asked; None: all."""
+        return self.watch.admission if self.watch else None
 
     @property
     def expected_examples(self) -> int:

@@ -291,6 +291,14 @@ _TABLE: Final[Mapping[str, tuple[Option, ...]]] = {
             "the model, with the extra `prices`)",
         ),
         _text("verify_price", "IN,OUT", "the same of --verify_model"),
+        _number(
+            "max_cost",
+            "spend no more than X USD on the refresh, by what the ledger says, over all its runs and workers; what "
+            "there is then is published",
+            None,
+            ABOVE_ZERO,
+        ),
+        _whole("max_tokens", "the same in tokens of prompts and replies"),
     ),
     "output": (
         _text("output", "DIR", "the dataset folder: a local path, gs://, s3://, ...", "output"),

@@ -16,7 +16,14 @@ from typing import Any, Final
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 from textmint.pipelines.hub import check_push
-from textmint.pipelines.options.backends import Workers, backend_of, check_secret, choice_problem, price_problems
+from textmint.pipelines.options.backends import (
+    Workers,
+    backend_of,
+    check_secret,
+    choice_problem,
+    price_of,
+    price_problems,
+)
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError, Problems
 from textmint.pipelines.options.input_files import as_pattern, count_items, read_text
@@ -54,6 +61,8 @@ _OF_BACKENDS: Final = frozenset(
 )
 _TASKS_PER_REQUEST: Final = 20  # that the brainstorm prompt asks for
 _MOST_NAMES: Final = 5
+CAPS: Final = ("max_cost", "max_tokens")
+"""The options that limit what a refresh may spend."""
 _LOG: Final = logging.getLogger("textmint")
 
 
@@ -94,6 +103,7 @@ def validated(
     backend = verify_backend = None
     if not _OF_BACKENDS & wrong_numbers.keys():  # a back end would say the same again
         backend, verify_backend = _backends(typed, cloud, workers, problems)
+    problems += _cap_problems(typed, backend, verify_backend)
     problems.raise_any()
     if typed["api_key_secret"] is not None and not offline:
         check_secret(typed["api_key_secret"], workers)
@@ -116,8 +126,27 @@ def validated(
         "warnings": tuple(_warnings(typed, survey)),
         "typed": typed,
     }
-    as_typed = {field.name: typed[field.name] for field in dataclasses.fields(Config) if field.name not in given}
-    return Config(**given, **as_typed)
+    as_typed = {field.name: typed[field.name] for field in dataclasses.fields(Config) if field.name in typed}
+    return Config(**{**as_typed, **given})
+
+
+def _cap_problems(typed: Mapping[str, Any], backend: Backend | None, verify_backend: Backend | None) -> Iterator[str]:
+    """Finds what does not go together with a cap on what is spent."""
+    caps = [BY_NAME[name].shown for name in CAPS if typed[name] is not None]
+    if caps and typed["retry_rejects"]:
+        yield (
+            f"{caps[0]} with --retry_rejects: a capped run goes over its prompts several times, and each would ask "
+            "again; leave one of them out"
+        )
+    if typed["max_cost"] is None or any(price_problems(typed)):
+        return
+    asked = {"price": backend, **({"verify_price": verify_backend} if typed["verify_model"] else {})}
+    for option, model in asked.items():
+        if model is not None and price_of(typed, model, option) is None:
+            yield (
+                f"--max_cost={typed['max_cost']:g}: nobody knows what {model.fingerprint()['model']!r} costs; say it "
+                f"in USD per million tokens of prompts and of replies: --{option}=IN,OUT"
+            )
 
 
 def _templates(

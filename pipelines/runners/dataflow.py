@@ -123,8 +123,11 @@ def with_inputs(config: Config, target: Target, *, copy: bool) -> Config:
     return dataclasses.replace(config, **moved)
 
 
-def launch(config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, label: Held) -> bool:
-    """Submits the job of a run, which takes over the lease of its refresh, and watches it.
+def launch(
+    config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, label: Held, report: str = ""
+) -> bool:
+    """Submits the job of a run, which takes over the lease of its refresh, and watches it. With `report`, it is a pass
+    that does not publish, see `build`.
 
     Returns:
       Whether the run is complete: False if the job goes on by itself, after a template's launcher or with
@@ -143,7 +146,7 @@ def launch(config: Config, options: PipelineOptions, target: Target, previous: P
     config = with_inputs(config, target, copy=True)
     with code_for_workers(options):
         pipeline = beam.Pipeline(options=options)
-        build(pipeline, config, target, previous)
+        build(pipeline, config, target, previous, report=report)
         _check_size(pipeline.to_runner_api().ByteSize())
         # Before the job can begin: its workers renew what they find.
         label.hand_over(f"Dataflow job {name}", _START_SECONDS + (_FLEXRS_SECONDS if cloud.flexrs_goal else 0))

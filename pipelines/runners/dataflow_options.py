@@ -133,6 +133,12 @@ def _template_problems(typed: Mapping[str, Any], options: PipelineOptions) -> It
             "--template_location: a classic template would run today's graph for ever; deploy/README.md has a Flex "
             "Template, whose graph is made anew at each launch"
         )
+    for name in ("max_cost", "max_tokens"):
+        if is_left and typed[name] is not None:
+            yield (
+                f"--{name}: a capped run is several jobs, one after the other, and this launcher ends before the first "
+                "does; leave it out, or run from a machine that waits"
+            )
     if is_left and typed["push_to_hub"]:
         yield (
             "--push_to_hub: this launcher ends before the job does, and nobody would push; leave it out, and run the "

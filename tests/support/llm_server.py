@@ -112,6 +112,8 @@ class Options:
     chat_route: str = "serve"  # of the Vertex endpoint: served, or refused as 404 or 400
     predict_echo: bool = False  # predictions repeat the prompt, as the Model Garden's containers do
     blocked_as: str = "mixed"  # what a blocked reply looks like; mixed: each of the three in turn, by hash
+    token_factor: int = 1  # of the OpenAI protocol: replies count as so many times their tokens, like thinking models'
+    token_factor_after: int = 0  # only after so many paid replies
     seed: int = 0  # other numbers draw other faults and latencies
 
     def __post_init__(self) -> None:
@@ -720,6 +722,7 @@ _CHAT = (
     b'"completion_tokens":%d,'
     b'"total_tokens":%d}}'
 )
+_USAGE = re.compile(rb'"usage":{"prompt_tokens":(\d+),"completion_tokens":(\d+),')
 _GEMINI = (
     b'{"candidates":[{%b"finishReason":"%b","index":0%b}],"usageMetadata":{"promptTokenCount":%d,'
     b'%b"totalTokenCount":%d,'
@@ -743,9 +746,15 @@ def count_tokens(text: str) -> int:
 
 
 def _chat_body(
-    model: bytes, name: bytes, prompt: str, text: str | None, finish: bytes = b"stop", refusal: str | None = None
+    model: bytes,
+    name: bytes,
+    prompt: str,
+    text: str | None,
+    finish: bytes = b"stop",
+    refusal: str | None = None,
+    token_factor: int = 1,
 ) -> bytes:
-    spent, made = count_tokens(prompt), count_tokens(text or refusal or "")
+    spent, made = count_tokens(prompt), token_factor * count_tokens(text or refusal or "")
     content = b"null" if text is None else _quote(text)
     declined = b"null" if refusal is None else _quote(refusal)
     return _CHAT % (name, _CREATED, model, content, declined, finish, spent, made, spent + made)
@@ -820,7 +829,7 @@ def answer(options: Options, route: Route, asked: Asked, digest: bytes, drawn: D
             spoken, thoughts = None, 1024
         body = _gemini_body(route, model, name, prompt, spoken, finish, thoughts)
     elif asked.form == "chat":
-        body = _chat_body(model, name, prompt, texts[0], finish)
+        body = _chat_body(model, name, prompt, texts[0], finish, token_factor=options.token_factor)
     else:
         if options.predict_echo:
             texts = [f"Prompt:\n{each}\nOutput:\n{text}" for each, text in zip(asked.prompts, texts, strict=True)]
@@ -882,6 +891,7 @@ class Play:
         self.paid: dict[bytes, int] = {}
         self.good: dict[bytes, int] = {}
         self.paid_latency_s = 0.0
+        self.prompt_tokens = self.output_tokens = 0
         self.key_in_url = False
         self.keys_wrong = 0
         self.opened = 0
@@ -897,6 +907,8 @@ class Play:
             "by_protocol": dict(self.by_protocol),
             "by_second": {str(key): value for key, value in self.by_second.items()},
             "answered": paid,
+            "prompt_tokens": self.prompt_tokens,
+            "output_tokens": self.output_tokens,
             "paid_twice": sum(count > 1 for count in self.paid.values()),
             "good_twice": sum(count > 1 for count in self.good.values()),
             "good_prompts": len(self.good),
@@ -1006,6 +1018,8 @@ class Play:
         elif fault == "reset" and drawn.variant % 2:
             status, reply = 0, b""
         else:
+            if options.token_factor != 1 and self.in_flight + sum(self.paid.values()) <= options.token_factor_after:
+                options = dataclasses.replace(options, token_factor=1)
             status, reply = answer(options, route, asked, digest, drawn)
             paid = status == 200 and fault not in ("reset", "half", "hang")
         connection.pending = Pending(fault or "ok", status, reply, digest, drawn.latency_s, paid, route)
@@ -1047,6 +1061,9 @@ class Play:
         if pending.paid:
             digest = pending.digest
             self.paid[digest] = self.paid.get(digest, 0) + 1
+            if found := _USAGE.search(pending.reply):
+                self.prompt_tokens += int(found[1])
+                self.output_tokens += int(found[2])
             self.paid_latency_s += pending.latency_s
             if pending.outcome == "ok":
                 self.good[digest] = self.good.get(digest, 0) + 1

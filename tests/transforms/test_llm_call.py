@@ -503,8 +503,8 @@ def test_a_paid_prompt_makes_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     paid = [with_replies(PROMPTS[0], {0: GOOD}), with_replies(PROMPTS[1], {0: BAD, 1: BAD})]
     ran = call_again("no engine", *paid)
     assert sorted((reply.text, reply.attempts, reply.usage) for reply in ran.of(Reply)) == [
-        (BAD, 2, Usage(from_ledger=2)),
-        (GOOD, 1, Usage(from_ledger=1)),
+        (BAD, 2, Usage(from_ledger=2, ledger_prompt_tokens=2, ledger_output_tokens=4)),
+        (GOOD, 1, Usage(from_ledger=1, ledger_prompt_tokens=1, ledger_output_tokens=2)),
     ]
     assert ran.counters == {"LLMCall/in": 2, "LLMCall/kept": 2, "LLMCall/requests.from_ledger": 3}
     assert not seen_by["no engine"].ids

@@ -68,6 +68,8 @@ class Usage(Element, frozen=True):
     throttled_ms: int = 0  # the time that the limiter made the process wait, since the last report
     left_out: tuple[str, ...] = ()  # options that the endpoint refused, once for each reply without them
     throttled: int = 0  # of the requests, those that the endpoint had no room for
+    ledger_prompt_tokens: int = 0  # of the replies that had been paid for before
+    ledger_output_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*map(operator.add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
@@ -125,6 +127,7 @@ class Draft(Element, frozen=True):
     misleading_label: str | None = None
     labels: tuple[str, ...] = ()  # all of the task's, where they are planned, or the user's
     paid: tuple[PaidReply, ...] = ()  # its replies in the ledger
+    bucket: int = 0  # its rank where there is an `Admission`
 
 
 class LabelSetSeed(Element, frozen=True):
@@ -219,6 +222,7 @@ class Example(Element, frozen=True):
     seed: int
     repairs: tuple[str, ...] = ()  # what the parser had to mend; counted, not written
     verified: Usage | None = None  # what it took to verify its label; counted, not written
+    bucket: int = 0  # of its draft
 
     @property
     def label_id(self) -> str:
@@ -398,6 +402,10 @@ class Reject(Element, frozen=True):
 
 _SHARED: Final = ({*Reject.__struct_fields__} & {*Example.__struct_fields__}) - {"id", "raw_reply"}
 _KNOWN_OF_SUBJECTS: Final = ("task_id", "task", "topic", "language", "difficulty", "clarity", "num_words", "replica")
+
+HELD_BACK: Final = "held_back"
+"""The reason of what a cap did not let be asked. It is none of REASONS: nothing was refused, so it is counted, and is
+no row of the rejects."""
 
 REASONS: Final[Mapping[str, str]] = {
     # ParseJSON, and the list parser of TaskGenerate

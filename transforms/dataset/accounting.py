@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from textmint.transforms.core.elements import REASONS, Example, LabelSet, Prompt, Reject, Reply, Task, TaskList, Usage
+from textmint.transforms.core.admission import Admission
+from textmint.transforms.core.elements import (
+    HELD_BACK,
+    REASONS,
+    Draft,
+    Example,
+    LabelSet,
+    Prompt,
+    Reject,
+    Reply,
+    Task,
+    TaskList,
+    Usage,
+)
 
 Counts = Mapping[str, int]
 """How many, by `Step/name`, where the name is `in`, `kept`, `rejected.<reason>`, `repaired.<repair>`, ..."""
@@ -47,7 +61,29 @@ _USED_BY: Final = ("lists", "label_sets", "replies", "examples")
 _REQUESTS: Final = ("sent", "retries", "throttled", "asked_again", "from_ledger")
 
 
-def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """What a cap is on: a sum of tokens, each with a weight."""
+
+    name: str
+    weights: Mapping[str, tuple[int, int]]  # of a token of a prompt, and of a reply, by the step that asks
+
+    def spent(self, step: str, usage: Usage) -> int:
+        """Returns what all replies to a prompt took, those that the ledger had among them."""
+        prompt, output = self.weights[step]
+        tokens = usage.prompt_tokens + usage.ledger_prompt_tokens, usage.output_tokens + usage.ledger_output_tokens
+        return prompt * tokens[0] + output * tokens[1]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What is counted beside the rest where a cap decides how far a run goes."""
+
+    admission: Admission
+    meters: tuple[Meter, ...] = ()
+
+
+def increments(stream: str, element: object, watch: Watch | None = None) -> Iterator[tuple[str, int]]:
     """Yields what one element of a stream of _STREAMS adds to the counts.
 
     A reject rides along to the end of the graph, so it is counted there only, in the stream `examples`.
@@ -58,9 +94,10 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
     step, kind = _STREAMS.get(stream, ("", Reject))
     if isinstance(element, Reject):
         if stream == "examples":
-            yield f"{element.stage}/rejected.{element.reason}", 1
+            is_held_back = element.reason == HELD_BACK
+            yield f"{element.stage}/{HELD_BACK if is_held_back else f'rejected.{element.reason}'}", 1
         if element.usage and element.stage == step and stream in _USED_BY:
-            yield from _used(step, element.usage)
+            yield from _used(step, element.usage, watch)
         return
     if not isinstance(element, kind):
         raise TypeError(f"a {type(element).__name__} in the stream {stream!r}")
@@ -77,15 +114,31 @@ def increments(stream: str, element: object) -> Iterator[tuple[str, int]]:
         usage = element.usage
     yield f"{step}/kept", 1
     if usage:
-        yield from _used(step, usage)
+        yield from _used(step, usage, watch)
     if isinstance(element, TaskList):
         yield "Flatten/in", len(element.items) + len(element.refused)
     if isinstance(element, (Task, LabelSet)) and element.settings is not None and element.settings.examples is not None:
         yield f"{step}/own.tasks", 1  # tasks that say themselves how many examples they want
         yield f"{step}/own.examples", element.settings.examples
+    if watch is not None:
+        yield from _watched(step, element, watch.admission)
 
 
-def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
+def _watched(step: str, element: object, admission: Admission) -> Iterator[tuple[str, int]]:
+    if isinstance(element, (Task, LabelSet)):
+        buckets = list(admission.buckets(element))
+        if beyond := sum(not admission.makes(bucket) for bucket in buckets):
+            yield f"{step}/{HELD_BACK}.drafts", beyond
+        if isinstance(element, Task):
+            if element.settings is None or not element.settings.labels:
+                yield f"{step}/first.{buckets[0]}", 1
+            for bucket in buckets:
+                yield f"{step}/drafts.{bucket}", 1
+    elif isinstance(element, Reply) and isinstance(element.prompt.subject, Draft):
+        yield f"{step}/settled.{element.prompt.subject.bucket}", 1
+
+
+def _used(step: str, usage: Usage, watch: Watch | None) -> Iterator[tuple[str, int]]:
     for name, amount in (
         ("requests.sent", usage.requests),
         ("requests.retries", usage.retries),
@@ -94,6 +147,8 @@ def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
         ("requests.from_ledger", usage.from_ledger),
         ("tokens.prompt", usage.prompt_tokens),
         ("tokens.output", usage.output_tokens),
+        ("ledger_tokens.prompt", usage.ledger_prompt_tokens),
+        ("ledger_tokens.output", usage.ledger_output_tokens),
         ("throttled_ms", usage.throttled_ms),
     ):
         if amount:
@@ -102,6 +157,9 @@ def _used(step: str, usage: Usage) -> Iterator[tuple[str, int]]:
         yield f"{step}/latency_ms.{_bucket(latency)}", 1
     for option in usage.left_out:
         yield f"{step}/left_out.{option}", 1
+    for meter in watch.meters if watch else ():
+        if spent := meter.spent(step, usage):
+            yield f"{step}/spent.{meter.name}.{rounded_up(spent)}", 1
 
 
 _BUCKET_RATIO: Final = 1.05  # so percentiles are exact to 5 %
@@ -109,6 +167,15 @@ _BUCKET_RATIO: Final = 1.05  # so percentiles are exact to 5 %
 
 def _bucket(milliseconds: int) -> int:
     return round(_BUCKET_RATIO ** math.ceil(math.log(max(1, milliseconds), _BUCKET_RATIO)))
+
+
+_BITS: Final = 5
+
+
+def rounded_up(amount: int) -> int:
+    """Rounds a number up to one of 5 bits and zeros, which is at most a sixteenth more, so that few differ."""
+    shift = max(0, amount.bit_length() - _BITS)
+    return -(-amount >> shift) << shift
 
 
 def percentiles(buckets: Mapping[str, int]) -> dict[str, int]:
@@ -140,6 +207,7 @@ def step_table(
     """
     steps = steps_with(optional)
     kept = {step: counts.get(f"{step}/kept", 0) for step in steps}
+    beyond = 0
     entering = {
         "TaskGenerate": kept["TaskGenerate"] if task_requests is None else task_requests,
         "Flatten": counts.get("Flatten/in", 0),
@@ -149,13 +217,16 @@ def step_table(
         if step == "SampleAttributes":
             own = named(counts, f"{before}/own.")
             others = kept[before] - own.get("tasks", 0)
-            kept[step] = others * examples_per_task + own.get("examples", 0)
+            beyond = counts.get(f"{before}/{HELD_BACK}.drafts", 0)
+            kept[step] = others * examples_per_task + own.get("examples", 0) - beyond
         elif step in COMPARISONS:
             # Counted where rows are written, and the rows written must be what is left; see `discrepancies`.
             kept[step] = kept[before] - sum(named(counts, f"{step}/rejected.").values())
     table: dict[str, dict[str, Any]] = {}
     for step in steps:
         table[step] = {"in": entering[step], "kept": kept[step], "rejected": named(counts, f"{step}/rejected.")}
+        if held_back := counts.get(f"{step}/{HELD_BACK}", 0) + (beyond if step == "SampleAttributes" else 0):
+            table[step][HELD_BACK] = held_back
         if repaired := named(counts, f"{step}/repaired."):
             table[step]["repaired"] = repaired
         if requests := named(counts, f"{step}/requests."):
@@ -199,10 +270,13 @@ def discrepancies(table: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int
     problems = []
     last = list(table.values())[-1]
     for step, line in table.items():
-        rejected = sum(line["rejected"].values())
-        expected = line["in"] if step != "SampleAttributes" else line["kept"]  # the step that makes many of one
-        if expected != line["kept"] + rejected:
-            problems.append(f"{step}: {line['in']} in, but {line['kept']} kept + {rejected} rejected")
+        rejected, held_back = sum(line["rejected"].values()), line.get(HELD_BACK, 0)
+        expected = line["in"]
+        if step == "SampleAttributes":  # the step that makes many of one
+            expected, held_back = line["kept"], 0
+        if expected != line["kept"] + rejected + held_back:
+            also = f" + {held_back} held back" if held_back else ""
+            problems.append(f"{step}: {line['in']} in, but {line['kept']} kept + {rejected} rejected{also}")
         problems += [f"{step}: unknown reason {reason!r}" for reason in line["rejected"] if reason not in REASONS]
     for kind, counted in {
         "examples": last["kept"],

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from textmint.transforms.core.elements import Example, LabelSet, Reject, Task
+from textmint.transforms.core.elements import HELD_BACK, Example, LabelSet, Reject, Task
 from textmint.transforms.dataset.triplets import TRIPLETS, Triplet
 
 Row = Example | Triplet | LabelSet | Task | Reject
@@ -150,7 +150,7 @@ _KIND_OF: Final[Mapping[type, DatasetKind]] = {
 
 def kind_of(element: object) -> DatasetKind | None:
     """Returns the dataset that an element is a row of, if it is one."""
-    return _KIND_OF.get(type(element))
+    return None if isinstance(element, Reject) and element.reason == HELD_BACK else _KIND_OF.get(type(element))
 
 
 def to_record(row: Row, *, keep_raw: bool = False) -> dict[str, Any]:

@@ -147,6 +147,30 @@ def contents(folder: str) -> Contents:
     return Contents(dict(by_model), len(found), sum(file.bytes for file in found), waiting, files_set_aside(folder))
 
 
+TokensPaid = dict[str, tuple[int, int]]
+"""Tokens of prompts and of replies, by the fingerprint of the model."""
+
+
+def tokens_paid(folder: str, refresh: str) -> TokensPaid:
+    """Sums up the tokens of all replies that runs of a refresh paid for, one file at a time. The files are sound: a run
+    has checked them. Of a row that stands twice, as a kill while files are merged can leave it, one counts."""
+    columns = ["refresh", "fingerprint", "request_id", "time", "prompt_tokens", "output_tokens"]
+    tables = [
+        read_replies(files.read_file(file.path), columns, name=file.name, refresh=refresh)
+        for file in ledger_files(folder)
+    ]
+    for table in waiting_replies(folder) if files.is_local(folder) else ():
+        tables.append(table.select(columns).filter(pc.equal(table["refresh"], refresh)))
+    if not tables:
+        return {}
+    tokens = [("prompt_tokens", "max"), ("output_tokens", "max")]
+    once = pa.concat_tables(tables).group_by(["fingerprint", "request_id", "time"]).aggregate(tokens)
+    sums = once.group_by("fingerprint").aggregate([(f"{name}_max", "sum") for name, _ in tokens])
+    return {
+        row["fingerprint"]: (row["prompt_tokens_max_sum"], row["output_tokens_max_sum"]) for row in sums.to_pylist()
+    }
+
+
 def _count(by_model: dict[tuple[str, str], ModelReplies], table: pa.Table, *, files: int) -> None:
     sums = [("prompt_tokens", "sum"), ("output_tokens", "sum"), ([], "count_all")]
     for row in table.group_by(["refresh", "model"]).aggregate(sums).to_pylist():

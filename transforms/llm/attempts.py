@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -73,6 +73,8 @@ class NextStep:
     attempt: int  # of that reply, or of the one to be asked for
     attempts: int  # how many may be asked for, those that the ledger has among them
     from_ledger: int  # replies that it has
+    prompt_tokens: int = 0  # of these
+    output_tokens: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,15 +111,19 @@ class AttemptRules:
                 if len(found) == attempts and self.retry_rejects:
                     attempts += self.parse_attempts
             if len(found) < attempts:
-                return NextStep(None, "", len(found), attempts, len(found))
+                return NextStep(None, "", len(found), attempts, len(found), *_tokens(found))
         taken = (wanted or readable or [len(found) - 1])[0]
-        return NextStep(*found[taken], taken, len(found), len(found))
+        return NextStep(*found[taken], taken, len(found), len(found), *_tokens(found))
 
     def is_enough(self, prompt: Prompt, answer: Answer) -> bool:
         """Tells whether no other reply is asked for after this one."""
         if not _settles(prompt, answer, self.is_readable):
             return False
         return not self.retry_rejects or self.is_wanted is None or _settles(prompt, answer, self.is_wanted)
+
+
+def _tokens(found: Sequence[tuple[Answer, str]]) -> tuple[int, int]:
+    return sum(answer.prompt_tokens for answer, _ in found), sum(answer.output_tokens for answer, _ in found)
 
 
 def _settles(prompt: Prompt, answer: Answer, check: IsReadable) -> bool:

@@ -35,6 +35,7 @@ from textmint.transforms.llm.base import (
     Transient,
     fingerprint_of,
 )
+from textmint.transforms.llm.brake import Brake, Taken
 from textmint.transforms.llm.jobs import Done, Job, JobQueue, Token
 from textmint.transforms.llm.limiter import Limiter, Limits, Outcome
 from textmint.transforms.llm.reject_rate import MOST, Fault, RejectRate
@@ -70,6 +71,7 @@ class Settings:
     max_attempts: int = 5  # tries of one request
     # the share of replies to prompts of one kind that may be refused, see `RejectRate`; with 1 all.
     max_reject_rate: float = MOST
+    brake: Brake | None = None  # of a run with a cap
 
     def __post_init__(self) -> None:
         if not 0 < self.request_timeout < math.inf:
@@ -93,7 +95,8 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._probe_is_out = False
         self._reject_rates: dict[Kind, RejectRate] = {}
-        self._rejects_too_many = False
+        self._taken = Taken(settings.brake) if settings.brake is not None else None
+        self._is_of_no_use = False
         self._wake_is_due = False
         self._is_closed = False
         self._is_over = False  # the loop has ended, by `close` or by a fault: nothing would answer any more
@@ -132,7 +135,7 @@ class Engine:
     @property
     def is_of_no_use(self) -> bool:
         """Whether it has given up for good: another engine of the run would but pay for more of the same."""
-        return self._rejects_too_many and self._keeper is not None
+        return self._is_of_no_use and self._keeper is not None
 
     def count_reply(self, request: Request, answer: Answer, fault: Fault | None) -> FatalError | None:
         """Counts a paid answer and why no row comes of it, and gives up where too many bring none: returns why no more
@@ -143,7 +146,7 @@ class Engine:
         problem = rate.add(fault, answer.text)
         if problem is None:
             return None
-        self._rejects_too_many = True
+        self._is_of_no_use = True
         detail, remedy = problem
         if self._keeper is not None:
             remedy = f"what was paid for is kept; {remedy}"
@@ -340,6 +343,9 @@ class Engine:
                     self._keeper.keep(job.request, answer, now - started)
                 except FatalError as unwritable:  # it ends the run, but the answer is handed out all the same
                     self._give_up(unwritable)
+            if self._taken is not None and (problem := self._taken.add(job.request.kind, answer)):
+                self._is_of_no_use = True
+                self._give_up(FatalError(problem, "what was paid for is kept; run the same command again"))
             self._finish(job, answer, None, now - started)
         elif error is not None:
             self._handle(job, error, now)

@@ -104,7 +104,7 @@ def test_every_column_is_a_field_of_its_element(kind: DatasetKind) -> None:
     fields = set(type(MAKE[kind](0)).__struct_fields__)
     names = schema_of(kind, keep_raw=True).names
     # repairs and what a reply cost are counted, not written
-    told_elsewhere = {"repairs", "verified", "usage", "settings"} | (
+    told_elsewhere = {"repairs", "verified", "usage", "settings", "bucket"} | (
         {"first_replica"} if kind == "label_sets" else set()
     )
     assert set(names) == fields - told_elsewhere | (DERIVED if kind == "examples" else set())

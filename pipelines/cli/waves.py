@@ -1,0 +1,209 @@
+"""The waves of a capped run: passes over the graph that ask for more and more drafts, until the cap lets no more be
+asked. What they pay for is in the ledger, so the last pass, which publishes, finds all replies there."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from textmint.pipelines.graph.caps import braked, spent
+from textmint.pipelines.graph.waves import Cap, Plan, Seen, next_level
+from textmint.pipelines.options.config import Config
+from textmint.pipelines.options.errors import OptionError
+from textmint.transforms.core.admission import BUCKETS, Admission
+from textmint.transforms.core.errors import RunFailed
+from textmint.transforms.dataset.accounting import Counts, Watch, named
+from textmint.transforms.ledger.compact import tokens_paid
+from textmint.transforms.llm.brake import BRAKED
+
+_LOG = logging.getLogger("textmint")
+_MOST_BRAKED: Final = 3  # waves whose replies took more than was planned, before what is there is published
+_BRAINSTORM_SHARE: Final = 2  # of what is left brainstorming may take half, by estimate
+_PAYS_NOTHING: Final = Admission(level=0, with_paid=True, asks_for_tasks=False)
+
+RunPass = Callable[[Config], Counts]
+"""Runs one pass to its end, puts the ledger in order for the next, and returns what the pass has counted."""
+
+
+class Waves:
+    """Pays for the drafts of a run as far as its caps let it.
+
+    Args:
+      caps: all of them hold.
+      run_pass: asks for what the `watch` of a config admits, and publishes nothing.
+    """
+
+    def __init__(self, caps: Sequence[Cap], run_pass: RunPass) -> None:
+        self._caps = caps
+        self._run_pass = run_pass
+        self.done: list[dict[str, Any]] = []
+        """What each wave was, for the manifest."""
+
+    def finish(self, config: Config, publish: Callable[[Config], None], limit: int = BUCKETS) -> Config:
+        """Pays for the drafts below a level, or for as many as the caps let it, then runs what publishes.
+
+        Returns:
+          The config that was published with; its admission says how far the caps let it go.
+
+        Raises:
+          OptionError: the caps are too small for the plan, or even for one example.
+        """
+        last = self.pay(config, limit)
+        try:
+            publish(last)
+        except Exception as error:
+            if BRAKED not in str(error):
+                raise
+            last = self._salvage(config, limit)
+            publish(last)
+        return last
+
+    def pay(self, config: Config, limit: int = BUCKETS) -> Config:
+        """Pays for the drafts below a level, or for as many as the caps let it. Returns the config of the pass that is
+        left to do: it asks for what is missing of its level, if anything is."""
+        self._refuse_long_brainstorm(config)
+        try:
+            return self._pay(config, limit)
+        except Exception as error:
+            if BRAKED not in str(error):
+                raise
+            return self._salvage(config, limit)
+
+    def _refuse_long_brainstorm(self, config: Config) -> None:
+        if config.tasks is not None or not self._caps:
+            return
+        for cap, taken in zip(self._caps, self._spent(config), strict=True):
+            estimate = config.task_requests * cap.estimate("TaskGenerate")
+            if not taken and estimate * _BRAINSTORM_SHARE > cap.most:
+                raise OptionError(
+                    f"{cap.option}: brainstorming with --task_requests={config.task_requests} may take more than half "
+                    f"of it; choose fewer, a higher cap, or tasks of your own (--tasks). Nothing was paid for"
+                )
+
+    def _pay(self, config: Config, limit: int) -> Config:
+        before = self._spent(config)
+        first = Admission(level=0, with_paid=any(before), examples_per_task=config.examples_per_task)
+        counts = self._wave(config, first, before, {}, {"TaskGenerate": config.task_requests})
+        plan = Plan.of(counts, plans_labels=config.plans_labels)
+        missing = plan.without(named(counts, "LLMCall/settled."))
+        now = self._spent(config)
+        foreign = [taken - cap.spent_in_plan(counts) for cap, taken in zip(self._caps, now, strict=True)]
+        # what drafts took is counted again as they are admitted
+        counts = {name: count for name, count in counts.items() if name.startswith(("TaskGenerate/", "Flatten/"))}
+        level = 0
+        while True:
+            bases = [other + cap.spent_in_plan(counts) for cap, other in zip(self._caps, foreign, strict=True)]
+            to = next_level(self._caps, bases, counts, plan, level, limit)
+            if to in (level, limit):
+                break
+            units = missing.between(level, to)
+            if not self._affords(now, counts, units):
+                return self._salvage(config, limit)
+            counts = self._wave(config, dataclasses.replace(first, level=to, with_paid=False), now, counts, units)
+            now = [taken + cap.spent_in_pass(counts) for cap, taken in zip(self._caps, now, strict=True)]
+            level = to
+        units = missing.between(level, to)
+        if not self._affords(now, counts, units):
+            return self._salvage(config, limit)
+        is_paid_beyond = any(had - left for had, left in zip(plan.drafts[to:], missing.drafts[to:], strict=True))
+        if not to and not is_paid_beyond and any(plan.drafts):
+            raise self._too_small(now)
+        last = dataclasses.replace(first, level=to, with_paid=is_paid_beyond)
+        return self._braked(config, last, now, counts, units)
+
+    def _affords(self, now: Sequence[int], counts: Counts, units: Mapping[str, int]) -> bool:
+        """Tells whether what is missing of a wave fits into the caps with what has really been spent: an earlier run
+        may have paid for drafts that are far from being next."""
+        for cap, taken in zip(self._caps, now, strict=True):
+            for step, more in units.items():
+                if step not in cap.meter.weights:
+                    continue
+                seen = Seen.of(counts, step, cap.meter)
+                taken += more * seen.total // seen.units if seen.units else more * cap.estimate(step)
+            if taken > cap.most and any(units.values()):
+                return False
+        return True
+
+    def _salvage(self, config: Config, limit: int) -> Config:
+        """Goes on where the plan does not hold: replies take more than was planned, or an earlier run has paid for
+        drafts here and there. Asks for what the rest of the caps pays for, and takes all that is paid for."""
+        has_braked = 0
+        nothing = dataclasses.replace(_PAYS_NOTHING, examples_per_task=config.examples_per_task)
+        while True:
+            now = self._spent(config)
+            counts = self._wave(config, nothing, now, {}, {})
+            plan = Plan.of(counts, plans_labels=config.plans_labels)
+            missing = plan.without(named(counts, "LLMCall/settled."))
+            level = next_level(self._caps, now, counts, missing, 0, limit) if has_braked < _MOST_BRAKED else 0
+            units = missing.between(0, level)
+            if not any(units.values()):
+                break
+            admission = dataclasses.replace(nothing, level=level, with_paid=False)
+            try:
+                self._wave(config, admission, now, counts, units)
+            except Exception as error:
+                if BRAKED not in str(error):
+                    raise
+                has_braked += 1
+        if not named(counts, "LLMCall/settled."):
+            raise self._too_small(now)
+        return self._braked(config, nothing, now, counts, {})
+
+    def _too_small(self, now: Sequence[int]) -> Exception:
+        worst = max(range(len(self._caps)), key=lambda at: now[at] * 10**6 // self._caps[at].most)
+        cap = self._caps[worst]
+        one = sum(cap.estimate(step) for step in ("PlanLabels", "LLMCall", "VerifyLabels"))
+        return (RunFailed if any(now) else OptionError)(
+            f"{cap.option}: {cap.shown(now[worst])} is spent, and an example may take {cap.shown(one)}, which does not "
+            "fit; choose a higher cap"
+        )
+
+    def _spent(self, config: Config) -> list[int]:
+        paid = tokens_paid(config.ledger, config.refresh)
+        return [spent(cap, config, paid) for cap in self._caps]
+
+    def _wave(
+        self,
+        config: Config,
+        admission: Admission,
+        now: Sequence[int],
+        counts: Counts,
+        units: Mapping[str, int],
+    ) -> Counts:
+        counts = self._run_pass(self._braked(config, admission, now, counts, units))
+        asked = {
+            step: count - counts.get(f"{step}/requests.retries", 0)
+            for step, count in ((step, counts.get(f"{step}/requests.sent", 0)) for step in self._caps[0].meter.weights)
+        }
+        tokens = {
+            name: sum(counts.get(f"{step}/tokens.{name}", 0) for step in self._caps[0].meter.weights)
+            for name in ("prompt", "output")
+        }
+        self.done.append(
+            {
+                "level": admission.level / BUCKETS,
+                "drafts": counts.get("BuildPrompt/kept", 0),
+                "replies": sum(asked.values()),
+                "prompt_tokens": tokens["prompt"],
+                "output_tokens": tokens["output"],
+            }
+        )
+        _LOG.info(
+            "wave %d: %s drafts admitted, %s replies paid for",
+            *(len(self.done), f"{counts.get('BuildPrompt/kept', 0):,}", f"{sum(asked.values()):,}"),
+        )
+        return counts
+
+    def _braked(
+        self,
+        config: Config,
+        admission: Admission,
+        now: Sequence[int],
+        counts: Counts,
+        units: Mapping[str, int],
+    ) -> Config:
+        watch = Watch(admission=admission, meters=tuple(cap.meter for cap in self._caps))
+        left = [cap.most - taken for cap, taken in zip(self._caps, now, strict=True)]
+        return braked(dataclasses.replace(config, watch=watch), self._caps, left, counts, units)
