@@ -114,7 +114,7 @@ def closing_lines(preview: Preview) -> Iterator[str]:
     """Yields what a preview ends with: how many were kept, and what was paid for."""
     of_drafts = sum(map(_is_of_draft, preview.rejects))
     total = len(preview.examples) + of_drafts
-    short = "" if total >= preview.rows else f", of {preview.rows:,} that were wanted: there are no more"
+    short = "" if total >= preview.rows else f"; {preview.rows:,} were wanted, and the tasks that came have no more"
     others = len(preview.rejects) - of_drafts
     before = f"; {others:,} refused before that" if others else ""
     yield f"{len(preview.examples):,} of {total:,} examples kept{short}{before}"

@@ -102,7 +102,7 @@ def test_where_rounds_bring_too_few_tasks_more_are_asked_for(tmp_path: Path, mon
         rounds = 4  # 1, then 2, then 4: each asked for twice, since its reply cannot be read
         assert f"paid for: {2 * rounds} task lists" in done.out and "cost unknown" in done.out
         assert server.stats()["answered"] == 2 * rounds
-    assert done.code == 1 and "0 of 0 examples kept, of 10 that were wanted" in done.out
+    assert done.code == 1 and "0 of 0 examples kept; 10 were wanted" in done.out
     assert done.out.count("TaskGenerate: rejected") == rounds
 
 

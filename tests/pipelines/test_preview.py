@@ -226,7 +226,7 @@ def test_nothing_of_a_reply_rules_a_terminal() -> None:
     for shown in (text, STYLE.sub("", styled)):
         words = " ".join(shown.split())
         assert words.count("[red]not red[/red] [link=http://x]y[/] [/] :smile: <script>") == 14
-        assert "1 of 2 examples kept, of 10 that were wanted: there are no more; 1 refused before that" in words
+        assert "1 of 2 examples kept; 10 were wanted, and the tasks that came have no more; 1 refused before that" in words
     assert "\x1b]8" not in styled
 
 
