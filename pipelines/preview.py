@@ -39,10 +39,10 @@ from textmint.transforms.core.temporary import temporary_folder
 from textmint.transforms.dataset.accounting import COMPARISONS, discrepancies, step_table
 from textmint.transforms.dataset.publish import Target
 from textmint.transforms.dataset.schema import to_record
+from textmint.transforms.dataset.spending import Spending, describe, with_costs
 from textmint.transforms.dataset.write_dataset import apply_verdicts
 from textmint.transforms.dedup.verdicts import CONTAMINATED
 from textmint.transforms.llm.engine import close_engines
-from textmint.transforms.llm.prices import format_usd, usd
 from textmint.transforms.quality.checks import faults_in
 
 MOST_ROWS: Final = 1_000
@@ -58,8 +58,6 @@ ASKED_FOR: Final[Mapping[str, str]] = {
     "VerifyLabels": "verifications",
 }
 """What each step that asks a model asks for."""
-TOTALS: Final = ("requests", "from_ledger", "prompt_tokens", "output_tokens")
-"""The attributes of a Preview that are sums of `spent`."""
 _OVER: Final = "over_max_tasks"  # tasks that a preview leaves for the whole run
 _LOG: Final = logging.getLogger("textmint")
 
@@ -74,43 +72,35 @@ class Preview:
         that was made, None where the example passes, else what is wrong.
       rejects: what was refused, each a dict of the columns of rejects. Where the reply could be read, it also has
         "checks", and the text and its labels as they were read.
-      spent: by what was asked for ("examples", ...): "requests" sent, also those that failed; "replies" that
-        came; replies "from_ledger", which were paid for before; "prompt_tokens" and "output_tokens" of those that came.
-      cost_usd: what that cost; None where the price of a model is not known.
-      cost: the same for a person, with where the price is from.
+      asked: by what was asked for ("examples", ...): how many "requests" were sent, also those that failed; how many
+        "replies" came; and how many were there "from_ledger", which were paid for before.
+      spending: what the replies cost that came: "prompt_tokens", "output_tokens", "cost_usd" and "price", as in a
+        manifest.
       show_prompt: whether the prompts are shown.
     """
 
     rows: int
     examples: list[dict[str, Any]]
     rejects: list[dict[str, Any]]
-    spent: Mapping[str, Mapping[str, int]]
-    cost_usd: float | None
-    cost: str
+    asked: Mapping[str, Mapping[str, int]]
+    spending: Mapping[str, Any]
     show_prompt: bool = False
 
     @property
     def requests(self) -> int:
         """How many requests were sent, also those that failed."""
-        return self._total("requests")
+        return sum(asked["requests"] for asked in self.asked.values())
 
     @property
     def from_ledger(self) -> int:
         """How many replies were paid for before."""
-        return self._total("from_ledger")
+        return sum(asked["from_ledger"] for asked in self.asked.values())
 
     @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the prompts whose replies were paid for."""
-        return self._total("prompt_tokens")
-
-    @property
-    def output_tokens(self) -> int:
-        """Tokens of the replies that were paid for."""
-        return self._total("output_tokens")
-
-    def _total(self, name: str) -> int:
-        return sum(spent[name] for spent in self.spent.values())
+    def cost_usd(self) -> float | None:
+        """What the replies cost that came, in US dollars; None: the price of the model is not known."""
+        cost: float | None = self.spending["cost_usd"]
+        return cost
 
     def __str__(self) -> str:
         from textmint.pipelines.preview_views import as_text  # only now: rich takes a moment to import
@@ -205,26 +195,32 @@ def run_preview(options: PreviewOptions) -> Preview:
     """
     config, rows = options.config, options.rows
     target = target_of(config)
-    spent: dict[str, Mapping[str, int]] = {}
+    asked: dict[str, Mapping[str, int]] = {}
+    spent = Spending()
     with hold_refresh(target), temporary_folder("preview") as folder:
         for rounds in rounds_of(config, rows):
-            few = dataclasses.replace(config, task_requests=rounds, max_tasks=min(rows, config.max_tasks or rows))
+            few = few_of(config, rows, rounds)
             found = _ask(few, options, target, folder)
             examples, rejects = outcomes(found, few)
             table = table_of(found, few, examples, rejects)
-            spent = spent_after(spent, table)
+            asked = asked_after(asked, table)
+            spent += with_costs(table, config.prices)[1]
             if table["SampleAttributes"]["kept"] >= rows or table["Flatten"]["kept"] == few.max_tasks:
                 break
-    cost_usd, cost = cost_of(spent, config)
     return Preview(
         rows=rows,
         examples=examples,
         rejects=[reject for reject in rejects if reject["reason"] != _OVER],
-        spent=spent,
-        cost_usd=cost_usd,
-        cost=cost,
+        asked=asked,
+        spending=describe(spent, config.prices),
         show_prompt=options.show_prompt,
     )
+
+
+def few_of(config: Config, rows: int, rounds: int) -> Config:
+    """Returns what a preview asks for: `rows` tasks of the first brainstorm rounds, of whose examples all are shown."""
+    most = min(rows, config.max_tasks or rows)
+    return dataclasses.replace(config, task_requests=rounds, max_tasks=most, target_examples=None)
 
 
 def rounds_of(config: Config, rows: int) -> Iterator[int]:
@@ -342,37 +338,19 @@ def table_of(
     return table
 
 
-def spent_after(
+def asked_after(
     before: Mapping[str, Mapping[str, int]], table: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Mapping[str, int]]:
-    """Adds what a pass has asked for to what passes before it had: by what was asked for, as `Preview` has it."""
-    spent = dict(before)
+    """Adds what a pass has asked for to what passes before it had; as `Preview` has it."""
+    asked = dict(before)
     for step, name in ASKED_FOR.items():
         if step not in table or "requests" not in table[step]:
             continue
         line, past = table[step], collections.Counter(before.get(name))
         sent = line["requests"]
-        spent[name] = {
+        asked[name] = {
             "requests": past["requests"] + sent["sent"],
             "replies": past["replies"] + sent["sent"] - sent["retries"] - line["rejected"].get("request_failed", 0),
             "from_ledger": sent["from_ledger"] - past["replies"],  # what passes before paid for is there by now
-            "prompt_tokens": past["prompt_tokens"] + line["tokens"]["prompt"],
-            "output_tokens": past["output_tokens"] + line["tokens"]["output"],
         }
-    return spent
-
-
-def cost_of(spent: Mapping[str, Mapping[str, int]], config: Config) -> tuple[float | None, str]:
-    """Returns what was paid, in USD and for a person; None where the price of a model is not known."""
-    total = 0
-    sources: set[str] = set()
-    for name, each in spent.items():
-        tokens = each["prompt_tokens"], each["output_tokens"]
-        if any(tokens):
-            price = config.verify_price if name == ASKED_FOR["VerifyLabels"] else config.price
-            if price is None:
-                return None, "cost unknown: --price=IN,OUT tells it"
-            total += price.cost(*tokens)
-            sources.add(price.source)
-    source = f" ({'; '.join(sorted(sources))})" if sources else ""
-    return usd(total), format_usd(total) + source
+    return asked

@@ -17,6 +17,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 from textmint.pipelines.cli.command import counted
+from textmint.pipelines.cli.summary import tokens_paid_for
 from textmint.transforms.core.texts import printable_line, printable_text
 
 if TYPE_CHECKING:
@@ -119,11 +120,11 @@ def closing_lines(preview: Preview) -> Iterator[str]:
     before = f"; {others:,} refused before that" if others else ""
     yield f"{len(preview.examples):,} of {total:,} examples kept{short}{before}"
     replies = ", ".join(
-        counted(spent["replies"], name.removesuffix("s")) for name, spent in preview.spent.items() if spent["replies"]
+        counted(asked["replies"], name.removesuffix("s")) for name, asked in preview.asked.items() if asked["replies"]
     )
-    tokens = f"{preview.prompt_tokens:,} prompt tokens, {preview.output_tokens:,} output tokens"
-    yield f"paid for: {replies or 'nothing'} ({counted(preview.requests, 'request')}, {tokens}, {preview.cost})"
-    yield f"from the ledger: {counted(preview.from_ledger, 'reply', 'replies')}"
+    yield f"asked for: {replies or 'nothing'}; from the ledger: {counted(preview.from_ledger, 'reply', 'replies')}"
+    if tokens := tokens_paid_for(preview.spending):
+        yield f"paid for: {tokens}"
 
 
 def as_html(preview: Preview) -> str:

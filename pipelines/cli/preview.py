@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from textmint.pipelines.cli import terminal
-from textmint.pipelines.cli.progress_line import ProgressLine
+from textmint.pipelines.cli.progress_line import ProgressLine, expected_prompts
 from textmint.pipelines.cli.run import failed
 from textmint.pipelines.cli.signals import ending_on_signals
 from textmint.pipelines.cli.summary import command_of, without
 from textmint.pipelines.options.parse import OptionParser
-from textmint.pipelines.preview import TOTALS, Preview, PreviewOptions, add_options, parse_preview, run_preview
+from textmint.pipelines.preview import Preview, PreviewOptions, add_options, parse_preview, run_preview
 
 _OWN: Final = frozenset(("--rows", "--show_prompt", "--json"))
 _WIDEST: Final = 120  # longer lines are hard to read
@@ -54,7 +54,8 @@ def _preview(argv: Sequence[str], prog: str) -> int:
     options = parse_preview(argv)
     for warning in options.config.warnings:
         _LOG.warning(warning)
-    with ProgressLine():
+    guess = {step: min(count, options.rows) for step, count in expected_prompts(options.config).items()}
+    with ProgressLine(guess=guess):
         found = run_preview(options)
     styled = not options.json and terminal.is_terminal()
     text = as_json(found) if options.json else _drawn(found, options, styled, argv, prog)
@@ -63,8 +64,8 @@ def _preview(argv: Sequence[str], prog: str) -> int:
 
 def as_json(preview: Preview) -> str:
     """Writes a preview as one JSON object, in ASCII."""
-    names = (*(field.name for field in dataclasses.fields(preview)), *TOTALS)
-    return json.dumps({name: getattr(preview, name) for name in names if name != "show_prompt"}, indent=1)
+    names = [field.name for field in dataclasses.fields(preview) if field.name != "show_prompt"]
+    return json.dumps({name: getattr(preview, name) for name in names}, indent=1)
 
 
 def _drawn(found: Preview, options: PreviewOptions, styled: bool, argv: Sequence[str], prog: str) -> str:

@@ -121,10 +121,15 @@ def _paid(entry: Mapping[str, Any]) -> Iterator[str]:
     requests = [step["requests"] for step in entry["steps"].values() if "requests" in step]
     paid = sum(int(each["sent"]) - int(each["retries"]) for each in requests)
     yield f"asked for: {paid:,} replies; from the ledger: {sum(int(each['from_ledger']) for each in requests):,}"
-    spent = entry["spending"]
-    if tokens := spent["prompt_tokens"] + spent["output_tokens"]:
-        of_each = f"{spent['prompt_tokens']:,} of prompts, {spent['output_tokens']:,} of replies"
-        yield f"paid for: {tokens:,} tokens ({of_each}), {_cost(spent)}"
+    if tokens := tokens_paid_for(entry["spending"]):
+        yield f"paid for: {tokens}"
+
+
+def tokens_paid_for(spent: Mapping[str, Any]) -> str:
+    """Says how many tokens were paid for, and what they cost; "" if none were. Takes what a manifest says of it."""
+    tokens = spent["prompt_tokens"] + spent["output_tokens"]
+    of_each = f"{spent['prompt_tokens']:,} of prompts, {spent['output_tokens']:,} of replies"
+    return f"{tokens:,} tokens ({of_each}), {_cost(spent)}" if tokens else ""
 
 
 def _cost(spent: Mapping[str, Any]) -> str:

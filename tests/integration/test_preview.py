@@ -39,15 +39,16 @@ def test_generate_pays_for_nothing_again_by_the_endpoints_own_count(
     with LlmServer(rate_bad_reply=0.05, rate_500=0.05) as server:
         model = ["--llm=openai", f"--base_url={server.base_url}/v1", "--model=m-1", "--price=1,2"]
         flags = [*model, "--task_requests=2", "--examples_per_task=2", *more]
-        asked = preview(*flags, "--rows=8", "--json", f"--output={tmp_path / 'out'}")
-        found = json.loads(asked.out)
+        shown = preview(*flags, "--rows=8", "--json", f"--output={tmp_path / 'out'}")
+        found = json.loads(shown.out)
         first = server.stats()
-        assert asked.code == 0 and len(found["examples"]) + len(found["rejects"]) >= 8
-        assert found["requests"] == first["requests"] and found["from_ledger"] == 0 and found["cost_usd"] > 0
+        assert shown.code == 0 and len(found["examples"]) + len(found["rejects"]) >= 8
+        assert sum(asked["requests"] for asked in found["asked"].values()) == first["requests"]
+        assert found["asked"]["examples"]["from_ledger"] == 0 and found["spending"]["cost_usd"] > 0
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ledger"]
 
         again = json.loads(preview(*flags, "--rows=8", "--json", f"--output={tmp_path / 'out'}").out)
-        assert (again["requests"], again["cost_usd"]) == (0, 0) and again["examples"] == found["examples"]
+        assert again["spending"]["cost_usd"] == 0 and again["examples"] == found["examples"]
         assert server.stats()["requests"] == first["requests"]
 
         generate(*flags, f"--output={tmp_path / 'out'}")
@@ -58,8 +59,8 @@ def test_generate_pays_for_nothing_again_by_the_endpoints_own_count(
         assert both["requests"] == server.stats()["requests"]
     assert files_of(tmp_path / "out") == files_of(tmp_path / "alone")
     rows = {row["id"]: row for row in rows_of(tmp_path / "out", "examples")}
-    shown = {row["id"]: {name: value for name, value in row.items() if name != "checks"} for row in found["examples"]}
-    assert shown and shown.items() <= rows.items()  # what was seen is what was minted
+    seen = {row["id"]: {name: value for name, value in row.items() if name != "checks"} for row in found["examples"]}
+    assert seen and seen.items() <= rows.items()  # what was seen is what was minted
 
 
 def test_rows_are_shown_with_their_verdicts_and_rejects_with_their_replies(tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_rows_are_shown_with_their_verdicts_and_rejects_with_their_replies(tmp_p
     done = preview(*flags, "--show_prompt")
     assert done.code == 0
     found = json.loads(preview(*flags, "--json").out)
-    assert found["requests"] == 0
+    assert found["asked"]["examples"]["requests"] == 0
     total = len(found["examples"]) + len(found["rejects"])
     assert total == 8 and {row["replica"] for row in found["examples"] + found["rejects"]} == {0, 1, 2}
     words = " ".join(done.out.split())
@@ -83,7 +84,9 @@ def test_rows_are_shown_with_their_verdicts_and_rejects_with_their_replies(tmp_p
         assert f"refused by {reject['stage']}: {' '.join(reject['detail'].split())}; asking again {help}" in words
         assert " ".join(reject["raw_reply"][:900].split()) in words
     assert f"{len(found['examples'])} of 8 examples kept" in words
-    assert re.search(r"paid for: \d+ examples \(\d+ requests, .* tokens, \$0.00 \(embedded model\)\)", words)
+    assert re.search(
+        r"asked for: \d+ examples; from the ledger: 0 replies paid for: .* \$0.00 by embedded model", words
+    )
     command = f"generate --tasks={tmp_path / 'tasks.txt'} --output={tmp_path / 'out'} --offline_fault_rate=0.5"
     assert done.out.endswith(f"{command}\n")
 
@@ -100,7 +103,7 @@ def test_where_rounds_bring_too_few_tasks_more_are_asked_for(tmp_path: Path, mon
         model = ["--llm=openai", f"--base_url={server.base_url}/v1", "--model=m-1"]
         done = preview(*model, "--task_requests=9", f"--output={tmp_path / 'out'}")
         rounds = 4  # 1, then 2, then 4: each asked for twice, since its reply cannot be read
-        assert f"paid for: {2 * rounds} task lists" in done.out and "cost unknown" in done.out
+        assert f"asked for: {2 * rounds} task lists" in done.out and "a price that is not known" in done.out
         assert server.stats()["answered"] == 2 * rounds
     assert done.code == 1 and "0 of 0 examples kept; 10 were wanted" in done.out
     assert done.out.count("TaskGenerate: rejected") == rounds

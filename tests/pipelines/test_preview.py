@@ -16,16 +16,7 @@ from textmint.pipelines.cli.preview import as_json
 from textmint.pipelines.graph.preview import Collected
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
-from textmint.pipelines.preview import (
-    Preview,
-    checks_made,
-    cost_of,
-    outcomes,
-    parse_preview,
-    preview,
-    rounds_of,
-    spent_after,
-)
+from textmint.pipelines.preview import Preview, asked_after, checks_made, outcomes, parse_preview, preview, rounds_of
 from textmint.pipelines.preview_views import as_html, as_text
 from textmint.transforms.core.elements import Reject, Relabel, Verdict
 from textmint.transforms.dataset.schema import to_record
@@ -171,32 +162,14 @@ def test_outcomes(tmp_path: Path) -> None:
 
 def test_a_second_pass_counts_no_reply_twice() -> None:
     def line(sent: int, from_ledger: int, failed: int = 0) -> dict[str, Any]:
-        return {
-            "requests": {"sent": sent, "retries": failed, "from_ledger": from_ledger},
-            "tokens": {"prompt": 10 * sent, "output": sent},
-            "rejected": {"request_failed": failed} if failed else {},
-        }
+        rejected = {"request_failed": failed} if failed else {}
+        return {"requests": {"sent": sent, "retries": failed, "from_ledger": from_ledger}, "rejected": rejected}
 
-    first = spent_after({}, {"TaskGenerate": line(1, 2), "LLMCall": line(6, 0, failed=1), "Flatten": {}})
+    first = asked_after({}, {"TaskGenerate": line(1, 2), "LLMCall": line(6, 0, failed=1), "Flatten": {}})
     assert first["examples"]["replies"] == 4  # six were sent, one of them twice, and one never answered
-    both = spent_after(first, {"TaskGenerate": line(2, 3), "LLMCall": line(3, 4)})
-    assert both["task lists"] == {
-        "requests": 3,
-        "replies": 3,
-        "from_ledger": 2,
-        "prompt_tokens": 30,
-        "output_tokens": 3,
-    }
+    both = asked_after(first, {"TaskGenerate": line(2, 3), "LLMCall": line(3, 4)})
+    assert both["task lists"] == {"requests": 3, "replies": 3, "from_ledger": 2}
     assert both["examples"]["from_ledger"] == 0
-
-
-def test_what_it_cost_is_told_where_the_price_is_known(tmp_path: Path) -> None:
-    spent = {name: {"prompt_tokens": 1_000, "output_tokens": 100} for name in ("examples", "verifications")}
-    openai = ["--llm=openai", "--model=m", "--base_url=http://127.0.0.1:9/v1", "--verify", "--verify_model=n"]
-    config = config_of(tmp_path, *openai, "--price=1,2")
-    assert cost_of({"examples": spent["examples"]}, config) == (0.0012, "$0.0012 (--price)")
-    assert cost_of(spent, config) == (None, "cost unknown: --price=IN,OUT tells it")
-    assert cost_of({"examples": {"prompt_tokens": 0, "output_tokens": 0}}, config_of(tmp_path, *openai)) == (0, "$0.00")
 
 
 # --- what is shown
@@ -210,9 +183,8 @@ def hostile() -> Preview:
         rows=10,
         examples=[{**row, "checks": {"echo": None, "wrong_length": nasty}}],
         rejects=[reject, {**reject, "replica": None, "stage": "TaskGenerate"}],
-        spent={"examples": dict.fromkeys(("requests", "replies", "from_ledger", "prompt_tokens", "output_tokens"), 2)},
-        cost_usd=0.5,
-        cost="$0.50 (--price)",
+        asked={"examples": dict.fromkeys(("requests", "replies", "from_ledger"), 2)},
+        spending={"prompt_tokens": 2_000, "output_tokens": 1, "cost_usd": None, "price": None},
         show_prompt=True,
     )
 
@@ -226,7 +198,10 @@ def test_nothing_of_a_reply_rules_a_terminal() -> None:
     for shown in (text, STYLE.sub("", styled)):
         words = " ".join(shown.split())
         assert words.count("[red]not red[/red] [link=http://x]y[/] [/] :smile: <script>") == 14
-        assert "1 of 2 examples kept; 10 were wanted, and the tasks that came have no more; 1 refused before that" in words
+        assert (
+            "1 of 2 examples kept; 10 were wanted, and the tasks that came have no more; 1 refused before that" in words
+        )
+        assert "asked for: 2 examples; from the ledger: 2 replies paid for: 2,001 tokens (2,000 of prompts" in words
     assert "\x1b]8" not in styled
 
 
@@ -263,4 +238,4 @@ def test_nothing_of_a_reply_is_html() -> None:
 def test_json_has_all_and_is_ascii() -> None:
     text = as_json(hostile())
     assert text.isascii() and json.loads(text)["rejects"][0]["raw_reply"].startswith(MARKUP)
-    assert json.loads(text)["requests"] == 2 and "show_prompt" not in json.loads(text)
+    assert json.loads(text)["asked"]["examples"]["requests"] == 2 and "show_prompt" not in json.loads(text)
