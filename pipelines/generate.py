@@ -30,6 +30,7 @@ from textmint.transforms.llm_call import FaultOf, LLMCall
 from textmint.transforms.parse_json import ParseJSON, is_example
 from textmint.transforms.quality.check_quality import CheckQuality
 from textmint.transforms.sample_attributes import SampleAttributes
+from textmint.transforms.statistics.describe_rows import DescribeRows
 from textmint.transforms.task_generate import ReadTasks, SeedsOf, TaskGenerate, is_task_list, spans_of, task_list_fault
 
 
@@ -77,7 +78,10 @@ def build(
             preview.path
         )
     return {**rows, "verdicts": verdicts, "tasks": tasks, "counts": counts} | WriteDataset(
-        target, config.keep_raw, expected_rows=config.expected_examples
+        target,
+        config.keep_raw,
+        expected_rows=config.expected_examples,
+        describe=DescribeRows(config.expected_examples, config.near_duplicate_threshold),
     )
 
 

@@ -1,8 +1,8 @@
 """Pushes a dataset folder to a dataset repository of the Hugging Face Hub.
 
-It pushes the card, the manifest (without paths, URLs and projects) and the Parquet files that the manifest lists. It is
-one commit, which also deletes data files of earlier pushes that the manifest no longer lists: the Hub shows the state
-before or after, never both."""
+It pushes the card, the manifest (without paths, URLs and projects), the statistics, and the Parquet files that the
+manifest lists. It is one commit, which also deletes data files of earlier pushes that the manifest no longer lists: the
+Hub shows the state before or after, never both."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from textmint.transforms.core.temporary import temporary_folder
 from textmint.transforms.dataset.card import CARD
 from textmint.transforms.dataset.manifest import MANIFEST, read_manifest
 from textmint.transforms.dataset.public_manifest import public_manifest
+from textmint.transforms.dataset.statistics_file import STATISTICS, format_statistics, read_statistics
 from textmint.transforms.storage.files import is_local, join, open_file
 
 TOKEN_VARIABLE: Final = "HF_TOKEN"
@@ -77,6 +78,7 @@ def push(output: str, repo: str, environment: Mapping[str, str] = os.environ) ->
         manifest = _manifest_of(output)
         files = [CARD, *_data_files(manifest)]
         sources = [_as_local(output, path, Path(scratch, str(place))) for place, path in enumerate(files)]
+        figures = read_statistics(output)
         shown = json.dumps(public_manifest(manifest), indent=2, ensure_ascii=False) + "\n"
         try:
             api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
@@ -86,6 +88,7 @@ def push(output: str, repo: str, environment: Mapping[str, str] = os.environ) ->
                 [
                     *(hub.CommitOperationAdd(path, str(source)) for path, source in zip(files, sources, strict=True)),
                     hub.CommitOperationAdd(MANIFEST, shown.encode()),
+                    *([hub.CommitOperationAdd(STATISTICS, format_statistics(figures))] if figures else ()),
                     *(hub.CommitOperationDelete(path, is_folder=False) for path in _stale(there, files)),
                 ],
                 repo_type="dataset",

@@ -14,6 +14,7 @@ from textmint.pipelines.options.config import Config
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.dataset.card import CARD
 from textmint.transforms.dataset.schema import KINDS, DatasetKind, content_digest
+from textmint.transforms.dataset.statistics_file import read_statistics
 from textmint.transforms.llm.base import fingerprint_of
 from textmint.transforms.storage import files
 
@@ -68,7 +69,7 @@ def is_up_to_date(config: Config, previous: PreviousRun, key: str, entry: Mappin
         failed = sum(int(step["rejected"].get("request_failed", 0)) for step in steps.values())
         if failed or not entry["counts"]["examples"] or replies > previous.ledger_replies:
             return False
-        if not files.exists(files.join(config.output, CARD)):
+        if not files.exists(files.join(config.output, CARD)) or config.refresh not in read_statistics(config.output):
             return False
         listed = {"label_sets": [], **entry["files"]}  # only a run with planned labels has that one
         return all(_is_as_written(config.output, kind, config.refresh, listed[kind]) for kind in KINDS)

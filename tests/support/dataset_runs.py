@@ -93,8 +93,8 @@ def stage(target: Target, data: Data, parts: int = 1) -> list[StagedFile]:
     return staged
 
 
-def publish_data(target: Target, data: Data, parts: int = 1) -> dict[str, Any]:
-    return publish(target, stage(target, data, parts), data.counts)
+def publish_data(target: Target, data: Data, parts: int = 1, figures: dict[str, Any] | None = None) -> dict[str, Any]:
+    return publish(target, stage(target, data, parts), data.counts, figures)
 
 
 def graph(
@@ -106,6 +106,7 @@ def graph(
     shard_bytes: int = 1 << 27,
     keep_raw: bool = False,
     expected_rows: int = 2_000,
+    describe: beam.PTransform | None = None,
 ) -> Any:
     """The step with its streams, as a function that puts it on a pipeline."""
 
@@ -117,7 +118,7 @@ def graph(
             **({} if verdicts is None else {"verdicts": shuffled(verdicts, order)}),
         }
         created = {name: pipeline | name >> beam.Create(elements) for name, elements in streams.items()}
-        return created | WriteDataset(target, keep_raw, shard_bytes, expected_rows)
+        return created | WriteDataset(target, keep_raw, shard_bytes, expected_rows, describe)
 
     return build
 

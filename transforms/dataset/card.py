@@ -1,8 +1,8 @@
 """The dataset card, OUTPUT/README.md: what a person reads first and `datasets.load_dataset` reads alone.
 
-Its text is the template `card.md.jinja2`; the figures come from the manifest. The front matter is YAML made of closed
-sets only: column names, language codes, numbers. Everything else was written by a user or a model and is hostile: it is
-cut, escaped and put on one line. Neither times nor paths of the machine are in the card.
+Its text is the template `card.md.jinja2`; the figures come from the manifest and `statistics.json`. The front matter is
+YAML made of closed sets only: column names, language codes, numbers. Everything else was written by a user or a model
+and is hostile: it is cut, escaped and put on one line. Neither times nor paths of the machine are in the card.
 
 What the front matter says, for `datasets` 5.2:
   - each config names its files, so that nothing else in the folder is read;
@@ -17,6 +17,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Final
 
 import jinja2
@@ -32,6 +33,7 @@ from textmint.transforms.dataset.markdown import inline, json_block, name
 from textmint.transforms.dataset.pages import MARK, write_page
 from textmint.transforms.dataset.public_manifest import SHOWN_OPTIONS, shown_options
 from textmint.transforms.dataset.schema import KINDS, schema_of
+from textmint.transforms.dataset.statistics_file import read_statistics
 from textmint.transforms.dataset.triplets import TRIPLETS
 from textmint.transforms.storage.files import join, open_file
 
@@ -41,7 +43,7 @@ TEXTS: Final = "sentence-transformers"
 LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 """What an identifier of a license looks like, in --license and in the card."""
 COUNTED: Final = ("language", "difficulty", "clarity", "num_words", "model")
-"""The columns of examples whose values are counted."""
+"""The columns of examples whose values the card counts."""
 
 _REFRESHES: Final = 6  # with a column of their own; more make a table that nobody can read
 _LINES: Final = 120  # of a table; XLM-R has 100 languages
@@ -49,6 +51,7 @@ _SAMPLE: Final = 600  # characters of a text among the samples
 _SAMPLE_ROWS: Final = 50  # rows that are read to find two of different tasks
 
 Entry = Mapping[str, Any]
+Figures = Mapping[str, Any]
 _Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # head and lines
 
 
@@ -100,11 +103,13 @@ def language_codes(names: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def _front_matter(kinds: Sequence[str], entries: Sequence[Entry], examples: int, license_: str) -> Markup:
-    languages = {name for entry in entries for name in _counts_of(entry, "language")}
-    for entry in entries:
-        if "statistics" not in entry:  # an earlier version did not count: what was asked for must do
-            languages |= set(entry.get("attributes", {}).get("language", {}))
+def _front_matter(
+    kinds: Sequence[str], entries: Sequence[Entry], figures: Sequence[Figures], examples: int, license_: str
+) -> Markup:
+    languages: set[str] = set()
+    for entry, of_entry in zip(entries, figures, strict=True):
+        # Where nobody has counted, what was asked for must do.
+        languages |= set(_counts_of(of_entry, "language") or entry.get("attributes", {}).get("language", {}))
     codes = language_codes(languages)
     primary = sorted({code.partition("-")[0] for code in codes})
     fields: dict[str, Any] = {"license": license_}
@@ -139,9 +144,20 @@ def _rows_by_kind(entries: Iterable[Entry]) -> collections.Counter[str]:
     return rows
 
 
-def _counts_of(entry: Entry, column: str) -> Mapping[str, int]:
+def _figures_of(entry: Entry) -> Figures:
+    """Returns what the manifest of an earlier version counted, as `statistics.json` has it."""
+    values = (entry.get("statistics") or {}).get("values", {})
+    attributes = {
+        column: {value: {"kept": count} for value, count in values.get(column, {}).items()} for column in COUNTED[:-1]
+    }
+    return {"attributes": attributes, "models": values.get("model", {})}
+
+
+def _counts_of(figures: Figures, column: str) -> Mapping[str, int]:
     """Returns how many examples of a refresh have which value in a column of COUNTED."""
-    return dict((entry.get("statistics") or {}).get("values", {}).get(column, {}))
+    if column == "model":
+        return dict(figures["models"])
+    return {value: count["kept"] for value, count in figures["attributes"][column].items() if count["kept"]}
 
 
 def _most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -222,10 +238,10 @@ def _rows_table(refreshes: Mapping[str, Entry]) -> _Table:
     return ("refresh", *(kind.replace("_", " ") for kind in kinds)), lines
 
 
-def _attributes(refreshes: Mapping[str, Entry]) -> Iterator[_Table]:
-    columns = list(refreshes)[-_REFRESHES:] if len(refreshes) > 1 else []
+def _attributes(figures: Mapping[str, Figures]) -> Iterator[_Table]:
+    columns = list(figures)[-_REFRESHES:] if len(figures) > 1 else []
     for attribute in COUNTED:
-        counts = {refresh: _counts_of(entry, attribute) for refresh, entry in refreshes.items()}
+        counts = {refresh: _counts_of(of_refresh, attribute) for refresh, of_refresh in figures.items()}
         total: collections.Counter[str] = collections.Counter()
         for of_refresh in counts.values():
             total.update(of_refresh)
@@ -272,12 +288,17 @@ def _template() -> jinja2.Template:
 
 
 def dataset_card(
-    manifest: Mapping[str, Any], samples: Iterable[Mapping[str, Any]] = (), *, license: str = "unknown"
+    manifest: Mapping[str, Any],
+    samples: Iterable[Mapping[str, Any]] = (),
+    statistics: Mapping[str, Figures] = MappingProxyType({}),
+    *,
+    license: str = "unknown",
 ) -> str:
     """Makes the text of the dataset card.
 
     Args:
       manifest: as `manifest.read_manifest` gives it.
+      statistics: as `statistics_file.read_statistics` gives it.
       samples: rows of examples; the first two of different tasks are shown.
       license: an identifier of https://huggingface.co/docs/hub/repositories-licenses. The default claims none, since
         that depends on the terms of whoever serves the model.
@@ -286,12 +307,13 @@ def dataset_card(
         raise ValueError(f"license is {license!r}; it must be an identifier such as cc-by-4.0")
     refreshes: dict[str, Entry] = dict(sorted(manifest["refreshes"].items()))
     entries = list(refreshes.values())
+    figures = {refresh: statistics.get(refresh) or _figures_of(entry) for refresh, entry in refreshes.items()}
     rows = _rows_by_kind(entries)
     # Rejects are shown without rows too, where a run has written them.
     others = sorted(set(rows) - set(_KINDS))
     kinds = [kind for kind in (*_KINDS, *others) if rows[kind] or (kind == "rejects" and kind in rows)]
     text = _template().render(
-        front_matter=_front_matter(kinds, entries, rows["examples"], license),
+        front_matter=_front_matter(kinds, entries, list(figures.values()), rows["examples"], license),
         mark=Markup(MARK),
         texts=Markup(TEXTS),
         license=license,
@@ -304,7 +326,7 @@ def dataset_card(
         samples=_two_samples(samples),
         facts=_facts(refreshes),
         refreshes=_rows_table(refreshes),
-        attributes=list(_attributes(refreshes)),
+        attributes=list(_attributes(figures)),
         rejects=_rejects(entries),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
@@ -318,7 +340,8 @@ def write_card(output: str, refresh: str) -> None:
 def _card_of(output: str, refresh: str) -> str:
     entries = read_entries(output)
     license_ = str(entries[refresh].get("options", {}).get("license") or "unknown")
-    return dataset_card({"refreshes": entries}, _read_samples(output, entries), license=license_)
+    samples = _read_samples(output, entries)
+    return dataset_card({"refreshes": entries}, samples, read_statistics(output), license=license_)
 
 
 def _read_samples(output: str, entries: Mapping[str, Entry]) -> list[dict[str, Any]]:

@@ -27,8 +27,8 @@ from typing import Any, Final
 
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.dataset.accounting import as_sent, discrepancies, named, step_table
-from textmint.transforms.dataset.card import COUNTED, write_card
+from textmint.transforms.dataset.accounting import as_sent, discrepancies, step_table
+from textmint.transforms.dataset.card import write_card
 from textmint.transforms.dataset.exchange import can_move, exchange_folders
 from textmint.transforms.dataset.manifest import (
     DIGEST,
@@ -44,6 +44,7 @@ from textmint.transforms.dataset.publish_checks import explain_no_examples, refu
 from textmint.transforms.dataset.published_files import PARTITION, published_examples
 from textmint.transforms.dataset.schema import KINDS, DatasetKind, content_digest
 from textmint.transforms.dataset.spending import Rates, Spending, describe, with_costs
+from textmint.transforms.dataset.statistics_file import write_statistics
 from textmint.transforms.ledger.files import files_set_aside
 from textmint.transforms.ledger.table import FOLDER
 from textmint.transforms.storage import lease
@@ -60,8 +61,8 @@ from textmint.transforms.storage.files import (
 )
 
 STAGING: Final = "_staging"
-EXAMPLES: Final = "Examples"
-"""The counts hold how many examples have which attribute under `Examples/column.value`."""
+Figures = Mapping[str, Any] | None
+"""What `statistics.json` says of a refresh; None: nothing."""
 _PLAN: Final = "publish.json"
 _LOG = logging.getLogger("textmint")
 _ASKS_FOR: Final[Mapping[str, Kind]] = {
@@ -133,8 +134,16 @@ class Target:
         return str(join(self.output, STAGING, self.partition, self.run_id))
 
 
-def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, int]) -> dict[str, Any]:
+def publish(
+    target: Target, files: Iterable[StagedFile], counts: Mapping[str, int], figures: Figures = None
+) -> dict[str, Any]:
     """Publishes the staged files of a run, and returns its entry in the manifest. Doing it again changes nothing.
+
+    Args:
+      target: where to.
+      files: what the run has staged.
+      counts: see `accounting.Counts`.
+      figures: of the rows, for `statistics.json`; None: there are none.
 
     Raises:
       RunFailed: the counts do not add up, no example was kept, or fewer than the refresh has; then it keeps its data.
@@ -168,13 +177,13 @@ def publish(target: Target, files: Iterable[StagedFile], counts: Mapping[str, in
             rejects=[join(target.staging, "rejects", file.name) for file in staged["rejects"]],
             staging=target.staging,
         )
-    entry = _entry_of(target, staged, rows, table, counts)
+    entry = _entry_of(target, staged, rows, table)
     format_manifest({target.refresh: entry})  # what cannot be formatted is found before any folder is exchanged
     _require_lease(target)
     if is_local(target.output):
-        _publish_local(target, staged, entry)
+        _publish_local(target, staged, entry, figures)
     else:
-        _publish_remote(target, staged, entry)
+        _publish_remote(target, staged, entry, figures)
     if not rows["examples"]:
         raise RunFailed(f"{explain_no_examples(table)} The rejects are in {join(target.output, 'rejects')}")
     return entry
@@ -185,7 +194,6 @@ def _entry_of(
     staged: Mapping[str, list[StagedFile]],
     rows: Mapping[str, int],
     table: Mapping[str, Mapping[str, Any]],
-    counts: Mapping[str, int],
 ) -> dict[str, Any]:
     kinds = [kind for kind in reversed(KINDS) if staged[kind]]
     entries = read_entries(target.output).values()
@@ -198,11 +206,6 @@ def _entry_of(
         "counts": {kind: rows[kind] for kind in kinds},
         "steps": priced,
         "spending": describe(target.spent + spent, target.prices),
-        "statistics": {
-            "values": {column: named(counts, f"{EXAMPLES}/{column}.") for column in COUNTED},
-            "labels": 0,  # nobody counts these two; the keys stay for readers of earlier versions
-            "frequent_labels": [],
-        },
         "ledger": {"replies": _paid_after(target, table), "set_aside": files_set_aside(join(target.output, FOLDER))},
         "files": {
             kind: [
@@ -233,7 +236,9 @@ def _require_lease(target: Target) -> None:
         raise RunFailed(f"another run of refresh={target.refresh} took this one's place: {error}") from None
 
 
-def _publish_remote(target: Target, staged: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
+def _publish_remote(
+    target: Target, staged: Mapping[str, list[StagedFile]], entry: Mapping[str, Any], figures: Figures
+) -> None:
     stale: list[str] = []
     moves: list[tuple[str, str]] = []
     for kind in KINDS:
@@ -247,16 +252,19 @@ def _publish_remote(target: Target, staged: Mapping[str, list[StagedFile]], entr
     move_files(moves)
     _require_lease(target)  # moving files may have taken a while
     update_file(join(target.output, MANIFEST), lambda old: with_entry(old, target.refresh, entry))
+    write_statistics(target.output, target.refresh, figures)
     write_card(target.output, target.refresh)
     left = list_below(join(target.output, STAGING, target.partition))
     delete_files(stale + [file.path for file in left])
 
 
-def _publish_local(target: Target, staged: Mapping[str, list[StagedFile]], entry: Mapping[str, Any]) -> None:
+def _publish_local(
+    target: Target, staged: Mapping[str, list[StagedFile]], entry: Mapping[str, Any], figures: Figures
+) -> None:
     names: dict[str, list[str]] = {kind: [file.name for file in staged[kind]] for kind in KINDS}
-    plan = json.dumps({"refresh": target.refresh, "names": names, "entry": entry})
+    plan = json.dumps({"refresh": target.refresh, "names": names, "entry": entry, "statistics": figures})
     write_file(join(target.staging, _PLAN), plan.encode())
-    _exchange_all(target, names, entry)
+    _exchange_all(target, names, entry, figures)
 
 
 def finish_publishing(output: str, *, leased: str = "") -> None:
@@ -297,7 +305,7 @@ def _finish(output: str, refresh: str, plan: Path) -> None:
         output=output, refresh=refresh, run_id=plan.parent.name, task_requests=None, examples_per_task=1, description={}
     )
     try:
-        names, entry = _read_plan(plan, refresh)
+        names, entry, figures = _read_plan(plan, refresh)
     except FileNotFoundError:
         return  # its own run has published it meanwhile
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
@@ -305,10 +313,10 @@ def _finish(output: str, refresh: str, plan: Path) -> None:
         _LOG.warning("%s is left alone: it is no plan of what is to be published (%s)", plan, reason)
         return
     if all(_is_complete(target, kind, set(names[kind])) for kind in KINDS):
-        _exchange_all(target, names, entry)
+        _exchange_all(target, names, entry, figures)
 
 
-def _read_plan(plan: Path, refresh: str) -> tuple[dict[str, list[str]], dict[str, Any]]:
+def _read_plan(plan: Path, refresh: str) -> tuple[dict[str, list[str]], dict[str, Any], Figures]:
     if not stat.S_ISREG(os.lstat(plan).st_mode):
         raise ValueError("no regular file")
     begun = json.loads(plan.read_text(encoding="utf-8"))
@@ -316,7 +324,8 @@ def _read_plan(plan: Path, refresh: str) -> tuple[dict[str, list[str]], dict[str
     entry = dict(begun["entry"])
     if not is_as_written(refresh, entry):
         raise ValueError("it is damaged")
-    return {kind: [str(name) for name in listed[kind]] for kind in KINDS}, entry
+    figures = begun.get("statistics")  # which an earlier version did not make
+    return {kind: [str(name) for name in listed[kind]] for kind in KINDS}, entry, figures and dict(figures)
 
 
 def _is_complete(target: Target, kind: str, names: set[str]) -> bool:
@@ -334,7 +343,7 @@ def _holds(folder: str, names: set[str]) -> bool:
     )
 
 
-def _exchange_all(target: Target, names: Mapping[str, list[str]], entry: Mapping[str, Any]) -> None:
+def _exchange_all(target: Target, names: Mapping[str, list[str]], entry: Mapping[str, Any], figures: Figures) -> None:
     """Puts the new folders in their place, then writes the manifest, then clears up. Everything that can fail for lack
     of space or permission comes before the first exchange."""
     ready: dict[str, Path] = {}
@@ -364,6 +373,7 @@ def _exchange_all(target: Target, names: Mapping[str, list[str]], entry: Mapping
         manifest = Path(target.output, MANIFEST)
         old = manifest.read_bytes() if manifest.exists() else None
         write_file(str(manifest), with_entry(old, target.refresh, entry), durable=True)
+        write_statistics(target.output, target.refresh, figures)
         write_card(target.output, target.refresh)
     for folder in (*copies, Path(target.output, STAGING, target.partition)):
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,6 @@ import collections
 import dataclasses
 import logging
 import math
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -22,8 +21,7 @@ from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.packing import pack, unpack
 from textmint.transforms.dataset.accounting import COMPARISONS, STEPS, steps_with
-from textmint.transforms.dataset.card import COUNTED
-from textmint.transforms.dataset.publish import EXAMPLES, StagedFile, Target, publish
+from textmint.transforms.dataset.publish import StagedFile, Target, publish
 from textmint.transforms.dataset.schema import (
     DatasetKind,
     content_digest,
@@ -138,18 +136,20 @@ def _precedence(verdict: Verdict) -> tuple[int, str, str, str]:
 class _Pack(_RenewsLease):
     """Packs the rows of a bucket into chunks of about `shard_bytes` at most; of examples also their training view.
 
-    Examples have two more outputs: REFUSED, those that a verdict refuses, by bucket; COUNTS, of those refused by reason
-    and those kept by attribute.
+    There are more outputs: ROWS, the rows themselves, where they are wanted; and of examples REFUSED, those that a
+    verdict refuses, by bucket; COUNTS, of these by reason.
     """
 
+    ROWS = "rows"
     REFUSED = "refused"
     COUNTS = "counts"
 
-    def __init__(self, target: Target, keep_raw: bool, shard_bytes: int, buckets: int) -> None:
+    def __init__(self, target: Target, keep_raw: bool, shard_bytes: int, buckets: int, wants_rows: bool) -> None:
         super().__init__(target)
         self._keep_raw = keep_raw
         self._shard_bytes = shard_bytes
         self._buckets = buckets
+        self._wants_rows = wants_rows
         compared = [step for step in steps_with(target.optional) if step in COMPARISONS]
         self._counters = {stage: StepCounters(stage) for stage in compared}  # their verdicts take effect here
 
@@ -157,10 +157,13 @@ class _Pack(_RenewsLease):
         kind, number = _kind_in(bucket[0])
         rows, refused = apply_verdicts(map(unpack, bucket[1]))
         yield from self._chunks(kind, int(number), rows)
+        if self._wants_rows and kind != "label_sets":
+            for row in rows:
+                yield beam.pvalue.TaggedOutput(self.ROWS, row)
         if kind == "examples":
             examples = [row for row in rows if isinstance(row, Example)]
             yield from self._chunks("triplets", int(number), [to_triplet(example) for example in examples])
-            for name, count in self._count(examples, refused).items():
+            for name, count in self._count(len(examples), refused).items():
                 yield beam.pvalue.TaggedOutput(self.COUNTS, (name, count))
             for reject in refused:
                 yield beam.pvalue.TaggedOutput(
@@ -178,12 +181,9 @@ class _Pack(_RenewsLease):
             packed = content if slices == 1 else to_parquet(part, schema)
             yield _Chunk(kind=kind, place=(bucket, index), rows=len(part), content=packed)
 
-    def _count(self, examples: Sequence[Example], refused: Sequence[Reject]) -> Mapping[str, int]:
-        counts: collections.Counter[str] = collections.Counter()
-        counts.update(f"{reject.stage}/rejected.{reject.reason}" for reject in refused)
-        for column in COUNTED:
-            counts.update(f"{EXAMPLES}/{column}.{value}" for value in map(operator.attrgetter(column), examples))
-        left = len(examples) + len(refused)
+    def _count(self, kept: int, refused: Sequence[Reject]) -> Mapping[str, int]:
+        counts = collections.Counter(f"{reject.stage}/rejected.{reject.reason}" for reject in refused)
+        left = kept + len(refused)
         for stage, counters in self._counters.items():
             counters.add("in", left)
             of_stage = [reject for reject in refused if reject.stage == stage]
@@ -279,9 +279,14 @@ class _WriteFiles(beam.PTransform):
 
 class _Publish(_RenewsLease):
     def process(
-        self, _: bytes, files: Iterable[StagedFile], counts: Mapping[str, int], compared: Mapping[str, int]
+        self,
+        _: bytes,
+        files: Iterable[StagedFile],
+        counts: Mapping[str, int],
+        compared: Mapping[str, int],
+        figures: Mapping[str, Any] | None,
     ) -> Iterator[dict[str, Any]]:
-        entry = publish(self._target, files, {**counts, **compared})
+        entry = publish(self._target, files, {**counts, **compared}, figures)
         if self._target.job_lease is not None:
             lease.release(self._target.job_lease)
             examples = entry["counts"].get("examples", 0)
@@ -302,12 +307,15 @@ class WriteDataset(beam.PTransform):
       keep_raw: whether examples have the column `raw_reply`.
       shard_bytes: the size of file to aim at.
       expected_rows: a guess at the number of examples: in how many pieces they are sorted, not what is written.
+      describe: what makes the figures of `statistics.json` of the rows as they are written, a `PTransform` such as
+        `DescribeRows`; None: there are none.
     """
 
     target: Target
     keep_raw: bool = False
     shard_bytes: int = SHARD_BYTES
     expected_rows: int = BUCKET_ROWS
+    describe: beam.PTransform | None = None
 
     def expand(self, streams: Mapping[str, Any]) -> Any:
         buckets = max(1, math.ceil(self.expected_rows / BUCKET_ROWS))
@@ -316,26 +324,32 @@ class WriteDataset(beam.PTransform):
             assign = beam.ParDo(_AssignBucket(kind, buckets)).with_output_types(tuple[str, bytes])
             return streams[stream] | f"Assign{kind.title()}From{stream.title()}" >> assign
 
+        wants_rows = self.describe is not None
+
         def packed(name: str, rows: Sequence[Any]) -> Any:
-            do = beam.ParDo(_Pack(self.target, self.keep_raw, self.shard_bytes, buckets))
+            do = beam.ParDo(_Pack(self.target, self.keep_raw, self.shard_bytes, buckets, wants_rows))
             return (
                 rows
                 | f"All{name}" >> beam.Flatten()
                 | f"Group{name}" >> beam.GroupByKey()
-                | f"Pack{name}" >> do.with_outputs(_Pack.REFUSED, _Pack.COUNTS, main="chunks")
+                | f"Pack{name}" >> do.with_outputs(_Pack.ROWS, _Pack.REFUSED, _Pack.COUNTS, main="chunks")
             )
 
         own: list[DatasetKind] = ["tasks", "label_sets"] if "label_sets" in streams else ["tasks"]
         rows = [assigned(kind, kind) for kind in ("examples", *own)]
         if "verdicts" in streams:
             rows.append(assigned("examples", "verdicts"))
-        chunks, refused, counts = packed("Rows", rows)
-        refused.element_type = typehints.KV[str, bytes]
-        counts.element_type = typehints.KV[str, int]
-        rejects = packed("Rejects", [assigned("rejects", "examples"), refused]).chunks
+        kept = packed("Rows", rows)
+        kept.refused.element_type = typehints.KV[str, bytes]
+        kept.counts.element_type = typehints.KV[str, int]
+        rejects = packed("Rejects", [assigned("rejects", "examples"), kept.refused])
         kinds: list[DatasetKind] = ["examples", "triplets", "rejects", *own]
         write = _WriteFiles(kinds, self.target, self.keep_raw, self.shard_bytes)
-        files = (chunks, rejects) | "AllChunks" >> beam.Flatten() | "WriteFiles" >> write
+        files = (kept.chunks, rejects.chunks) | "AllChunks" >> beam.Flatten() | "WriteFiles" >> write
+        figures: Any = None
+        if self.describe is not None:
+            described = (kept.rows, rejects.rows) | "RowsAsWritten" >> beam.Flatten() | "Describe" >> self.describe
+            figures = beam.pvalue.AsSingleton(described, default_value=None)
         return (
             streams["counts"].pipeline
             | "Once" >> beam.Impulse()
@@ -344,6 +358,7 @@ class WriteDataset(beam.PTransform):
                 _Publish(self.target),
                 beam.pvalue.AsList(files),
                 beam.pvalue.AsDict(streams["counts"]),
-                beam.pvalue.AsDict(counts | "SumCompared" >> beam.CombinePerKey(sum)),
+                beam.pvalue.AsDict(kept.counts | "SumCompared" >> beam.CombinePerKey(sum)),
+                figures,
             )
         )
