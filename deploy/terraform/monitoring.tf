@@ -15,8 +15,8 @@ locals {
   examples = "ptransform!~\"(TaskGenerate|Flatten|PlanLabels)/.*\""
 
   # What became of drafts: each was asked for in LLMCall, and is rejected there or in a later step.
-  asked    = "sum(${local.counter},metric_name=\"in\",ptransform=~\"LLMCall/.*\"})"
-  rejected = "sum(${local.counter},metric_name=~\"rejected[.].*\",metric_name!=\"rejected.over_target\",${local.examples}})"
+  asked    = "sum by (job_id) (${local.counter},metric_name=\"in\",ptransform=~\"LLMCall/.*\"})"
+  rejected = "sum by (job_id) (${local.counter},metric_name=~\"rejected[.].*\",metric_name!=\"rejected.over_target\",${local.examples}})"
   sent     = "sum(${local.counter},metric_name=\"requests.sent\"})"
   last_day = "sum(max_over_time(${local.counter},metric_name=\"cost.micro_usd\"}[24h])) / 1e6"
 
