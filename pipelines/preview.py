@@ -23,6 +23,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from textmint.pipelines.cli.run import hold_refresh, merge_when_ended, target_of
 from textmint.pipelines.cli.summary import reason_in
 from textmint.pipelines.generate import build
+from textmint.pipelines.graph.caps import braked, caps_of, spent
 from textmint.pipelines.graph.preview import Collected, PreviewTarget, read_preview
 from textmint.pipelines.graph.previous_run import inspect_output, prepare_to_ask
 from textmint.pipelines.options.config import Config
@@ -42,6 +43,7 @@ from textmint.transforms.dataset.schema import to_record
 from textmint.transforms.dataset.spending import Spending, describe, with_costs
 from textmint.transforms.dataset.write_dataset import apply_verdicts
 from textmint.transforms.dedup.verdicts import CONTAMINATED
+from textmint.transforms.ledger.compact import tokens_paid
 from textmint.transforms.llm.engine import close_engines
 from textmint.transforms.quality.checks import faults_in
 
@@ -196,7 +198,7 @@ def run_preview(options: PreviewOptions) -> Preview:
     config, rows = options.config, options.rows
     target = target_of(config)
     asked: dict[str, Mapping[str, int]] = {}
-    spent = Spending()
+    spending = Spending()
     with hold_refresh(target), temporary_folder("preview") as folder:
         for rounds in rounds_of(config, rows):
             few = few_of(config, rows, rounds)
@@ -204,7 +206,7 @@ def run_preview(options: PreviewOptions) -> Preview:
             examples, rejects = outcomes(found, few)
             table = table_of(found, few, examples, rejects)
             asked = asked_after(asked, table)
-            spent += with_costs(table, config.prices)[1]
+            spending += with_costs(table, config.prices)[1]
             if table["SampleAttributes"]["kept"] >= rows or table["Flatten"]["kept"] == few.max_tasks:
                 break
     return Preview(
@@ -212,7 +214,7 @@ def run_preview(options: PreviewOptions) -> Preview:
         examples=examples,
         rejects=[reject for reject in rejects if reject["reason"] != _OVER],
         asked=asked,
-        spending=describe(spent, config.prices),
+        spending=describe(spending, config.prices),
         show_prompt=options.show_prompt,
     )
 
@@ -238,6 +240,7 @@ def rounds_of(config: Config, rows: int) -> Iterator[int]:
 def _ask(config: Config, options: PreviewOptions, target: Target, folder: str) -> Collected:
     """Runs the graph."""
     previous = prepare_to_ask(config, inspect_output(config), folder)
+    config = within_caps(config)
     path = os.path.join(folder, "collected")
     pipeline = beam.Pipeline(runner=LocalRunner(), options=options.beam)
     beams_log = logging.getLogger("apache_beam")
@@ -257,6 +260,22 @@ def _ask(config: Config, options: PreviewOptions, target: Target, folder: str) -
         merge_when_ended(config.ledger, target.run_id)
         shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
     return read_preview(path)
+
+
+def within_caps(config: Config) -> Config:
+    """Returns the config with a brake that ends the preview where the caps of the run do.
+
+    Raises:
+      OptionError: nothing is left of a cap.
+    """
+    if not (caps := caps_of(config)):
+        return config
+    paid = tokens_paid(config.ledger, config.refresh)
+    taken = [spent(cap, config, paid) for cap in caps]
+    for cap, amount in zip(caps, taken, strict=True):
+        if amount >= cap.most:
+            raise OptionError(f"{cap.option}: {cap.shown(amount)} is spent; choose a higher cap. Nothing was paid for")
+    return braked(config, caps, [cap.most - amount for cap, amount in zip(caps, taken, strict=True)], {}, {})
 
 
 def outcomes(found: Collected, config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

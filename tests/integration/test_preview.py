@@ -117,6 +117,22 @@ def test_a_refresh_that_another_run_writes_is_refused(tmp_path: Path) -> None:
     assert len(done.err.splitlines()) == 1 and "--refresh=base: another run of this refresh is writing" in done.err
 
 
+def test_a_cap_holds_for_previews_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    with LlmServer() as server:
+        flags = ["--llm=openai", f"--base_url={server.base_url}/v1", "--model=m-1", f"--output={tmp_path / 'out'}"]
+        flags += [f"--tasks={write_tasks(tmp_path / 'tasks.txt', 9)}", "--rows=3", "--json"]
+        spending = json.loads(preview(*flags).out)["spending"]
+        spent = spending["prompt_tokens"] + spending["output_tokens"]
+        done = preview(*flags, f"--max_tokens={spent}", "--rows=9")
+        assert (done.code, done.out) == (2, "") and server.stats()["requests"] == 3
+        assert done.err == (
+            f"textmint: --max_tokens={spent}: {spent:,} tokens is spent; choose a higher cap. Nothing was paid for\n"
+        )
+        assert preview(*flags, f"--max_tokens={100 * spent}", "--rows=9").code == 0
+        assert server.stats()["requests"] == 9
+
+
 def evil_reply(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
     """A model whose name and words would rule a terminal; every second text is no JSON."""
     nasty = f"[red]{EVIL}[/] \x1b[2J\x1b[8mhidden \x1b]8;;http://x\x1b\\link".encode("utf-8", "replace").decode()
