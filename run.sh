@@ -3,7 +3,7 @@
 # Kept to bash 3.2, which is what macOS has.
 set -euo pipefail
 
-jobs="generate preview ledger rejects"    # commands of the `textmint` program, passed on as they are
+jobs="generate preview ledger rejects report"    # commands of the `textmint` program, passed on as they are
 commands="$jobs test bench help"  # what --help lists
 
 help() {
@@ -22,6 +22,8 @@ Commands:
                ./run.sh ledger --output=out/first
   rejects    what was refused, why, and the reply; with --reason, those of one reason
                ./run.sh rejects --output=out/first
+  report     make OUTPUT/report.html anew, to be looked at in a browser; each run writes it too
+               ./run.sh report --output=out/first
   test       install what the tests need, then run the linters and the tests; with arguments, pytest alone
                ./run.sh test
                ./run.sh test tests/test_run_sh.py -k help

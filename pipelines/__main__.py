@@ -18,6 +18,7 @@ COMMANDS = {
     "preview": "ask for ten examples, and show what every check says of each",
     "ledger": "what was paid for, by refresh and model; --compact merges small files",
     "rejects": "what was refused, why, and the reply",
+    "report": "make OUTPUT/report.html anew, to be looked at in a browser",
 }
 
 
@@ -57,6 +58,10 @@ def _imported(argv: Sequence[str]) -> Callable[[], int]:
         from textmint.pipelines.cli import rejects
 
         return partial(rejects.main, arguments[1:], prog)
+    if command == "report":
+        from textmint.pipelines.cli import report
+
+        return partial(report.main, arguments[1:], prog)
     from textmint.pipelines.cli.run import generate
 
     return partial(generate, arguments[1:], prog)

@@ -1,8 +1,8 @@
 """Pushes a dataset folder to a dataset repository of the Hugging Face Hub.
 
-It pushes the card, the manifest (without paths, URLs and projects), the statistics, and the Parquet files that the
-manifest lists. It is one commit, which also deletes data files of earlier pushes that the manifest no longer lists: the
-Hub shows the state before or after, never both."""
+It pushes the card, the report, the manifest (without paths, URLs and projects), the statistics, and the Parquet files
+that the manifest lists. It is one commit, which also deletes data files of earlier pushes that the manifest no longer
+lists: the Hub shows the state before or after, never both."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.core.temporary import temporary_folder
 from textmint.transforms.dataset.card import CARD
 from textmint.transforms.dataset.manifest import MANIFEST, read_manifest
+from textmint.transforms.dataset.pages import REPORT, is_page_of_ours
 from textmint.transforms.dataset.public_manifest import public_manifest
 from textmint.transforms.dataset.statistics_file import STATISTICS, format_statistics, read_statistics
 from textmint.transforms.storage.files import is_local, join, open_file
@@ -79,7 +80,8 @@ def push(output: str, repo: str, environment: Mapping[str, str] = os.environ) ->
         files = [CARD, *_data_files(manifest)]
         sources = [_as_local(output, path, Path(scratch, str(place))) for place, path in enumerate(files)]
         figures = read_statistics(output)
-        shown = json.dumps(public_manifest(manifest), indent=2, ensure_ascii=False) + "\n"
+        shown = public_manifest(manifest)
+        report = _report(output, shown["refreshes"], figures)
         try:
             api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
             there = api.list_repo_files(repo, repo_type="dataset")
@@ -87,8 +89,9 @@ def push(output: str, repo: str, environment: Mapping[str, str] = os.environ) ->
                 repo,
                 [
                     *(hub.CommitOperationAdd(path, str(source)) for path, source in zip(files, sources, strict=True)),
-                    hub.CommitOperationAdd(MANIFEST, shown.encode()),
+                    hub.CommitOperationAdd(MANIFEST, (json.dumps(shown, indent=2, ensure_ascii=False) + "\n").encode()),
                     *([hub.CommitOperationAdd(STATISTICS, format_statistics(figures))] if figures else ()),
+                    *([hub.CommitOperationAdd(REPORT, report.encode())] if report else ()),
                     *(hub.CommitOperationDelete(path, is_folder=False) for path in _stale(there, files)),
                 ],
                 repo_type="dataset",
@@ -108,6 +111,15 @@ def _manifest_of(output: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise PushFailed(f"{output}/{MANIFEST} is not Textmint's: run `generate` again") from None
     return manifest
+
+
+def _report(output: str, entries: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """Makes the report anew without what the manifest does not show to everybody; "" where the folder has none of
+    ours."""
+    from textmint.transforms.dataset.report.page import last_refresh, report  # only now: few runs push
+
+    refresh = last_refresh(entries)
+    return report(entries, figures, refresh) if refresh in figures and is_page_of_ours(join(output, REPORT)) else ""
 
 
 def _data_files(manifest: Mapping[str, Any]) -> list[str]:

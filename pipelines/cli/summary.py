@@ -21,6 +21,7 @@ from textmint.transforms.core.errors import RunFailed, StoreError
 from textmint.transforms.core.texts import printable_line
 from textmint.transforms.dataset.accounting import STEPS, SURPLUS
 from textmint.transforms.dataset.manifest import read_manifest
+from textmint.transforms.dataset.pages import NO_REPORT, REPORT
 from textmint.transforms.dataset.publish import Target
 from textmint.transforms.llm.prices import format_usd
 from textmint.transforms.storage import files
@@ -96,7 +97,11 @@ def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ())
         lines += ["", *(_field(name, row[name]) for name in _COLUMNS)]
     # a shell would take ~ in an option as it stands, and Textmint does not
     shown = config.output if folder.startswith("~") else folder
-    lines += ["", f"Look at it:  {_look_command(shown)}", *_hints(config, command_of(prog), argv)]
+    if files.exists(files.join(config.output, REPORT)) and not config.typed[NO_REPORT]:
+        lines += ["", f"Report:      {files.join(shown, REPORT)}  (open it in a browser)"]
+    else:
+        lines += [""]
+    lines += [f"Look at it:  {_look_command(shown)}", *_hints(config, command_of(prog), argv)]
     return "\n".join(lines)
 
 

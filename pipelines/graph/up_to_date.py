@@ -13,6 +13,7 @@ from textmint.pipelines.graph.previous_run import PreviousRun
 from textmint.pipelines.options.config import Config
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.dataset.card import CARD
+from textmint.transforms.dataset.pages import NO_REPORT, REPORT
 from textmint.transforms.dataset.schema import KINDS, DatasetKind, content_digest
 from textmint.transforms.dataset.statistics_file import read_statistics
 from textmint.transforms.llm.base import fingerprint_of
@@ -23,7 +24,7 @@ KEY: Final = "key"
 
 IRRELEVANT_OPTIONS: Final = frozenset(
     (
-        *("output", "push_to_hub", "recompute", "rebuy", "replace", "retry_rejects", "max_concurrency"),
+        *("output", "push_to_hub", "no_report", "recompute", "rebuy", "replace", "retry_rejects", "max_concurrency"),
         *("requests_per_minute", "tokens_per_minute", "request_timeout", "max_attempts", "max_reject_rate"),
         *("base_url", "api_key_secret", "vertex_project", "vertex_location", "service_tier"),
         *("price", "verify_price"),
@@ -69,7 +70,10 @@ def is_up_to_date(config: Config, previous: PreviousRun, key: str, entry: Mappin
         failed = sum(int(step["rejected"].get("request_failed", 0)) for step in steps.values())
         if failed or not entry["counts"]["examples"] or replies > previous.ledger_replies:
             return False
-        if not files.exists(files.join(config.output, CARD)) or config.refresh not in read_statistics(config.output):
+        pages = (CARD,) if config.typed[NO_REPORT] else (CARD, REPORT)
+        if not all(files.exists(files.join(config.output, page)) for page in pages):
+            return False
+        if config.refresh not in read_statistics(config.output):
             return False
         listed = {"label_sets": [], **entry["files"]}  # only a run with planned labels has that one
         return all(_is_as_written(config.output, kind, config.refresh, listed[kind]) for kind in KINDS)

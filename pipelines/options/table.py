@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from apache_beam.options.pipeline_options import PipelineOptions
 from textmint.transforms.core.attributes import CLARITIES, DIFFICULTIES, NUM_WORDS
 from textmint.transforms.core.prompt_template import BRAINSTORM_VARIABLES, EXAMPLE_VARIABLES
+from textmint.transforms.dataset.pages import NO_REPORT
 from textmint.transforms.dedup.minhash import LEAST_THRESHOLD, TASK_THRESHOLD, THRESHOLD
 from textmint.transforms.dedup.verdicts import DUPLICATE_CHECKS
 from textmint.transforms.llm.reject_rate import MOST
@@ -319,6 +320,7 @@ _TABLE: Final[Mapping[str, tuple[Option, ...]]] = {
             "upload the complete dataset to Hugging Face, with HF_TOKEN from the environment; needs the extra `hub`",
         ),
         _switch("keep_raw", "keep each reply as it came, in column raw_reply"),
+        _switch(NO_REPORT, "write no report.html"),
     ),
 }
 

@@ -55,7 +55,10 @@ from tests.support.helpers import (
 )
 from tests.support.llm_server import LlmServer
 
-FOLDER = ["README.md", "examples", "ledger", "manifest.json", "rejects", "statistics.json", "tasks", "triplets"]
+FOLDER = [
+    *("README.md", "examples", "ledger", "manifest.json", "rejects", "report.html", "statistics.json", "tasks"),
+    "triplets",
+]
 DATASETS = ("examples", "rejects", "tasks", "triplets")
 HOSTILE = [
     "Classify {{ 7*7 }} and {% raw %} by mood",

@@ -17,8 +17,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from textmint.pipelines.hub import PushFailed, check_push, push
 from textmint.pipelines.options.errors import OptionError
+from textmint.transforms.dataset.report.page import report
+from textmint.transforms.dataset.statistics_file import format_statistics
 
 from tests.support.hub_server import HubServer
+from tests.support.reports import PLANTED, entry_of
 
 TOKEN = "hf_right"
 CARD = b"---\nlicense: unknown\n---\n# Card\n"
@@ -81,6 +84,26 @@ def test_the_hub_holds_what_the_manifest_lists_and_nothing_else(tmp_path: Path, 
     assert str(tmp_path) not in str(repository.files) and "inside.example" not in str(repository.files)
     # the folder is as it was
     assert json.loads((output / "manifest.json").read_text())["refreshes"]["base"]["options"]["output"] == str(tmp_path)
+
+
+def test_the_report_on_the_hub_is_made_without_costs(tmp_path: Path, hub: HubServer) -> None:
+    entry = entry_of(PLANTED)
+    put(tmp_path, "manifest.json", json.dumps({"refreshes": {"base": entry}}).encode())
+    put(tmp_path, "statistics.json", format_statistics({"base": PLANTED}))
+    put(tmp_path, "README.md", CARD)
+    for files in entry["files"].values():
+        put(tmp_path, files[0]["path"])
+    push(str(tmp_path), "mint/none", to(hub))
+    assert "report.html" not in hub.repositories["mint/none"].files  # there is none
+    put(tmp_path, "report.html", b"mine")
+    push(str(tmp_path), "mint/mine", to(hub))
+    assert "report.html" not in hub.repositories["mint/mine"].files
+    put(tmp_path, "report.html", report({"base": entry}, {"base": PLANTED}, "base").encode())
+    push(str(tmp_path), "mint/ours", to(hub))
+    page = hub.repositories["mint/ours"].files["report.html"].decode()
+    assert "<h1>Refresh base</h1>" in page
+    for hidden in ("$1.23", "cost</dt>", "unknown", "--price", "inside.example", "/secret/folder"):
+        assert hidden not in page, hidden
 
 
 def test_a_later_push_replaces_what_is_listed_no_more(tmp_path: Path, hub: HubServer) -> None:

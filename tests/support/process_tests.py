@@ -21,7 +21,9 @@ _FOLDERS: Final = tuple(
 
 _Names = frozenset[tuple[Any, Any]]
 
-_PROCESSES: Final[_Names] = frozenset([("subprocess", None), ("multiprocessing", None)])
+_PROCESSES: Final[_Names] = frozenset(
+    [("subprocess", None), ("multiprocessing", None), ("playwright.sync_api", "sync_playwright")]
+)
 _WHOLE_RUNS: Final[_Names] = frozenset(
     [("textmint.pipelines.__main__", "main"), ("textmint.pipelines.cli.run", "generate")]
 )

@@ -13,14 +13,11 @@ What the front matter says, for `datasets` 5.2:
 from __future__ import annotations
 
 import collections
-import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final
 
-import jinja2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -30,7 +27,7 @@ from textmint.transforms.core.languages import UnknownLanguage, find_language
 from textmint.transforms.dataset.accounting import REFUSED
 from textmint.transforms.dataset.manifest import read_entries
 from textmint.transforms.dataset.markdown import inline, json_block, name
-from textmint.transforms.dataset.pages import MARK, write_page
+from textmint.transforms.dataset.pages import MARK, page_template, write_page
 from textmint.transforms.dataset.public_manifest import SHOWN_OPTIONS, shown_options
 from textmint.transforms.dataset.schema import KINDS, schema_of
 from textmint.transforms.dataset.statistics_file import read_statistics
@@ -181,7 +178,7 @@ def _two_samples(rows: Iterable[Mapping[str, Any]]) -> list[Markup]:
     return [json_block({key: row[key] for key in names if key in row}, _SAMPLE) for row in shown.values()]
 
 
-def _facts_of(entry: Entry) -> Iterator[tuple[str, object]]:
+def facts_of(entry: Entry) -> Iterator[tuple[str, object]]:
     """Yields how a refresh was made: model, templates, options, version."""
     backend = entry.get("backend", {})
     if model := backend.get("model"):
@@ -201,7 +198,7 @@ def _facts_of(entry: Entry) -> Iterator[tuple[str, object]]:
 def _facts(refreshes: Mapping[str, Entry]) -> _Table:
     found: dict[tuple[str, Markup], list[str]] = {}
     for refresh, entry in refreshes.items():
-        for what, value in _facts_of(entry):
+        for what, value in facts_of(entry):
             found.setdefault((what, name(value)), []).append(refresh)
     ordered = sorted(found.items(), key=lambda fact: (_place_of(fact[0][0]), fact[1][0]))
     if len(refreshes) < 2:
@@ -274,19 +271,6 @@ def _escaped(value: object) -> Markup:
     return value if isinstance(value, Markup) else Markup(inline(value))
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,  # so that the results of macros are markup
-        finalize=_escaped,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.from_string((resources.files("textmint.templates") / "card.md.jinja2").read_text("utf-8"))
-
-
 def dataset_card(
     manifest: Mapping[str, Any],
     samples: Iterable[Mapping[str, Any]] = (),
@@ -312,7 +296,7 @@ def dataset_card(
     # Rejects are shown without rows too, where a run has written them.
     others = sorted(set(rows) - set(_KINDS))
     kinds = [kind for kind in (*_KINDS, *others) if rows[kind] or (kind == "rejects" and kind in rows)]
-    text = _template().render(
+    text = page_template("card.md.jinja2", _escaped).render(
         front_matter=_front_matter(kinds, entries, list(figures.values()), rows["examples"], license),
         mark=Markup(MARK),
         texts=Markup(TEXTS),

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import stat
 from collections.abc import Callable
+from importlib import resources
 from typing import Final
 
-from textmint.transforms.storage.files import is_local, update_file
+import jinja2
+from textmint.transforms.storage.files import is_local, read_file, update_file
 
+REPORT: Final = "report.html"
+NO_REPORT: Final = "no_report"
+"""The option of a run that writes no report."""
 MARK: Final = "<!-- Written by textmint at the end of a run. Without this line, later runs leave the file alone. -->"
 """What a page holds that a later run may replace."""
 
 _LOG = logging.getLogger("textmint")
+
+
+@functools.cache
+def page_template(file: str, finalize: Callable[[object], object]) -> jinja2.Template:
+    """Reads a template of a page.
+
+    Args:
+      file: its name in the folder of templates.
+      finalize: makes each value fit to stand in the page; what is no markup then is escaped as HTML.
+    """
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string((resources.files("textmint.templates") / file).read_text("utf-8"))
 
 
 def write_page(path: str, make: Callable[[], str]) -> None:
@@ -49,6 +74,14 @@ def replace_page(path: str, make: Callable[[], str]) -> bool:
     except _NotOurs:
         return False
     return True
+
+
+def is_page_of_ours(path: str) -> bool:
+    """Says whether there is a page at a path, and a run wrote it."""
+    try:
+        return MARK.encode() in read_file(path)
+    except OSError:
+        return False
 
 
 class _NotOurs(OSError):

@@ -252,10 +252,18 @@ def _publish_remote(
     move_files(moves)
     _require_lease(target)  # moving files may have taken a while
     update_file(join(target.output, MANIFEST), lambda old: with_entry(old, target.refresh, entry))
-    write_statistics(target.output, target.refresh, figures)
-    write_card(target.output, target.refresh)
+    _write_pages(target, figures)
     left = list_below(join(target.output, STAGING, target.partition))
     delete_files(stale + [file.path for file in left])
+
+
+def _write_pages(target: Target, figures: Figures) -> None:
+    from textmint.transforms.dataset.report.page import write_report  # only now: what draws its pictures takes 40 ms
+
+    write_statistics(target.output, target.refresh, figures)
+    write_card(target.output, target.refresh)
+    if figures is not None:
+        write_report(target.output, target.refresh)
 
 
 def _publish_local(
@@ -373,8 +381,7 @@ def _exchange_all(target: Target, names: Mapping[str, list[str]], entry: Mapping
         manifest = Path(target.output, MANIFEST)
         old = manifest.read_bytes() if manifest.exists() else None
         write_file(str(manifest), with_entry(old, target.refresh, entry), durable=True)
-        write_statistics(target.output, target.refresh, figures)
-        write_card(target.output, target.refresh)
+        _write_pages(target, figures)
     for folder in (*copies, Path(target.output, STAGING, target.partition)):
         shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # another refresh is being written at this moment

@@ -228,6 +228,7 @@ def test_a_finished_run_is_not_run_again(folder: Path) -> None:
         (["--keep_raw"], False),
         (["--examples_per_task=4"], False),
         (["--refresh=other"], False),
+        (["--no_report"], True),
         (["--max_concurrency=3", config_flag(max_attempts=9)], True),
         (["--runner=DirectRunner", "--direct_num_workers=2"], True),
     ],
@@ -248,6 +249,7 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
     "a file under another name": lambda folder: data_files(folder)[0].rename(
         data_files(folder)[0].with_name("x.parquet")
     ),
+    "no report": lambda folder: (folder / "report.html").unlink(),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
     "a foreign file in the ledger": lambda folder: (folder / "ledger" / "notes.txt").write_text("mine"),
     "another label came": lambda folder: shutil.copytree(
@@ -393,17 +395,19 @@ def test_a_plan_that_is_none_is_told_and_stops_nobody(what: str, folder: Path, t
 
 
 @pytest.mark.parametrize("what", ["of mine", "link"])
-def test_a_card_of_the_users_own_is_left_alone_without_a_word(what: str, folder: Path, tmp_path: Path) -> None:
-    card = folder / "README.md"
+def test_pages_of_the_users_own_are_left_alone_without_a_word(what: str, folder: Path, tmp_path: Path) -> None:
     mine = tmp_path / "page.md"
     mine.write_text("# My data\n")
-    card.unlink()
-    card.symlink_to(mine) if what == "link" else card.write_text("# My data\n")
+    pages = [folder / "README.md", folder / "report.html"]
+    for page in pages:
+        page.unlink()
+        page.symlink_to(mine) if what == "link" else page.write_text("# My data\n")
     done = run_main("generate", f"--output={folder}", *FLAGS, "--recompute")
     assert done.code == 0
-    assert "README.md" not in done.err
-    assert card.is_symlink() == (what == "link")
-    assert card.read_text() == mine.read_text() == "# My data\n"
+    for page in pages:
+        assert page.name not in done.err
+        assert page.is_symlink() == (what == "link")
+        assert page.read_text() == mine.read_text() == "# My data\n"
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:

@@ -134,7 +134,8 @@ def test_rows_are_those_of_a_local_disk(cloud: GcsServer, tmp_path: Path) -> Non
     assert kept <= len(examples) - 2
     assert set(json.loads(found["manifest.json"])["refreshes"]) == {"a", "b"}
     assert found["README.md"] == (tmp_path / "out" / "README.md").read_bytes()
-    tops = {"examples", "triplets", "tasks", "rejects", "ledger", "manifest.json", "statistics.json", "README.md"}
+    pages = {"README.md", "report.html", "manifest.json", "statistics.json"}
+    tops = {"examples", "triplets", "tasks", "rejects", "ledger", *pages}
     assert {name.split("/")[0] for name in found} == tops  # neither leases nor anything staged
     assert not [name for name in found if name.startswith("ledger/_")]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from textmint.transforms.core.elements import Example
-from textmint.transforms.statistics.drift import chi_squared, drift, survival
+from textmint.transforms.dataset.drift import chi_squared, drift, survival
 
 from tests.support.described_rows import described, make_rows
 

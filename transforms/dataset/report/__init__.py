@@ -1,0 +1,1 @@
+"""The report, OUTPUT/report.html: see `page`."""
