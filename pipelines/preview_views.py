@@ -6,10 +6,11 @@ markup.
 
 from __future__ import annotations
 
+import collections
 import html
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -18,10 +19,8 @@ from rich.table import Table
 from rich.text import Text
 from textmint.pipelines.cli.command import counted
 from textmint.pipelines.cli.summary import tokens_paid_for
+from textmint.pipelines.preview import ASKED_FOR, Preview
 from textmint.transforms.core.texts import printable_line, printable_text
-
-if TYPE_CHECKING:
-    from textmint.pipelines.preview import Preview
 
 WIDTH: Final = 100
 """Columns, where nobody tells how wide a terminal is."""
@@ -41,15 +40,19 @@ def as_text(preview: Preview, *, width: int = WIDTH, styled: bool = False) -> st
 
 
 def _parts(preview: Preview, line: str) -> Iterator[RenderableType]:
-    of_drafts = [reject for reject in preview.rejects if _is_of_draft(reject)]
-    total = len(preview.examples) + len(of_drafts)
-    for number, row in enumerate([*preview.examples, *of_drafts], start=1):
-        yield from _card(row, f"{number} of {total}", line, preview.show_prompt)
-    others = [reject for reject in preview.rejects if not _is_of_draft(reject)]
-    for reject in others:
-        yield from _card(reject, reject["stage"], line, preview.show_prompt)
+    for place, row in _placed(preview):
+        yield from _card(row, place, line, preview.show_prompt)
     yield Rule(characters=line, style="dim")
     yield from map(Text, closing_lines(preview))
+
+
+def _placed(preview: Preview) -> list[tuple[str, Mapping[str, Any]]]:
+    """Returns the rows that are shown, each with its place: examples, and replies that were refused. Tasks that were
+    there already may be many, and are only counted."""
+    rows = [*preview.examples, *filter(_is_of_draft, preview.rejects)]
+    placed = [(f"{number} of {len(rows)}", row) for number, row in enumerate(rows, start=1)]
+    others = [(reject["stage"], reject) for reject in preview.rejects if reject["stage"] in ASKED_FOR]
+    return placed + [(stage, reject) for stage, reject in others if not _is_of_draft(reject)]
 
 
 def _is_of_draft(reject: Mapping[str, Any]) -> bool:
@@ -116,9 +119,9 @@ def closing_lines(preview: Preview) -> Iterator[str]:
     of_drafts = sum(map(_is_of_draft, preview.rejects))
     total = len(preview.examples) + of_drafts
     short = "" if total >= preview.rows else f"; {preview.rows:,} were wanted, and the tasks that came have no more"
-    others = len(preview.rejects) - of_drafts
-    before = f"; {others:,} refused before that" if others else ""
-    yield f"{len(preview.examples):,} of {total:,} examples kept{short}{before}"
+    yield f"{len(preview.examples):,} of {total:,} examples kept{short}"
+    if others := collections.Counter(each["reason"] for each in preview.rejects if not _is_of_draft(each)):
+        yield "refused before that: " + ", ".join(f"{count:,} {reason}" for reason, count in others.most_common())
     replies = ", ".join(
         counted(asked["replies"], name.removesuffix("s")) for name, asked in preview.asked.items() if asked["replies"]
     )
@@ -131,8 +134,7 @@ def as_html(preview: Preview) -> str:
     """Makes an HTML table of a preview. All text is escaped, and nothing in it runs."""
     columns = [*_HTML_COLUMNS, *["prompt"] * preview.show_prompt]
     head = "".join(f"<th>{name}</th>" for name in columns)
-    rows = [*preview.examples, *preview.rejects]
-    body = "".join(_html_row(row, preview.show_prompt) for row in rows)
+    body = "".join(_html_row(row, preview.show_prompt) for _, row in _placed(preview))
     closing = "<br>".join(map(_escaped, closing_lines(preview)))
     return (
         f'<table style="text-align: left"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{closing}</p>'

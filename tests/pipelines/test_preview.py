@@ -182,7 +182,11 @@ def hostile() -> Preview:
     return Preview(
         rows=10,
         examples=[{**row, "checks": {"echo": None, "wrong_length": nasty}}],
-        rejects=[reject, {**reject, "replica": None, "stage": "TaskGenerate"}],
+        rejects=[
+            reject,
+            {**reject, "replica": None, "stage": "TaskGenerate"},
+            *[{**reject, "replica": None, "stage": "Flatten", "reason": "duplicate"}] * 300,
+        ],
         asked={"examples": dict.fromkeys(("requests", "replies", "from_ledger"), 2)},
         spending={"prompt_tokens": 2_000, "output_tokens": 1, "cost_usd": None, "price": None},
         show_prompt=True,
@@ -198,10 +202,9 @@ def test_nothing_of_a_reply_rules_a_terminal() -> None:
     for shown in (text, STYLE.sub("", styled)):
         words = " ".join(shown.split())
         assert words.count("[red]not red[/red] [link=http://x]y[/] [/] :smile: <script>") == 14
-        assert (
-            "1 of 2 examples kept; 10 were wanted, and the tasks that came have no more; 1 refused before that" in words
-        )
-        assert "asked for: 2 examples; from the ledger: 2 replies paid for: 2,001 tokens (2,000 of prompts" in words
+        assert "1 of 2 examples kept; 10 were wanted, and the tasks that came have no more" in words
+        assert "refused before that: 300 duplicate, 1 empty asked for: 2 examples; from the ledger: 2 replies" in words
+        assert "paid for: 2,001 tokens (2,000 of prompts" in words
     assert "\x1b]8" not in styled
 
 
