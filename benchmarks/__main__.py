@@ -14,12 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from benchmarks import cpu, efficiency, ledger
+from benchmarks import cpu, efficiency, ledger, start
 from benchmarks.measuring import Bench, ProgramFailed
 from benchmarks.sizes import FULL, QUICK, Sizes
 from tests.support.llm_server import LlmServer
 
-SECTIONS: Final = ("efficiency", "cpu", "ledger")
+SECTIONS: Final = ("start", "efficiency", "cpu", "ledger")
 _PACKAGES: Final = ("apache-beam", "aiohttp", "google-genai", "pyarrow")
 _HIGH_LOAD: Final = 0.25  # of a core; a tenth of it shows in the ratios
 
@@ -56,6 +56,8 @@ def run(sections: Sequence[str], sizes: Sizes, say: Callable[[str], object]) -> 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, LlmServer() as server:
         bench = Bench(server, Path(folder), say)
         bench.prepare(sizes.for_bare_loop)
+        if "start" in sections:
+            _show(start.render(start.measure(bench, sizes)))
         if "efficiency" in sections:
             _show(efficiency.render(efficiency.measure(bench, sizes)))
         if "cpu" in sections:

@@ -20,7 +20,7 @@ import pytest
 from textmint.transforms.quality.checks import CHECKS, Checks, find_fault
 
 from benchmarks import __main__ as bench_command
-from benchmarks import cpu, efficiency, measuring, near_duplicates, quality, scale, volumes
+from benchmarks import cpu, efficiency, measuring, near_duplicates, quality, scale, start, volumes
 from benchmarks.measuring import ROOT, Bench, Ended, Measured, ProgramFailed, environment, run_program
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.table import table
@@ -117,6 +117,14 @@ def test_the_cost_of_a_row_beside_the_bare_loop() -> None:
     bare, ours = cpu.render([cost("bare", 0.2, 0.0005), cost("pipeline", 2.0, 0.001)]).splitlines()[-2:]
     assert bare.split() == ["openai", "bare", "0.21", "0.55", "0.51", "1.00"]
     assert ours.split() == ["openai", "pipeline", "2.02", "1.50", "1.12", "2.20"]
+
+
+def test_a_start_is_shown_beside_importing_beam_in_the_same_turn() -> None:
+    cpu_s = {name: [0.5, 1.0, 0.8] if name.startswith("import") else [1.0, 1.5, 2.0] for name in start.COMMANDS}
+    lines = start.render([start.Start(*each) for each in cpu_s.items()]).splitlines()[-4:]
+    assert lines[0].split()[2:] == ["0.80", "1.00", "-"]
+    assert lines[-1].split()[-3:] == ["1.50", "2.00", f"{start.MOST['generate, 3 rows']:.1f}"]
+    assert set(start.MOST) < set(start.COMMANDS)
 
 
 def test_efficiency_shows_the_median_of_the_ratios_of_each_run() -> None:
@@ -255,6 +263,10 @@ def test_bare_loop_and_pipeline_take_turns_under_the_same_conditions() -> None:
 
 
 OF_THE_BENCH: dict[str, tuple[set[str], str]] = {
+    "start": (
+        {"import_beam", "textmint.pipelines"},
+        r"apache_beam +0\.\d+ +1\.00 +-\n(.*\n)*  generate, 3 rows .* 2\.3\n",
+    ),
     "efficiency": ({"bare", "textmint.pipelines"}, r"gemini +20 +8 .* 20\n"),
     "cpu": ({"bare", "textmint.pipelines"}, r"ms/row 40 .*\n(.*\n)* +openai +pipeline "),
     "ledger": (
