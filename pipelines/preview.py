@@ -10,17 +10,17 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import functools
 import itertools
 import logging
 import math
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from textmint.pipelines.cli.run import hold_refresh, merge_when_ended, target_of
+from textmint.pipelines.cli.run import hold_refresh, merge_when_ended, run_graph, target_of
 from textmint.pipelines.cli.summary import reason_in
 from textmint.pipelines.generate import build
 from textmint.pipelines.graph.caps import braked, caps_of, spent
@@ -33,7 +33,6 @@ from textmint.pipelines.options.parse import OptionParser, parse
 from textmint.pipelines.runners.choose import LOCAL_RUNNER
 from textmint.pipelines.runners.dataflow_options import is_dry_run
 from textmint.pipelines.runners.local import LocalRunner
-from textmint.pipelines.runners.signatures import remembering_signatures
 from textmint.transforms.core.elements import Example, Reject, Verdict
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.temporary import temporary_folder
@@ -247,9 +246,8 @@ def _ask(config: Config, options: PreviewOptions, target: Target, folder: str) -
     level = beams_log.level
     beams_log.setLevel(logging.CRITICAL)  # it logs a traceback for each failure that is told in one line
     try:
-        with remembering_signatures():
-            build(pipeline, config, target, previous, PreviewTarget(options.rows, path))
-            pipeline.run().wait_until_finish()
+        to = PreviewTarget(options.rows, path)
+        run_graph(pipeline, functools.partial(build, pipeline, config, target, previous, to))
     except RuntimeError as error:
         if reason := reason_in(f"{type(error).__name__}: {error}"):
             raise RunFailed(reason) from error
@@ -258,7 +256,6 @@ def _ask(config: Config, options: PreviewOptions, target: Target, folder: str) -
         beams_log.setLevel(level)
         close_engines()
         merge_when_ended(config.ledger, target.run_id)
-        shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
     return read_preview(path)
 
 
