@@ -119,6 +119,7 @@ class _Call(beam.DoFn):
         return step.answer is None or not self._admission.with_paid
 
     def _held_back(self, prompt: Prompt, step: NextStep, usage: Usage) -> Reject:
+        progress.add(f"{self._stage}.in", -1)  # nobody waits for its reply
         return Reject.of_prompt(
             prompt,
             stage=self._stage,

@@ -135,6 +135,8 @@ class Pace:
 
     def per_second(self, now: float, answered: int) -> float:
         """Takes note of how many there are now; returns how many came a second."""
+        if self._seen and answered < self._seen[-1][1]:  # another pass
+            self._seen.clear()
         self._seen.append((now, answered))
         while len(self._seen) > 2 and self._seen[1][0] <= now - _PACE_SECONDS:
             self._seen.popleft()
@@ -159,8 +161,7 @@ class ProgressLine:
     def __enter__(self) -> ProgressLine:
         if self._shown:
             self._folder = self._made.enter_context(temporary_folder("progress"))
-            os.environ[progress.VARIABLE] = self._folder
-            progress.flush()  # a run before, in this process, may have ended amid a bundle
+            progress.begin(self._folder)
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self

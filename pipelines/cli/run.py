@@ -26,7 +26,7 @@ from textmint.pipelines.cli.signals import ended_by, ending_on_signals
 from textmint.pipelines.cli.summary import AFTERWARDS, reason_in, show_summary
 from textmint.pipelines.cli.waves import Waves
 from textmint.pipelines.generate import build
-from textmint.pipelines.graph.caps import caps_of
+from textmint.pipelines.graph.caps import caps_of, spending_between
 from textmint.pipelines.graph.cost_notices import cost_notices
 from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output, missing_replies, prepare_to_ask
 from textmint.pipelines.graph.refuse_shrinking import refuse_shrinking
@@ -41,11 +41,13 @@ from textmint.pipelines.runners.dataflow_options import LaunchFailed, is_dataflo
 from textmint.pipelines.runners.local import LocalRunner
 from textmint.pipelines.runners.signatures import remembering_signatures
 from textmint.pipelines.runners.worker_output import capture_worker_output
+from textmint.transforms.core import progress
 from textmint.transforms.core.temporary import remove_left_parts
 from textmint.transforms.dataset.accounting import Counts
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.dataset.publish import Target
 from textmint.transforms.dataset.write_counts import read_counts
+from textmint.transforms.ledger.compact import tokens_paid
 from textmint.transforms.ledger.files import SET_ASIDE
 from textmint.transforms.ledger.merge_journals import merge_journals
 from textmint.transforms.llm.engine import LAUNCHER, close_engines
@@ -241,6 +243,7 @@ def run_in_waves(
 ) -> bool:
     """Runs the pipeline several times: as often as it takes to see how much the caps pay for, then to publish."""
     is_first = True
+    before = tokens_paid(config.ledger, config.refresh)
 
     def latest() -> PreviousRun:
         nonlocal is_first
@@ -259,7 +262,13 @@ def run_in_waves(
     def publish(config: Config) -> None:
         found = latest()
         described = {**target.description, "waves": waves.done}
-        last = dataclasses.replace(target, description=described, paid=found.paid_by(config.refresh))
+        paid = tokens_paid(config.ledger, config.refresh)
+        last = dataclasses.replace(
+            target,
+            description=described,
+            paid=found.paid_by(config.refresh),
+            spent=spending_between(before, paid, config),
+        )
         run(config, options, last, found, held)
 
     waves = Waves(caps, run_pass)
@@ -281,6 +290,7 @@ def run(
     Raises:
       RuntimeError: the run failed; the message holds `RunFailed: ` and the reason if the result was refused.
     """
+    progress.begin_pass()
     previous = prepare_to_ask(config, previous, target.staging)
     if is_dataflow(options):
         from textmint.pipelines.runners import dataflow  # only now: its client takes a moment to import

@@ -122,10 +122,12 @@ def warnings_of(steps: Mapping[str, Any]) -> list[str]:
 
 
 def _paid(entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what the run has asked for, and what that has cost."""
+    """Yields what the run has asked for, in its waves and in the pass that published, and what that has cost."""
     requests = [step["requests"] for step in entry["steps"].values() if "requests" in step]
-    paid = sum(int(each["sent"]) - int(each["retries"]) for each in requests)
-    yield f"asked for: {paid:,} replies; from the ledger: {sum(int(each['from_ledger']) for each in requests):,}"
+    before = sum(int(wave["replies"]) for wave in entry.get("waves", ()))  # the ledger had these when it published
+    paid = sum(int(each["sent"]) - int(each["retries"]) for each in requests) + before
+    found = max(0, sum(int(each["from_ledger"]) for each in requests) - before)
+    yield f"asked for: {paid:,} replies; from the ledger: {found:,}"
     if tokens := tokens_paid_for(entry["spending"]):
         yield f"paid for: {tokens}"
 

@@ -16,6 +16,7 @@ from textmint.transforms.core.prompt_template import (
     VERIFY_VARIABLES,
 )
 from textmint.transforms.dataset.accounting import Counts, Meter
+from textmint.transforms.dataset.spending import Spending, spending_of
 from textmint.transforms.ledger.compact import TokensPaid
 from textmint.transforms.llm.base import fingerprint_of
 from textmint.transforms.llm.brake import Brake, Limit, planned_by_kind
@@ -74,6 +75,19 @@ def spent(cap: Cap, config: Config, paid: TokensPaid) -> int:
         for fingerprint, (prompt, output) in paid.items()
         for weights in [of_model.get(fingerprint, dearest)]
     )
+
+
+def spending_between(before: TokensPaid, after: TokensPaid, config: Config) -> Spending:
+    """Returns what a run has paid between two looks at the ledger of its refresh."""
+    prices = {fingerprint_of(config.backend): config.price}
+    if config.verify_backend is not None:
+        prices.setdefault(fingerprint_of(config.verify_backend), config.verify_price)
+    total = Spending()
+    for fingerprint, (prompt, output) in after.items():
+        had = before.get(fingerprint, (0, 0))
+        tokens = {"prompt": prompt - had[0], "output": output - had[1]}
+        total += spending_of({"tokens": tokens}, prices.get(fingerprint))
+    return total
 
 
 def braked(

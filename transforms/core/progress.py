@@ -1,8 +1,8 @@
 """Progress of a run on one machine: each worker process writes how far it is into a small file of its own.
 
 Beam's local runner gives no metrics before its end. The launcher names a folder in the environment variable
-TEXTMINT_PROGRESS and adds up what workers write there. Without the variable (on Dataflow) nothing is written. No row
-and no check depends on the counts.
+TEXTMINT_PROGRESS, another one for each pass over the graph, and adds up what workers write there. Without the variable
+(on Dataflow) nothing is written. No row and no check depends on the counts.
 """
 
 from __future__ import annotations
@@ -72,10 +72,33 @@ add = _board.add
 flush = _board.flush
 
 
+def begin(folder: str) -> None:
+    """Lets the workers of the next pass count in this folder, which is for one run."""
+    passes = sum(1 for _ in Path(folder).iterdir())
+    own = Path(folder, f"{passes:06d}")
+    own.mkdir()
+    os.environ[VARIABLE] = str(own)
+    flush()  # a pass before, in this process, may have ended amid a bundle
+
+
+def begin_pass() -> None:
+    """Lets the workers of another pass of the same run count from 0 again."""
+    if folder := os.environ.get(VARIABLE):
+        begin(str(Path(folder).parent))
+
+
 def read(folder: str) -> collections.Counter[str]:
-    """Adds up the counts of all worker processes in a folder."""
+    """Adds up the counts of all worker processes: of the last pass of a run, and what all passes have paid."""
+    *before, last = [_read_pass(path) for path in sorted(Path(folder).iterdir())] or [collections.Counter()]
+    for name in (TOKENS, UNPRICED, PICODOLLARS):
+        if paid := sum(counts[name] for counts in before):
+            last[name] += paid
+    return last
+
+
+def _read_pass(folder: Path) -> collections.Counter[str]:
     total: collections.Counter[str] = collections.Counter()
-    for path in Path(folder).glob("*.json"):
+    for path in folder.glob("*.json"):
         with contextlib.suppress(OSError, ValueError):
             counts = json.loads(path.read_text())
             if isinstance(counts, dict):

@@ -114,6 +114,7 @@ def test_the_pace_is_that_of_the_last_minute() -> None:
     assert pace.per_second(0.0, 0) == 0.0
     assert pace.per_second(1.0, 10_000) == 10_000  # from the ledger
     assert [pace.per_second(float(now), 10_000 + 5 * now) for now in range(2, 100)][-1] == 5.0
+    assert [pace.per_second(float(now), 2 * (now - 100)) for now in range(100, 105)][-1] == 2.0  # another pass
 
 
 # --- the line
@@ -125,7 +126,7 @@ def test_environment_is_clean_afterwards() -> None:
         assert Path(folder).is_dir()
         progress.add("drafts")
         progress.flush()
-        assert progress.read(folder) == {"drafts": 1}
+        assert progress.read(str(Path(folder).parent)) == {"drafts": 1}
     assert progress.VARIABLE not in os.environ
     assert not Path(folder).exists()
 
