@@ -20,7 +20,7 @@ import pytest
 from textmint.transforms.quality.checks import CHECKS, Checks, find_fault
 
 from benchmarks import __main__ as bench_command
-from benchmarks import cpu, efficiency, measuring, near_duplicates, quality, scale, start, volumes
+from benchmarks import cpu, efficiency, measuring, near_duplicates, quality, scale, start, statistics, volumes
 from benchmarks.measuring import ROOT, Bench, Ended, Measured, ProgramFailed, environment, run_program
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.table import table
@@ -86,7 +86,7 @@ def programs_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise ProgramFailed(f"{module} ended with code {code}: {errors.getvalue()}")
         return Ended(out.getvalue(), 0.1 + len(ran) / 1000, 100_000_000)  # no cost is 0, nor another's
 
-    for module in (measuring, near_duplicates, scale):
+    for module in (measuring, near_duplicates, scale, statistics):
         monkeypatch.setattr(module, "run_program", run_here)
     for name in ("OPENAI_API_KEY", "GEMINI_API_KEY"):
         monkeypatch.setenv(name, "stand-in")
@@ -302,6 +302,7 @@ ALONE: dict[str, tuple[Callable[[pytest.MonkeyPatch], object], str]] = {
     "near_duplicates": (_near_duplicates, r"\n +20 .* [12] "),
     "quality": (lambda monkeypatch: quality.main(rows=2, passes=1), r"parse(.|\n)*" + r"(.|\n)*".join(CHECKS)),
     "scale": (lambda monkeypatch: scale.main(["--rows=70"]), r" +70 +70 "),
+    "statistics": (lambda monkeypatch: statistics.main(["--rows=40", "--runs=1"]), r"\n +40 +[0-9.]+ +[0-9.]+ "),
     "volumes": (lambda monkeypatch: volumes.main(["--rows=20"]), r"shuffled bytes a row: [1-9]"),
 }
 """The others: how each is run in the least form, and what it prints then."""

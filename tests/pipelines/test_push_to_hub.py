@@ -106,6 +106,16 @@ def test_the_report_on_the_hub_is_made_without_costs(tmp_path: Path, hub: HubSer
         assert hidden not in page, hidden
 
 
+def test_the_figures_of_the_data_are_pushed_with_it(tmp_path: Path, hub: HubServer) -> None:
+    output = make_output(tmp_path, base=[FIRST])
+    fitting = {"base": {"rows": {"examples": 3, "rejects": 0, "tasks": 0}}}
+    gone = {"other": {"rows": {"examples": 1, "rejects": 0, "tasks": 0}}}
+    put(output, "statistics.json", json.dumps({"refreshes": {**fitting, **gone}}).encode())
+    push(str(output), "mint/texts", to(hub))
+    pushed = json.loads(hub.repositories["mint/texts"].files["statistics.json"])
+    assert pushed == {"refreshes": fitting}
+
+
 def test_a_later_push_replaces_what_is_listed_no_more(tmp_path: Path, hub: HubServer) -> None:
     push(str(make_output(tmp_path / "1", base=[FIRST, SECOND])), "mint/texts", to(hub))
     repository = hub.repositories["mint/texts"]

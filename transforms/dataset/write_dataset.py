@@ -348,7 +348,7 @@ class WriteDataset(beam.PTransform):
         files = (kept.chunks, rejects.chunks) | "AllChunks" >> beam.Flatten() | "WriteFiles" >> write
         figures: Any = None
         if self.describe is not None:
-            described = (kept.rows, rejects.rows) | "RowsAsWritten" >> beam.Flatten() | "Describe" >> self.describe
+            described = {"kept": kept.rows, "rejects": rejects.rows} | "Describe" >> self.describe
             figures = beam.pvalue.AsSingleton(described, default_value=None)
         return (
             streams["counts"].pipeline

@@ -6,6 +6,7 @@ parts; see `task_labels`.
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -52,6 +53,8 @@ class Accumulator:
         self._summary = Summary()
         self._tasks: dict[str, OfTask] = {}
         self._waiting = 0  # rows in _tasks
+        self._kinds: collections.Counter[tuple[str, ...]] = collections.Counter()  # by ATTRIBUTES and model
+        self._lengths: collections.Counter[tuple[str, int, int]] = collections.Counter()  # by num_words and bounds
         self._last = UNIT  # the place of the last row of the sample, where it is full: rows behind it do not enter
         self._last_of: dict[str, int] = {}  # the same of each num_words
 
@@ -61,20 +64,13 @@ class Accumulator:
 
     def add_example(self, row: Example) -> None:
         """Takes an example that was kept, or what has its fields."""
-        summary, count = self._summary, self._summary.count
-        count("rows", "examples")
-        for attribute in ATTRIBUTES:
-            count(f"kept {attribute}", clean_text(getattr(row, attribute)))
-        count(MODEL, clean_text(row.model[:_NAME_CHARS]))
+        summary = self._summary
         num_words = row.num_words if row.num_words in _LENGTHS else OTHER
         fewest, most = count_words(row.input_text)
         words = (fewest + most) // 2
-        count("rows of length", num_words)
-        count("words of length", num_words, words)
-        summary.count_number(num_words, words)
-        if fault := length_fault(num_words, fewest, most):
-            count(fault, num_words)
-
+        # Two additions a row; `take_summary` makes of them what is wanted.
+        self._kinds[row.language, row.difficulty, row.clarity, row.num_words, row.model] += 1
+        self._lengths[num_words, fewest, most] += 1
         place = fraction("statistics", row.id)
         longest = (-words, place, clean_text(row.id))
         is_long = summary.admits("longest", longest)
@@ -120,6 +116,19 @@ class Accumulator:
 
     def take_summary(self) -> Summary:
         """Returns the summary of all rows."""
+        count = self._summary.count
+        for (*values, model), rows in self._kinds.items():
+            count("rows", "examples", rows)
+            count(MODEL, clean_text(model[:_NAME_CHARS]), rows)
+            for attribute, value in zip(ATTRIBUTES, values, strict=True):
+                count(f"kept {attribute}", clean_text(value), rows)
+        for (num_words, fewest, most), rows in self._lengths.items():
+            words = (fewest + most) // 2
+            count("rows of length", num_words, rows)
+            count("words of length", num_words, words * rows)
+            self._summary.count_number(num_words, words, rows)
+            if fault := length_fault(num_words, fewest, most):
+                count(fault, num_words, rows)
         return self._summary.prune()
 
     def _task(self, task_id: str, task: str) -> OfTask:

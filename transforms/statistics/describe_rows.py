@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -87,7 +87,7 @@ def _opened(merged: Summary | bytes) -> Summary:
 @dataclasses.dataclass(eq=False)
 class DescribeRows(beam.PTransform):
     """Makes the figures of the examples, rejects and tasks of a run: one element, see `figures.figures_of`, or none
-    where there are no rows.
+    where there are no rows. It takes streams by name, which hold any of these.
 
     Args:
       expected_rows: a guess at the number of examples; on it depends what a worker holds at once, not a figure.
@@ -97,11 +97,13 @@ class DescribeRows(beam.PTransform):
     expected_rows: int
     threshold: float
 
-    def expand(self, rows: beam.PCollection[Example | Reject | Task]) -> beam.PCollection[dict[str, Any]]:
-        accumulate = beam.ParDo(_Accumulate(shares_for(self.expected_rows)))
+    def expand(self, rows: Mapping[str, beam.PCollection[Example | Reject | Task]]) -> Any:
+        accumulate = beam.ParDo(_Accumulate(shares_for(self.expected_rows))).with_output_types(tuple[str, bytes])
+        # Each stream by itself, where it is made: of a Flatten before, engines would write all rows and read them back.
+        accumulated = [stream | f"Accumulate{name.title()}" >> accumulate for name, stream in sorted(rows.items())]
         return (
-            rows
-            | "Accumulate" >> accumulate.with_output_types(tuple[str, bytes])
+            accumulated
+            | "Accumulated" >> beam.Flatten()
             | "GroupByShare" >> beam.GroupByKey()
             | "Summarise" >> beam.Map(_summarise).with_output_types(bytes)
             | "Figures" >> beam.CombineGlobally(_Merge(self.threshold)).without_defaults()

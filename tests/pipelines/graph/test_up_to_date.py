@@ -250,6 +250,7 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
         data_files(folder)[0].with_name("x.parquet")
     ),
     "no report": lambda folder: (folder / "report.html").unlink(),
+    "no statistics": lambda folder: (folder / "statistics.json").unlink(),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
     "a foreign file in the ledger": lambda folder: (folder / "ledger" / "notes.txt").write_text("mine"),
     "another label came": lambda folder: shutil.copytree(

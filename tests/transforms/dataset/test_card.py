@@ -52,6 +52,7 @@ ANY_TEXT = st.text(st.characters()) | st.sampled_from(
 
 
 def statistics_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """As the manifest of an earlier version has them."""
     return {"values": {column: dict(Counter(row[column] for row in rows)) for column in COUNTED}}
 
 
@@ -309,6 +310,19 @@ def test_equal_manifests_give_equal_cards_whenever_they_were_written() -> None:
 def test_a_text_of_the_user_is_known() -> None:
     card = dataset_card(make_manifest())
     assert MARK in card
+
+
+def test_figures_come_from_the_statistics_where_there_are_any() -> None:
+    counted = {"college": {"asked": 9, "kept": 7}, "PhD": {"asked": 2, "kept": 0}}
+    languages = {"Thai": {"asked": 7, "kept": 7}}
+    attributes = {"language": languages, "difficulty": counted, "clarity": {}, "num_words": {}}
+    figures = {"base": {"attributes": attributes, "models": {"m-2": 7}}}
+    card = dataset_card(make_manifest(base=make_entry(), old=make_entry()), statistics=figures)
+    found = {table[0][0]: {line[0]: line[1:] for line in table[2:]} for table in tables(card)}
+    assert found["difficulty"]["college"] == ["10", "100.0 %", "7", "3"]  # 3 of the refresh of an earlier version
+    assert "PhD" not in found["difficulty"]
+    assert found["model"] == {"m-2": ["7", "70.0 %", "7", "0"], "m-1-2026": ["3", "30.0 %", "0", "3"]}
+    assert front_matter(card)["language"] == ["de", "en", "th"]
 
 
 def test_a_thousand_refreshes_and_values_stay_readable() -> None:
