@@ -89,13 +89,13 @@ def expected_prompts(config: Config) -> dict[str, int]:
     return {**brainstorms, **plans, "LLMCall": config.expected_examples, **verifies}
 
 
-def _outcomes(counts: Mapping[str, int]) -> str:
+def _outcomes(counts: Mapping[str, int]) -> tuple[int, int]:
     """Counts the replies that bring something, and those that do not: of tasks and labels while these are asked for,
     then of rows."""
     step = step_of(counts)
     steps = (step,) if step in ("TaskGenerate", "PlanLabels") else ("LLMCall", "VerifyLabels")
     refused = sum(counts.get(f"{each}.{how}", 0) for each in steps for how in ("failed", "refused"))
-    return f"{max(0, _answered(counts, steps[0]) - refused):,} kept, {refused:,} refused"
+    return max(0, _answered(counts, steps[0]) - refused), refused
 
 
 def figures(counts: Mapping[str, int], rate: float, guess: Mapping[str, int]) -> Iterator[str]:
@@ -106,13 +106,15 @@ def figures(counts: Mapping[str, int], rate: float, guess: Mapping[str, int]) ->
       rate: replies a second.
       guess: as of `left`.
     """
+    kept, refused = _outcomes(counts)
     if step_of(counts) and rate:
         yield f"{tqdm.format_interval(int(left(counts, guess) / rate))} left"
+    yield f"{kept:,} kept"
     if tokens := counts.get(progress.TOKENS, 0):
         if not counts.get(progress.UNPRICED):
             yield format_usd(counts.get(progress.PICODOLLARS, 0))
         yield f"{f'{tokens:,}' if tokens < _MANY_TOKENS else tqdm.format_sizeof(tokens)} tokens"
-    yield _outcomes(counts)
+    yield f"{refused:,} refused"
     if step_of(counts):
         yield f"{rate:.0f}/s"
 

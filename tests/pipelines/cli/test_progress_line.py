@@ -38,7 +38,7 @@ PAID = {"tokens": 1_234_000, "picodollars": 420_000_000_000}
         (
             {"TaskGenerate.in": 50, "TaskGenerate.replies": 12, "TaskGenerate.refused": 2, "tokens": 9_999},
             2.0,
-            "finding tasks: 12 of 50 replies, 00:19 left, $0.00, 9,999 tokens, 10 kept, 2 refused, 2/s",
+            "finding tasks: 12 of 50 replies, 00:19 left, 10 kept, $0.00, 9,999 tokens, 2 refused, 2/s",
         ),
         # comparing tasks with each other
         ({"TaskGenerate.in": 50, "TaskGenerate.replies": 50}, 0.0, "finding tasks"),
@@ -46,7 +46,7 @@ PAID = {"tokens": 1_234_000, "picodollars": 420_000_000_000}
             {"PlanLabels.in": 40, "PlanLabels.replies": 18, "PlanLabels.failed": 2, "LLMCall.in": 90, **PAID},
             2.0,
             # 20 label sets, and 180 examples
-            "asking for labels: 20 of 40 replies, 01:40 left, $0.42, 1.23M tokens, 18 kept, 2 refused, 2/s",
+            "asking for labels: 20 of 40 replies, 01:40 left, 18 kept, $0.42, 1.23M tokens, 2 refused, 2/s",
         ),
         (
             {"LLMCall.in": 1_000, "LLMCall.replies": 240, "LLMCall.failed": 10, "LLMCall.refused": 5},
@@ -62,12 +62,12 @@ PAID = {"tokens": 1_234_000, "picodollars": 420_000_000_000}
         (
             {**DONE, **PAID, "VerifyLabels.in": 998, "VerifyLabels.replies": 98, "VerifyLabels.refused": 8},
             9.0,
-            "verifying labels: 98 of 998 replies, 01:40 left, $0.42, 1.23M tokens, 990 kept, 10 refused, 9/s",
+            "verifying labels: 98 of 998 replies, 01:40 left, 990 kept, $0.42, 1.23M tokens, 10 refused, 9/s",
         ),
         (  # of a model whose price nobody knows
             {"LLMCall.in": 10, "LLMCall.replies": 8, "LLMCall.failed": 2, **PAID, "tokens.unpriced": 7},
             2.0,
-            "finishing: 10 replies, 1.23M tokens, 8 kept, 2 refused",
+            "finishing: 10 replies, 8 kept, 1.23M tokens, 2 refused",
         ),
         (  # which takes minutes where there are a million
             {**DONE, "VerifyLabels.in": 1, "VerifyLabels.replies": 1, "VerifyLabels.refused": 1}
