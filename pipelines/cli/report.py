@@ -31,7 +31,7 @@ def _write(options: argparse.Namespace) -> str:
     if refresh not in entries:
         near = hint(refresh, entries) or f"; there are {printable_line(', '.join(sorted(entries)), 300)}"
         raise OptionError(f"--refresh={refresh}: the dataset has no such refresh{near}")
-    statistics = read_statistics(output)
+    statistics = read_statistics(output, entries)
     for name in (refresh, refresh_before(entries, refresh)):
         if name is not None and name not in statistics:  # an earlier version wrote it
             statistics[name] = compute_statistics(output, name)

@@ -325,7 +325,7 @@ def _card_of(output: str, refresh: str) -> str:
     entries = read_entries(output)
     license_ = str(entries[refresh].get("options", {}).get("license") or "unknown")
     samples = _read_samples(output, entries)
-    return dataset_card({"refreshes": entries}, samples, read_statistics(output), license=license_)
+    return dataset_card({"refreshes": entries}, samples, read_statistics(output, entries), license=license_)
 
 
 def _read_samples(output: str, entries: Mapping[str, Entry]) -> list[dict[str, Any]]:

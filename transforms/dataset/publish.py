@@ -40,6 +40,7 @@ from textmint.transforms.dataset.manifest import (
     read_entries,
     with_entry,
 )
+from textmint.transforms.dataset.pages import NO_REPORT
 from textmint.transforms.dataset.publish_checks import explain_no_examples, refuse_fewer
 from textmint.transforms.dataset.published_files import PARTITION, published_examples
 from textmint.transforms.dataset.schema import KINDS, DatasetKind, content_digest
@@ -252,17 +253,17 @@ def _publish_remote(
     move_files(moves)
     _require_lease(target)  # moving files may have taken a while
     update_file(join(target.output, MANIFEST), lambda old: with_entry(old, target.refresh, entry))
-    _write_pages(target, figures)
+    _write_pages(target, entry, figures)
     left = list_below(join(target.output, STAGING, target.partition))
     delete_files(stale + [file.path for file in left])
 
 
-def _write_pages(target: Target, figures: Figures) -> None:
+def _write_pages(target: Target, entry: Mapping[str, Any], figures: Figures) -> None:
     from textmint.transforms.dataset.report.page import write_report  # only now: what draws its pictures takes 40 ms
 
     write_statistics(target.output, target.refresh, figures)
     write_card(target.output, target.refresh)
-    if figures is not None:
+    if figures is not None and not entry.get("options", {}).get(NO_REPORT):
         write_report(target.output, target.refresh)
 
 
@@ -381,7 +382,7 @@ def _exchange_all(target: Target, names: Mapping[str, list[str]], entry: Mapping
         manifest = Path(target.output, MANIFEST)
         old = manifest.read_bytes() if manifest.exists() else None
         write_file(str(manifest), with_entry(old, target.refresh, entry), durable=True)
-        _write_pages(target, figures)
+        _write_pages(target, entry, figures)
     for folder in (*copies, Path(target.output, STAGING, target.partition)):
         shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # another refresh is being written at this moment

@@ -20,14 +20,19 @@ STATISTICS: Final = "statistics.json"
 _LOG = logging.getLogger("textmint")
 
 
-def read_statistics(output: str) -> dict[str, dict[str, Any]]:
-    """Reads the figures of each refresh that the folder has, where they fit the data that the manifest lists."""
+def read_statistics(output: str, entries: Mapping[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """Reads the figures of each refresh that the folder has, where they fit the data that the manifest lists.
+
+    Args:
+      output: the dataset folder.
+      entries: of its manifest; None: they are read.
+    """
     try:
         found = _parse(read_file(join(output, STATISTICS)))
     except OSError:
         return {}
-    entries = read_entries(output)
-    return {refresh: figures for refresh, figures in found.items() if _fits(figures, entries.get(refresh))}
+    known = read_entries(output) if entries is None else entries
+    return {refresh: figures for refresh, figures in found.items() if _fits(figures, known.get(refresh))}
 
 
 def _parse(content: bytes | None) -> dict[str, dict[str, Any]]:

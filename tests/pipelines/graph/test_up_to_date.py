@@ -30,7 +30,7 @@ VERSIONS = {"python": "3.11.9", "pyarrow": "25.0"}
 
 # Options that a run may change without changing a row: how it goes, where to, and who answers under the same name.
 IRRELEVANT_OPTIONS = {
-    *("price", "verify_price"),
+    *("price", "verify_price", "no_report"),
     *("output", "push_to_hub", "recompute", "rebuy", "replace", "max_reject_rate", "retry_rejects", "max_concurrency"),
     *("requests_per_minute", "tokens_per_minute", "request_timeout", "max_attempts", "base_url", "api_key_secret"),
     *("vertex_project", "vertex_location", "service_tier"),

@@ -254,14 +254,10 @@ def put(folder: Path, **changes: Any) -> Path:
     return folder / REPORT
 
 
-def test_it_is_written_unless_told_not_to(tmp_path: Path) -> None:
+def test_it_is_written_of_the_files_beside_it(tmp_path: Path) -> None:
     path = put(tmp_path)
     write_report(str(tmp_path), "base")
     assert path.read_text("utf-8") == report({"base": entry_of(PLANTED)}, {"base": PLANTED}, "base")
-    path.unlink()
-    put(tmp_path, options={"no_report": True})
-    write_report(str(tmp_path), "base")
-    assert not path.exists()
 
 
 def test_a_file_of_the_users_own_is_left_alone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 from textmint.transforms.core.texts import printable_text
 from textmint.transforms.dataset.manifest import read_entries
-from textmint.transforms.dataset.pages import MARK, NO_REPORT, REPORT, page_template, replace_page, write_page
+from textmint.transforms.dataset.pages import MARK, REPORT, page_template, replace_page, write_page
 from textmint.transforms.dataset.report.changes import changes_section
 from textmint.transforms.dataset.report.parts import (
     Entry,
@@ -49,10 +49,13 @@ _CHARS: Final = 700  # of any one value; statistics.json has 500 of a text
 
 
 def write_report(output: str, refresh: str) -> None:
-    """Writes the report of a refresh, unless its run was told not to, or the user has made the file their own."""
-    entries = read_entries(output)
-    if not entries.get(refresh, {}).get("options", {}).get(NO_REPORT):
-        write_page(join(output, REPORT), lambda: report(read_entries(output), read_statistics(output), refresh))
+    """Writes the report of a refresh, unless the user has made the file their own."""
+
+    def make() -> str:
+        entries = read_entries(output)
+        return report(entries, read_statistics(output, entries), refresh)
+
+    write_page(join(output, REPORT), make)
 
 
 def replace_report(output: str, statistics: Mapping[str, Statistics], refresh: str) -> bool:
