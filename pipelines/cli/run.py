@@ -26,7 +26,7 @@ from textmint.pipelines.cli.signals import ended_by, ending_on_signals
 from textmint.pipelines.cli.summary import AFTERWARDS, reason_in, show_summary
 from textmint.pipelines.cli.waves import Waves
 from textmint.pipelines.generate import build
-from textmint.pipelines.graph.caps import caps_of, spending_between
+from textmint.pipelines.graph.caps import caps_of, describe_caps, spending_between
 from textmint.pipelines.graph.cost_notices import cost_notices
 from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output, missing_replies, prepare_to_ask
 from textmint.pipelines.graph.refuse_shrinking import refuse_shrinking
@@ -261,8 +261,8 @@ def run_in_waves(
 
     def publish(config: Config) -> None:
         found = latest()
-        described = {**target.description, "waves": waves.done}
         paid = tokens_paid(config.ledger, config.refresh)
+        described = {**target.description, "waves": waves.done, "caps": describe_caps(caps, config, paid)}
         last = dataclasses.replace(
             target,
             description=described,

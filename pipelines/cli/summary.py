@@ -3,6 +3,7 @@ it failed."""
 
 from __future__ import annotations
 
+import collections
 import errno
 import logging
 import os
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from textmint.pipelines.cli import terminal
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import reason_of
+from textmint.transforms.core.elements import HELD_BACK
 from textmint.transforms.core.errors import RunFailed, StoreError
 from textmint.transforms.core.texts import printable_line
 from textmint.transforms.dataset.accounting import STEPS, SURPLUS
@@ -93,6 +95,8 @@ def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ())
         lines.append("  rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()))
     if entry.get("started") == target.description["started"]:  # else there was nothing to do
         lines += [f"  {line}" for line in _paid(entry)]
+    if held_back := held_back_by_caps(entry):
+        lines.append(f"  held back: {held_back}")
     for row in _first_rows(config.output, entry, 3):
         lines += ["", *(_field(name, row[name]) for name in _COLUMNS)]
     # a shell would take ~ in an option as it stands, and Textmint does not
@@ -101,7 +105,7 @@ def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ())
         lines += ["", f"Report:      {files.join(shown, REPORT)}  (open it in a browser)"]
     else:
         lines += [""]
-    lines += [f"Look at it:  {_look_command(shown)}", *_hints(config, command_of(prog), argv)]
+    lines += [f"Look at it:  {_look_command(shown)}", *_hints(config, command_of(prog), argv, entry)]
     return "\n".join(lines)
 
 
@@ -130,6 +134,31 @@ def _paid(entry: Mapping[str, Any]) -> Iterator[str]:
     yield f"asked for: {paid:,} replies; from the ledger: {found:,}"
     if tokens := tokens_paid_for(entry["spending"]):
         yield f"paid for: {tokens}"
+
+
+_HELD_BACK: Final[Mapping[str, str]] = {
+    "TaskGenerate": "lists of tasks",
+    "PlanLabels": "label sets",
+    "SampleAttributes": "drafts",
+    "LLMCall": "drafts",
+    "VerifyLabels": "choices between labels",
+}
+"""What is held back where a cap is reached, by step."""
+
+
+def held_back_by_caps(entry: Mapping[str, Any]) -> str:
+    """Says what the caps of a run did not let be asked, and what is spent; "" if nothing. Takes its entry."""
+    found: collections.Counter[str] = collections.Counter()
+    for step, what in _HELD_BACK.items():
+        found[what] += int(entry["steps"].get(step, {}).get(HELD_BACK, 0))
+    if not found.total():
+        return ""
+    caps = []
+    for name, cap in entry.get("caps", {}).items():
+        spent = format_usd(round(cap["spent"] * 10**12)) if name == "max_cost" else f"{cap['spent']:,}"
+        caps.append(f"--{name}={cap['cap']:.12g} ({spent} spent)")
+    listed = ", ".join(f"{count:,} {what}" for what, count in found.items() if count)
+    return f"{listed}, by {' and '.join(caps)}; a higher cap asks for what is missing"
 
 
 def tokens_paid_for(spent: Mapping[str, Any]) -> str:
@@ -206,7 +235,7 @@ def command_of(prog: str) -> str:
     return prog if shutil.which(prog) or not os.path.exists(called) else shlex.quote(called)
 
 
-def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
+def _hints(config: Config, command: str, argv: Sequence[str], entry: Mapping[str, Any] | None = None) -> Iterator[str]:
     """Yields commands that work as they stand and fit what was run."""
     typed = config.typed
     if typed["llm"] == "offline":
@@ -220,6 +249,11 @@ def _hints(config: Config, command: str, argv: Sequence[str]) -> Iterator[str]:
         return
     if "@" not in (typed["base_url"] or "") and config.own_tasks < config.expected_tasks:  # a password is not repeated
         refresh = [] if config.refresh == "base" else [f"--refresh={config.refresh}"]  # today is another one tomorrow
+        if entry and held_back_by_caps(entry):
+            doubled = [f"--{name}={2 * cap['cap']:.12g}" for name, cap in entry["caps"].items()]
+            more = [*without(argv, {f"--{name}" for name in entry["caps"]} | {"--refresh"}), *refresh, *doubled]
+            yield f"Go on:       {command} generate {shlex.join(more)}  (pays for the difference)"
+            return
         larger = [*without(argv, _ONCE), *refresh, f"--examples_per_task={2 * config.examples_per_task}"]
         yield f"More of it:  {command} generate {shlex.join(larger)}  (pays for the difference)"
     yield f"Paid for:    {command} ledger --output={shlex.quote(typed['output'])}"

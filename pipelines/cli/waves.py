@@ -21,6 +21,7 @@ from textmint.transforms.llm.brake import BRAKED
 _LOG = logging.getLogger("textmint")
 _MOST_BRAKED: Final = 3  # waves whose replies took more than was planned, before what is there is published
 _BRAINSTORM_SHARE: Final = 2  # of what is left brainstorming may take half, by estimate
+_BRAKED_AGAIN: Final = f"{BRAKED}: how far the cap goes is planned anew"
 _PAYS_NOTHING: Final = Admission(level=0, with_paid=True, asks_for_tasks=False)
 
 RunPass = Callable[[Config], Counts]
@@ -38,6 +39,7 @@ class Waves:
     def __init__(self, caps: Sequence[Cap], run_pass: RunPass) -> None:
         self._caps = caps
         self._run_pass = run_pass
+        self._had: int | None = None  # replies in the ledger before the first wave
         self.done: list[dict[str, Any]] = []
         """What each wave was, for the manifest."""
 
@@ -63,18 +65,20 @@ class Waves:
     def pay(self, config: Config, limit: int = BUCKETS) -> Config:
         """Pays for the drafts below a level, or for as many as the caps let it. Returns the config of the pass that is
         left to do: it asks for what is missing of its level, if anything is."""
-        self._refuse_long_brainstorm(config)
+        before = self._spent(config)
+        self._refuse_long_brainstorm(config, before)
         try:
-            return self._pay(config, limit)
+            return self._pay(config, limit, before)
         except Exception as error:
             if BRAKED not in str(error):
                 raise
+            _LOG.warning("%s", _BRAKED_AGAIN)
             return self._salvage(config, limit)
 
-    def _refuse_long_brainstorm(self, config: Config) -> None:
-        if config.tasks is not None or not self._caps:
+    def _refuse_long_brainstorm(self, config: Config, before: Sequence[int]) -> None:
+        if config.tasks is not None:
             return
-        for cap, taken in zip(self._caps, self._spent(config), strict=True):
+        for cap, taken in zip(self._caps, before, strict=True):
             estimate = config.task_requests * cap.estimate("TaskGenerate")
             if not taken and estimate * _BRAINSTORM_SHARE > cap.most:
                 raise OptionError(
@@ -82,8 +86,7 @@ class Waves:
                     f"of it; choose fewer, a higher cap, or tasks of your own (--tasks). Nothing was paid for"
                 )
 
-    def _pay(self, config: Config, limit: int) -> Config:
-        before = self._spent(config)
+    def _pay(self, config: Config, limit: int, before: Sequence[int]) -> Config:
         first = Admission(level=0, with_paid=any(before), examples_per_task=config.examples_per_task)
         counts = self._wave(config, first, before, {}, {"TaskGenerate": config.task_requests})
         plan = Plan.of(counts, plans_labels=config.plans_labels)
@@ -110,8 +113,14 @@ class Waves:
         is_paid_beyond = any(had - left for had, left in zip(plan.drafts[to:], missing.drafts[to:], strict=True))
         if not to and not is_paid_beyond and any(plan.drafts):
             raise self._too_small(now)
+        self._tell_held_back(missing, to, limit)
         last = dataclasses.replace(first, level=to, with_paid=is_paid_beyond)
         return self._braked(config, last, now, counts, units)
+
+    def _tell_held_back(self, missing: Plan, level: int, limit: int) -> None:
+        if held_back := sum(missing.drafts[level:limit]):
+            caps = " and ".join(cap.option for cap in self._caps)
+            _LOG.warning("%s: %s drafts are held back; a higher cap asks for them", caps, f"{held_back:,}")
 
     def _affords(self, now: Sequence[int], counts: Counts, units: Mapping[str, int]) -> bool:
         """Tells whether what is missing of a wave fits into the caps with what has really been spent: an earlier run
@@ -147,8 +156,10 @@ class Waves:
                 if BRAKED not in str(error):
                     raise
                 has_braked += 1
+                _LOG.warning("%s", _BRAKED_AGAIN)
         if not named(counts, "LLMCall/settled."):
             raise self._too_small(now)
+        self._tell_held_back(missing, 0, limit)
         return self._braked(config, nothing, now, counts, {})
 
     def _too_small(self, now: Sequence[int]) -> Exception:
@@ -162,6 +173,11 @@ class Waves:
 
     def _spent(self, config: Config) -> list[int]:
         paid = tokens_paid(config.ledger, config.refresh)
+        replies = sum(count for count, *_ in paid.values())
+        if self._had is None:
+            self._had = replies
+        if (more := replies - self._had - sum(wave["replies"] for wave in self.done)) > 0:
+            self.done.append({"stopped_by": BRAKED, "replies": more})
         return [spent(cap, config, paid) for cap in self._caps]
 
     def _wave(

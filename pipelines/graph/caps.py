@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from textmint.pipelines.graph.waves import PILOT_SHARE, Cap, Seen
 from textmint.pipelines.options.config import Config
@@ -20,7 +20,7 @@ from textmint.transforms.dataset.spending import Spending, spending_of
 from textmint.transforms.ledger.compact import TokensPaid
 from textmint.transforms.llm.base import fingerprint_of
 from textmint.transforms.llm.brake import Brake, Limit, planned_by_kind
-from textmint.transforms.llm.prices import Price
+from textmint.transforms.llm.prices import Price, usd
 
 _PICODOLLARS: Final = 10**12
 _BYTES_PER_TOKEN: Final = 3
@@ -62,6 +62,19 @@ def _estimate(config: Config, step: str) -> tuple[int, int]:
     return len(template.render(variables).encode()) // _BYTES_PER_TOKEN + 1, min(output, 4 * _OUTPUT_TOKENS[step])
 
 
+def describe_caps(caps: Sequence[Cap], config: Config, paid: TokensPaid) -> dict[str, Any]:
+    """Describes the caps of a run, and what its refresh has spent of them, for the manifest."""
+    described = {}
+    for cap in caps:
+        taken = spent(cap, config, paid)
+        is_money = cap.meter.name == "cost"
+        described[f"max_{cap.meter.name}"] = {
+            "cap": usd(cap.most) if is_money else cap.most,
+            "spent": usd(taken) if is_money else taken,
+        }
+    return described
+
+
 def spent(cap: Cap, config: Config, paid: TokensPaid) -> int:
     """Returns what the refresh has spent of a cap by its ledger. Replies of other models count as those of the dearest
     that the run asks, since nobody may know what they cost."""
@@ -72,7 +85,7 @@ def spent(cap: Cap, config: Config, paid: TokensPaid) -> int:
     dearest = tuple(map(max, zip(*of_model.values(), strict=True)))
     return sum(
         weights[0] * prompt + weights[1] * output
-        for fingerprint, (prompt, output) in paid.items()
+        for fingerprint, (_, prompt, output) in paid.items()
         for weights in [of_model.get(fingerprint, dearest)]
     )
 
@@ -83,9 +96,9 @@ def spending_between(before: TokensPaid, after: TokensPaid, config: Config) -> S
     if config.verify_backend is not None:
         prices.setdefault(fingerprint_of(config.verify_backend), config.verify_price)
     total = Spending()
-    for fingerprint, (prompt, output) in after.items():
-        had = before.get(fingerprint, (0, 0))
-        tokens = {"prompt": prompt - had[0], "output": output - had[1]}
+    for fingerprint, (_, prompt, output) in after.items():
+        _, had_prompt, had_output = before.get(fingerprint, (0, 0, 0))
+        tokens = {"prompt": prompt - had_prompt, "output": output - had_output}
         total += spending_of({"tokens": tokens}, prices.get(fingerprint))
     return total
 

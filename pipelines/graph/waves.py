@@ -20,7 +20,7 @@ PILOT_SHARE: Final = 4
 """Of what is left a pilot may take a quarter, by estimate."""
 _GROWTH: Final = 15  # times as many drafts as were seen may be asked at once
 _SIGMAS: Final = 3
-_FEW: Final = 30  # replies whose spread says little: half of their mean is taken for it, if it is less
+_FEW: Final = 30  # replies whose spread says little: nearly their mean is taken for it, if it is less
 _WORTHWHILE: Final = 50  # a wave of less than a fiftieth of what is there is not worth a pass
 
 
@@ -106,8 +106,7 @@ class Seen:
         units = self.units
         sums = [sum(size**power * count for size, count in self.sizes.items()) for power in (1, 2)]
         variance = max(0, sums[1] // units - (sums[0] // units) ** 2)
-        if units < _FEW:
-            variance = max(variance, (self.total // units // 2) ** 2)
+        variance = max(variance, (self.total // units) ** 2 * _FEW // (_FEW + units))
         deviation = math.isqrt(variance * more * (more + units) // units)
         return -(-more * self.total // units) + _SIGMAS * deviation + self.largest
 

@@ -45,6 +45,6 @@ def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
             for step, line in entry.get("steps", {}).items()
         }
         refreshes[refresh] = {**entry, "options": shown_options(entry), "backend": backend, "steps": steps}
-        for name in (DIGEST, "spending"):
+        for name in (DIGEST, "spending", "caps"):
             refreshes[refresh].pop(name, None)
     return {**manifest, "refreshes": refreshes}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -147,8 +147,8 @@ def contents(folder: str) -> Contents:
     return Contents(dict(by_model), len(found), sum(file.bytes for file in found), waiting, files_set_aside(folder))
 
 
-TokensPaid = dict[str, tuple[int, int]]
-"""Tokens of prompts and of replies, by the fingerprint of the model."""
+TokensPaid = Mapping[str, tuple[int, int, int]]
+"""How many replies, and their tokens, of prompts and of replies, by the fingerprint of the model."""
 
 
 def tokens_paid(folder: str, refresh: str) -> TokensPaid:
@@ -165,9 +165,10 @@ def tokens_paid(folder: str, refresh: str) -> TokensPaid:
         return {}
     tokens = [("prompt_tokens", "max"), ("output_tokens", "max")]
     once = pa.concat_tables(tables).group_by(["fingerprint", "request_id", "time"]).aggregate(tokens)
-    sums = once.group_by("fingerprint").aggregate([(f"{name}_max", "sum") for name, _ in tokens])
+    sums = [([], "count_all"), *((f"{name}_max", "sum") for name, _ in tokens)]
     return {
-        row["fingerprint"]: (row["prompt_tokens_max_sum"], row["output_tokens_max_sum"]) for row in sums.to_pylist()
+        row["fingerprint"]: (row["count_all"], row["prompt_tokens_max_sum"], row["output_tokens_max_sum"])
+        for row in once.group_by("fingerprint").aggregate(sums).to_pylist()
     }
 
 

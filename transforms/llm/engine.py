@@ -220,6 +220,8 @@ class Engine:
     async def _close(self) -> None:
         self._jobs.end_waiting(self._doom)
         self._set_timer(math.inf)
+        if self._is_of_no_use and self._tasks:  # what is in flight is paid for, and the next run builds on it
+            await asyncio.wait(self._tasks, timeout=_CLOSING_SECONDS)
         for task in self._tasks:
             task.cancel()
         if self._tasks:

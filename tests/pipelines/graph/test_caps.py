@@ -20,8 +20,8 @@ def test_each_model_has_its_price_and_what_was_there_before_does_not_count(
     config, _ = parse([*flags, "--verify_model=judge", "--verify_price=10,20"])
     assert config.verify_backend is not None
     examples, choices = fingerprint_of(config.backend), fingerprint_of(config.verify_backend)
-    before = {examples: (100, 50), "another": (7, 7)}
-    after = {examples: (110, 55), choices: (3, 1), "another": (7, 7)}
+    before = {examples: (9, 100, 50), "another": (1, 7, 7)}
+    after = {examples: (10, 110, 55), choices: (1, 3, 1), "another": (1, 7, 7)}
     assert spending_between(before, after, config) == Spending(13, 6, 10**6 * (10 + 2 * 5 + 30 + 20))
     assert spending_between(after, after, config) == Spending()
-    assert spending_between(before, {**after, "another": (8, 7)}, config) == Spending(14, 6, None)
+    assert spending_between(before, {**after, "another": (2, 8, 7)}, config) == Spending(14, 6, None)
