@@ -6,6 +6,7 @@ takes seconds; hence no import of ours here."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -35,8 +36,11 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         watched = int(launcher), os.environ.get(_PROGRESS, "")
         threading.Thread(target=watch, args=watched, name="launcher-watch", daemon=True).start()
+    gc.disable()  # as in `textmint.pipelines.__main__.program`
     from apache_beam.runners.worker import sdk_worker_main
 
+    gc.freeze()
+    gc.enable()
     sdk_worker_main.main(sys.argv)
 
 
