@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -43,7 +44,7 @@ from textmint.pipelines.runners.signatures import remembering_signatures
 from textmint.pipelines.runners.worker_output import capture_worker_output
 from textmint.transforms.core import progress
 from textmint.transforms.core.temporary import remove_left_parts
-from textmint.transforms.dataset.accounting import Counts
+from textmint.transforms.dataset.accounting import Counts, of_requests
 from textmint.transforms.dataset.manifest import read_manifest
 from textmint.transforms.dataset.publish import Target
 from textmint.transforms.dataset.write_counts import read_counts
@@ -244,6 +245,7 @@ def run_in_waves(
     """Runs the pipeline several times: as often as it takes to see how much the caps pay for, then to publish."""
     is_first = True
     before = tokens_paid(config.ledger, config.refresh)
+    earlier: collections.Counter[str] = collections.Counter()
 
     def latest() -> PreviousRun:
         nonlocal is_first
@@ -257,7 +259,9 @@ def run_in_waves(
     def run_pass(config: Config) -> Counts:
         report = files.join(target.staging, "waves", f"{len(waves.done)}.json")
         run(config, options, target, latest(), held, report)
-        return read_counts(report)
+        counts = read_counts(report)
+        earlier.update(of_requests(counts))
+        return counts
 
     def publish(config: Config) -> None:
         found = latest()
@@ -268,6 +272,7 @@ def run_in_waves(
             description=described,
             paid=found.paid_by(config.refresh),
             spent=spending_between(before, paid, config),
+            earlier=dict(earlier),
         )
         run(config, options, last, found, held)
 

@@ -126,11 +126,12 @@ def warnings_of(steps: Mapping[str, Any]) -> list[str]:
 
 
 def _paid(entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what the run has asked for, in its waves and in the pass that published, and what that has cost."""
+    """Yields what the run has asked for, and what that has cost."""
     requests = [step["requests"] for step in entry["steps"].values() if "requests" in step]
-    before = sum(int(wave["replies"]) for wave in entry.get("waves", ()))  # the ledger had these when it published
-    paid = sum(int(each["sent"]) - int(each["retries"]) for each in requests) + before
-    found = max(0, sum(int(each["from_ledger"]) for each in requests) - before)
+    # waves that were stopped had no end at which to count
+    more = sum(int(wave["replies"]) for wave in entry.get("waves", ()) if "stopped_by" in wave)
+    paid = sum(int(each["sent"]) - int(each["retries"]) for each in requests) + more
+    found = max(0, sum(int(each["from_ledger"]) for each in requests) - more)
     yield f"asked for: {paid:,} replies; from the ledger: {found:,}"
     if tokens := tokens_paid_for(entry["spending"]):
         yield f"paid for: {tokens}"

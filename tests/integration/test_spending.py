@@ -57,9 +57,10 @@ def test_it_is_what_the_endpoint_has_counted(tmp_path: Path, monkeypatch: pytest
             assert spending["cost_usd"] == pytest.approx(cost, abs=1e-12)
             assert f"  asked for: {new['answered']:,} replies; " in done.out
             assert (f"  paid for: {tokens:,} tokens (" in done.out) == (tokens > 0)
-            if not waves:
-                steps = [step["requests"] for step in entry["steps"].values() if "requests" in step]
-                assert sum(step["throttled"] for step in steps) == new["429"]
+            asking = [step for step in entry["steps"].values() if "requests" in step]
+            assert sum(step["requests"]["throttled"] for step in asking) == new["429"]
+            assert sum(step["tokens"]["prompt"] for step in asking) == new["prompt_tokens"]
+            assert sum(step["cost_usd"] for step in asking) == pytest.approx(cost)
     assert before["429"] > 0 and not new["answered"]
     assert len(passes) > 4
     for counts in passes:  # of each the line comes to an end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import collections
 import dataclasses
 import itertools
 import math
@@ -162,6 +163,11 @@ def _used(step: str, usage: Usage, watch: Watch | None) -> Iterator[tuple[str, i
             yield f"{step}/spent.{meter.name}.{rounded_up(spent)}", 1
 
 
+_OF_REQUESTS: Final = ("requests.", "tokens.", "latency_ms.", "throttled_ms", "left_out.")
+"""How the names of counts begin that `_used` makes."""
+_FOUND: Final = "requests.from_ledger"
+_LOST: Final = "rejected.request_failed"
+
 _BUCKET_RATIO: Final = 1.05  # so percentiles are exact to 5 %
 
 
@@ -237,6 +243,29 @@ def step_table(
         if left_out := named(counts, f"{step}/left_out."):
             table[step]["left_out"] = left_out
     return table
+
+
+def of_requests(counts: Counts) -> dict[str, int]:
+    """Returns those of the counts of a pass that `with_earlier` adds to those of a later one."""
+    names = (*_OF_REQUESTS, _LOST)
+    return {name: count for name, count in counts.items() if name.partition("/")[2].startswith(names)}
+
+
+def with_earlier(counts: Counts, earlier: Counts) -> Counts:
+    """Adds what the requests of earlier passes of a run took to the counts of its last pass, which had the replies that
+    those paid for from the ledger."""
+    total = collections.Counter(counts)
+    for name, count in earlier.items():
+        what = name.partition("/")[2]
+        if what.startswith(_OF_REQUESTS) and what != _FOUND:
+            total[name] += count
+    for step in STEPS:
+        sent, retries, lost = (
+            earlier.get(f"{step}/{name}", 0) for name in ("requests.sent", "requests.retries", _LOST)
+        )
+        if had := total.get(f"{step}/{_FOUND}"):
+            total[f"{step}/{_FOUND}"] = max(0, had - (sent - retries - lost))
+    return total
 
 
 def as_sent(

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.dataset.accounting import as_sent, discrepancies, step_table
+from textmint.transforms.dataset.accounting import Counts, as_sent, discrepancies, step_table, with_earlier
 from textmint.transforms.dataset.card import write_card
 from textmint.transforms.dataset.exchange import can_move, exchange_folders
 from textmint.transforms.dataset.manifest import (
@@ -101,6 +101,7 @@ class Target:
       replace: whether the run may publish fewer examples than the refresh has.
       prices: of the model that each step asks, by step; None, or no such step: it is not known.
       spent: what earlier passes of the same run have paid.
+      earlier: what those have counted.
     """
 
     output: str
@@ -116,6 +117,12 @@ class Target:
     replace: bool = False
     prices: Mapping[str, Rates | None] = dataclasses.field(default_factory=dict)
     spent: Spending = dataclasses.field(default_factory=Spending)
+    earlier: Counts = dataclasses.field(default_factory=dict)
+
+    def table(self, counts: Counts) -> dict[str, dict[str, Any]]:
+        """Makes the table of the steps of the run, see `accounting.step_table`."""
+        asked, per_task = self.task_requests, self.examples_per_task
+        return step_table(counts, task_requests=asked, examples_per_task=per_task, optional=self.optional)
 
     @property
     def job_lease(self) -> lease.JobLease | None:
@@ -153,12 +160,7 @@ def publish(
     ordered = sorted(files, key=lambda file: file.name)
     staged: dict[str, list[StagedFile]] = {kind: [file for file in ordered if file.kind == kind] for kind in KINDS}
     rows: dict[str, int] = {kind: sum(file.rows for file in staged[kind]) for kind in KINDS}
-    table = step_table(
-        counts,
-        task_requests=target.task_requests,
-        examples_per_task=target.examples_per_task,
-        optional=target.optional,
-    )
+    table = target.table(counts)
     if problems := discrepancies(table, rows):
         raise RunFailed(
             f"the counts do not add up, so nothing was published: {'; '.join(problems)}. "
@@ -178,7 +180,8 @@ def publish(
             rejects=[join(target.staging, "rejects", file.name) for file in staged["rejects"]],
             staging=target.staging,
         )
-    entry = _entry_of(target, staged, rows, table)
+    whole = target.table(with_earlier(counts, target.earlier))
+    entry = _entry_of(target, staged, rows, table, whole)
     format_manifest({target.refresh: entry})  # what cannot be formatted is found before any folder is exchanged
     _require_lease(target)
     if is_local(target.output):
@@ -195,15 +198,18 @@ def _entry_of(
     staged: Mapping[str, list[StagedFile]],
     rows: Mapping[str, int],
     table: Mapping[str, Mapping[str, Any]],
+    whole: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
+    """Makes the entry of the manifest, of the tables of the pass that publishes and of all passes of the run."""
     kinds = [kind for kind in reversed(KINDS) if staged[kind]]
     entries = read_entries(target.output).values()
     backends = [entry["backend"] for entry in entries if isinstance(entry.get("backend"), Mapping)]
-    priced, spent = with_costs(table, target.prices)
+    _, spent = with_costs(table, target.prices)
+    priced, _ = with_costs(whole, target.prices)
     entry: dict[str, Any] = {
         **target.description,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "backend": as_sent(target.description.get("backend", {}), table, backends),
+        "backend": as_sent(target.description.get("backend", {}), whole, backends),
         "counts": {kind: rows[kind] for kind in kinds},
         "steps": priced,
         "spending": describe(target.spent + spent, target.prices),

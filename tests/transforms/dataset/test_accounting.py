@@ -17,8 +17,10 @@ from textmint.transforms.dataset.accounting import (
     discrepancies,
     increments,
     named,
+    of_requests,
     percentiles,
     step_table,
+    with_earlier,
 )
 
 from tests.support.helpers import make_draft, make_example, make_list, make_prompt, make_reject, make_reply, make_task
@@ -80,6 +82,25 @@ COUNTS: Counts = {
 }
 RUN_STEPS = tuple(step for step in STEPS if step not in OPTIONAL)
 ROWS = {"examples": 130, "triplets": 130, "tasks": 70, "rejects": 21}
+
+
+def test_earlier_passes_of_a_run_add_what_their_requests_took() -> None:
+    """Of ten replies that the last pass had from the ledger an earlier one has paid for six."""
+    last = {"LLMCall/kept": 10, "LLMCall/requests.from_ledger": 10, "LLMCall/latency_ms.41": 1}
+    taken = {"requests.sent": 9, "requests.retries": 2, "requests.from_ledger": 3, "rejected.request_failed": 1}
+    taken |= {"tokens.prompt": 70, "latency_ms.41": 6, "throttled_ms": 5}
+    earlier = of_requests({f"LLMCall/{name}": count for name, count in {**taken, "kept": 4, "settled.7": 1}.items()})
+    assert earlier == {f"LLMCall/{name}": count for name, count in taken.items()}
+    assert with_earlier(last, earlier) == {
+        "LLMCall/kept": 10,
+        "LLMCall/requests.sent": 9,
+        "LLMCall/requests.retries": 2,
+        "LLMCall/requests.from_ledger": 4,
+        "LLMCall/tokens.prompt": 70,
+        "LLMCall/latency_ms.41": 7,
+        "LLMCall/throttled_ms": 5,
+    }
+    assert with_earlier(last, {}) == last
 
 
 def table_of(counts: Counts) -> dict[str, dict[str, Any]]:
