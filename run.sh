@@ -3,7 +3,7 @@
 # Kept to bash 3.2, which is what macOS has.
 set -euo pipefail
 
-jobs="generate preview ledger rejects report"    # commands of the `textmint` program, passed on as they are
+jobs="generate preview plan ledger rejects report"    # commands of the `textmint` program, passed on as they are
 commands="$jobs test bench help"  # what --help lists
 
 help() {
@@ -18,6 +18,8 @@ Commands:
                ./run.sh generate --examples_per_task=10 --output=out/first
   preview    ask for ten examples, and show what every check says of each; generate does not pay for them again
                ./run.sh preview --llm=openai --model=gpt-4.1-mini
+  plan       what generate will ask, what that costs and how long it takes; nothing is asked, and no key is needed
+               ./run.sh plan --llm=openai --model=gpt-4.1-mini --task_requests=5000 --examples_per_task=10
   ledger     what was paid for, by refresh and model; with --compact, merge small files
                ./run.sh ledger --output=out/first
   rejects    what was refused, why, and the reply; with --reason, those of one reason

@@ -64,7 +64,7 @@ SHARD_BYTES = 128 << 20  # transforms/dataset/write_dataset.py: of a data file
 BUCKET_ROWS = 2_000  # transforms/dataset/write_dataset.py: rows that are sorted together
 MOST_GROUPS = 65_536  # transforms/ledger/join_ledger.py: in which drafts are given to workers ...
 GROUP_ROWS = 1_000  # ... of so many rows, while that is enough
-TASKS_A_REQUEST = 20  # pipelines/options/validate.py
+TASKS_A_REQUEST = 20  # pipelines/graph/plan.py
 
 # --- limits of others
 

@@ -16,6 +16,7 @@ from textmint.pipelines.cli.signals import end_at_once_on_signals
 COMMANDS = {
     "generate": "run the pipeline and write the dataset folder (see generate --help)",
     "preview": "ask for ten examples, and show what every check says of each",
+    "plan": "what generate will ask, what that costs and how long it takes; asks nothing",
     "ledger": "what was paid for, by refresh and model; --compact merges small files",
     "rejects": "what was refused, why, and the reply",
     "report": "make OUTPUT/report.html anew, to be looked at in a browser",
@@ -50,6 +51,10 @@ def _imported(argv: Sequence[str]) -> Callable[[], int]:
         from textmint.pipelines.cli import preview  # only now: importing Beam takes a second
 
         return partial(preview.main, arguments[1:], prog)
+    if command == "plan":
+        from textmint.pipelines.cli import plan
+
+        return partial(plan.main, arguments[1:], prog)
     if command == "ledger":
         from textmint.pipelines.cli import ledger
 

@@ -24,6 +24,7 @@ from textmint.pipelines.cli.run import hold_refresh, merge_when_ended, run_graph
 from textmint.pipelines.cli.summary import reason_in
 from textmint.pipelines.generate import build
 from textmint.pipelines.graph.caps import braked, caps_of, spent
+from textmint.pipelines.graph.plan import STEPS
 from textmint.pipelines.graph.preview import Collected, PreviewTarget, read_preview
 from textmint.pipelines.graph.previous_run import inspect_output, prepare_to_ask
 from textmint.pipelines.options.config import Config
@@ -52,13 +53,6 @@ _PASSES: Final = 3  # each with twice the rounds of the one before, where those 
 _TEXTS: Final = ("input_text", "label", "misleading_label")
 DISPUTED: Final = "label_disputed"
 """The reason of what VerifyLabels refuses."""
-ASKED_FOR: Final[Mapping[str, str]] = {
-    "TaskGenerate": "task lists",
-    "PlanLabels": "label sets",
-    "LLMCall": "examples",
-    "VerifyLabels": "verifications",
-}
-"""What each step that asks a model asks for."""
 _OVER: Final = "over_max_tasks"  # tasks that a preview leaves for the whole run
 _LOG: Final = logging.getLogger("textmint")
 
@@ -359,7 +353,7 @@ def asked_after(
 ) -> dict[str, Mapping[str, int]]:
     """Adds what a pass has asked for to what passes before it had; as `Preview` has it."""
     asked = dict(before)
-    for step, name in ASKED_FOR.items():
+    for step, name in STEPS.items():
         if step not in table or "requests" not in table[step]:
             continue
         line, past = table[step], collections.Counter(before.get(name))

@@ -19,7 +19,8 @@ from rich.table import Table
 from rich.text import Text
 from textmint.pipelines.cli.command import counted
 from textmint.pipelines.cli.summary import tokens_paid_for
-from textmint.pipelines.preview import ASKED_FOR, Preview
+from textmint.pipelines.graph.plan import STEPS
+from textmint.pipelines.preview import Preview
 from textmint.transforms.core.texts import printable_line, printable_text
 
 WIDTH: Final = 100
@@ -51,7 +52,7 @@ def _placed(preview: Preview) -> list[tuple[str, Mapping[str, Any]]]:
     there already may be many, and are only counted."""
     rows = [*preview.examples, *filter(_is_of_draft, preview.rejects)]
     placed = [(f"{number} of {len(rows)}", row) for number, row in enumerate(rows, start=1)]
-    others = [(reject["stage"], reject) for reject in preview.rejects if reject["stage"] in ASKED_FOR]
+    others = [(reject["stage"], reject) for reject in preview.rejects if reject["stage"] in STEPS]
     return placed + [(stage, reject) for stage, reject in others if not _is_of_draft(reject)]
 
 

@@ -82,7 +82,10 @@ def _generate(argv: Sequence[str], prog: str, signals: Sequence[int]) -> int:
         _LOG.warning(warning)
     target = target_of(config)
     if is_dry_run(options):
-        return _dry_run(config, options, target, prog)
+        try:
+            return _dry_run(config, options, target, prog)
+        except Exception as error:
+            return failed(error, prog, signals)
     with capture_worker_output(has_worker_processes(options) or is_dataflow(options)) as workers_said:
         try:
             is_complete = _mint(config, options, target)
@@ -167,16 +170,18 @@ def _report_nothing_new(config: Config, options: PipelineOptions) -> None:
 
 
 def _dry_run(config: Config, options: PipelineOptions, target: Target, prog: str) -> int:
-    """Translates the graph for Dataflow, and does nothing else."""
-    from textmint.pipelines.runners import dataflow
+    """Prints the plan of the run, for Dataflow also whether the graph translates, and does nothing else."""
+    from textmint.pipelines.cli.plan import plan_text
 
     terminal.set_up_logging(local=True)
-    try:
+    said = []
+    if is_dataflow(options):
+        from textmint.pipelines.runners import dataflow
+
         with capture_worker_output(True):
-            text = dataflow.dry_run(config, options, target)
-        return terminal.shown(text, prog)
-    except (OptionError, LaunchFailed) as error:
-        return failed(error, prog, ())
+            said.append(dataflow.dry_run(config, options, target))
+    said.append(plan_text(config, options))
+    return terminal.shown("\n\n".join(said), prog)
 
 
 @contextlib.contextmanager

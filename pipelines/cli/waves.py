@@ -12,7 +12,7 @@ from textmint.pipelines.graph.caps import braked, spent
 from textmint.pipelines.graph.waves import Cap, Plan, Seen, next_level
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
-from textmint.transforms.core.admission import BUCKETS, Admission
+from textmint.transforms.core.admission import BUCKETS, PAYS_NOTHING, Admission
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset.accounting import Counts, Watch, named
 from textmint.transforms.ledger.compact import tokens_paid
@@ -22,7 +22,6 @@ _LOG = logging.getLogger("textmint")
 _MOST_BRAKED: Final = 3  # waves whose replies took more than was planned, before what is there is published
 _BRAINSTORM_SHARE: Final = 2  # of what is left brainstorming may take half, by estimate
 _BRAKED_AGAIN: Final = f"{BRAKED}: how far the cap goes is planned anew"
-_PAYS_NOTHING: Final = Admission(level=0, with_paid=True, asks_for_tasks=False)
 
 RunPass = Callable[[Config], Counts]
 """Runs one pass to its end, puts the ledger in order for the next, and returns what the pass has counted."""
@@ -139,7 +138,7 @@ class Waves:
         """Goes on where the plan does not hold: replies take more than was planned, or an earlier run has paid for
         drafts here and there. Asks for what the rest of the caps pays for, and takes all that is paid for."""
         has_braked = 0
-        nothing = dataclasses.replace(_PAYS_NOTHING, examples_per_task=config.examples_per_task)
+        nothing = dataclasses.replace(PAYS_NOTHING, examples_per_task=config.examples_per_task)
         while True:
             now = self._spent(config)
             counts = self._wave(config, nothing, now, {}, {})

@@ -13,12 +13,12 @@ from textmint.transforms.core.errors import RunFailed, system_reason
 from textmint.transforms.dataset.manifest import MANIFEST, examples_asked, lower_recorded_replies, recorded_replies
 from textmint.transforms.dataset.publish import STAGING, finish_publishing
 from textmint.transforms.dataset.published_files import published_files, refreshes_lacking_files
-from textmint.transforms.ledger.files import CheckedFiles, check_files
-from textmint.transforms.ledger.journal import JOURNAL
+from textmint.transforms.ledger.files import CheckedFiles, check_files, sound_files
+from textmint.transforms.ledger.journal import JOURNAL, waiting_replies
 from textmint.transforms.ledger.mend import Damage
 from textmint.transforms.ledger.merge_journals import MergedJournals, merge_journals, paid_in_journals
 from textmint.transforms.ledger.read_ledger import groups_of
-from textmint.transforms.ledger.table import Paid
+from textmint.transforms.ledger.table import Paid, write_replies
 from textmint.transforms.storage import files, lease
 from textmint.transforms.storage.listing import Listing, Row, write_listing
 
@@ -121,7 +121,6 @@ def _inspect(config: Config) -> PreviousRun:
         lower_recorded_replies(config.output, paid)
     alone = is_alone(config)
     tasks = published_files(config.output, "tasks")
-    asked = examples_asked(config.output) if tasks else {}
     examples = published_files(config.output, "examples")
     if (tasks or examples) and not files.exists(files.join(config.output, MANIFEST)):
         _LOG.warning(_MANIFEST_GONE, files.join(config.output, MANIFEST))
@@ -133,12 +132,38 @@ def _inspect(config: Config) -> PreviousRun:
         ledger=checked.found,
         ledger_replies=checked.replies,
         paid=paid,
-        tasks=tuple((path, label, str(asked.get(label, 1))) for path, label, _ in tasks),
+        tasks=_with_numbers(tasks, config.output),
         examples=tuple((path, label) for path, label, _ in examples),
         published_examples=sum(rows for _, _, rows in examples),
         is_alone=alone,
         was_mended=bool(merged.replies or merged.damaged or checked.set_aside or problem),
     )
+
+
+def look_at_output(config: Config, folder: str) -> PreviousRun:
+    """Finds what the prompts of a run depend on, and writes to `folder` alone, a local one. Files of the ledger that
+    cannot be used are left out.
+
+    Raises:
+      RunFailed: the dataset folder cannot be read.
+    """
+    try:
+        waiting = waiting_replies(config.ledger) if files.is_local(config.ledger) else ()
+        copied = [write_replies(folder, table) for table in waiting if table.num_rows]
+        previous = PreviousRun(
+            ledger=(*sound_files(config.ledger), *copied),
+            tasks=_with_numbers(published_files(config.output, "tasks"), config.output),
+            is_alone=is_alone(config),
+        )
+    except OSError as error:
+        raise _failed(error.filename or config.output, error) from None
+    return with_listings(previous, folder)
+
+
+def _with_numbers(found: Sequence[tuple[str, str, int]], output: str) -> tuple[Row, ...]:
+    """Says of each file of tasks how many examples its refresh asked for of each."""
+    asked = examples_asked(output) if found else {}
+    return tuple((path, label, str(asked.get(label, 1))) for path, label, _ in found)
 
 
 def _count(ledger: str, *, mend: bool, thorough: bool | None = None) -> tuple[CheckedFiles, Paid]:

@@ -20,9 +20,10 @@ from textmint.transforms.llm.urls import holds_secret, is_http_url, shown_url
 _GEMINI_ONLY: Final = ("thinking_budget", "safety_threshold", "service_tier")
 _LOG: Final = logging.getLogger("textmint")
 
-Workers = Literal["here", "containers", "elsewhere"]
+Workers = Literal["here", "containers", "elsewhere", "nowhere"]
 """Where requests are sent from: processes with the environment and the credentials of this one; containers that an
-engine starts, which have neither; or processes that somebody started somewhere, who knows with what."""
+engine starts, which have neither; processes that somebody started somewhere, who knows with what; or nowhere, where
+none is sent and no key is needed."""
 
 
 def backend_of(typed: Mapping[str, Any], cloud: Any, workers: Workers = "here") -> Backend:
@@ -183,7 +184,7 @@ def _openai(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
     if secret is None and workers == "containers" and (wants_key or has_key):
         or_unset = "" if wants_key else "; or unset it, if this endpoint wants none"
         raise OptionError(f"--llm=openai: {_NO_ENVIRONMENT} OPENAI_API_KEY: {_TO_WORKERS}{or_unset}")
-    if secret is None and wants_key and not has_key:
+    if secret is None and wants_key and not has_key and workers != "nowhere":
         raise OptionError(
             "OPENAI_API_KEY is not set: export it, or name another endpoint with --base_url=http://host:port/v1"
         )
@@ -202,7 +203,7 @@ def _gemini(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
         raise OptionError("--vertex_location without a project: set --vertex_project, or Beam's --project")
     if project is None and not secret and workers == "containers" and has_key:
         raise OptionError(f"--llm=gemini: {_NO_ENVIRONMENT} GEMINI_API_KEY: {_TO_WORKERS}; or set --vertex_project")
-    if project is None and not secret and not has_key:
+    if project is None and not secret and not has_key and workers != "nowhere":
         raise OptionError(
             "Gemini needs a project or a key: set --vertex_project (or Beam's --project) for Vertex AI, "
             "or export GEMINI_API_KEY for the Gemini API"

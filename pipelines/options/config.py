@@ -13,6 +13,7 @@ from textmint.transforms.core.admission import Admission
 from textmint.transforms.core.attributes import Attributes
 from textmint.transforms.core.elements import Kind
 from textmint.transforms.core.prompt_template import PromptTemplate
+from textmint.transforms.core.tasks import TaskEntry
 from textmint.transforms.dataset.accounting import Watch
 from textmint.transforms.ledger import table as ledger
 from textmint.transforms.llm.base import Backend
@@ -34,6 +35,8 @@ class Config:
       expected_tasks: a guess where tasks are brainstormed, else how many the files hold.
       own_tasks: how many of these say how many examples they want.
       own_examples: how many examples those want.
+      own_labelled: how many of the user's tasks have labels.
+      own_sample: some of the user's tasks, evenly from all of them.
       warnings: what the user should know and need not change, a line each.
       plans_labels: whether each task is asked for its labels.
       verify_backend: verifies labels; None: nobody does.
@@ -81,6 +84,8 @@ class Config:
     expected_tasks: int
     own_tasks: int
     own_examples: int
+    own_labelled: int
+    own_sample: tuple[TaskEntry, ...]
     warnings: tuple[str, ...]
     typed: Mapping[str, Any]
     watch: Watch | None = None

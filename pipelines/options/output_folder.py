@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -22,30 +23,38 @@ from textmint.transforms.storage import files, gcs, lease
 _FOLDERS: Final = (STAGING, ledger.FOLDER, f"{ledger.FOLDER}/{JOURNAL}", lease.FOLDER, *KINDS)  # that a run writes to
 
 
-def checked_output(path: str) -> str:
+def checked_output(path: str, *, writes: bool = True) -> str:
     """Tries whether the output folder can be written to, and leaves it as it was; returns its absolute path or URL.
+
+    Args:
+      path: as typed.
+      writes: whether a file is written to try it; otherwise nothing is, and a store is not asked.
 
     Raises:
       OptionError: it cannot.
     """
     if not path.strip():
         raise OptionError("--output is empty; name a folder")
-    return _remote_output(path) if "://" in path else _local_output(path)
+    return _remote_output(path, writes) if "://" in path else _local_output(path, writes)
 
 
-def _local_output(path: str) -> str:
+def _local_output(path: str, writes: bool) -> str:
     made: list[Path] = []
     try:
         folder = Path(path).expanduser().absolute()
-        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        if writes:
+            made = missing
+            folder.mkdir(parents=True, exist_ok=True)
+        elif not (missing[-1].parent if missing else folder).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         check_name("--output", str(folder))  # which may lie in a folder that is no UTF-8
         for inside in (folder, *(folder / name for name in _FOLDERS)):
             if inside.is_symlink() and not inside.exists():
                 raise OSError(f"{inside.name} is a link to what is not there")
             if inside.exists() and not inside.is_dir():
                 raise OSError(f"{inside.name} is no folder")
-            if inside is folder or inside.exists():
+            if writes and (inside is folder or inside.exists()):
                 probe = inside / f".write-test-{os.getpid()}"
                 probe.touch()
                 probe.unlink()
@@ -70,11 +79,14 @@ def _other_than_a_file(path: Path) -> str:
     return "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "no regular file"
 
 
-def _remote_output(path: str) -> str:
+def _remote_output(path: str, writes: bool) -> str:
     """Lists, writes a small file, reads it and deletes it: all that a run needs permission for."""
     output = path.rstrip("/")
     if found := re.search(r"[*?\[\]]", output):
         raise OptionError(f"--output {path}: Beam takes {found[0]!r} for a wildcard; name a folder without one")
+
+    if not writes:
+        return output
 
     def attempt() -> None:
         probe = files.join(output, STAGING, f"write-test-{socket.gethostname()}-{os.getpid()}")

@@ -57,12 +57,13 @@ def full_parser(prog: str | None = None, *, with_ours: bool = True) -> argparse.
     return parser
 
 
-def parse(argv: Sequence[str], *, of_a_run: bool = True) -> tuple[Config, PipelineOptions]:
+def parse(argv: Sequence[str], *, of_a_run: bool = True, asks: bool = True) -> tuple[Config, PipelineOptions]:
     """Reads and checks the command line.
 
     Args:
       argv: without the program's name.
       of_a_run: False if these are the options of a single step.
+      asks: False if no model is asked, and nothing is written; with --dry_run that is so on any engine.
 
     Returns:
       The run's Config, and Beam's options for the runner.
@@ -84,11 +85,15 @@ def parse(argv: Sequence[str], *, of_a_run: bool = True) -> tuple[Config, Pipeli
     check_schemes(typed)
     settle_runner(options)
     found = [*dataflow_options.problems_of(typed, options), *_job_label_problems(options)]
-    is_offline = dataflow_options.is_dry_run(options) or bool(found)
+    is_dry, is_dataflow = dataflow_options.is_dry_run(options), dataflow_options.is_dataflow(options)
+    is_offline = (is_dry and is_dataflow) or bool(found)
+    asks = asks and (is_dataflow or not is_dry)
     FileSystems.set_options(options)  # whose credentials they name, also before there is a pipeline
     if of_a_run:
         found += language_problems(typed)
-    config = validated(typed, options.view_as(GoogleCloudOptions), _workers(options), found, offline=is_offline)
+    workers: Workers = _workers(options) if asks else "nowhere"
+    cloud = options.view_as(GoogleCloudOptions)
+    config = validated(typed, cloud, workers, found, offline=is_offline, asks=asks)
     return config, options
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions
+from textmint.pipelines.graph.plan import TASKS_A_REQUEST
 from textmint.pipelines.hub import check_push
 from textmint.pipelines.options.backends import (
     Workers,
@@ -59,7 +60,6 @@ _PATHS: Final = ("tasks", "topics", "brainstorm_template", "example_template", "
 _OF_BACKENDS: Final = frozenset(
     ("temperature", "top_p", "max_reply_bytes", "max_output_tokens", "thinking_budget", "offline_fault_rate")
 )
-_TASKS_PER_REQUEST: Final = 20  # that the brainstorm prompt asks for
 _MOST_NAMES: Final = 5
 CAPS: Final = ("max_cost", "max_tokens")
 """The options that limit what a refresh may spend."""
@@ -73,10 +73,11 @@ def validated(
     found: Sequence[str] = (),
     *,
     offline: bool = False,
+    asks: bool = True,
 ) -> Config:
     """Checks all that can be checked without a run, and makes the Config; `found` are problems found before. The key is
     looked for only if nothing else is wrong, and the output folder is tried last, so that nothing is written if
-    anything is wrong. With `offline`, no object store is touched.
+    anything is wrong. With `offline`, no object store is touched. Unless it `asks`, it needs no key and writes nothing.
 
     Raises:
       OptionError: with everything that is wrong, a line each.
@@ -105,11 +106,11 @@ def validated(
         backend, verify_backend = _backends(typed, cloud, workers, problems)
     problems += _cap_problems(typed, backend, verify_backend)
     problems.raise_any()
-    if typed["api_key_secret"] is not None and not offline:
+    if typed["api_key_secret"] is not None and asks and not offline:
         check_secret(typed["api_key_secret"], workers)
     given: dict[str, Any] = {
         **templates,
-        "output": typed["output"].rstrip("/") if offline else checked_output(typed["output"]),
+        "output": typed["output"].rstrip("/") if offline else checked_output(typed["output"], writes=asks),
         "attributes": attributes,
         "topics": topics,
         "backend": backend,
@@ -120,9 +121,11 @@ def validated(
         "duplicate_checks": duplicate_checks,
         "tasks": as_pattern(typed["tasks"]) if typed["tasks"] else None,
         "exclude": as_pattern(typed["exclude"]) if typed["exclude"] else None,
-        "expected_tasks": survey.tasks or typed["task_requests"] * _TASKS_PER_REQUEST,
+        "expected_tasks": survey.tasks or typed["task_requests"] * TASKS_A_REQUEST,
         "own_tasks": survey.own_tasks,
         "own_examples": survey.own_examples,
+        "own_labelled": survey.labelled,
+        "own_sample": tuple(survey.sample),
         "warnings": tuple(_warnings(typed, survey)),
         "typed": typed,
     }

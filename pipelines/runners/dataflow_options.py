@@ -44,8 +44,8 @@ def is_dataflow(options: PipelineOptions) -> bool:
 
 
 def is_dry_run(options: PipelineOptions) -> bool:
-    """Returns whether the graph is to be translated only."""
-    return is_dataflow(options) and bool(options.view_as(TestOptions).dry_run)
+    """Returns whether nothing is to be asked or written, on whatever engine."""
+    return bool(options.view_as(TestOptions).dry_run)
 
 
 def is_template(options: PipelineOptions) -> bool:
@@ -57,8 +57,6 @@ def is_template(options: PipelineOptions) -> bool:
 def problems_of(typed: Mapping[str, Any], options: PipelineOptions) -> list[str]:
     """Lists all that Dataflow would refuse or could not do, a line each; for other engines hardly anything."""
     if not is_dataflow(options):
-        if options.view_as(TestOptions).dry_run:
-            return [f"--dry_run is for --runner={RUNNER}; with another runner Beam runs all the same. Leave it out"]
         return []
     options.view_as(SetupOptions).save_main_session = False  # on Dataflow Beam would; there is nothing in ours
     problems = [*_cloud_problems(options), *_path_problems(typed), *_template_problems(typed, options)]

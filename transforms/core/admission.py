@@ -65,3 +65,7 @@ class Admission:
 
     def _count(self, task: Task | LabelSet | LabelSetSeed) -> int:
         return (task.settings.examples if task.settings else None) or self.examples_per_task
+
+
+PAYS_NOTHING: Final = Admission(level=0, with_paid=True, asks_for_tasks=False)
+"""What takes all that the ledger answers, and asks nothing."""

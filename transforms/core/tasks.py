@@ -174,6 +174,9 @@ def _columns(unknown: set[str], schema: pa.Schema) -> list[str]:
     return [name for name in ("task", *SETTINGS) if name in names]
 
 
+_MOST_SAMPLED: Final = 64
+
+
 class TaskSurvey:
     """Checks all task files of a run before anything is paid for."""
 
@@ -183,11 +186,18 @@ class TaskSurvey:
         self.widest = 0  # the columns of the widest label
         self.languages: dict[str, str] = {}  # of tasks, each with where it first stands
         self.unknown: set[str] = set()  # keys and columns
+        self.sample: list[TaskEntry] = []  # of all tasks, evenly
+        self._every = 1  # how many tasks one of the sample stands for
         self._seen: dict[str, tuple[str, tuple[Any, ...]]] = {}  # of tasks with settings: where, and which
 
     def read(self, file: IO[bytes], path: str) -> Iterator[TaskEntry]:
         """Reads a file as `read_tasks` does, and refuses a task that has been read before with other settings."""
         for entry in read_tasks(file, path, self.unknown):
+            if self.tasks % self._every == 0:
+                self.sample.append(entry)
+                if len(self.sample) > _MOST_SAMPLED:
+                    self.sample = self.sample[::2]
+                    self._every *= 2
             self.tasks += 1
             if entry.settings is not None:
                 self._take(entry, entry.settings, path)

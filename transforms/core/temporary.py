@@ -17,7 +17,7 @@ from typing import Final
 
 PART: Final = "_part-"
 """The names of unfinished files begin with it."""
-_FOLDER: Final = re.compile(r"textmint-(?:preview|progress|push|statistics)-(?:(?P<pid>[0-9]+)-)?[A-Za-z0-9_]+")
+_FOLDER: Final = re.compile(r"textmint-(?:plan|preview|progress|push|statistics)-(?:(?P<pid>[0-9]+)-)?[A-Za-z0-9_]+")
 _FILE: Final = re.compile(r"_part-(?P<pid>[0-9]+)-[0-9]+(?:-(?P<host>.*))?")
 _OLD_SECONDS: Final = 86_400.0  # where it is not known whether the process is alive
 
@@ -40,7 +40,7 @@ def part_name() -> str:
 
 @contextlib.contextmanager
 def temporary_folder(use: str) -> Iterator[str]:
-    """Makes a temporary folder for preview, progress, push or statistics, yields its path, and removes it."""
+    """Makes a temporary folder for plan, preview, progress, push or statistics, yields its path, and removes it."""
     remove_left_folders(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix=f"textmint-{use}-{os.getpid()}-") as path:
         yield path

@@ -397,8 +397,11 @@ def test_a_dry_run_translates_and_does_nothing_else(
     assert generate([*argv, IMAGE, QUICK], "textmint") == 0
     said = capfd.readouterr()
     assert said.err == ""
-    assert said.out.startswith("the graph translates for Dataflow: 1")
-    assert said.out.endswith(" MB of 10; nothing was submitted, and nothing was paid for, or written\n")
+    translated, _, plan = said.out.partition("\n\n")
+    assert translated.startswith("the graph translates for Dataflow: 1")
+    assert translated.endswith(" MB of 10; nothing was submitted, and nothing was paid for, or written")
+    assert plan.startswith("Plan of refresh=base in gs://bucket/out.")
+    assert "--output was not read" in plan and "--tasks was not read" in plan
     assert (MemFileSystem.log, list(tmp_path.iterdir())) == ([], [])
 
 

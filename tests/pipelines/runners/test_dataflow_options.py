@@ -107,10 +107,15 @@ def test_beam_saves_no_session_of_ours() -> None:
 
 
 @pytest.mark.parametrize("runner", [(), ("--runner=DirectRunner",), ("--runner=FnApiRunner",)])
-def test_a_dry_run_elsewhere_would_run_and_pay(runner: tuple[str, ...], tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="--dry_run is for --runner=DataflowRunner; with another runner Beam runs"):
-        parse([*runner, "--dry_run", f"--output={tmp_path / 'out'}"])
-    assert not (tmp_path / "out").exists()
+def test_a_dry_run_elsewhere_needs_no_key_and_tries_no_folder(
+    runner: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    argv = [*runner, "--dry_run", "--llm=openai", "--model=m", f"--output={tmp_path / 'out'}"]
+    config, options = parse(argv)
+    assert is_dry_run(options)
+    assert config.output == str(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_launcher_that_does_not_wait_cannot_push(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +164,7 @@ def test_switches_as_words() -> None:
     [("--dry_run", True), ("--dry_run=TRUE", True), ("--dry_run=1", True), ("--dry_run=false", False)],
 )
 def test_of_a_dry_run_beam_takes_any_value_for_true(flag: str, is_dry: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textmint.pipelines.options.validate.checked_output", lambda path: path)
+    monkeypatch.setattr("textmint.pipelines.options.validate.checked_output", lambda path, writes: path)
     _, options = parse([*(f"--{name}={value}" for name, value in CLOUD.items() if name != "dry_run"), flag])
     assert bool(options.view_as(pipeline_options.TestOptions).dry_run) is is_dry
     assert (is_dataflow(options), is_dry_run(options)) == (True, is_dry)
