@@ -264,7 +264,7 @@ def test_rows_to_records(keep_raw: bool) -> None:
 
 
 def test_the_program_of_the_docs(tmp_path: Path) -> None:
-    (program,) = docs.blocks("docs/python-api.md", "python")
+    _, program = docs.blocks("docs/python-api.md", "python")  # the first is tested where previews are
     (tmp_path / "parts.py").write_text(program, "utf-8")
     done = subprocess.run([sys.executable, "parts.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -292,7 +292,7 @@ TAKES: dict[str, tuple[beam.PTransform, set[type]]] = {
     "FindNearDuplicates": (FindNearDuplicates(), {Text}),
 }
 UNTYPED = {  # each takes what is no stream of elements of one class
-    *("JoinLedger", "CountElements", "SelectExamples", "WriteDataset"),
+    *("JoinLedger", "CountElements", "SelectExamples", "DescribeRows", "WriteCounts", "WriteDataset"),
     *("ReadTasks", "ReadLedger", "ReadExclusions", "ReadPublished"),
 }
 KINDS = sorted(set().union(*(kinds for _, kinds in TAKES.values())), key=lambda kind: kind.__name__)

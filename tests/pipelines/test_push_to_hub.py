@@ -108,8 +108,8 @@ def test_the_report_on_the_hub_is_made_without_costs(tmp_path: Path, hub: HubSer
 
 def test_the_figures_of_the_data_are_pushed_with_it(tmp_path: Path, hub: HubServer) -> None:
     output = make_output(tmp_path, base=[FIRST])
-    fitting = {"base": {"rows": {"examples": 3, "rejects": 0, "tasks": 0}}}
-    gone = {"other": {"rows": {"examples": 1, "rejects": 0, "tasks": 0}}}
+    rows = {"examples": 3, "rejects": 0, "tasks": 0}
+    fitting, gone = {"base": {"format": 1, "rows": rows}}, {"other": {"format": 1, "rows": rows}}
     put(output, "statistics.json", json.dumps({"refreshes": {**fitting, **gone}}).encode())
     push(str(output), "mint/texts", to(hub))
     pushed = json.loads(hub.repositories["mint/texts"].files["statistics.json"])

@@ -17,6 +17,8 @@ from textmint.transforms.dataset.manifest import read_entries
 from textmint.transforms.storage.files import join, read_file, read_version, update_file
 
 STATISTICS: Final = "statistics.json"
+FORMAT: Final = 1
+"""Of the figures; another shape gets another number."""
 _LOG = logging.getLogger("textmint")
 
 
@@ -44,9 +46,9 @@ def _parse(content: bytes | None) -> dict[str, dict[str, Any]]:
 
 
 def _fits(figures: Mapping[str, Any], entry: Mapping[str, Any] | None) -> bool:
-    """Says whether figures may be of the data of an entry. They are not where a version without statistics has
-    published since."""
-    if entry is None:
+    """Says whether figures may be of the data of an entry, and are of a form that is known. They are not of the data
+    where a version without statistics has published since."""
+    if entry is None or figures.get("format") != FORMAT:
         return False
     rows = {kind: sum(file["rows"] for file in files) for kind, files in entry["files"].items()}
     return all(figures["rows"].get(kind) == rows.get(kind, 0) for kind in ("examples", "rejects", "tasks"))

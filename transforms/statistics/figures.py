@@ -8,15 +8,13 @@ from typing import Any, Final
 
 from textmint.transforms.core.attributes import ANY, ATTRIBUTES, NUM_WORDS
 from textmint.transforms.dataset.accounting import STEPS
+from textmint.transforms.dataset.statistics_file import FORMAT
 from textmint.transforms.statistics.accumulate import MODEL, OTHER, TOO_LONG, TOO_SHORT
 from textmint.transforms.statistics.distributions import histogram, quantiles
 from textmint.transforms.statistics.diversity import diversity
 from textmint.transforms.statistics.identified import identified
 from textmint.transforms.statistics.similarity import nearest
 from textmint.transforms.statistics.summary import DIVERSITY_ROWS, REJECTED, SAMPLE_ROWS, Summary, shown
-
-FORMAT: Final = 1
-"""Of the figures; another shape gets another number."""
 
 _RANDOM: Final = 10
 _AMOUNTS: Final = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000)  # edges, of examples and labels of a task

@@ -118,6 +118,13 @@ def test_figures_of_data_that_is_gone_are_not_shown(tmp_path: Path) -> None:
     assert list(read_statistics(str(tmp_path))) == ["other"]
 
 
+def test_figures_of_another_form_are_left_to_those_who_know_them(tmp_path: Path) -> None:
+    publish_data(make_target(tmp_path), OLD, figures=figures_of(OLD, format=2))
+    publish_data(make_target(tmp_path, "other"), NEW, figures=figures_of(NEW))
+    assert list(read_statistics(str(tmp_path))) == ["other"]
+    assert list(refreshes_of((tmp_path / STATISTICS).read_bytes())) == ["base", "other"]
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"refreshes": {"base": 7}}', b"\xff", b'{"refreshes": [1]}'])
 def test_a_damaged_file_is_replaced(content: bytes, tmp_path: Path) -> None:
     publish_data(make_target(tmp_path), OLD, figures=figures_of(OLD))
