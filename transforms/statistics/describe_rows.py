@@ -97,10 +97,10 @@ class DescribeRows(beam.PTransform):
     expected_rows: int
     threshold: float
 
-    def expand(self, rows: Mapping[str, beam.PCollection[Example | Reject | Task]]) -> Any:
+    def expand(self, streams: Mapping[str, Any]) -> Any:
         accumulate = beam.ParDo(_Accumulate(shares_for(self.expected_rows))).with_output_types(tuple[str, bytes])
         # Each stream by itself, where it is made: of a Flatten before, engines would write all rows and read them back.
-        accumulated = [stream | f"Accumulate{name.title()}" >> accumulate for name, stream in sorted(rows.items())]
+        accumulated = [stream | f"Accumulate{name.title()}" >> accumulate for name, stream in sorted(streams.items())]
         return (
             accumulated
             | "Accumulated" >> beam.Flatten()
