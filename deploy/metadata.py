@@ -49,7 +49,10 @@ FILE: Final = Path(__file__).with_name("metadata.json")
 
 LEFT_OUT: Final[Mapping[str, str]] = {
     "push_to_hub": "the launcher ends when the job begins, so nothing could push when the job has ended",
-    **dict.fromkeys(("max_cost", "max_tokens"), "the launcher ends when the job begins, and a cap takes several jobs"),
+    **dict.fromkeys(
+        ("max_cost", "max_tokens", "target_examples", "max_waves"),
+        "the launcher ends when the job begins, and these take several jobs",
+    ),
 }
 """Options that are no parameters, each with the reason."""
 

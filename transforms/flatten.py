@@ -180,7 +180,7 @@ class _TakeUpTo(beam.DoFn):
         result: Task | Reject = task
         if rank(task, self._seed) > max(taken):
             id_ = stable_hash("over_max_tasks", task.task_id)
-            result = _refuse(task, id_, "over_max_tasks", f"--max_tasks={self._max_tasks}")
+            result = _refuse(task, id_, "over_max_tasks", f"beyond the first {self._max_tasks:,} tasks")
         self._counters.outcome(result)
         yield result
 

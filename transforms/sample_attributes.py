@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 from textmint.transforms.core import progress
-from textmint.transforms.core.admission import Admission, bucket_of
+from textmint.transforms.core.admission import Admission
 from textmint.transforms.core.attributes import Attributes, parse_attributes
 from textmint.transforms.core.elements import Draft, LabelSet, Reject, Task, TaskSettings
 from textmint.transforms.core.identity import stable_hash
@@ -45,7 +45,7 @@ def drafts_of(
     labels = task.labels if isinstance(task, LabelSet) else ()
     count = settings.examples or examples_per_task
     for place in range(count):
-        bucket = bucket_of(task.task_id, place, count) if admission else 0
+        bucket = admission.bucket(task, place) if admission else 0
         if admission and not admission.makes(bucket):
             continue
         draft_id = draft_id_of(task, place, seed, refresh)

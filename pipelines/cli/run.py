@@ -25,12 +25,14 @@ from textmint.pipelines.cli.ledger import COMPACTING
 from textmint.pipelines.cli.progress_line import ProgressLine, expected_prompts
 from textmint.pipelines.cli.signals import ended_by, ending_on_signals
 from textmint.pipelines.cli.summary import AFTERWARDS, reason_in, show_summary
+from textmint.pipelines.cli.target import reach_target
 from textmint.pipelines.cli.waves import Waves
 from textmint.pipelines.generate import build
 from textmint.pipelines.graph.caps import caps_of, describe_caps, spending_between
 from textmint.pipelines.graph.cost_notices import cost_notices
 from textmint.pipelines.graph.previous_run import PreviousRun, inspect_output, missing_replies, prepare_to_ask
 from textmint.pipelines.graph.refuse_shrinking import refuse_shrinking
+from textmint.pipelines.graph.top_up import goal_of
 from textmint.pipelines.graph.up_to_date import KEY, is_up_to_date, run_key
 from textmint.pipelines.graph.waves import Cap
 from textmint.pipelines.hub import PushFailed, push
@@ -43,6 +45,7 @@ from textmint.pipelines.runners.local import LocalRunner
 from textmint.pipelines.runners.signatures import remembering_signatures
 from textmint.pipelines.runners.worker_output import capture_worker_output
 from textmint.transforms.core import progress
+from textmint.transforms.core.admission import BUCKETS
 from textmint.transforms.core.temporary import remove_left_parts
 from textmint.transforms.dataset.accounting import Counts, of_requests
 from textmint.transforms.dataset.manifest import read_manifest
@@ -143,7 +146,8 @@ def _mint(config: Config, options: PipelineOptions, target: Target) -> bool:
             )
             try:
                 with known_to_workers(is_local(options)), ProgressLine(is_local(options), expected_prompts(config)):
-                    if caps := caps_of(config):
+                    caps = caps_of(config)
+                    if caps or config.target_examples is not None:
                         is_complete = run_in_waves(config, options, target, previous, held, caps)
                     else:
                         is_complete = run(config, options, target, previous, held)
@@ -247,7 +251,8 @@ def _warn_of_missing_replies(config: Config) -> None:
 def run_in_waves(
     config: Config, options: PipelineOptions, target: Target, previous: PreviousRun, held: lease.Held, caps: list[Cap]
 ) -> bool:
-    """Runs the pipeline several times: as often as it takes to see how much the caps pay for, then to publish."""
+    """Runs the pipeline several times: as often as it takes to see how much the caps pay for, or to have as many
+    examples as are wanted, then to publish."""
     is_first = True
     before = tokens_paid(config.ledger, config.refresh)
     earlier: collections.Counter[str] = collections.Counter()
@@ -268,21 +273,35 @@ def run_in_waves(
         earlier.update(of_requests(counts))
         return counts
 
-    def publish(config: Config) -> None:
+    def publish(config: Config, described: Mapping[str, Any] | None = None, least: int = 0) -> Counts | None:
         found = latest()
+        report = files.join(target.staging, "waves", f"{len(waves.done)}.json") if least else ""
         paid = tokens_paid(config.ledger, config.refresh)
-        described = {**target.description, "waves": waves.done, "caps": describe_caps(caps, config, paid)}
+        told = {**(described or {}), "waves": waves.done, "caps": describe_caps(caps, config, paid)}
         last = dataclasses.replace(
             target,
-            description=described,
+            description={**target.description, **told},
             paid=found.paid_by(config.refresh),
             spent=spending_between(before, paid, config),
             earlier=dict(earlier),
+            task_requests=None if config.tasks else config.task_requests,
+            examples_per_task=config.examples_per_task,
+            publish_from=least,
+            report=report,
         )
         run(config, options, last, found, held)
+        if not report or not files.exists(report):  # which goes with its folder when something is published
+            return None
+        counts = read_counts(report)
+        earlier.update(of_requests(counts))
+        waves.note(config.admission.level if config.admission else BUCKETS, counts)
+        return counts
 
     waves = Waves(caps, run_pass)
-    waves.finish(config, publish)
+    if config.target_examples is not None:
+        reach_target(config, goal_of(config, config.target_examples), waves, publish)
+    else:
+        waves.finish(config, publish)
     return True
 
 

@@ -16,13 +16,14 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 from textmint.pipelines.cli import terminal
+from textmint.pipelines.graph.top_up import CAPPED
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import reason_of
 from textmint.transforms.core.elements import HELD_BACK
 from textmint.transforms.core.errors import RunFailed, StoreError
 from textmint.transforms.core.texts import printable_line
 from textmint.transforms.dataset.accounting import STEPS, SURPLUS
-from textmint.transforms.dataset.manifest import read_manifest
+from textmint.transforms.dataset.manifest import TARGET, read_manifest
 from textmint.transforms.dataset.pages import NO_REPORT, REPORT
 from textmint.transforms.dataset.publish import Target
 from textmint.transforms.llm.prices import format_usd
@@ -50,7 +51,12 @@ _PAID_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "examples": ("LLMCall", *STEPS[STEPS.index("LLMCall") + 1 :]),
 }
 """What is asked for, and the steps that it passes from there on; the first is the one that it goes into."""
-_ONCE: Final = frozenset(("--examples_per_task", "--refresh", "--replace", "--recompute", "--rebuy", "--retry_rejects"))
+_ONCE: Final = frozenset(
+    (
+        *("--examples_per_task", "--target_examples", "--refresh"),
+        *("--replace", "--recompute", "--rebuy", "--retry_rejects"),
+    )
+)
 """Options that another run of more examples is given anew, or has no need of."""
 _LOG: Final = logging.getLogger("textmint")
 
@@ -58,7 +64,8 @@ _LOG: Final = logging.getLogger("textmint")
 def show_summary(config: Config, target: Target, prog: str, argv: Sequence[str]) -> None:
     """Prints what a finished run has brought. If that cannot be printed, the run is no failure."""
     try:
-        for line in warnings_of(read_manifest(config.output)["refreshes"][config.refresh]["steps"]):
+        entry = read_manifest(config.output)["refreshes"][config.refresh]
+        for line in (*warnings_of(entry["steps"]), *shortage(entry)):
             _LOG.warning("%s", line)
         text = summary(config, target, prog, argv)
     except Exception as error:  # somebody has taken the folder away, or changes it at this moment
@@ -97,6 +104,7 @@ def summary(config: Config, target: Target, prog: str, argv: Sequence[str] = ())
         lines += [f"  {line}" for line in _paid(entry)]
     if held_back := held_back_by_caps(entry):
         lines.append(f"  held back: {held_back}")
+    lines += [f"  {line}" for line in shortage(entry)]
     for row in _first_rows(config.output, entry, 3):
         lines += ["", *(_field(name, row[name]) for name in _COLUMNS)]
     # a shell would take ~ in an option as it stands, and Textmint does not
@@ -123,6 +131,14 @@ def warnings_of(steps: Mapping[str, Any]) -> list[str]:
             share = f"{refused:,} of {asked:,} {asked_for} ({refused / asked:.0%})" if asked else f"{refused:,}"
             lines.append(f"{share} were refused: {listed}; rejects/ holds each, with its reply if one came")
     return lines
+
+
+def shortage(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yields how many examples are missing of those that `--target_examples` asked for, and why."""
+    if target := entry.get(TARGET):
+        missing = target["examples"] - entry["counts"]["examples"]
+        if missing > 0:
+            yield f"{missing:,} of the {target['examples']:,} examples asked for are missing: {target['stopped_by']}"
 
 
 def _paid(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -152,7 +168,7 @@ def held_back_by_caps(entry: Mapping[str, Any]) -> str:
     found: collections.Counter[str] = collections.Counter()
     for step, what in _HELD_BACK.items():
         found[what] += int(entry["steps"].get(step, {}).get(HELD_BACK, 0))
-    if not found.total():
+    if not found.total() or entry.get(TARGET, {"stopped_by": CAPPED})["stopped_by"] != CAPPED:
         return ""
     caps = []
     for name, cap in entry.get("caps", {}).items():
@@ -255,7 +271,10 @@ def _hints(config: Config, command: str, argv: Sequence[str], entry: Mapping[str
             more = [*without(argv, {f"--{name}" for name in entry["caps"]} | {"--refresh"}), *refresh, *doubled]
             yield f"Go on:       {command} generate {shlex.join(more)}  (pays for the difference)"
             return
-        larger = [*without(argv, _ONCE), *refresh, f"--examples_per_task={2 * config.examples_per_task}"]
+        amount = f"--examples_per_task={2 * config.examples_per_task}"
+        if config.target_examples is not None:
+            amount = f"--target_examples={2 * config.target_examples}"
+        larger = [*without(argv, _ONCE), *refresh, amount]
         yield f"More of it:  {command} generate {shlex.join(larger)}  (pays for the difference)"
     yield f"Paid for:    {command} ledger --output={shlex.quote(typed['output'])}"
 

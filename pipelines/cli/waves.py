@@ -12,7 +12,7 @@ from textmint.pipelines.graph.caps import braked, spent
 from textmint.pipelines.graph.waves import Cap, Plan, Seen, next_level
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
-from textmint.transforms.core.admission import BUCKETS, PAYS_NOTHING, Admission
+from textmint.transforms.core.admission import BUCKETS, Admission
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset.accounting import Counts, Watch, named
 from textmint.transforms.ledger.compact import tokens_paid
@@ -25,6 +25,12 @@ _BRAKED_AGAIN: Final = f"{BRAKED}: how far the cap goes is planned anew"
 
 RunPass = Callable[[Config], Counts]
 """Runs one pass to its end, puts the ledger in order for the next, and returns what the pass has counted."""
+
+
+def _admission(config: Config) -> Admission:
+    """Makes what admits tasks, and no draft."""
+    first = config.admission or Admission(examples_per_task=config.examples_per_task)
+    return dataclasses.replace(first, level=0)
 
 
 class Waves:
@@ -42,7 +48,7 @@ class Waves:
         self.done: list[dict[str, Any]] = []
         """What each wave was, for the manifest."""
 
-    def finish(self, config: Config, publish: Callable[[Config], None], limit: int = BUCKETS) -> Config:
+    def finish(self, config: Config, publish: Callable[[Config], object], limit: int = BUCKETS) -> Config:
         """Pays for the drafts below a level, or for as many as the caps let it, then runs what publishes.
 
         Returns:
@@ -51,7 +57,7 @@ class Waves:
         Raises:
           OptionError: the caps are too small for the plan, or even for one example.
         """
-        last = self.pay(config, limit)
+        last = self.pay(config, limit) if self._caps else config
         try:
             publish(last)
         except Exception as error:
@@ -60,6 +66,12 @@ class Waves:
             last = self._salvage(config, limit)
             publish(last)
         return last
+
+    def count(self, config: Config) -> Counts:
+        """Runs a pass that asks for tasks, and for no draft; returns what it has counted."""
+        before = self._spent(config)
+        self._refuse_long_brainstorm(config, before)
+        return self._wave(config, _admission(config), before, {}, {"TaskGenerate": config.task_requests})
 
     def pay(self, config: Config, limit: int = BUCKETS) -> Config:
         """Pays for the drafts below a level, or for as many as the caps let it. Returns the config of the pass that is
@@ -86,7 +98,7 @@ class Waves:
                 )
 
     def _pay(self, config: Config, limit: int, before: Sequence[int]) -> Config:
-        first = Admission(level=0, with_paid=any(before), examples_per_task=config.examples_per_task)
+        first = dataclasses.replace(_admission(config), with_paid=any(before))
         counts = self._wave(config, first, before, {}, {"TaskGenerate": config.task_requests})
         plan = Plan.of(counts, plans_labels=config.plans_labels)
         missing = plan.without(named(counts, "LLMCall/settled."))
@@ -138,7 +150,7 @@ class Waves:
         """Goes on where the plan does not hold: replies take more than was planned, or an earlier run has paid for
         drafts here and there. Asks for what the rest of the caps pays for, and takes all that is paid for."""
         has_braked = 0
-        nothing = dataclasses.replace(PAYS_NOTHING, examples_per_task=config.examples_per_task)
+        nothing = dataclasses.replace(_admission(config), with_paid=True, asks_for_tasks=False)
         while True:
             now = self._spent(config)
             counts = self._wave(config, nothing, now, {}, {})
@@ -188,28 +200,19 @@ class Waves:
         units: Mapping[str, int],
     ) -> Counts:
         counts = self._run_pass(self._braked(config, admission, now, counts, units))
-        asked = {
-            step: count - counts.get(f"{step}/requests.retries", 0)
-            for step, count in ((step, counts.get(f"{step}/requests.sent", 0)) for step in self._caps[0].meter.weights)
-        }
-        tokens = {
-            name: sum(counts.get(f"{step}/tokens.{name}", 0) for step in self._caps[0].meter.weights)
-            for name in ("prompt", "output")
-        }
-        self.done.append(
-            {
-                "level": admission.level / BUCKETS,
-                "drafts": counts.get("BuildPrompt/kept", 0),
-                "replies": sum(asked.values()),
-                "prompt_tokens": tokens["prompt"],
-                "output_tokens": tokens["output"],
-            }
-        )
-        _LOG.info(
-            "wave %d: %s drafts admitted, %s replies paid for",
-            *(len(self.done), f"{counts.get('BuildPrompt/kept', 0):,}", f"{sum(asked.values()):,}"),
-        )
+        self.note(admission.level, counts)
         return counts
+
+    def note(self, level: int, counts: Counts) -> None:
+        """Notes, for the log and the manifest, what a pass has counted that published nothing."""
+
+        def total(name: str) -> int:
+            return sum(count for key, count in counts.items() if key.endswith(f"/{name}"))
+
+        drafts, replies = counts.get("BuildPrompt/kept", 0), total("requests.sent") - total("requests.retries")
+        tokens = {f"{kind}_tokens": total(f"tokens.{kind}") for kind in ("prompt", "output")}
+        self.done.append({"level": level / BUCKETS, "drafts": drafts, "replies": replies, **tokens})
+        _LOG.info("wave %d: %s drafts admitted, %s replies paid for", len(self.done), f"{drafts:,}", f"{replies:,}")
 
     def _braked(
         self,

@@ -41,6 +41,8 @@ def refuse_shrinking(config: Config, entry: Mapping[str, Any] | None) -> None:
 def max_examples(config: Config, entry: Mapping[str, Any] | None) -> int | None:
     """Computes how many examples a run can have at most; None if unknown. The user's tasks can be counted; how many
     tasks a model brainstorms is known of rounds that the refresh has had before with the same options."""
+    if config.target_examples is not None:  # tasks and examples of each are added where they do not do
+        return config.target_examples
     if config.tasks:
         # if tasks say themselves how many they want, nobody knows yet which of them --max_tasks takes
         return (dataclasses.replace(config, max_tasks=None) if config.own_tasks else config).expected_examples

@@ -43,6 +43,7 @@ class Config:
       checks: of one example by itself.
       duplicate_checks: those that compare examples, of `verdicts.DUPLICATE_CHECKS`.
       target_examples: how many examples are published, of all that are kept; None: all.
+      max_waves: in which they are asked for, at most; None: as many as is usual.
       exclude: the pattern of the files of excluded texts; None: there are none.
       typed: the options as given or defaulted, for the manifest.
       watch: which prompts a pass of a capped run may ask, and what is counted for the next one; None: all, and nothing.
@@ -78,6 +79,7 @@ class Config:
     task_near_duplicate_threshold: float
     exclude: str | None
     target_examples: int | None
+    max_waves: int | None
     push_to_hub: str | None
     max_cost: float | None
     max_tokens: int | None
@@ -98,6 +100,8 @@ class Config:
     @property
     def expected_examples(self) -> int:
         """A guess at the number of examples. It decides how work is divided, and nothing in a row."""
+        if self.target_examples is not None:
+            return self.target_examples
         tasks = min(self.expected_tasks, self.max_tasks or self.expected_tasks)
         all_examples = (self.expected_tasks - self.own_tasks) * self.examples_per_task + self.own_examples
         return math.ceil(all_examples * tasks / self.expected_tasks)

@@ -285,6 +285,7 @@ _TABLE: Final[Mapping[str, tuple[Option, ...]]] = {
             "publish exactly N examples that have passed everything: more are asked for, in waves, until there are so "
             "many; what is over stays in the ledger",
         ),
+        _whole("max_waves", "waves of --target_examples at most (default: 8)"),
         _text(
             "price",
             "IN,OUT",

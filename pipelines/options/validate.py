@@ -104,7 +104,7 @@ def validated(
     backend = verify_backend = None
     if not _OF_BACKENDS & wrong_numbers.keys():  # a back end would say the same again
         backend, verify_backend = _backends(typed, cloud, workers, problems)
-    problems += _cap_problems(typed, backend, verify_backend)
+    problems += _wave_problems(typed, backend, verify_backend)
     problems.raise_any()
     if typed["api_key_secret"] is not None and asks and not offline:
         check_secret(typed["api_key_secret"], workers)
@@ -133,14 +133,16 @@ def validated(
     return Config(**{**as_typed, **given})
 
 
-def _cap_problems(typed: Mapping[str, Any], backend: Backend | None, verify_backend: Backend | None) -> Iterator[str]:
-    """Finds what does not go together with a cap on what is spent."""
-    caps = [BY_NAME[name].shown for name in CAPS if typed[name] is not None]
-    if caps and typed["retry_rejects"]:
+def _wave_problems(typed: Mapping[str, Any], backend: Backend | None, verify_backend: Backend | None) -> Iterator[str]:
+    """Finds what does not go together with a cap on what is spent, or with a target."""
+    in_waves = [BY_NAME[name].shown for name in (*CAPS, "target_examples") if typed[name] is not None]
+    if in_waves and typed["retry_rejects"]:
         yield (
-            f"{caps[0]} with --retry_rejects: a capped run goes over its prompts several times, and each would ask "
+            f"{in_waves[0]} with --retry_rejects: such a run goes over its prompts several times, and each would ask "
             "again; leave one of them out"
         )
+    if typed["max_waves"] is not None and typed["target_examples"] is None:
+        yield "--max_waves without --target_examples: add it, or leave both out"
     if typed["max_cost"] is None or any(price_problems(typed)):
         return
     asked = {"price": backend, **({"verify_price": verify_backend} if typed["verify_model"] else {})}

@@ -131,10 +131,10 @@ def _template_problems(typed: Mapping[str, Any], options: PipelineOptions) -> It
             "--template_location: a classic template would run today's graph for ever; deploy/README.md has a Flex "
             "Template, whose graph is made anew at each launch"
         )
-    for name in ("max_cost", "max_tokens"):
+    for name in ("max_cost", "max_tokens", "target_examples"):
         if is_left and typed[name] is not None:
             yield (
-                f"--{name}: a capped run is several jobs, one after the other, and this launcher ends before the first "
+                f"--{name}: such a run is several jobs, one after the other, and this launcher ends before the first "
                 "does; leave it out, or run from a machine that waits"
             )
     if is_left and typed["push_to_hub"]:

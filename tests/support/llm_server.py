@@ -114,6 +114,7 @@ class Options:
     blocked_as: str = "mixed"  # what a blocked reply looks like; mixed: each of the three in turn, by hash
     token_factor: int = 1  # of the OpenAI protocol: replies count as so many times their tokens, like thinking models'
     token_factor_after: int = 0  # only after so many paid replies
+    repeats: bool = False  # a prompt is answered alike however often it comes
     seed: int = 0  # other numbers draw other faults and latencies
 
     def __post_init__(self) -> None:
@@ -1000,7 +1001,7 @@ class Play:
 
     def _admit(self, connection: Connection, route: Route, asked: Asked, digest: bytes, visit: int) -> None:
         options = self.options
-        drawn = Draw("", 0.0, 0) if self.quiet else draw(options, digest, visit)
+        drawn = Draw("", 0.0, 0) if self.quiet else draw(options, digest, 0 if options.repeats else visit)
         fault = drawn.fault
         if fault == "429":
             self.refuse(connection, "status", route, asked.model, status=429, outcome="429")

@@ -421,7 +421,7 @@ REASONS: Final[Mapping[str, str]] = {
     # Flatten
     "too_long": "the task is longer than a task may be",
     "duplicate": "the task or the text was there already, in this or another spelling",
-    "over_max_tasks": "the task lies beyond --max_tasks",
+    "over_max_tasks": "the task lies beyond --max_tasks, or beyond those that --target_examples needs",
     # FindNearDuplicates
     "near_duplicate": "the text, or the task, is a near copy of another",
     "contaminated": "the text is a text of --exclude, or a near copy of one",

@@ -23,6 +23,8 @@ from textmint.transforms.storage.files import is_local, join, read_file, update_
 MANIFEST: Final = "manifest.json"
 DIGEST: Final = "digest"
 """The key under which an entry holds a digest of everything else in it."""
+TARGET: Final = "target"
+"""The key under which an entry tells what was asked for to reach `--target_examples`."""
 
 
 def read_manifest(output: str) -> dict[str, Any]:
@@ -112,14 +114,14 @@ def is_as_written(refresh: str, entry: Any) -> bool:
 
 
 def examples_asked(output: str) -> dict[str, int]:
-    """Reads how many examples of each task a refresh asked for, where its entry says so."""
+    """Reads how many examples of each task a refresh asked for, where its entry says so; for a target it may be
+    more than its options say."""
     asked = {}
     for refresh, entry in read_entries(output).items():
-        options = entry.get("options")
-        number = options.get("examples_per_task") if isinstance(options, dict) else None
-        if type(number) is int and number > 0:
-            asked[refresh] = number
-    return asked
+        told = [entry[name] for name in ("options", TARGET) if isinstance(entry.get(name), dict)]
+        numbers = [each.get("examples_per_task") for each in told]
+        asked[refresh] = max((number for number in numbers if type(number) is int), default=0)
+    return {refresh: number for refresh, number in asked.items() if number > 0}
 
 
 def recorded_replies(output: str) -> Paid:

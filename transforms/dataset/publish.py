@@ -62,6 +62,8 @@ from textmint.transforms.storage.files import (
 )
 
 STAGING: Final = "_staging"
+ACCEPTED: Final = "Examples/accepted"
+"""The counts of a run that publishes nothing hold here how many examples passed everything."""
 Figures = Mapping[str, Any] | None
 """What `statistics.json` says of a refresh; None: nothing."""
 _PLAN: Final = "publish.json"
@@ -102,6 +104,8 @@ class Target:
       prices: of the model that each step asks, by step; None, or no such step: it is not known.
       spent: what earlier passes of the same run have paid.
       earlier: what those have counted.
+      publish_from: with fewer examples nothing is published, but the counts are written to `report`.
+      report: a file in the staging folder.
     """
 
     output: str
@@ -118,6 +122,8 @@ class Target:
     prices: Mapping[str, Rates | None] = dataclasses.field(default_factory=dict)
     spent: Spending = dataclasses.field(default_factory=Spending)
     earlier: Counts = dataclasses.field(default_factory=dict)
+    publish_from: int = 0
+    report: str = ""
 
     def table(self, counts: Counts) -> dict[str, dict[str, Any]]:
         """Makes the table of the steps of the run, see `accounting.step_table`."""
@@ -145,7 +151,8 @@ class Target:
 def publish(
     target: Target, files: Iterable[StagedFile], counts: Mapping[str, int], figures: Figures = None
 ) -> dict[str, Any]:
-    """Publishes the staged files of a run, and returns its entry in the manifest. Doing it again changes nothing.
+    """Publishes the staged files of a run, and returns its entry in the manifest, or the counts of a run that has less
+    than is to be published. Doing it again changes nothing.
 
     Args:
       target: where to.
@@ -166,6 +173,10 @@ def publish(
             f"the counts do not add up, so nothing was published: {'; '.join(problems)}. "
             f"What was written is in {target.staging}"
         )
+    if rows["examples"] < target.publish_from:
+        found = {**counts, ACCEPTED: rows["examples"]}
+        write_file(target.report, json.dumps(found, sort_keys=True).encode())
+        return found
     published = published_examples(target.output, target.refresh)
     if published and not rows["examples"]:
         raise RunFailed(

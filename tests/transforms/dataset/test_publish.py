@@ -21,11 +21,12 @@ from textmint.transforms.core.elements import Reject
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset import publish as publishing
 from textmint.transforms.dataset.manifest import read_manifest
-from textmint.transforms.dataset.publish import Target, finish_publishing, publish
+from textmint.transforms.dataset.publish import ACCEPTED, Target, finish_publishing, publish
 from textmint.transforms.dataset.publish_checks import _remedy, explain_no_examples
+from textmint.transforms.dataset.published_files import published_examples
 from textmint.transforms.dataset.schema import schema_of
 from textmint.transforms.storage import lease
-from textmint.transforms.storage.files import list_files
+from textmint.transforms.storage.files import exists, list_files, read_file
 
 from tests.support.dataset_runs import (
     BUCKET,
@@ -59,6 +60,20 @@ def test_no_stale_file_when_a_run_has_fewer(tmp_path: Path) -> None:
 def output(request: pytest.FixtureRequest, tmp_path: Path, store: dict[str, bytes]) -> str:
     """A dataset folder on a disk, and one on an object store."""
     return str(tmp_path) if request.param == "disk" else BUCKET
+
+
+def test_a_run_with_too_few_examples_publishes_its_counts_only(output: str) -> None:
+    publish_data(make_target(output), OLD)
+    before, wanted = visible_files(output), len(NEW.examples)
+    target = make_target(output, run_id="run-2")
+    target = dataclasses.replace(target, publish_from=wanted + 1, report=f"{target.staging}/counts.json")
+    for _ in range(2):  # an engine may run it twice
+        found = publish_data(target, NEW)
+        assert found == {**NEW.counts, ACCEPTED: wanted} == json.loads(read_file(target.report))
+    assert visible_files(output) == before
+    publish_data(dataclasses.replace(target, publish_from=wanted), NEW)
+    assert published_examples(output, "base") == wanted
+    assert not exists(target.report)
 
 
 def entry_at(refresh: str = "base") -> Any:
