@@ -149,25 +149,27 @@ class Waves:
     def _salvage(self, config: Config, limit: int) -> Config:
         """Goes on where the plan does not hold: replies take more than was planned, or an earlier run has paid for
         drafts here and there. Asks for what the rest of the caps pays for, and takes all that is paid for."""
-        has_braked = 0
         nothing = dataclasses.replace(_admission(config), with_paid=True, asks_for_tasks=False)
+        counts = self._wave(config, nothing, self._spent(config), {}, {})
+        has_braked, has_paid = 0, True
         while True:
             now = self._spent(config)
-            counts = self._wave(config, nothing, now, {}, {})
             plan = Plan.of(counts, plans_labels=config.plans_labels)
             missing = plan.without(named(counts, "LLMCall/settled."))
-            level = next_level(self._caps, now, counts, missing, 0, limit) if has_braked < _MOST_BRAKED else 0
+            goes_on = has_paid and has_braked < _MOST_BRAKED
+            level = next_level(self._caps, now, counts, missing, 0, limit) if goes_on else 0
             units = missing.between(0, level)
             if not any(units.values()):
                 break
-            admission = dataclasses.replace(nothing, level=level, with_paid=False)
             try:
-                self._wave(config, admission, now, counts, units)
+                counts = self._wave(config, dataclasses.replace(nothing, level=level), now, counts, units)
+                has_paid = any(cap.spent_in_pass(counts) for cap in self._caps)  # else all that is missing fails
             except Exception as error:
                 if BRAKED not in str(error):
                     raise
                 has_braked += 1
                 _LOG.warning("%s", _BRAKED_AGAIN)
+                counts = self._wave(config, nothing, self._spent(config), {}, {})
         if not named(counts, "LLMCall/settled."):
             raise self._too_small(now)
         self._tell_held_back(missing, 0, limit)
