@@ -19,7 +19,7 @@ from textmint.transforms.storage.gcs import write
 
 from tests.support.gcs_server import GcsServer
 
-SWITCHES = ("verify", "retry_rejects", "recompute", "rebuy", "replace", "keep_raw")
+SWITCHES = ("verify", "retry_rejects", "recompute", "rebuy", "replace", "keep_raw", "no_report")
 
 
 @pytest.fixture(autouse=True)

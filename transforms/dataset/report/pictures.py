@@ -21,7 +21,8 @@ WIDTH: Final = 330  # pixels that a page of 390 leaves
 LABEL_COLUMNS: Final = 22  # of a label beside a bar; more leave the bars no room
 _BAR, _GAP, _AXIS, _HEIGHT = 13, 9, 30, 200
 _DIGIT: Final = 7  # pixels of a digit
-_SHOWN_LABELS: Final = 7  # below upright bars
+_LETTERS: Final = 46  # of all labels below upright bars
+_SPACE: Final = 2  # letters between two labels
 _STYLE: Final = Style(font_family="sans-serif", label_font_size=11, major_label_font_size=11, value_font_size=11)
 _DROPPED: Final = frozenset(("defs", "desc", "title"))
 _NUMBER: Final = re.compile(r"-?\d+\.\d+")
@@ -77,7 +78,8 @@ def histogram(
             "zero": 0.5,  # so that a bar of 1 has a height
             "y_labels": [10**power for power in range(len(str(max(counts))))],
         }
-    every = -(-len(labels) // _SHOWN_LABELS)
+    longest = max(map(len, labels), default=0) + _SPACE
+    every = -(-len(labels) * longest // _LETTERS)
     chart = pygal.Bar(height=_HEIGHT, x_labels_major_every=every, show_minor_x_labels=False, **settings)
     chart.x_labels = labels
     chart.add(

@@ -213,18 +213,24 @@ def labels_section(statistics: Statistics) -> Section:
     return Section("balance", "Label balance and disputed labels", lead, rows, notes)
 
 
+_OFF: Final = 0.05  # of the texts of a length; a share that is worth a note
+
+
 def lengths_section(statistics: Statistics) -> Section:
     """Makes the section on words asked for and got."""
     lengths = by_words(statistics["lengths"])
     short = [each["too_short"] for each in lengths.values()]
     long = [each["too_long"] for each in lengths.values()]
     fitting = [each["examples"] - each["too_short"] - each["too_long"] for each in lengths.values()]
-    kept = sum(each["examples"] for each in lengths.values())
-    notes = [
-        f"{percent(sum(many), kept)} of the texts ({whole(sum(many))}) have {what} words than asked for."
-        for many, what in ((short, "fewer"), (long, "more"))
-        if sum(many) > MANY * kept
-    ]
+    notes = []
+    for many, what in ((short, "fewer"), (long, "more")):
+        off = [
+            f"“{name}” {whole(count)} of {whole(each['examples'])}"
+            for (name, each), count in zip(lengths.items(), many, strict=True)
+            if count > _OFF * each["examples"]
+        ]
+        if off:
+            notes.append(f"Texts with {what} words than asked for: {', '.join(off[:TEXTS])}.")
     rows: list[list[Table | Picture]] = []
     if lengths:
         series = [("as asked", fitting), ("shorter", short), ("longer", long)]
