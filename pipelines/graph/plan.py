@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from textmint.transforms.core.elements import Kind
@@ -72,16 +72,14 @@ class Seen:
     Args:
       replies: how many.
       firsts: of these, to first attempts.
-      prompt_tokens: of all.
       latency_ms: of all.
-      outputs: of each stratum, such as texts of one length, the number of replies and their tokens.
+      tokens: of each stratum, such as texts of one length, the number of replies and the tokens of prompts and replies.
     """
 
     replies: int = 0
     firsts: int = 0
-    prompt_tokens: int = 0
     latency_ms: int = 0
-    outputs: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    tokens: Mapping[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def is_enough(self) -> bool:
@@ -91,14 +89,16 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stratum:
-    """Requests that bring replies of one length.
+    """Requests whose texts have one length.
 
     Args:
       share: of all requests of the kind.
+      prompt: tokens that a prompt is estimated to have.
       output: tokens that a reply is estimated to have.
     """
 
     share: float
+    prompt: float
     output: float
 
 
@@ -111,7 +111,6 @@ class Asked:
       prompts: how many there are in all.
       is_exact: whether that is known, not estimated.
       answered: how many of them the ledger answers.
-      prompt_tokens: of a prompt, as estimated.
       strata: by name; their shares add up to 1.
       seen: what the ledger holds of such replies.
       price: of the model that is asked; None: nobody knows.
@@ -123,7 +122,6 @@ class Asked:
     prompts: int
     is_exact: bool
     answered: int = 0
-    prompt_tokens: float
     strata: Mapping[str, Stratum]
     seen: Seen = dataclasses.field(default_factory=Seen)
     price: Price | None = None
@@ -216,23 +214,34 @@ def line_of(asked: Asked, pace: Pace) -> Line:
 
 def tokens_of(asked: Asked) -> tuple[float, float]:
     """Returns the tokens of one prompt and of its reply: measured where there are enough replies, else estimated."""
-    if not asked.seen.is_enough:
-        return asked.prompt_tokens, sum(each.share * each.output for each in asked.strata.values())
-    return asked.seen.prompt_tokens / asked.seen.replies, _measured_output(asked.seen.outputs, asked.strata)
+    tokens = asked.seen.tokens if asked.seen.is_enough else {}
+    strata = asked.strata
+    return (
+        _mean({name: (number, prompt) for name, (number, prompt, _) in tokens.items()}, strata, lambda of: of.prompt),
+        _mean({name: (number, output) for name, (number, _, output) in tokens.items()}, strata, lambda of: of.output),
+    )
 
 
-def _measured_output(outputs: Mapping[str, tuple[int, int]], strata: Mapping[str, Stratum]) -> float:
+def _mean(
+    measured: Mapping[str, tuple[int, int]], strata: Mapping[str, Stratum], estimate: Callable[[Stratum], float]
+) -> float:
     """Estimates the mean from replies that need not have the strata's shares: ten replies may by chance hold twice as
-    many long texts as short ones (post-stratification, with a ratio estimate for strata of which few were seen)."""
-    known = {name: counted for name, counted in outputs.items() if name in strata}
-    expected = sum(number * strata[name].output for name, (number, _) in known.items())
-    if not expected:
-        return sum(tokens for _, tokens in outputs.values()) / max(1, sum(number for number, _ in outputs.values()))
-    ratio = sum(tokens for _, tokens in known.values()) / expected
+    many long texts as short ones (post-stratification, with a ratio estimate for strata of which few were seen).
+
+    Args:
+      measured: of each stratum, how many were seen, and their tokens.
+      strata: by name.
+      estimate: of one in a stratum.
+    """
+    known = {name: counted for name, counted in measured.items() if name in strata}
+    expected = sum(number * estimate(strata[name]) for name, (number, _) in known.items())
+    if measured and not expected:
+        return sum(tokens for _, tokens in measured.values()) / sum(number for number, _ in measured.values())
+    ratio = sum(tokens for _, tokens in known.values()) / expected if known else 1.0
     total = 0.0
     for name, stratum in strata.items():
         number, tokens = known.get(name, (0, 0))
-        total += stratum.share * (tokens + _TRUST * ratio * stratum.output) / (number + _TRUST)
+        total += stratum.share * (tokens + _TRUST * ratio * estimate(stratum)) / (number + _TRUST)
     return total
 
 

@@ -17,6 +17,7 @@ from textmint.pipelines.graph.caps import caps_of, spent
 from textmint.pipelines.graph.plan import (
     ASSUMED_LATENCY,
     CHARACTERS_A_TOKEN,
+    ENOUGH,
     STEPS,
     TASKS_A_REQUEST,
     WHAT,
@@ -36,6 +37,7 @@ from textmint.pipelines.options.config import Config
 from textmint.transforms.build_prompt import example_prompt
 from textmint.transforms.core.attributes import Attributes
 from textmint.transforms.core.elements import Kind, LabelSet, Task, TaskSettings
+from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.labels import label_id
 from textmint.transforms.core.prompt_template import VERIFY_VARIABLES, PromptTemplate, TemplateError, Variables
 from textmint.transforms.core.tasks import task_id, topics_of_rounds
@@ -225,7 +227,7 @@ def prompts_of(
     is_exact = settled is not None
     if not config.tasks:
         lists, listed = config.task_requests, answered.get("task lists", 0)
-        a_list = known.tasks / listed if listed and known.tasks else TASKS_A_REQUEST
+        a_list = known.tasks / listed if listed >= ENOUGH and known.tasks else TASKS_A_REQUEST
         new_tasks = round((lists - listed) * a_list)
         if wanted is not None and config.max_tasks is None:  # where tasks run out, more are brainstormed
             missing = max(0, math.ceil(wanted / a_task) - known.tasks - new_tasks)
@@ -249,15 +251,13 @@ def prompts_of(
 
 
 def _asked(config: Config, prompts: Prompts, seen: Seen) -> Asked:
-    lengths, strata = _ESTIMATES[prompts.kind]
     is_offline = config.typed["llm"] == "offline"  # it answers at once, in the process that asks
     return Asked(
         what=WHAT[prompts.kind],
         prompts=prompts.total,
         is_exact=prompts.is_exact,
         answered=prompts.answered,
-        prompt_tokens=_mean(lengths(config)),
-        strata=strata(config),
+        strata=_STRATA[prompts.kind](config),
         seen=seen,
         price=config.verify_price if prompts.kind == "choice" else config.price,
         latency=0.0 if is_offline else ASSUMED_LATENCY,
@@ -334,18 +334,41 @@ def _with_labels(task: Task, seed: int) -> LabelSet:
 
 
 def _choice_lengths(config: Config) -> Iterator[int]:
-    tokens = sum(each.share * each.output for each in _strata(config).values()) - _EXAMPLE_TOKENS[config.example_kind]
-    text = "x" * round(tokens * CHARACTERS_A_TOKEN)
     for task in _sampled_tasks(config):
-        yield from _length(config.verify_template, {**VERIFY_VARIABLES, "task": task.task, "input_text": text})
+        yield from _length(config.verify_template, {**VERIFY_VARIABLES, "task": task.task, "input_text": "-"})
 
 
-def example_strata(attributes: Attributes, kind: str) -> dict[str, Stratum]:
+def _task_list_strata(config: Config) -> Mapping[str, Stratum]:
+    return _one(_brainstorm_lengths(config), _LIST_TOKENS)
+
+
+def _label_set_strata(config: Config) -> Mapping[str, Stratum]:
+    return _one(_label_set_lengths(config), _LABEL_SET_TOKENS)
+
+
+def _one(characters: Iterable[int], output: float) -> Mapping[str, Stratum]:
+    return {"": Stratum(share=1.0, prompt=_mean(characters), output=output)}
+
+
+def _example_strata(config: Config) -> Mapping[str, Stratum]:
     """Divides the requests for examples by the language and the length of the texts that they ask for."""
+    prompt, beside = _mean(_example_lengths(config)), _EXAMPLE_TOKENS[config.example_kind]
+    texts = _texts(config.attributes)
+    return {name: Stratum(share=share, prompt=prompt, output=beside + text) for name, (share, text) in texts.items()}
+
+
+def _choice_strata(config: Config) -> Mapping[str, Stratum]:
+    """Divides verifications by the texts that they show."""
+    prompt, texts = _mean(_choice_lengths(config)), _texts(config.attributes)
     return {
-        _stratum(language, num_words): Stratum(
-            share=float(of_language * of_length), output=_EXAMPLE_TOKENS[kind] + text_tokens(num_words, language)
-        )
+        name: Stratum(share=share, prompt=prompt + text, output=_CHOICE_TOKENS) for name, (share, text) in texts.items()
+    }
+
+
+def _texts(attributes: Attributes) -> dict[str, tuple[float, float]]:
+    """Returns the share and the estimated tokens of texts of each language and length."""
+    return {
+        _stratum(language, num_words): (float(of_language * of_length), text_tokens(num_words, language))
         for language, of_language in attributes.language.values
         for num_words, of_length in attributes.num_words.values
     }
@@ -355,24 +378,14 @@ def _stratum(language: str, num_words: str) -> str:
     return f"{language}, {num_words}"
 
 
-def _one(output: float) -> Callable[[Config], Mapping[str, Stratum]]:
-    return lambda config: {"": Stratum(share=1.0, output=output)}
-
-
-def _strata(config: Config) -> Mapping[str, Stratum]:
-    return example_strata(config.attributes, config.example_kind)
-
-
-_ESTIMATES: Final[
-    Mapping[Kind, tuple[Callable[[Config], Iterable[int]], Callable[[Config], Mapping[str, Stratum]]]]
-] = {
-    "task_list": (_brainstorm_lengths, _one(_LIST_TOKENS)),
-    "label_set": (_label_set_lengths, _one(_LABEL_SET_TOKENS)),
-    "example": (_example_lengths, _strata),
-    "planned_example": (_example_lengths, _strata),
-    "choice": (_choice_lengths, _one(_CHOICE_TOKENS)),
+_STRATA: Final[Mapping[Kind, Callable[[Config], Mapping[str, Stratum]]]] = {
+    "task_list": _task_list_strata,
+    "label_set": _label_set_strata,
+    "example": _example_strata,
+    "planned_example": _example_strata,
+    "choice": _choice_strata,
 }
-"""Of each kind of prompt: the lengths of some, and what their replies are estimated to take."""
+"""How the requests of each kind are divided, and what each is estimated to take."""
 
 
 # --- what the ledger holds
@@ -381,8 +394,8 @@ _ESTIMATES: Final[
 def replies_seen(config: Config) -> dict[str, Seen]:
     """Reads what the ledger holds of the replies of the run's models, by kind of prompt.
 
-    Replies of all refreshes count. Those to prompts of examples are divided by what their drafts asked for, which the
-    ids of the drafts tell. Files that cannot be read are left out.
+    Replies of all refreshes count. Those to prompts of examples, and to verifications of these, are divided by what
+    the drafts asked for, which their ids tell. Files that cannot be read are left out.
     """
     wanted = {fingerprint_of(config.backend): ("task_list", "label_set", config.example_kind)}
     if config.verify_backend is not None:
@@ -396,7 +409,22 @@ def replies_seen(config: Config) -> dict[str, Seen]:
                 found = of_model.filter(pc.equal(of_model["kind"], kind))
                 if found.num_rows:
                     tables.setdefault(kind, []).append(found.select(_COLUMNS[2:]))
-    return {kind: _seen(pa.concat_tables(found), kind, config.attributes) for kind, found in tables.items()}
+    joined = {kind: pa.concat_tables(found) for kind, found in tables.items()}
+    drafts = _picked(joined[config.example_kind], config.attributes) if config.example_kind in joined else {}
+    choices = {stable_hash("choice", draft_id): stratum for draft_id, stratum in drafts.items()}
+    of_kind: Mapping[str, Mapping[str, str]] = {config.example_kind: drafts, "choice": choices}
+    return {kind: _seen(table, of_kind.get(kind)) for kind, table in joined.items()}
+
+
+def _picked(table: pa.Table, attributes: Attributes) -> dict[str, str]:
+    """Returns the stratum of drafts, some of them where there are many."""
+    ids = table["draft_id"].to_pylist()
+    return {
+        draft_id: _stratum(
+            attributes.language.pick(draft_id, "language"), attributes.num_words.pick(draft_id, "num_words")
+        )
+        for draft_id in ids[:: -(-len(ids) // _PICKED)]
+    }
 
 
 def _tables(ledger: str) -> Iterator[pa.Table]:
@@ -410,28 +438,23 @@ def _tables(ledger: str) -> Iterator[pa.Table]:
             yield table.select(_COLUMNS)
 
 
-def _seen(table: pa.Table, kind: str, attributes: Attributes) -> Seen:
+def _seen(table: pa.Table, strata: Mapping[str, str] | None) -> Seen:
+    """Sums up replies to prompts of one kind; `strata` has the stratum by draft, None where there is one alone."""
+
     def total(column: str) -> int:
         return int(pc.sum(table[column]).as_py())
 
-    outputs: Mapping[str, tuple[int, int]] = {"": (table.num_rows, total("output_tokens"))}
-    if kind in _EXAMPLE_TOKENS:
-        step = -(-table.num_rows // _PICKED)
-        ids, tokens = (table[name].to_pylist()[::step] for name in ("draft_id", "output_tokens"))
-        sums: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
-        for draft_id, output in zip(ids, tokens, strict=True):
-            of_stratum = sums[
-                _stratum(
-                    attributes.language.pick(draft_id, "language"), attributes.num_words.pick(draft_id, "num_words")
-                )
-            ]
-            of_stratum[0] += 1
-            of_stratum[1] += output
-        outputs = {name: (number, output) for name, (number, output) in sums.items()}
+    tokens = {"": (table.num_rows, total("prompt_tokens"), total("output_tokens"))}
+    if strata is not None:
+        sums: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
+        columns = (table[name].to_pylist() for name in ("draft_id", "prompt_tokens", "output_tokens"))
+        for draft_id, prompt, output in zip(*columns, strict=True):
+            if (stratum := strata.get(draft_id)) is not None:
+                sums[stratum] = [so_far + more for so_far, more in zip(sums[stratum], (1, prompt, output), strict=True)]
+        tokens = {name: (number, prompt, output) for name, (number, prompt, output) in sums.items()} or tokens
     return Seen(
         replies=table.num_rows,
         firsts=int(pc.sum(pc.equal(table["attempt"], 0)).as_py()),
-        prompt_tokens=total("prompt_tokens"),
         latency_ms=total("latency_ms"),
-        outputs=outputs,
+        tokens=tokens,
     )

@@ -29,19 +29,23 @@ from textmint.transforms.core.attributes import ANY, NUM_WORDS
 from textmint.transforms.llm.prices import parse_price
 
 PACE = Pace(max_concurrency=64, requests_per_minute=None, tokens_per_minute=None)
-LENGTHS = {"short": Stratum(share=0.5, output=20.0), "long": Stratum(share=0.5, output=180.0)}
+LENGTHS = {
+    "short": Stratum(share=0.5, prompt=200.0, output=20.0),
+    "long": Stratum(share=0.5, prompt=200.0, output=180.0),
+}
 PRICE = parse_price("1,2")
 
 
 def asked(**changes: Any) -> Asked:
-    given = {"what": "examples", "prompts": 1_000, "is_exact": True, "prompt_tokens": 200.0, "strata": LENGTHS}
+    given = {"what": "examples", "prompts": 1_000, "is_exact": True, "strata": LENGTHS}
     return Asked(**{**given, "price": PRICE, **changes})
 
 
 def seen(short: tuple[int, int], long: tuple[int, int], **changes: Any) -> Seen:
     replies = short[0] + long[0]
-    given = {"replies": replies, "firsts": replies, "prompt_tokens": 200 * replies, "latency_ms": 500 * replies}
-    return Seen(**{**given, "outputs": {"short": short, "long": long}, **changes})
+    tokens = {name: (number, 200 * number, output) for name, (number, output) in {"short": short, "long": long}.items()}
+    given = {"replies": replies, "firsts": replies, "latency_ms": 500 * replies}
+    return Seen(**{**given, "tokens": tokens, **changes})
 
 
 # --- tokens
@@ -80,7 +84,7 @@ def test_many_replies_of_a_length_count_as_they_are() -> None:
 
 
 def test_replies_of_lengths_that_are_not_asked_for_any_more() -> None:
-    found = Seen(replies=10, firsts=10, prompt_tokens=100, latency_ms=10, outputs={"any": (10, 700)})
+    found = Seen(replies=10, firsts=10, latency_ms=10, tokens={"any": (10, 100, 700)})
     assert tokens_of(asked(seen=found)) == (10, 70)
 
 
