@@ -18,6 +18,7 @@ from textmint.transforms.statistics.task_labels import shares_for, summary_of
 _HEAPS = 16
 """Summaries of rows are merged in so many heaps first: each is up to 2 MB, and there is one from each bundle."""
 _OF_ROWS = "rows "
+_ALL = "all"
 
 
 class _Accumulate(beam.DoFn):
@@ -45,14 +46,14 @@ class _Accumulate(beam.DoFn):
             yield WindowedValue(keyed, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
-def _summarise(group: tuple[str, Iterable[bytes]]) -> bytes:
+def _summarise(group: tuple[str, Iterable[bytes]]) -> tuple[str, bytes]:
     key, packed = group
     if not key.startswith(_OF_ROWS):
-        return pack(summary_of(packed))
+        return _ALL, pack(summary_of(packed))
     merged = Summary()
     for summary in packed:
         merged.merge(unpack(summary))
-    return pack(merged)
+    return _ALL, pack(merged)
 
 
 class _Merge(beam.CombineFn):
@@ -105,6 +106,7 @@ class DescribeRows(beam.PTransform):
             accumulated
             | "Accumulated" >> beam.Flatten()
             | "GroupByShare" >> beam.GroupByKey()
-            | "Summarise" >> beam.Map(_summarise).with_output_types(bytes)
-            | "Figures" >> beam.CombineGlobally(_Merge(self.threshold)).without_defaults()
+            | "Summarise" >> beam.Map(_summarise).with_output_types(tuple[str, bytes])
+            | "Figures" >> beam.CombinePerKey(_Merge(self.threshold))
+            | "Values" >> beam.Values()
         )
