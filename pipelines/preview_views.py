@@ -25,9 +25,18 @@ from textmint.transforms.core.texts import printable_line, printable_text
 
 WIDTH: Final = 100
 """Columns, where nobody tells how wide a terminal is."""
-_REPLY_CHARS: Final = 1_000  # of a reply that was refused; --json has all of it
+_REPLY_CHARS: Final = 1_000  # of a reply that was refused; its column has all of it
 _ATTRIBUTES: Final = ("language", "difficulty", "clarity", "num_words")
-_HTML_COLUMNS: Final = ("outcome", "task", "text", "label", "misleading label", "attributes", "checks")
+_HTML_COLUMNS: Final = (
+    "outcome",
+    "task",
+    "text, or the reply",
+    "label",
+    "misleading label",
+    "attributes",
+    "passes",
+    "fails",
+)
 
 
 def as_text(preview: Preview, *, width: int = WIDTH, styled: bool = False) -> str:
@@ -93,17 +102,25 @@ def _all_fields(row: Mapping[str, Any], show_prompt: bool) -> Iterator[tuple[str
     if "reason" in row:
         retry = "asking again can help" if row["can_retry"] else "asking again cannot help"
         yield "refused by", f"{row['stage']}: {printable_line(row['detail'])}; {retry}", "red"
-    yield "passes", ", ".join(name for name, detail in row.get("checks", {}).items() if detail is None), "green"
-    failed = (f"{name}: {printable_line(detail)}" for name, detail in row.get("checks", {}).items() if detail)
-    yield "fails", "\n".join(failed), "red"
+    yield "passes", _passed(row), "green"
+    yield "fails", _failed(row), "red"
     yield "reply", _cut(row.get("raw_reply") or ""), ""
     if show_prompt:
         yield "prompt", row["prompt"] or "", "dim"
 
 
+def _passed(row: Mapping[str, Any]) -> str:
+    return ", ".join(name for name, detail in row.get("checks", {}).items() if detail is None)
+
+
+def _failed(row: Mapping[str, Any]) -> str:
+    checks = row.get("checks", {})
+    return "\n".join(f"{name}: {printable_line(detail)}" for name, detail in checks.items() if detail)
+
+
 def _cut(reply: str) -> str:
     more = len(reply) - _REPLY_CHARS
-    return f"{reply[:_REPLY_CHARS]}… ({more:,} more characters; --json has all)" if more > 0 else reply
+    return f"{reply[:_REPLY_CHARS]}… ({more:,} more characters; raw_reply has all)" if more > 0 else reply
 
 
 def attributes_of(row: Mapping[str, Any]) -> str:
@@ -144,7 +161,6 @@ def as_html(preview: Preview) -> str:
 
 def _html_row(row: Mapping[str, Any], show_prompt: bool) -> str:
     is_read = "input_text" in row
-    checks = [f"{name}: {detail or 'passes'}" for name, detail in row.get("checks", {}).items()]
     cells: Iterable[str] = (
         _outcome(row) + (f"\n{row['stage']}: {row['detail']}" if "reason" in row else ""),
         row["task"] or "",
@@ -152,7 +168,8 @@ def _html_row(row: Mapping[str, Any], show_prompt: bool) -> str:
         row.get("label") or "",
         row.get("misleading_label") or "",
         attributes_of(row),
-        "\n".join(checks),
+        _passed(row),
+        _failed(row),
         *([row["prompt"] or ""] if show_prompt else []),
     )
     style = "text-align: left; vertical-align: top; white-space: pre-wrap"
