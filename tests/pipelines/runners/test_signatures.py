@@ -8,8 +8,11 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
+from apache_beam.coders import VarIntCoder
 from apache_beam.runners.common import DoFnSignature
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 from textmint.pipelines.runners.signatures import remembering_signatures
 from textmint.transforms.dataset.count_elements import CountElements
 
@@ -83,12 +86,50 @@ def test_a_function_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"Child.process", "Child.setup"} <= set(looked_at)
 
 
-def test_beam_is_as_it_was_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = core.get_function_args_defaults
-    with pytest.raises(KeyError), remembering_signatures():
-        assert core.get_function_args_defaults is not before
-        raise KeyError
-    assert core.get_function_args_defaults is before
-    monkeypatch.delattr(core, "get_function_args_defaults")
+STATE, TIMER = BagStateSpec("bag", VarIntCoder()), TimerSpec("timer", TimeDomain.REAL_TIME)
+BAG, RING = beam.DoFn.StateParam(STATE), beam.DoFn.TimerParam(TIMER)
+
+
+class Stateful(beam.DoFn):
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, looked_at: list[object]) -> None:
+        self.looked_at = looked_at
+
+    def process(self, pair: Any, bag: Any = BAG, timer: Any = RING) -> None: ...
+
+    @on_timer(TIMER)
+    def ring(self, bag: Any = BAG) -> None: ...
+
+    def __dir__(self) -> list[str]:
+        self.looked_at.append(self)
+        return list(super().__dir__())
+
+
+def test_the_state_of_a_do_fn_is_looked_up_once_for_each() -> None:
+    looked_at: list[object] = []
+    one, other = Stateful(looked_at), Stateful(looked_at)
     with remembering_signatures():
-        assert not hasattr(core, "get_function_args_defaults")
+        for do_fn in (one, other, one, other):
+            states, timers = userstate.get_dofn_specs(do_fn)
+            assert (states, timers) == ({STATE}, {TIMER})
+            states.clear()  # a caller may change its answer
+            assert userstate.is_stateful_dofn(do_fn) and not userstate.is_stateful_dofn(Parent())
+            userstate.validate_stateful_dofn(do_fn)
+        assert [id(each) for each in looked_at] == [id(one), id(other)]
+        for _ in range(100):  # each at the place of the one before, in memory
+            assert userstate.get_dofn_specs(Parent()) == (set(), set())
+            assert userstate.get_dofn_specs(Stateful(looked_at)) == ({STATE}, {TIMER})
+
+
+def test_beam_is_as_it_was_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [(core, "get_function_args_defaults"), (userstate, "get_dofn_specs")]
+    before = [getattr(*place) for place in places]
+    with pytest.raises(KeyError), remembering_signatures():
+        assert all(getattr(*place) is not original for place, original in zip(places, before, strict=True))
+        raise KeyError
+    assert [getattr(*place) for place in places] == before
+    for place in places:
+        monkeypatch.delattr(*place)
+    with remembering_signatures():
+        assert not any(hasattr(*place) for place in places)
