@@ -19,6 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from textmint.pipelines.cli.terminal import refused, shown, tell
+from textmint.pipelines.graph.plan import (
+    CHARACTERS_A_TOKEN,
+    EXAMPLE_BYTES,
+    LEDGER_BYTES,
+    PROSE_BYTES,
+    TASKS_A_REQUEST,
+    TRIPLET_BYTES,
+)
 
 PAGE = Path(__file__).with_name("CAPACITY.md")
 SIZES = tuple(10**power for power in range(4, 10))
@@ -37,11 +45,7 @@ LOCAL_PEAK_MB = {10_000: 460, 100_000: 830, 1_000_000: 1_320}  # by examples ask
 LOCAL_DISK_KB_A_ROW = 4  # of what is put aside during the run, beside the ledger and the data
 LOCAL_MOST_ROWS = max(LOCAL_PEAK_MB)  # more was not measured
 
-# `python -m benchmarks.volumes --rows=16000`
-LEDGER_BYTES = 39  # a reply, beside its text
-EXAMPLE_BYTES = 86  # a row of examples, beside its text
-TRIPLET_BYTES = 62  # a row of triplets, beside its text
-PROSE_BYTES = 0.56  # a character of prose in Parquet with zstd
+# `python -m benchmarks.volumes --rows=16000`, as are those of pipelines/graph/plan.py
 SHUFFLE_BYTES = 2_830  # a row, over all groupings of the graph, beside the characters of its reply
 
 # The graph translated for Dataflow (`generate --dry_run`), with planned labels, verification, exclusions, and 20,000
@@ -52,7 +56,6 @@ JOB_MB = 0.4
 # of the paper's num_words; at four characters a token (OpenAI's rule of thumb for English).
 PROMPT_TOKENS = 227
 OUTPUT_TOKENS = 150
-CHARACTERS_A_TOKEN = 4
 
 # --- set in the code; tests/deploy/test_capacity.py compares them with it
 
@@ -64,7 +67,6 @@ SHARD_BYTES = 128 << 20  # transforms/dataset/write_dataset.py: of a data file
 BUCKET_ROWS = 2_000  # transforms/dataset/write_dataset.py: rows that are sorted together
 MOST_GROUPS = 65_536  # transforms/ledger/join_ledger.py: in which drafts are given to workers ...
 GROUP_ROWS = 1_000  # ... of so many rows, while that is enough
-TASKS_A_REQUEST = 20  # pipelines/graph/plan.py
 
 # --- limits of others
 

@@ -20,19 +20,18 @@ from textmint.transforms.llm.urls import holds_secret, is_http_url, shown_url
 _GEMINI_ONLY: Final = ("thinking_budget", "safety_threshold", "service_tier")
 _LOG: Final = logging.getLogger("textmint")
 
-Workers = Literal["here", "containers", "elsewhere", "nowhere"]
+Workers = Literal["here", "containers", "elsewhere"]
 """Where requests are sent from: processes with the environment and the credentials of this one; containers that an
-engine starts, which have neither; processes that somebody started somewhere, who knows with what; or nowhere, where
-none is sent and no key is needed."""
+engine starts, which have neither; or processes that somebody started somewhere, who knows with what."""
 
 
-def backend_of(typed: Mapping[str, Any], cloud: Any, workers: Workers = "here") -> Backend:
+def backend_of(typed: Mapping[str, Any], cloud: Any, workers: Workers | None = "here") -> Backend:
     """Makes the back end that --llm names.
 
     Args:
       typed: the options by name; their numbers are in range.
       cloud: Beam's GoogleCloudOptions.
-      workers: where it will be opened.
+      workers: where it will be opened; None: nowhere, so that no key is needed.
 
     Raises:
       OptionError: a model, key, project or URL is missing or malformed, or an option is not of this back end.
@@ -156,7 +155,7 @@ def _model(typed: Mapping[str, Any], example: str) -> str:
     return str(typed["model"]).strip()
 
 
-def _offline(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
+def _offline(typed: Mapping[str, Any], cloud: Any, workers: Workers | None) -> Backend:
     from textmint.transforms.llm.offline.backend import MODEL, OfflineBackend
 
     if typed["model"] not in (None, MODEL):
@@ -172,7 +171,7 @@ _TO_WORKERS: Final = (
 )
 
 
-def _openai(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
+def _openai(typed: Mapping[str, Any], cloud: Any, workers: Workers | None) -> Backend:
     from textmint.transforms.llm.openai import OpenAIBackend
 
     model = _model(typed, "gpt-4.1-mini")
@@ -184,14 +183,14 @@ def _openai(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
     if secret is None and workers == "containers" and (wants_key or has_key):
         or_unset = "" if wants_key else "; or unset it, if this endpoint wants none"
         raise OptionError(f"--llm=openai: {_NO_ENVIRONMENT} OPENAI_API_KEY: {_TO_WORKERS}{or_unset}")
-    if secret is None and wants_key and not has_key and workers != "nowhere":
+    if secret is None and wants_key and not has_key and workers is not None:
         raise OptionError(
             "OPENAI_API_KEY is not set: export it, or name another endpoint with --base_url=http://host:port/v1"
         )
     return OpenAIBackend(model=model, api_key_secret=secret, **{**_shared(typed), "base_url": base_url.rstrip("/")})
 
 
-def _gemini(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
+def _gemini(typed: Mapping[str, Any], cloud: Any, workers: Workers | None) -> Backend:
     from textmint.transforms.llm.gemini import GeminiBackend
 
     model = _model(typed, "gemini-2.5-flash")
@@ -203,7 +202,7 @@ def _gemini(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
         raise OptionError("--vertex_location without a project: set --vertex_project, or Beam's --project")
     if project is None and not secret and workers == "containers" and has_key:
         raise OptionError(f"--llm=gemini: {_NO_ENVIRONMENT} GEMINI_API_KEY: {_TO_WORKERS}; or set --vertex_project")
-    if project is None and not secret and not has_key and workers != "nowhere":
+    if project is None and not secret and not has_key and workers is not None:
         raise OptionError(
             "Gemini needs a project or a key: set --vertex_project (or Beam's --project) for Vertex AI, "
             "or export GEMINI_API_KEY for the Gemini API"
@@ -219,7 +218,7 @@ def _gemini(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
     )
 
 
-def _vertex_endpoint(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> Backend:
+def _vertex_endpoint(typed: Mapping[str, Any], cloud: Any, workers: Workers | None) -> Backend:
     from textmint.transforms.llm.vertex_endpoint import VertexEndpointBackend
 
     endpoint = typed["vertex_endpoint"]
@@ -239,7 +238,7 @@ def _vertex_endpoint(typed: Mapping[str, Any], cloud: Any, workers: Workers) -> 
     )
 
 
-_BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any], Any, Workers], Backend]]] = {
+_BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any], Any, Workers | None], Backend]]] = {
     "gemini": _gemini,
     "openai": _openai,
     "vertex-endpoint": _vertex_endpoint,

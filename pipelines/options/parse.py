@@ -91,9 +91,8 @@ def parse(argv: Sequence[str], *, of_a_run: bool = True, asks: bool = True) -> t
     FileSystems.set_options(options)  # whose credentials they name, also before there is a pipeline
     if of_a_run:
         found += language_problems(typed)
-    workers: Workers = _workers(options) if asks else "nowhere"
     cloud = options.view_as(GoogleCloudOptions)
-    config = validated(typed, cloud, workers, found, offline=is_offline, asks=asks)
+    config = validated(typed, cloud, _workers(options), found, offline=is_offline, asks=asks)
     return config, options
 
 

@@ -103,7 +103,7 @@ def validated(
     problems += price_problems(typed)
     backend = verify_backend = None
     if not _OF_BACKENDS & wrong_numbers.keys():  # a back end would say the same again
-        backend, verify_backend = _backends(typed, cloud, workers, problems)
+        backend, verify_backend = _backends(typed, cloud, workers, problems, asks=asks)
     problems += _wave_problems(typed, backend, verify_backend)
     problems.raise_any()
     if typed["api_key_secret"] is not None and asks and not offline:
@@ -174,13 +174,14 @@ def _templates(
 
 
 def _backends(
-    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, problems: Problems
+    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, problems: Problems, *, asks: bool
 ) -> tuple[Backend | None, Backend | None]:
     """Returns what answers, and what verifies labels."""
-    backend = problems.of(lambda: backend_of(typed, cloud, workers))
+    place = workers if asks else None
+    backend = problems.of(lambda: backend_of(typed, cloud, place))
     if backend is None:
         return None, None
-    verify_backend = problems.of(lambda: _verify_backend(typed, cloud, workers, backend))
+    verify_backend = problems.of(lambda: _verify_backend(typed, cloud, place, backend))
     if workers == "here":
         problems.of(lambda: _check_descriptors(typed, backend, verify_backend))
     return backend, verify_backend
@@ -303,7 +304,7 @@ def _check_descriptors(typed: Mapping[str, Any], backend: Backend, verify_backen
 
 
 def _verify_backend(
-    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers, backend: Backend
+    typed: Mapping[str, Any], cloud: GoogleCloudOptions, workers: Workers | None, backend: Backend
 ) -> Backend | None:
     if typed["verify_model"] is None:
         return backend if typed["verify"] else None

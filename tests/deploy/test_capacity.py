@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
-from textmint.pipelines.graph.plan import TASKS_A_REQUEST
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.prompt_template import EXAMPLE_VARIABLES, shipped_template
 from textmint.transforms.dataset import write_dataset
@@ -85,7 +84,6 @@ def test_what_is_set_in_the_code_is_the_same_here() -> None:
     assert ledger_files._READERS == capacity.FOOTER_READERS
     assert write_dataset.SHARD_BYTES == capacity.SHARD_BYTES
     assert write_dataset.BUCKET_ROWS == capacity.BUCKET_ROWS
-    assert TASKS_A_REQUEST == capacity.TASKS_A_REQUEST
     assert join_ledger.shards_for(10**9) == capacity.MOST_GROUPS
     assert join_ledger.shards_for(10**6) * capacity.GROUP_ROWS == 10**6
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.helpers import entry_of, files_of, generate, run_main
+from tests.support.helpers import entry_of, generate, run_main
 from tests.support.ledger_rows import add_journal, rows_of_ledger
 
 STEPS = {
@@ -23,12 +23,16 @@ FLAGS = ("--task_requests=2", "--label_plan=planned", "--verify", "--offline_fau
 
 def plan_of(output: Path, *flags: str) -> dict[str, Any]:
     """The plan as JSON. Making it changes nothing in the folder."""
-    before = files_of(output)
+    before = everything_in(output)
     done = run_main("plan", f"--output={output}", *FLAGS, *flags, "--json")
     assert done.code == 0, done.err
-    assert files_of(output) == before
+    assert everything_in(output) == before
     found: dict[str, Any] = json.loads(done.out)
     return found
+
+
+def everything_in(output: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(output)): path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()}
 
 
 def lines_of(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -29,9 +29,9 @@ Plan of refresh=base in out. Nothing was asked, written or paid for.
 task lists            5               0          5             585           2,475   $0.0052
 label sets          ~90               0         90          12,960           1,800    $0.010
 examples            ~90               0         90          22,197          12,672    $0.036
-verifications       ~90               0         90          21,690             720    $0.012
+verifications       ~90               0         90          21,717             720    $0.012
 
-all                                            275          57,432          17,667    $0.064
+all                                            275          57,459          17,667    $0.064
 
 prompts   ~ label sets, examples, verifications: estimated, since they depend on replies that are still to come
 tokens    task lists, label sets, examples, verifications: estimated from the templates and num_words, at four \
@@ -161,6 +161,20 @@ def test_hostile_names_do_not_reach_the_terminal() -> None:
     assert json.loads(run_main("plan", "--output=o\x1bx", "--json").out)["output"].endswith("o\x1bx")
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--llm=openai", "--model=m"],
+        ["--llm=gemini", "--model=gemini-2.5-flash"],
+        ["--llm=gemini", "--model=m", "--api_key_secret=projects/p-1/secrets/key/versions/3"],
+        ["--llm=vertex-endpoint", "--vertex_endpoint=1", "--vertex_project=p", "--vertex_location=r"],
+    ],
+)
+def test_no_key_is_needed(argv: list[str]) -> None:
+    assert json_of(*argv)["total"]["requests"] == 305
+    assert run_main("generate", *argv, "--dry_run").out == text_of(*argv)
+
+
 def test_help() -> None:
     text = text_of("--help")
     assert "--json" in text and "generate --help" in text
@@ -202,6 +216,7 @@ def test_a_cap_tells_how_much_of_the_plan_fits() -> None:
         ["--tasks=nowhere.txt"],
         ["--llm=openai"],
         [*VLLM, "--max_cost=1"],
+        [*VLLM, "--max_concurrency=100000000"],
         ["--nosuch=1"],
         ["--output="],
         ["--refresh=a/b", "--seed=x"],
