@@ -17,6 +17,8 @@ from textmint.pipelines.generate import build
 from textmint.pipelines.options.parse import parse
 from textmint.transforms.core.metrics import THROTTLED_SECONDS
 from textmint.transforms.dataset.accounting import STEPS
+from textmint.transforms.dataset.publish import ACCEPTED
+from textmint.transforms.dataset.write_counts import read_counts
 from textmint.transforms.dataset.write_dataset import SAYS
 from textmint.transforms.llm.prices import Price
 from textmint.transforms.storage import lease
@@ -173,3 +175,17 @@ def test_a_job_says_that_it_has_published(held_by_job: bool, tmp_path: Path, cap
         run_graph(graph(target, OLD))
     told = [message for message in caplog.messages if message.startswith(SAYS)]
     assert told == [f"{SAYS} refresh=base: {len(OLD.examples)} examples in {tmp_path}"] * held_by_job
+
+
+def test_a_job_that_has_too_few_examples_says_nothing_of_a_publication(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It keeps the lease for the job that follows."""
+    caplog.set_level(logging.INFO, logger="textmint")
+    report = str(tmp_path / "counts.json")
+    target = dataclasses.replace(make_target(tmp_path), held_by_job=True, publish_from=100, report=report)
+    with lease.hold(target.output, target.partition, target.run_id):
+        run_graph(graph(target, OLD))
+        assert target.partition in lease.holders(target.output)
+    assert not any(message.startswith(SAYS) for message in caplog.messages)
+    assert read_counts(report)[ACCEPTED] == len(OLD.examples)

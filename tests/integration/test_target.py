@@ -101,13 +101,13 @@ def test_own_tasks_killed_repeated_and_in_two_processes(server: LlmServer, tmp_p
 
 def test_brainstormed_tasks_with_planned_labels(server: LlmServer, tmp_path: Path) -> None:
     """One round with one draft for each task does not do: rounds are added, and labels are spread."""
-    more = ["--task_requests=1", "--examples_per_task=4", "--label_plan=planned", "--target_examples=150"]
+    more = ["--task_requests=1", "--examples_per_task=4", "--label_plan=planned", "--target_examples=120"]
     generate(*flags(server, tmp_path, *more))
     rows, entry = rows_of(tmp_path, "examples"), entry_of(tmp_path)
-    assert len(rows) == 150
+    assert len(rows) == 120
     assert entry["target"]["task_requests"] > 1 and entry["target"]["examples_per_task"] == 4
     drafts = drafts_of(tmp_path)
-    assert len(drafts) <= 1.15 * 150 / (sum(map(is_accepted, drafts)) / len(drafts)) + 4
+    assert sum(map(is_accepted, drafts)) <= 1.15 * 120
     for task_id in {row["task_id"] for row in rows}:
         labels = [row["label"] for row in rows if row["task_id"] == task_id]
         assert max(collections.Counter(labels).values()) <= 2  # of four drafts, over two labels or more
@@ -115,9 +115,6 @@ def test_brainstormed_tasks_with_planned_labels(server: LlmServer, tmp_path: Pat
     there = collections.Counter(row["task_id"] for row in drafts if is_accepted(row))
     most = max(per_task.values())
     assert all(count >= most - 1 or count == there[task_id] for task_id, count in per_task.items())
-    before = files_of(tmp_path)
-    generate(*flags(server, tmp_path, *more, "--recompute", *TWO_WORKERS))
-    assert files_of(tmp_path) == before
 
 
 def test_what_cannot_be_reached_is_published_and_told(server: LlmServer, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from textmint.transforms.core.identity import shard_of
 from textmint.transforms.core.metrics import StepCounters
 from textmint.transforms.core.packing import pack, unpack
 from textmint.transforms.dataset.accounting import COMPARISONS, STEPS, steps_with
-from textmint.transforms.dataset.publish import StagedFile, Target, publish
+from textmint.transforms.dataset.publish import ACCEPTED, StagedFile, Target, publish
 from textmint.transforms.dataset.schema import (
     DatasetKind,
     content_digest,
@@ -287,7 +287,7 @@ class _Publish(_RenewsLease):
         figures: Mapping[str, Any] | None,
     ) -> Iterator[dict[str, Any]]:
         entry = publish(self._target, files, {**counts, **compared}, figures)
-        if self._target.job_lease is not None:
+        if self._target.job_lease is not None and ACCEPTED not in entry:  # else another job follows
             lease.release(self._target.job_lease)
             examples = entry["counts"].get("examples", 0)
             _LOG.info("%s refresh=%s: %d examples in %s", SAYS, self._target.refresh, examples, self._target.output)

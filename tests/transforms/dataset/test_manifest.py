@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
-from textmint.transforms.dataset.manifest import DIGEST, read_manifest, recorded_replies
+from textmint.transforms.dataset.manifest import DIGEST, examples_asked, read_manifest, recorded_replies
 from textmint.transforms.dataset.published_files import open_published, published_examples, published_files
 from textmint.transforms.storage.files import write_file
 
@@ -122,6 +124,22 @@ def test_on_a_store_the_manifest_says_which_files_count(store: dict[str, bytes])
         "other",
         len(NEW.examples),
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ({"options": {"examples_per_task": 3}}, 3),
+        ({"options": {"examples_per_task": 3}, "target": {"examples_per_task": 7}}, 7),
+        ({"options": {"examples_per_task": True}, "target": {"examples_per_task": "7"}}, None),
+        ({"options": {}}, None),
+        ({"options": None, "target": []}, None),
+    ],
+)
+def test_how_many_examples_of_each_task_were_asked_for(tmp_path: Path, told: Any, asked: int | None) -> None:
+    """For a target it may have been more than the options say; later refreshes number on from there."""
+    publish_data(dataclasses.replace(make_target(tmp_path), description=told), OLD)
+    assert examples_asked(str(tmp_path)).get("base") == asked
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"refreshes": 3}', '{"other": {}}'])
