@@ -63,6 +63,9 @@ PROVIDERS = Path(__file__).with_name("providers.yaml")
 _MODEL = tuple(option.name for option in OPTIONS if option.group == "model" and option.name != "retry_rejects")
 """The options of whatever asks a model."""
 
+_OF_A_LAUNCHER = frozenset(("config", "push_to_hub", "max_cost", "max_tokens", "target_examples", "max_waves"))
+"""Options that a launcher sees to, which runs the graph several times; here it is a part of another."""
+
 ErrorHandling = Optional[Mapping[str, str]]  # noqa: UP045  # read by Beam YAML on Python 3.10 too
 
 
@@ -89,12 +92,12 @@ def config_of(
 class _Transform(beam.PTransform):
     """A transform whose config holds options of `generate`. They are checked as soon as a pipeline uses it."""
 
-    options: ClassVar[tuple[str, ...]] = ()  # (): all but `config` and `push_to_hub`
+    options: ClassVar[tuple[str, ...]] = ()  # (): all but _OF_A_LAUNCHER
     refuses: ClassVar[bool] = True
 
     def __init__(self, error_handling: ErrorHandling = None, **options: Any) -> None:
         super().__init__()
-        known = self.options or sorted(set(options) - {"config", "push_to_hub"})  # the parser knows best which exist
+        known = self.options or sorted(set(options) - _OF_A_LAUNCHER)  # the parser knows best which exist
         if unknown := [name for name in options if name not in known]:
             name = type(self).__name__
             raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
@@ -320,7 +323,8 @@ class TextmintGenerate(_Transform):
 
     Args:
       error_handling: `output` names the output for OUTPUT/rejects.
-      options: every option of `generate` but config and push_to_hub; see `generate --help`.
+      options: those of `generate`, see `generate --help`, but config, push_to_hub, max_cost, max_tokens,
+        target_examples and max_waves.
     """
 
     _yaml_requires_inputs = False

@@ -284,6 +284,7 @@ ROW = {name: 1 if type_ is int else "x" for name, type_ in yaml_rows.DRAFT.items
         ([{**ROW, "prompt": "p", "template": "t"}], "TextmintLLMCall", {"llm": "openai"}, "--model is missing"),
         (None, "TextmintGenerate", {"task_request": 1}, "unknown option --task_request: did you mean --task_requests"),
         (None, "TextmintGenerate", {"push_to_hub": "a/b"}, "has no option push_to_hub"),
+        (None, "TextmintGenerate", {"target_examples": 3, "max_cost": 1.0}, "has no option target_examples, max_cost"),
         (None, "TextmintGenerate", {"language": "Germna"}, "did you mean 'German'"),
         (None, "TextmintGenerate", {"language": {"en": 1, "de": 1}}, "writes English only, not German"),
         (None, "TextmintTaskGenerate", {"topics": "none.txt"}, "--topics none.txt: cannot be read"),
