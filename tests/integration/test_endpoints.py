@@ -170,8 +170,8 @@ def test_a_whole_run(play: Play, llm: str, caplog: pytest.LogCaptureFixture, cap
     assert 4 <= stats["max_in_flight"] <= 16
     # and the manifest says the same
     asked, listed = play.step(), play.step("TaskGenerate")
-    assert asked["requests"] == {"sent": 80, "retries": 0, "asked_again": 0, "from_ledger": 0}
-    assert listed["requests"] == {"sent": 2, "retries": 0, "asked_again": 0, "from_ledger": 0}
+    assert asked["requests"] == {"sent": 80, "retries": 0, "throttled": 0, "asked_again": 0, "from_ledger": 0}
+    assert listed["requests"] == {"sent": 2, "retries": 0, "throttled": 0, "asked_again": 0, "from_ledger": 0}
     assert asked["tokens"] == {name: sum(row[f"{name}_tokens"] for row in rows) for name in ("prompt", "output")}
     assert min(asked["tokens"].values()) > 80
     for step in (asked, listed):

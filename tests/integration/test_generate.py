@@ -213,7 +213,7 @@ def test_defaults(plain: tuple[Path, Done, Path]) -> None:
     assert {row["reason"] for row in rejects} <= {"duplicate"}  # the embedded author says a short thing twice
     line = entry["steps"]["TaskGenerate"]
     assert (line["in"], line["kept"], line["rejected"]) == (5, 5, {})
-    assert line["requests"] == {"asked_again": 0, "from_ledger": 0, "retries": 0, "sent": 5}
+    assert line["requests"] == {"asked_again": 0, "from_ledger": 0, "retries": 0, "sent": 5, "throttled": 0}
     assert entry["options"]["seed"] == 42
     assert sorted(path.name for path in (here / "output").iterdir()) == FOLDER
     assert sorted(path.name for path in here.iterdir()) == ["output", "two"]
