@@ -65,7 +65,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(google.auth, "default", lambda *_, **__: (credentials, "p1"))
 
 
-def _up_to_the_model(pipeline: beam.Pipeline, config: Any, target: Any, _: Any) -> Any:
+def _up_to_the_model(pipeline: beam.Pipeline, config: Any, target: Any, *_: Any, **__: Any) -> Any:
     return (
         pipeline
         | ReadTasks(config.tasks)
