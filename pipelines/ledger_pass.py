@@ -64,9 +64,12 @@ def settled_by_ledger(config: Config) -> Settled:
     held_back = {what: table[step].get(HELD_BACK, 0) for step, what in STEPS.items() if step in table}
     drafts = sum(named(counts, "Flatten/drafts.").values()) - table["SampleAttributes"]["kept"]
     unlabelled, refused = held_back.get("label sets", 0), sum(table.get("PlanLabels", _NONE)["rejected"].values())
+    by_rank = (named(counts, name) for name in ("Flatten/drafts.", "LLMCall/settled."))
+    of_rank, settled = ({int(rank): number for rank, number in found.items()} for found in by_rank)
     return Settled(
         tasks=table["Flatten"]["kept"],
         met=met,
         held_back=held_back,
+        by_rank=tuple((of_rank[rank], settled.get(rank, 0)) for rank in sorted(of_rank)),
         to_label=round(drafts * unlabelled / (unlabelled + refused)) if unlabelled else 0,
     )

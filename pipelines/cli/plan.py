@@ -82,14 +82,19 @@ def plan_of(config: Config, options: PipelineOptions) -> Plan:
         return make_plan(config, processes=processes, notes=_not_read(config))
     seen = replies_seen(config)
     settled = None
-    if seen or (config.tasks and config.expected_examples <= _MOST_COUNTED):
+    notes = []
+    if config.tasks and not seen and config.expected_examples > _MOST_COUNTED:
+        notes.append(f"the {config.expected_tasks:,} tasks of --tasks are taken as they are: repeats are not taken off")
+    elif seen or config.tasks:
+        if sum(of_kind.replies for of_kind in seen.values()) > _MOST_COUNTED:
+            _LOG.info("counting what the ledger answers, which may take as long as a run that finds all of it there")
         from textmint.pipelines.ledger_pass import settled_by_ledger  # only now: arithmetic needs no graph
 
         settled = settled_by_ledger(config)
     entry = read_entries(config.output).get(config.refresh)
     has_cap = config.max_cost is not None or config.max_tokens is not None
     paid = tokens_paid(config.ledger, config.refresh) if has_cap else None
-    return make_plan(config, processes=processes, seen=seen, settled=settled, entry=entry, paid=paid)
+    return make_plan(config, processes=processes, seen=seen, settled=settled, entry=entry, paid=paid, notes=notes)
 
 
 def _not_read(config: Config) -> list[str]:

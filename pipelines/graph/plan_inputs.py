@@ -73,12 +73,24 @@ class Settled:
       met: how many prompts of each kind, by what they ask for.
       held_back: how many of these the ledger cannot settle.
       to_label: how many examples there will be of tasks whose labels are held back.
+      by_rank: how many examples have each rank (see core.admission), and how many of them the ledger answers.
     """
 
     tasks: int = 0
     met: Mapping[str, int] = dataclasses.field(default_factory=dict)
     held_back: Mapping[str, int] = dataclasses.field(default_factory=dict)
     to_label: int = 0
+    by_rank: tuple[tuple[int, int], ...] = ()
+
+    def answered_first(self, wanted: int) -> int:
+        """Returns how many of the first so many examples the ledger answers; a target asks for these."""
+        answered = 0
+        for drafts, settled in self.by_rank:
+            if wanted <= 0:
+                break
+            answered += min(settled, wanted)
+            wanted -= drafts
+        return answered
 
 
 def make_plan(
@@ -242,7 +254,9 @@ def prompts_of(
         more = round(new_tasks * (1 - config.own_labelled / config.expected_tasks))
         total = met["label sets"] + more
         add("label_set", total if wanted is None else min(total, tasks), is_exact=is_exact)
-    examples = met["examples"] + known.to_label + round(new_tasks * a_task) if wanted is None else wanted
+    examples = met["examples"] + known.to_label + round(new_tasks * a_task)
+    if wanted is not None:
+        examples, answered["examples"] = wanted, known.answered_first(wanted)
     to_come = add(config.example_kind, examples, is_exact=is_exact and not held_back["label sets"])
     if config.verify_backend is not None:
         total = met["verifications"] + round(to_come * (1.0 if verified is None else verified))
