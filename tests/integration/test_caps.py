@@ -1,0 +1,163 @@
+"""Runs with a cap on what they may spend: it holds by the endpoint's own count, and the rows are the same in one
+process, in two, and after a kill."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.helpers import TWO_WORKERS, Done, entry_of, files_of, generate, rows_of, start, write_tasks
+from tests.support.llm_server import LlmServer
+
+IN_FLIGHT = 8
+TASKS, EXAMPLES = 200, 3
+PRICES = (1.0, 4.0)
+LARGEST = 0.005  # dollars: far more than any reply of the endpoint costs
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LlmServer]:
+    with LlmServer() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tasks(tmp_path_factory.mktemp("tasks") / "tasks.txt", TASKS)
+
+
+def flags(server: LlmServer, tasks: Path, output: Path, *more: str) -> list[str]:
+    shared = ["--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", f"--max_concurrency={IN_FLIGHT}"]
+    asked = [f"--tasks={tasks}", f"--examples_per_task={EXAMPLES}", "--checks=none", "--no_report"]
+    return [*shared, *asked, "--price={},{}".format(*PRICES), f"--output={output}", *more]
+
+
+def spent(server: LlmServer) -> float:
+    """Returns what the endpoint was paid, by its own count."""
+    stats = server.stats()
+    return float(PRICES[0] * stats["prompt_tokens"] + PRICES[1] * stats["output_tokens"]) / 10**6
+
+
+@pytest.fixture(scope="module")
+def whole(server: LlmServer, tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run without a cap, and what it cost."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    server.reset()
+    generate(*flags(server, tasks, output))
+    return output, spent(server)
+
+
+@pytest.fixture(scope="module")
+def capped(
+    server: LlmServer, tasks: Path, whole: tuple[Path, float], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, float, Done]:
+    """A run with a cap of 0.4 of the whole cost, the cap, and what the run said."""
+    output, cap = tmp_path_factory.mktemp("capped") / "out", round(0.4 * whole[1], 6)
+    server.reset()
+    done = generate(*flags(server, tasks, output, f"--max_cost={cap}"))
+    assert 0.9 * cap <= spent(server) <= cap
+    return output, cap, done
+
+
+def test_what_a_capped_run_tells(capped: tuple[Path, float, Done], whole: tuple[Path, float]) -> None:
+    output, cap, done = capped
+    entry = entry_of(output)
+    steps, rows = entry["steps"], len(rows_of(output, "examples"))
+    assert 200 < rows < 280 and rows + steps["SampleAttributes"]["held_back"] == TASKS * EXAMPLES
+    assert steps["SampleAttributes"]["kept"] == steps["BuildPrompt"]["in"] == steps["LLMCall"]["kept"] == rows
+    assert entry["caps"]["max_cost"]["cap"] == cap
+    assert entry["caps"]["max_cost"]["spent"] == pytest.approx(entry["spending"]["cost_usd"])
+    waves = entry["waves"]
+    assert sum(wave["replies"] for wave in waves) == rows and waves[-1]["drafts"] == rows
+    assert [wave["level"] for wave in waves] == sorted(wave["level"] for wave in waves)
+    held_back = TASKS * EXAMPLES - rows
+    assert f"held back: {held_back} drafts, by --max_cost={cap:.12g} ($" in done.out
+    assert f"--max_cost={2 * cap:.12g}" in done.out and f"asked for: {rows} replies; from the ledger: 0" in done.out
+    assert f"{held_back} drafts are held back; a higher cap asks for them" in done.err
+    ids = {row["id"] for row in rows_of(output, "examples")}
+    assert ids < {row["id"] for row in rows_of(whole[0], "examples")}
+    per_task = collections.Counter(row["task_id"] for row in rows_of(output, "examples"))
+    assert set(per_task.values()) == {1, 2}  # the first example of every task comes before the second of any
+    assert len(per_task) == TASKS
+
+
+def test_killed_and_repeated_and_then_without_a_cap(
+    server: LlmServer, tasks: Path, whole: tuple[Path, float], capped: tuple[Path, float, Done], tmp_path: Path
+) -> None:
+    _, cap, _ = capped
+    output = tmp_path / "out"
+    server.reset(latency_median_ms=20)
+    process = start("generate", *flags(server, tasks, output, f"--max_cost={cap}"), cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while server.stats()["answered"] < 100:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not files_of(output)
+    generate(*flags(server, tasks, output, f"--max_cost={cap}"))
+    assert files_of(output) == files_of(capped[0])
+    assert spent(server) <= cap + IN_FLIGHT * LARGEST  # of replies that were in flight at the kill nobody knows
+    again = server.stats()["requests"]
+    generate(*flags(server, tasks, output, f"--max_cost={cap}", "--recompute"))
+    assert files_of(output) == files_of(capped[0]) and server.stats()["requests"] == again
+    generate(*flags(server, tasks, output))
+    assert files_of(output) == files_of(whole[0])
+    assert server.stats()["answered"] <= TASKS * EXAMPLES + IN_FLIGHT
+    generate(*flags(server, tasks, output, f"--max_cost={cap}"))  # what is paid for stays, whatever the cap
+    assert files_of(output) == files_of(whole[0])
+
+
+def test_two_worker_processes(server: LlmServer, tasks: Path, capped: tuple[Path, float, Done], tmp_path: Path) -> None:
+    server.reset()
+    generate(*flags(server, tasks, tmp_path / "out", *TWO_WORKERS, f"--max_cost={capped[1]}"))
+    assert files_of(tmp_path / "out") == files_of(capped[0])
+    assert spent(server) <= capped[1] and server.stats()["answered"] == len(rows_of(tmp_path / "out", "examples"))
+
+
+def test_replies_that_grow_in_the_middle(
+    server: LlmServer, tasks: Path, capped: tuple[Path, float, Done], tmp_path: Path
+) -> None:
+    """Ten times as long from the 40th on: what is in flight comes to an end, and what was paid for is published."""
+    server.reset(token_factor=10, token_factor_after=40)
+    done = generate(*flags(server, tasks, tmp_path / "out", f"--max_cost={capped[1]}"))
+    assert "replies take more than was planned: how far the cap goes is planned anew" in done.err
+    assert spent(server) <= capped[1] + IN_FLIGHT * 10 * LARGEST
+    entry = entry_of(tmp_path / "out")
+    assert entry["counts"]["examples"] == server.stats()["answered"] > 40
+    assert entry["spending"]["cost_usd"] == pytest.approx(spent(server))
+    assert entry["steps"]["LLMCall"]["held_back"] == TASKS * EXAMPLES - entry["counts"]["examples"]
+    assert f"asked for: {entry['counts']['examples']} replies" in done.out
+
+
+def test_labels_and_verification_are_paid_for_too(tmp_path: Path) -> None:
+    """Of the embedded model, which costs nothing but has tokens."""
+
+    def tokens(entry: dict[str, Any]) -> int:
+        return int(entry["spending"]["prompt_tokens"] + entry["spending"]["output_tokens"])
+
+    asked = ("--task_requests=3", "--examples_per_task=2", "--label_plan=planned", "--verify", "--no_report")
+    generate(*asked, f"--output={tmp_path / 'all'}")
+    whole = tokens(entry_of(tmp_path / "all"))
+    output = f"--output={tmp_path / 'out'}"
+    generate(*asked, output, f"--max_tokens={whole // 2}", "--max_cost=1")
+    entry = entry_of(tmp_path / "out")
+    assert 0.85 * (whole // 2) <= tokens(entry) <= whole // 2
+    assert entry["caps"] == {"max_tokens": {"cap": whole // 2, "spent": tokens(entry)}}  # the other is never reached
+    for step, line in entry["steps"].items():
+        if step != "SampleAttributes":
+            assert line["in"] == line["kept"] + sum(line["rejected"].values()) + line.get("held_back", 0), step
+    replies, all_replies = (each["steps"]["LLMCall"]["kept"] for each in (entry, entry_of(tmp_path / "all")))
+    assert entry["steps"]["VerifyLabels"]["in"] <= replies < all_replies
+    generate(*asked, output, f"--max_tokens={2 * whole}")
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "all")
+    assert tokens(entry_of(tmp_path / "out")) == whole - tokens(entry)
