@@ -170,15 +170,19 @@ class _Deduplicate(beam.DoFn):
             yield task if isinstance(task, Reject) else beam.pvalue.TaggedOutput(self.FIRST, task)
 
 
+def _last(ranks: list[Rank]) -> Rank:
+    return max(ranks, default=(0, ""))
+
+
 class _TakeUpTo(beam.DoFn):
     def __init__(self, max_tasks: int, seed: int) -> None:
         self._max_tasks = max_tasks
         self._seed = seed
         self._counters = StepCounters(_STEP)
 
-    def process(self, task: Task, taken: list[Rank]) -> Iterator[Task | Reject]:
+    def process(self, task: Task, last: Rank) -> Iterator[Task | Reject]:
         result: Task | Reject = task
-        if rank(task, self._seed) > max(taken):
+        if rank(task, self._seed) > last:
             id_ = stable_hash("over_max_tasks", task.task_id)
             result = _refuse(task, id_, "over_max_tasks", f"beyond the first {self._max_tasks:,} tasks")
         self._counters.outcome(result)
@@ -266,8 +270,9 @@ class Flatten(beam.PTransform):
             refused_later.append(dropped)
         if self.max_tasks is not None:
             ranks = kept | "Rank" >> beam.Map(rank, self.seed)
-            taken = beam.pvalue.AsSingleton(ranks | "Smallest" >> beam.combiners.Top.Smallest(self.max_tasks))
-            kept = kept | "TakeUpTo" >> beam.ParDo(_TakeUpTo(self.max_tasks, self.seed), taken)
+            smallest = ranks | "Smallest" >> beam.combiners.Top.Smallest(self.max_tasks)
+            last = beam.pvalue.AsSingleton(smallest | "Last" >> beam.Map(_last))
+            kept = kept | "TakeUpTo" >> beam.ParDo(_TakeUpTo(self.max_tasks, self.seed), last)
         together = (refused, repeated, *refused_later, kept) | "Together" >> beam.Flatten()
         together.element_type = typehints.Union[Task, Reject]
         return together

@@ -124,6 +124,9 @@ def test_a_launcher_that_does_not_wait_cannot_push(monkeypatch: pytest.MonkeyPat
     for left in ({"template_location": "gs://bucket/t"}, {"no_wait_until_finish": "true"}):
         (problem,) = problems(push_to_hub="me/data", **left)
         assert problem.startswith("--push_to_hub: this launcher ends before the job does, and nobody would push")
+        for several in ("max_tokens", "target_examples"):
+            (problem,) = problems(**{several: "5"}, **left)
+            assert problem.startswith(f"--{several}: such a run is several jobs, one after the other, and this")
 
 
 # --- what a template's launcher gives
