@@ -32,13 +32,23 @@ def pack(element: Any) -> bytes:
         form, content = _MESSAGE, _encode(element)
     except (UnicodeEncodeError, OverflowError):
         form, content = _JSON, _encode_json(msgspec.to_builtins(element)).encode("utf-8", "surrogatepass")
-    return b"".join((form, len(content).to_bytes(_LENGTH_BYTES, "big"), _CODEC.compress(content, asbytes=True)))
+    return form + compress(content)
 
 
 def unpack(packed: bytes) -> Any:
     """Reads the element that `pack` made bytes of."""
-    length = int.from_bytes(packed[1 : 1 + _LENGTH_BYTES], "big")
-    content = _CODEC.decompress(packed[1 + _LENGTH_BYTES :], length, asbytes=True)
+    content = decompress(packed[1:])
     if packed.startswith(_MESSAGE):
         return _decode(content)
     return msgspec.convert(json.loads(content.decode("utf-8", "surrogatepass")), _Any)
+
+
+def compress(content: bytes) -> bytes:
+    """Makes fewer bytes, from which `decompress` brings the content back."""
+    return len(content).to_bytes(_LENGTH_BYTES, "big") + bytes(_CODEC.compress(content, asbytes=True))
+
+
+def decompress(packed: bytes) -> bytes:
+    """Brings back what `compress` was given."""
+    length = int.from_bytes(packed[:_LENGTH_BYTES], "big")
+    return bytes(_CODEC.decompress(packed[_LENGTH_BYTES:], length, asbytes=True))

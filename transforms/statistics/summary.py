@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-import pyarrow as pa
 from textmint.transforms.core.identity import fraction
+from textmint.transforms.core.packing import compress, decompress
 from textmint.transforms.core.texts import clean_text
 
 SAMPLE_ROWS: Final = 2_000
@@ -137,21 +137,8 @@ def shown(text: str) -> str:
     return clean_text(text) if len(text) <= SHOWN_CHARS else clean_text(text[: SHOWN_CHARS - 1]) + "…"
 
 
-_CODEC: Final = pa.Codec("lz4")
-_LENGTH_BYTES: Final = 8
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Summary).decode
-
-
-def compress(content: bytes) -> bytes:
-    """Makes the bytes that `decompress` reads."""
-    return len(content).to_bytes(_LENGTH_BYTES, "big") + _CODEC.compress(content, asbytes=True)  # type: ignore[no-any-return]
-
-
-def decompress(packed: bytes) -> bytes:
-    """Reads what `compress` made."""
-    length = int.from_bytes(packed[:_LENGTH_BYTES], "big")
-    return _CODEC.decompress(packed[_LENGTH_BYTES:], length, asbytes=True)  # type: ignore[no-any-return]
 
 
 def pack(summary: Summary) -> bytes:

@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 from textmint.transforms.core.identity import UNIT, fraction
 from textmint.transforms.core.labels import normal_form
-from textmint.transforms.statistics.summary import Ranked, Summary, compress, decompress, shown
+from textmint.transforms.core.packing import compress, decompress
+from textmint.transforms.statistics.summary import Ranked, Summary, shown
 
 SHARE_ROWS: Final = 20_000
 """Rows whose tasks and labels are one share; also how many rows a worker takes before it passes them on."""
