@@ -29,11 +29,13 @@ from textmint.transforms.core.elements import REASONS, Draft, Example, Prompt, R
 from textmint.transforms.core.languages import NAMES
 from textmint.transforms.dataset.publish import finish_publishing
 from textmint.transforms.dataset.schema import schema_of
+from textmint.transforms.dataset.statistics_file import STATISTICS, read_statistics
 from textmint.transforms.flatten import Flatten
 from textmint.transforms.llm.offline.backend import OfflineBackend
 from textmint.transforms.llm_call import LLMCall
 from textmint.transforms.parse_json import ParseJSON
 from textmint.transforms.sample_attributes import SampleAttributes
+from textmint.transforms.statistics.published import compute_statistics
 from textmint.transforms.task_generate import TaskGenerate
 
 from tests.support.docs import PAGES
@@ -217,6 +219,17 @@ def test_defaults(plain: tuple[Path, Done, Path]) -> None:
     assert entry["options"]["seed"] == 42
     assert sorted(path.name for path in (here / "output").iterdir()) == FOLDER
     assert sorted(path.name for path in here.iterdir()) == ["output", "two"]
+
+
+def test_what_the_rows_are_like_is_the_same_in_two_processes_and_made_anew(plain: tuple[Path, Done, Path]) -> None:
+    here, _, two = plain
+    written = (here / "output" / STATISTICS).read_bytes()
+    assert (two / STATISTICS).read_bytes() == written
+    figures = read_statistics(str(here / "output"))["base"]
+    assert json.dumps(compute_statistics(str(here / "output"), "base")) == json.dumps(figures)
+    assert figures["attributes"]["language"] == {
+        "English": {"asked": 3 * figures["rows"]["tasks"], "kept": figures["rows"]["examples"]}
+    }
 
 
 def test_the_summary_says_what_a_user_wants_to_know(plain: tuple[Path, Done, Path]) -> None:
