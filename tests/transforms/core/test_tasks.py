@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from textmint.transforms.core.tasks import (
     MAX_TASK_CHARS,
     TaskFileError,
+    TaskSurvey,
     normalise_task,
     read_tasks,
     read_topics,
@@ -271,3 +272,14 @@ def test_without_topics() -> None:
 def test_every_ordered_pair_is_taken_once(count: int) -> None:
     topics = tuple(f"topic {number}" for number in range(count))
     assert len(set(rounds(count * count, topics))) == count * count
+
+
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 129, 1_000])
+def test_a_survey_keeps_some_tasks_evenly_from_all(count: int) -> None:
+    survey = TaskSurvey()
+    file = io.BytesIO("".join(f"Sort bees of hive {number}\n" for number in range(count)).encode())
+    assert sum(1 for _ in survey.read(file, "tasks.txt")) == survey.tasks == count
+    kept = [int(entry.text.rpartition(" ")[2]) for entry in survey.sample]
+    assert min(count, 32) <= len(kept) <= 64
+    step = 1 if count <= 64 else kept[1]
+    assert kept == list(range(0, count, step))

@@ -12,7 +12,7 @@ import pytest
 from textmint.transforms.ledger import files as ledger_files
 from textmint.transforms.ledger import table as ledger
 from textmint.transforms.ledger.compact import compact, contents
-from textmint.transforms.ledger.files import check_files, files_set_aside, set_aside
+from textmint.transforms.ledger.files import check_files, files_set_aside, set_aside, sound_files
 from textmint.transforms.ledger.table import digest_in_name, name_for, replies_file
 from textmint.transforms.storage import files
 
@@ -234,3 +234,12 @@ def test_a_file_of_an_earlier_version_or_another_tool_gets_a_name_that_tells(fol
     assert digest_in_name(taken_in)
     assert list(checked.found) == ledger_files.ledger_files(folder)
     assert in_order(rows_of_ledger(folder)) == in_order([*numbered(3), *numbered(3, 10)])
+
+
+def test_who_only_looks_leaves_out_what_is_not_of_a_ledger_and_changes_nothing(folder: str) -> None:
+    good = add_file(folder, rows(1, 2))
+    for name, content in BROKEN.items():
+        files.write_file(files.join(folder, name), content)
+    before = tree(folder)
+    assert [file.path for file in sound_files(folder)] == [good]
+    assert tree(folder) == before
