@@ -33,7 +33,9 @@ PriceOf = Callable[[str, str], Price | None]
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Prints what a ledger holds, and merges its files if asked to; returns the exit code."""
-    parser = new_parser(prog, "ledger", "Shows what was paid for: replies, tokens and files, by refresh and model.")
+    parser = new_parser(
+        prog, "ledger", "Shows what was paid for: replies, tokens, files and cost, by refresh and model."
+    )
     parser.add_argument(
         "--compact",
         action="store_true",
