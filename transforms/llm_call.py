@@ -120,7 +120,7 @@ class _Call(beam.DoFn):
 
     def _held_back(self, prompt: Prompt, step: NextStep, usage: Usage) -> Reject:
         progress.add(f"{self._stage}.in", -1)  # nobody waits for its reply
-        return Reject.of_prompt(
+        reject = Reject.of_prompt(
             prompt,
             stage=self._stage,
             reason=HELD_BACK,
@@ -130,6 +130,7 @@ class _Call(beam.DoFn):
             attempts=step.attempt,
             usage=usage,
         )
+        return replace(reject, prompt=None)  # there may be a million, and they are only counted
 
     def _ask(
         self, prompt: Prompt, step: NextStep, came: int, usage: Usage, timestamp: Any, windows: tuple[Any, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from textmint.transforms.core.elements import REASONS
+from textmint.transforms.core.elements import HELD_BACK, REASONS
 from textmint.transforms.dataset.accounting import STEPS, SURPLUS
 from textmint.transforms.dataset.card import facts_of
 from textmint.transforms.dataset.report.parts import (
@@ -84,6 +84,8 @@ def kept_section(entry: Entry, statistics: Statistics) -> Section:
     notes = []
     if lost > MANY * drafts:
         notes.append(f"More than a tenth of the examples that were asked for was refused: {share}.")
+    if held_back := sum(steps.get(step, {}).get(HELD_BACK, 0) for step in funnel):
+        notes.append(f"{counted(held_back, 'draft')} more were planned, and held back by a cap on what may be spent.")
     groups = list(_refused(statistics))
     return Section("kept", "From what was asked to what was kept", lead, rows, notes, groups)
 
