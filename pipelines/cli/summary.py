@@ -170,12 +170,16 @@ def held_back_by_caps(entry: Mapping[str, Any]) -> str:
         found[what] += int(entry["steps"].get(step, {}).get(HELD_BACK, 0))
     if not found.total() or entry.get(TARGET, {"stopped_by": CAPPED})["stopped_by"] != CAPPED:
         return ""
-    caps = []
-    for name, cap in entry.get("caps", {}).items():
-        spent = format_usd(round(cap["spent"] * 10**12)) if name == "max_cost" else f"{cap['spent']:,}"
-        caps.append(f"--{name}={cap['cap']:.12g} ({spent} spent)")
+    name, cap = _fullest(entry)
+    spent = format_usd(round(cap["spent"] * 10**12)) if name == "max_cost" else f"{cap['spent']:,}"
     listed = ", ".join(f"{count:,} {what}" for what, count in found.items() if count)
-    return f"{listed}, by {' and '.join(caps)}; a higher cap asks for what is missing"
+    return f"{listed}, by --{name}={cap['cap']:.12g} ({spent} spent); a higher cap asks for what is missing"
+
+
+def _fullest(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Returns the name of the cap that is nearest to its end, and what the manifest says of it."""
+    caps: Mapping[str, Mapping[str, Any]] = entry["caps"]
+    return max(caps.items(), key=lambda each: (each[1]["spent"] / each[1]["cap"], each[0]))
 
 
 def tokens_paid_for(spent: Mapping[str, Any]) -> str:
@@ -267,8 +271,9 @@ def _hints(config: Config, command: str, argv: Sequence[str], entry: Mapping[str
     if "@" not in (typed["base_url"] or "") and config.own_tasks < config.expected_tasks:  # a password is not repeated
         refresh = [] if config.refresh == "base" else [f"--refresh={config.refresh}"]  # today is another one tomorrow
         if entry and held_back_by_caps(entry):
-            doubled = [f"--{name}={2 * cap['cap']:.12g}" for name, cap in entry["caps"].items()]
-            more = [*without(argv, {f"--{name}" for name in entry["caps"]} | {"--refresh"}), *refresh, *doubled]
+            name, cap = _fullest(entry)
+            higher = f"--{name}={2 * cap['cap']:.12g}"
+            more = [*without(argv, {f"--{name}", "--refresh", "--recompute", "--rebuy"}), *refresh, higher]
             yield f"Go on:       {command} generate {shlex.join(more)}  (pays for the difference)"
             return
         amount = f"--examples_per_task={2 * config.examples_per_task}"

@@ -124,14 +124,18 @@ class Waves:
         is_paid_beyond = any(had - left for had, left in zip(plan.drafts[to:], missing.drafts[to:], strict=True))
         if not to and not is_paid_beyond and any(plan.drafts):
             raise self._too_small(now)
-        self._tell_held_back(missing, to, limit)
+        self._tell_held_back(now, missing, to, limit)
         last = dataclasses.replace(first, level=to, with_paid=is_paid_beyond)
         return self._braked(config, last, now, counts, units)
 
-    def _tell_held_back(self, missing: Plan, level: int, limit: int) -> None:
+    def _tell_held_back(self, now: Sequence[int], missing: Plan, level: int, limit: int) -> None:
         if held_back := sum(missing.drafts[level:limit]):
-            caps = " and ".join(cap.option for cap in self._caps)
-            _LOG.warning("%s: %s drafts are held back; a higher cap asks for them", caps, f"{held_back:,}")
+            option = self._fullest(now)[0].option
+            _LOG.warning("%s: %s drafts are held back; a higher cap asks for them", option, f"{held_back:,}")
+
+    def _fullest(self, now: Sequence[int]) -> tuple[Cap, int]:
+        """Returns the cap that is nearest to its end, and what is spent of it."""
+        return max(zip(self._caps, now, strict=True), key=lambda each: each[1] * 10**9 // each[0].most)
 
     def _affords(self, now: Sequence[int], counts: Counts, units: Mapping[str, int]) -> bool:
         """Tells whether what is missing of a wave fits into the caps with what has really been spent: an earlier run
@@ -172,15 +176,14 @@ class Waves:
                 counts = self._wave(config, nothing, self._spent(config), {}, {})
         if not named(counts, "LLMCall/settled."):
             raise self._too_small(now)
-        self._tell_held_back(missing, 0, limit)
+        self._tell_held_back(now, missing, 0, limit)
         return self._braked(config, nothing, now, counts, {})
 
     def _too_small(self, now: Sequence[int]) -> Exception:
-        worst = max(range(len(self._caps)), key=lambda at: now[at] * 10**6 // self._caps[at].most)
-        cap = self._caps[worst]
+        cap, taken = self._fullest(now)
         one = sum(cap.estimate(step) for step in ("PlanLabels", "LLMCall", "VerifyLabels"))
         return (RunFailed if any(now) else OptionError)(
-            f"{cap.option}: {cap.shown(now[worst])} is spent, and an example may take {cap.shown(one)}, which does not "
+            f"{cap.option}: {cap.shown(taken)} is spent, and an example may take {cap.shown(one)}, which does not "
             "fit; choose a higher cap"
         )
 

@@ -85,7 +85,9 @@ def kept_section(entry: Entry, statistics: Statistics) -> Section:
     if lost > MANY * drafts:
         notes.append(f"More than a tenth of the examples that were asked for was refused: {share}.")
     if held_back := sum(steps.get(step, {}).get(HELD_BACK, 0) for step in funnel):
-        notes.append(f"{counted(held_back, 'draft')} more were planned, and held back by a cap on what may be spent.")
+        notes.append(
+            f"{counted(held_back, 'draft')} more were planned, and not asked for: a cap or a target was reached."
+        )
     groups = list(_refused(statistics))
     return Section("kept", "From what was asked to what was kept", lead, rows, notes, groups)
 
