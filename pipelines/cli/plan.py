@@ -23,6 +23,7 @@ from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.parse import OptionParser, parse
 from textmint.pipelines.runners.choose import has_worker_processes
 from textmint.pipelines.runners.dataflow_options import is_dataflow, is_dry_run
+from textmint.transforms.core.errors import RunFailed, StoreError
 from textmint.transforms.core.texts import printable_line
 from textmint.transforms.dataset.manifest import read_entries
 from textmint.transforms.ledger.compact import tokens_paid
@@ -55,6 +56,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     with ending_on_signals() as signals:
         try:
             return _plan(parser, argv, prog)
+        except (RunFailed, StoreError) as error:
+            terminal.tell(f"{prog}: no plan can be made: {error}")
+            return 1
         except (Exception, KeyboardInterrupt) as error:
             return failed(error, prog, signals)
 

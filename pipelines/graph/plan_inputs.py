@@ -6,7 +6,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -37,6 +36,7 @@ from textmint.pipelines.options.config import Config
 from textmint.transforms.build_prompt import example_prompt
 from textmint.transforms.core.attributes import Attributes
 from textmint.transforms.core.elements import Kind, LabelSet, Task, TaskSettings
+from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.core.identity import stable_hash
 from textmint.transforms.core.labels import label_id
 from textmint.transforms.core.prompt_template import VERIFY_VARIABLES, PromptTemplate, TemplateError, Variables
@@ -61,7 +61,6 @@ _EXAMPLE_TOKENS: Final[Mapping[str, float]] = {"example": 25.0, "planned_example
 _ENOUGH_ROWS: Final = 1_000  # whose size is not that of the files' schema
 _PICKED: Final = 20_000  # replies whose attributes are looked up
 _COLUMNS: Final = ("kind", "fingerprint", "draft_id", "attempt", "prompt_tokens", "output_tokens", "latency_ms")
-_LOG: Final = logging.getLogger("textmint")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,7 +408,10 @@ def replies_seen(config: Config) -> dict[str, Seen]:
     """Reads what the ledger holds of the replies of the run's models, by kind of prompt.
 
     Replies of all refreshes count. Those to prompts of examples, and to verifications of these, are divided by what
-    the drafts asked for, which their ids tell. Files that cannot be read are left out.
+    the drafts asked for, which their ids tell.
+
+    Raises:
+      RunFailed: a file is damaged.
     """
     wanted = {fingerprint_of(config.backend): ("task_list", "label_set", config.example_kind)}
     if config.verify_backend is not None:
@@ -445,8 +447,13 @@ def _tables(ledger: str) -> Iterator[pa.Table]:
     for file in sound_files(ledger):
         try:
             yield read_replies(files.read_file(file.path), _COLUMNS, name=file.name)
-        except (OSError, LedgerFileError) as error:
-            _LOG.warning("%s is left out of the plan: %s", file.path, error)
+        except FileNotFoundError:  # merged by somebody at this moment
+            continue
+        except LedgerFileError as error:
+            raise RunFailed(
+                f"{file.path}, which holds replies that were paid for: {error}; bring it back from where you have a "
+                "copy, or run generate with --rebuy, which keeps what is whole in it"
+            ) from None
     if files.is_local(ledger):
         for table in waiting_replies(ledger):
             yield table.select(_COLUMNS)

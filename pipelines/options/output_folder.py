@@ -28,7 +28,7 @@ def checked_output(path: str, *, writes: bool = True) -> str:
 
     Args:
       path: as typed.
-      writes: whether a file is written to try it; otherwise nothing is, and a store is not asked.
+      writes: whether a file is written to try it; otherwise the folder is only listed where it is on gs://.
 
     Raises:
       OptionError: it cannot.
@@ -85,19 +85,17 @@ def _remote_output(path: str, writes: bool) -> str:
     if found := re.search(r"[*?\[\]]", output):
         raise OptionError(f"--output {path}: Beam takes {found[0]!r} for a wildcard; name a folder without one")
 
-    if not writes:
-        return output
-
     def attempt() -> None:
         probe = files.join(output, STAGING, f"write-test-{socket.gethostname()}-{os.getpid()}")
         if gcs.is_gcs(output):
             gcs.check_listing(f"{output}/", patience=PATIENCE_SECONDS)
+        if writes and gcs.is_gcs(output):
             gcs.write(probe, b"textmint", patience=PATIENCE_SECONDS)
             gcs.read(probe, patience=PATIENCE_SECONDS)
             gcs.delete(probe, patience=PATIENCE_SECONDS)
-        else:
+        elif writes:
             files.write_file(probe, b"textmint")
             files.delete_files([probe])
 
-    try_store("--output", path, "written", attempt)
+    try_store("--output", path, "written" if writes else "read", attempt)
     return output

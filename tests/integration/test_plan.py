@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.helpers import entry_of, generate, run_main
-from tests.support.ledger_rows import add_journal, rows_of_ledger
+from tests.support.ledger_rows import add_journal, damage, rows_of_ledger
 
 STEPS = {
     "task lists": "TaskGenerate",
@@ -112,3 +112,14 @@ def test_a_preview_is_taken_off_and_measured(tmp_path: Path) -> None:
     steps = entry_of(output)["steps"]
     assert steps["LLMCall"]["requests"]["from_ledger"] == lines["examples"]["tokens_measured_on"]
     assert run_main("generate", *flags, "--dry_run").out.startswith(f"Plan of refresh=base in {output}.")
+
+
+def test_a_damaged_ledger_is_told_and_left(made: Path, tmp_path: Path) -> None:
+    output = Path(shutil.copytree(made, tmp_path / "out"))
+    (file,) = (output / "ledger").glob("*.parquet")
+    damage(str(file))
+    before = everything_in(output)
+    done = run_main("plan", f"--output={output}", *FLAGS)
+    assert (done.code, done.out, everything_in(output)) == (1, "", before)
+    assert "Traceback" not in done.err
+    assert f"textmint: no plan can be made: {file}, which holds replies that were paid for: " in done.err

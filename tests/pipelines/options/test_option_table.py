@@ -165,3 +165,15 @@ def test_a_file_in_a_bucket_that_is_missing_or_forbidden(option: str, gcs: None)
         told = re.escape(f"--{option} {path}: cannot be read: ") + reason
         assert re.fullmatch(told, problem(f"--{option}={path}"))
     assert problem(f"--{option}=gs://x/y").startswith(f"--{option} gs://x/y: 'x' is no name of a bucket, which has ")
+
+
+def test_an_output_that_is_not_written_to_is_listed_only(
+    gcs: None, store: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("it was written to")
+
+    monkeypatch.setattr("textmint.transforms.storage.gcs.write", refused)
+    assert parse(["--output=gs://a-bucket/out/"], asks=False)[0].output == "gs://a-bucket/out"
+    with pytest.raises(OptionError, match=r"cannot be read: .*; name a bucket that is there"):
+        parse(["--output=gs://no-bucket/out"], asks=False)
