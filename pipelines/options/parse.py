@@ -165,6 +165,7 @@ def help_text(prog: str) -> str:
     rare = ", ".join(option.name for option in OPTIONS if option.config_only)
     lines += ["", *textwrap.wrap(f"Only in the file of --config: {rare}.", _WIDTH)]
     lines += [f"Apache Beam's options, such as --runner, pass through: {prog} --help_beam lists them."]
+    lines += ["--dry_run prints the plan of the run, and does nothing else."]
     return "\n".join(lines)
 
 
