@@ -198,6 +198,7 @@ def _more_tasks(goal: Goal, steps: Sequence[Step], wanted: int) -> Wave | None:
     if tasks <= seen.tasks or (tasks > there and not new):
         return None
     more = -(-(tasks - there) * rounds // new) if tasks > there else 0
+    more += math.isqrt(more)  # a round is one request, and too few of them cost a wave
     if wave.task_requests > goal.first.task_requests:  # the later rounds are, the fewer tasks may they bring
         more = min(more, wave.task_requests)
     return dataclasses.replace(wave, task_requests=wave.task_requests + more, max_tasks=tasks, level=BUCKETS)

@@ -12,7 +12,7 @@ from textmint.transforms.dataset.manifest import DIGEST
 SHOWN_OPTIONS: Final = (
     *("llm", "model", "temperature", "top_p", "max_output_tokens", "thinking_budget", "safety_threshold"),
     *("service_tier", "structured_output", "parse_attempts", "offline_fault_rate", "task_requests", "max_tasks"),
-    *("examples_per_task", "language", "difficulty", "clarity", "num_words", "label_plan", "checks"),
+    *("target_examples", "examples_per_task", "language", "difficulty", "clarity", "num_words", "label_plan", "checks"),
     *("near_duplicate_threshold", "task_near_duplicate_threshold", "verify", "verify_model", "keep_raw", "seed"),
 )
 """The options that everybody may see. All others are hidden: paths, URLs, projects, and options yet to come."""

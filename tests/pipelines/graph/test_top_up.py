@@ -140,7 +140,7 @@ def test_more_of_what_there_is_comes_first() -> None:
     assert seen.accepted == 150
 
     outcome = play(World(1.0), 900)
-    assert (outcome.steps[-1][0].task_requests, outcome.steps[-1][0].max_tasks) == (15, 300)
+    assert (outcome.steps[-1][0].task_requests, outcome.steps[-1][0].max_tasks) == (18, 300)
     assert [wave.examples_per_task for wave, _ in outcome.steps] == [3, 3]
 
     outcome = play(World(0.7), 500, max_tasks=40)
