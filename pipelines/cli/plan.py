@@ -18,7 +18,8 @@ from textmint.pipelines.cli.command import counted
 from textmint.pipelines.cli.run import failed
 from textmint.pipelines.cli.signals import ending_on_signals
 from textmint.pipelines.graph.plan import CapLeft, Line, Output, Plan
-from textmint.pipelines.graph.plan_inputs import make_plan, replies_seen
+from textmint.pipelines.graph.plan_inputs import make_plan
+from textmint.pipelines.graph.replies_seen import replies_seen
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.parse import OptionParser, parse
 from textmint.pipelines.runners.choose import has_worker_processes

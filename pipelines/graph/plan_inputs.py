@@ -1,21 +1,17 @@
-"""What a plan rests on: prompts as they will be sent, what the ledger holds, what the last run of the refresh kept. It
+"""What a plan rests on: how many prompts there are, how long they are, and what the last run of the refresh kept. It
 writes nothing, asks nothing, and holds no lease."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from textmint.pipelines.graph.caps import caps_of, spent
 from textmint.pipelines.graph.plan import (
     ASSUMED_LATENCY,
-    CHARACTERS_A_TOKEN,
     ENOUGH,
     STEPS,
     TASKS_A_REQUEST,
@@ -26,41 +22,17 @@ from textmint.pipelines.graph.plan import (
     Pace,
     Plan,
     Seen,
-    Stratum,
     line_of,
     output_of,
-    text_tokens,
 )
+from textmint.pipelines.graph.prompt_estimates import STRATA
 from textmint.pipelines.graph.waves import Cap
 from textmint.pipelines.options.config import Config
-from textmint.transforms.build_prompt import example_prompt
-from textmint.transforms.core.attributes import Attributes
-from textmint.transforms.core.elements import Kind, LabelSet, Task, TaskSettings
-from textmint.transforms.core.errors import RunFailed
-from textmint.transforms.core.identity import stable_hash
-from textmint.transforms.core.labels import label_id
-from textmint.transforms.core.prompt_template import VERIFY_VARIABLES, PromptTemplate, TemplateError, Variables
-from textmint.transforms.core.tasks import task_id, topics_of_rounds
+from textmint.transforms.core.elements import Kind
 from textmint.transforms.dataset.write_dataset import SHARD_BYTES
 from textmint.transforms.ledger.compact import TokensPaid
-from textmint.transforms.ledger.files import sound_files
-from textmint.transforms.ledger.journal import waiting_replies
-from textmint.transforms.ledger.table import LedgerFileError, read_replies
-from textmint.transforms.llm.base import fingerprint_of
-from textmint.transforms.sample_attributes import drafts_of
-from textmint.transforms.storage import files
 
-_SAMPLES: Final = 64  # prompts of each kind that are made to see how long they are
-_TYPICAL_TASK: Final = "Classify a customer e-mail by the department that should answer it, or say that none should"
-"""As long as tasks are that models brainstorm, on average."""
-_TYPICAL_LABELS: Final = ("invoices", "deliveries", "returns", "complaints", "praise")
-_LIST_TOKENS: Final = TASKS_A_REQUEST * (len(_TYPICAL_TASK) + 8) / CHARACTERS_A_TOKEN  # with the marks of JSON
-_LABEL_SET_TOKENS: Final = 20.0
-_CHOICE_TOKENS: Final = 8.0
-_EXAMPLE_TOKENS: Final[Mapping[str, float]] = {"example": 25.0, "planned_example": 7.0}  # beside the text
 _ENOUGH_ROWS: Final = 1_000  # whose size is not that of the files' schema
-_PICKED: Final = 20_000  # replies whose attributes are looked up
-_COLUMNS: Final = ("kind", "fingerprint", "draft_id", "attempt", "prompt_tokens", "output_tokens", "latency_ms")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,212 +242,9 @@ def _asked(config: Config, prompts: Prompts, seen: Seen) -> Asked:
         prompts=prompts.total,
         is_exact=prompts.is_exact,
         answered=prompts.answered,
-        strata=_STRATA[prompts.kind](config),
+        strata=STRATA[prompts.kind](config),
         seen=seen,
         price=config.verify_price if prompts.kind == "choice" else config.price,
         latency=0.0 if is_offline else ASSUMED_LATENCY,
         latency_is_known=is_offline,
-    )
-
-
-# --- prompts as they will be sent
-
-
-def _mean(characters: Iterable[int]) -> float:
-    lengths = list(characters)
-    return sum(lengths) / max(1, len(lengths)) / CHARACTERS_A_TOKEN
-
-
-def _length(template: PromptTemplate, variables: Variables) -> Iterator[int]:
-    try:
-        yield len(template.render(variables))
-    except TemplateError:  # of some tasks; they become rejects
-        return
-
-
-def _brainstorm_lengths(config: Config) -> Iterator[int]:
-    rounds = min(config.task_requests, _SAMPLES)
-    for topic in topics_of_rounds(config.topics, rounds, refresh=config.refresh, seed=config.seed):
-        yield from _length(config.brainstorm_template, {"topic": topic})
-
-
-def _sampled_tasks(config: Config) -> Sequence[Task]:
-    entries = [(entry.text, entry.settings) for entry in config.own_sample] or [(_TYPICAL_TASK, None)]
-    return [Task(task_id=task_id(text), task=text, settings=settings) for text, settings in entries]
-
-
-def _label_set_lengths(config: Config) -> Iterator[int]:
-    for task in _sampled_tasks(config):
-        if not (task.settings and task.settings.labels):
-            yield from _length(config.label_set_template, {"task": task.task})
-
-
-def _example_lengths(config: Config) -> Iterator[int]:
-    tasks = _sampled_tasks(config)
-    for task in tasks:
-        settings = task.settings or TaskSettings()
-        asks_for = _with_labels(task, config.seed) if config.plans_labels else task
-        drafts = drafts_of(
-            asks_for,
-            examples_per_task=-(-_SAMPLES // len(tasks)),
-            attributes=config.attributes,
-            seed=config.seed,
-            refresh=config.refresh,
-        )
-        template = config.labelled_template if settings.labels and not config.plans_labels else config.example_template
-        for draft in itertools.islice(drafts, _SAMPLES):
-            try:
-                yield len(example_prompt(draft, template).text)
-            except TemplateError:
-                continue
-
-
-def _with_labels(task: Task, seed: int) -> LabelSet:
-    labels = (task.settings.labels if task.settings else ()) or _TYPICAL_LABELS
-    return LabelSet(
-        task_id=task.task_id,
-        task=task.task,
-        labels=labels,
-        label_ids=tuple(label_id(task.task_id, label) for label in labels),
-        model="",
-        template="",
-        prompt_tokens=0,
-        output_tokens=0,
-        seed=seed,
-        settings=task.settings,
-    )
-
-
-def _choice_lengths(config: Config) -> Iterator[int]:
-    for task in _sampled_tasks(config):
-        yield from _length(config.verify_template, {**VERIFY_VARIABLES, "task": task.task, "input_text": "-"})
-
-
-def _task_list_strata(config: Config) -> Mapping[str, Stratum]:
-    return _one(_brainstorm_lengths(config), _LIST_TOKENS)
-
-
-def _label_set_strata(config: Config) -> Mapping[str, Stratum]:
-    return _one(_label_set_lengths(config), _LABEL_SET_TOKENS)
-
-
-def _one(characters: Iterable[int], output: float) -> Mapping[str, Stratum]:
-    return {"": Stratum(share=1.0, prompt=_mean(characters), output=output)}
-
-
-def _example_strata(config: Config) -> Mapping[str, Stratum]:
-    """Divides the requests for examples by the language and the length of the texts that they ask for."""
-    prompt, beside = _mean(_example_lengths(config)), _EXAMPLE_TOKENS[config.example_kind]
-    texts = _texts(config.attributes)
-    return {name: Stratum(share=share, prompt=prompt, output=beside + text) for name, (share, text) in texts.items()}
-
-
-def _choice_strata(config: Config) -> Mapping[str, Stratum]:
-    """Divides verifications by the texts that they show."""
-    prompt, texts = _mean(_choice_lengths(config)), _texts(config.attributes)
-    return {
-        name: Stratum(share=share, prompt=prompt + text, output=_CHOICE_TOKENS) for name, (share, text) in texts.items()
-    }
-
-
-def _texts(attributes: Attributes) -> dict[str, tuple[float, float]]:
-    """Returns the share and the estimated tokens of texts of each language and length."""
-    return {
-        _stratum(language, num_words): (float(of_language * of_length), text_tokens(num_words, language))
-        for language, of_language in attributes.language.values
-        for num_words, of_length in attributes.num_words.values
-    }
-
-
-def _stratum(language: str, num_words: str) -> str:
-    return f"{language}, {num_words}"
-
-
-_STRATA: Final[Mapping[Kind, Callable[[Config], Mapping[str, Stratum]]]] = {
-    "task_list": _task_list_strata,
-    "label_set": _label_set_strata,
-    "example": _example_strata,
-    "planned_example": _example_strata,
-    "choice": _choice_strata,
-}
-"""How the requests of each kind are divided, and what each is estimated to take."""
-
-
-# --- what the ledger holds
-
-
-def replies_seen(config: Config) -> dict[str, Seen]:
-    """Reads what the ledger holds of the replies of the run's models, by kind of prompt.
-
-    Replies of all refreshes count. Those to prompts of examples, and to verifications of these, are divided by what
-    the drafts asked for, which their ids tell.
-
-    Raises:
-      RunFailed: a file is damaged.
-    """
-    wanted = {fingerprint_of(config.backend): ("task_list", "label_set", config.example_kind)}
-    if config.verify_backend is not None:
-        verifier = fingerprint_of(config.verify_backend)
-        wanted[verifier] = (*wanted.get(verifier, ()), "choice")
-    tables: dict[str, list[pa.Table]] = {}
-    for table in _tables(config.ledger):
-        for fingerprint, kinds in wanted.items():
-            of_model = table.filter(pc.equal(table["fingerprint"], fingerprint))
-            for kind in kinds:
-                found = of_model.filter(pc.equal(of_model["kind"], kind))
-                if found.num_rows:
-                    tables.setdefault(kind, []).append(found.select(_COLUMNS[2:]))
-    joined = {kind: pa.concat_tables(found) for kind, found in tables.items()}
-    drafts = _picked(joined[config.example_kind], config.attributes) if config.example_kind in joined else {}
-    choices = {stable_hash("choice", draft_id): stratum for draft_id, stratum in drafts.items()}
-    of_kind: Mapping[str, Mapping[str, str]] = {config.example_kind: drafts, "choice": choices}
-    return {kind: _seen(table, of_kind.get(kind)) for kind, table in joined.items()}
-
-
-def _picked(table: pa.Table, attributes: Attributes) -> dict[str, str]:
-    """Returns the stratum of drafts, some of them where there are many."""
-    ids = table["draft_id"].to_pylist()
-    return {
-        draft_id: _stratum(
-            attributes.language.pick(draft_id, "language"), attributes.num_words.pick(draft_id, "num_words")
-        )
-        for draft_id in ids[:: -(-len(ids) // _PICKED)]
-    }
-
-
-def _tables(ledger: str) -> Iterator[pa.Table]:
-    for file in sound_files(ledger):
-        try:
-            yield read_replies(files.read_file(file.path), _COLUMNS, name=file.name)
-        except FileNotFoundError:  # merged by somebody at this moment
-            continue
-        except LedgerFileError as error:
-            raise RunFailed(
-                f"{file.path}, which holds replies that were paid for: {error}; bring it back from where you have a "
-                "copy, or run generate with --rebuy, which keeps what is whole in it"
-            ) from None
-    if files.is_local(ledger):
-        for table in waiting_replies(ledger):
-            yield table.select(_COLUMNS)
-
-
-def _seen(table: pa.Table, strata: Mapping[str, str] | None) -> Seen:
-    """Sums up replies to prompts of one kind; `strata` has the stratum by draft, None where there is one alone."""
-
-    def total(column: str) -> int:
-        return int(pc.sum(table[column]).as_py())
-
-    tokens = {"": (table.num_rows, total("prompt_tokens"), total("output_tokens"))}
-    if strata is not None:
-        sums: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
-        columns = (table[name].to_pylist() for name in ("draft_id", "prompt_tokens", "output_tokens"))
-        for draft_id, prompt, output in zip(*columns, strict=True):
-            if (stratum := strata.get(draft_id)) is not None:
-                sums[stratum] = [so_far + more for so_far, more in zip(sums[stratum], (1, prompt, output), strict=True)]
-        tokens = {name: (number, prompt, output) for name, (number, prompt, output) in sums.items()} or tokens
-    return Seen(
-        replies=table.num_rows,
-        firsts=int(pc.sum(pc.equal(table["attempt"], 0)).as_py()),
-        latency_ms=total("latency_ms"),
-        tokens=tokens,
     )

@@ -11,10 +11,10 @@ from textmint.pipelines.graph.plan_inputs import (
     bytes_a_row,
     make_plan,
     prompts_of,
-    replies_seen,
     share_kept,
     share_verified,
 )
+from textmint.pipelines.graph.replies_seen import replies_seen
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.parse import parse
 from textmint.transforms.core.identity import stable_hash
