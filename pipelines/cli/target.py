@@ -39,10 +39,7 @@ def reach_target(config: Config, goal: Goal, waves: Waves, publish: Publish) -> 
         if counts is None:
             return
         seen = Seen.of(counts)
-        _LOG.info(
-            "%s of %s examples are there, of %s drafts",
-            *(f"{seen.accepted:,}", f"{goal.examples:,}", f"{seen.asked_of(wave):,}"),
-        )
+        _LOG.info("%s of %s examples are there", f"{seen.accepted:,}", f"{goal.examples:,}")
         steps.append((wave, seen))
     last = steps[-1][0]
     publish(with_wave(config, last), _described(goal, last, number, wave.reason), 0)
