@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,7 @@ def write(rows: int, folder: str, *, with_statistics: bool) -> None:
     }
     describe = DescribeRows(rows, 0.8) if with_statistics else None
     _ = streams | WriteDataset(target, expected_rows=rows, describe=describe)
+    gc.set_threshold(20_000, 20, 50)  # as a run does
     pipeline.run().wait_until_finish()
 
 
