@@ -174,6 +174,20 @@ def test_what_a_run_cost_is_told_or_said_to_be_unknown() -> None:
     assert "$0.00042" in report({"x": entry}, {"x": PLANTED}, "x")
 
 
+def test_what_a_cap_or_a_target_left_out_is_told_and_nothing_else() -> None:
+    entry = entry_of(PLANTED)
+    entry["steps"]["SampleAttributes"]["held_back"] = 7
+    assert "7 drafts more were planned, and held back by a cap" in report({"x": entry}, {"x": PLANTED}, "x")
+    kept = PLANTED["rows"]["examples"]
+    entry["target"] = {"examples": kept, "stopped_by": ""}  # which is reached: nobody misses the seven
+    page = report({"x": entry}, {"x": PLANTED}, "x")
+    assert "held back" not in page and "missing:" not in page
+    entry["target"] = {"examples": kept + 5, "stopped_by": "the waves are used up"}
+    assert f"5 examples of the target of {kept + 5} missing: the waves are used up." in report(
+        {"x": entry}, {"x": PLANTED}, "x"
+    )
+
+
 def test_the_refresh_before_is_the_one_that_was_published_before() -> None:
     entries = {name: {"finished": f"2026-01-0{day}T00:00:00Z"} for name, day in (("b", 1), ("a", 2), ("c", 3))}
     assert last_refresh(entries) == "c"

@@ -8,6 +8,7 @@ from typing import Any, Final
 from textmint.transforms.core.elements import HELD_BACK, REASONS
 from textmint.transforms.dataset.accounting import STEPS, SURPLUS
 from textmint.transforms.dataset.card import facts_of
+from textmint.transforms.dataset.manifest import TARGET
 from textmint.transforms.dataset.report.parts import (
     LINES,
     MANY,
@@ -84,12 +85,19 @@ def kept_section(entry: Entry, statistics: Statistics) -> Section:
     notes = []
     if lost > MANY * drafts:
         notes.append(f"More than a tenth of the examples that were asked for was refused: {share}.")
-    if held_back := sum(steps.get(step, {}).get(HELD_BACK, 0) for step in funnel):
-        notes.append(
-            f"{counted(held_back, 'draft')} more were planned, and not asked for: a cap or a target was reached."
-        )
+    notes += _missing(entry, sum(steps[step].get(HELD_BACK, 0) for step in funnel), statistics["rows"]["examples"])
     groups = list(_refused(statistics))
     return Section("kept", "From what was asked to what was kept", lead, rows, notes, groups)
+
+
+def _missing(entry: Entry, held_back: int, examples: int) -> Iterator[str]:
+    """Yields what a run has not asked for, where that was not its aim: a target that is reached wants no more."""
+    if target := entry.get(TARGET):
+        if examples < target["examples"]:
+            missing = counted(target["examples"] - examples, "example")
+            yield f"{missing} of the target of {whole(target['examples'])} missing: {target['stopped_by']}."
+    elif held_back:
+        yield f"{counted(held_back, 'draft')} more were planned, and held back by a cap on what may be spent."
 
 
 def _meaning(reason: str) -> str:
