@@ -17,11 +17,10 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
-from textmint.pipelines.cli.command import counted
 from textmint.pipelines.cli.summary import tokens_paid_for
 from textmint.pipelines.graph.plan import STEPS
 from textmint.pipelines.preview import Preview
-from textmint.transforms.core.texts import printable_line, printable_text
+from textmint.transforms.core.texts import counted, printable_line, printable_text
 
 WIDTH: Final = 100
 """Columns, where nobody tells how wide a terminal is."""

@@ -13,11 +13,6 @@ from textmint.pipelines.options.input_files import check_listing
 from textmint.pipelines.options.parse import OptionParser
 
 
-def counted(number: int, singular: str, plural: str = "") -> str:
-    """Writes a number with its noun, whose plural has an s where none is given."""
-    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
-
-
 def new_parser(prog: str, name: str, description: str) -> OptionParser:
     """Makes the parser of a command, with `--output` as its first option."""
     parser = OptionParser(prog=f"{prog} {name}", description=description, add_help=False, allow_abbrev=False)

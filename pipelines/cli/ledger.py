@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from textmint.pipelines.cli.command import counted, dataset_folder, new_parser, run_command
+from textmint.pipelines.cli.command import dataset_folder, new_parser, run_command
 from textmint.pipelines.options.errors import OptionError
-from textmint.transforms.core.texts import clean_name
+from textmint.transforms.core.texts import clean_name, counted
 from textmint.transforms.dataset.manifest import lower_recorded_replies, read_entries
 from textmint.transforms.ledger.compact import Contents, compact, contents
 from textmint.transforms.ledger.files import check_files

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, WorkerOptions
 from textmint.pipelines.cli import terminal
-from textmint.pipelines.cli.command import counted
 from textmint.pipelines.cli.run import failed
 from textmint.pipelines.cli.signals import ending_on_signals
 from textmint.pipelines.graph.plan import CapLeft, Line, Output, Plan
@@ -25,7 +24,7 @@ from textmint.pipelines.options.parse import OptionParser, parse
 from textmint.pipelines.runners.choose import has_worker_processes
 from textmint.pipelines.runners.dataflow_options import is_dataflow, is_dry_run
 from textmint.transforms.core.errors import RunFailed, StoreError
-from textmint.transforms.core.texts import printable_line
+from textmint.transforms.core.texts import counted, printable_line
 from textmint.transforms.dataset.manifest import read_entries
 from textmint.transforms.ledger.compact import tokens_paid
 from textmint.transforms.llm.prices import Price, format_usd, usd

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow.compute as pc
-from textmint.pipelines.cli.command import counted, dataset_folder, new_parser, run_command
+from textmint.pipelines.cli.command import dataset_folder, new_parser, run_command
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.nearest import hint
 from textmint.transforms.core.elements import REASONS
-from textmint.transforms.core.texts import printable_line, printable_text
+from textmint.transforms.core.texts import counted, printable_line, printable_text
 from textmint.transforms.dataset.published_files import open_published, published_files
 
 _SHOWN_CHARS: Final = 1_000  # of a reply on the terminal; --json has all of it

@@ -51,6 +51,11 @@ def printable_line(text: str, limit: int | None = None) -> str:
     return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Writes a number with its noun, whose plural has an s where none is given."""
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
+
+
 def clean_name(name: str) -> str:
     """Makes a name from an endpoint, such as a model's version, fit to be stored and shown."""
     if name.isprintable():

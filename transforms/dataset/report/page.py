@@ -12,7 +12,7 @@ from typing import Final
 
 import jinja2
 from markupsafe import Markup
-from textmint.transforms.core.texts import printable_text
+from textmint.transforms.core.texts import counted, printable_text
 from textmint.transforms.dataset.manifest import read_entries
 from textmint.transforms.dataset.pages import MARK, REPORT, page_template, replace_page, write_page
 from textmint.transforms.dataset.report.changes import changes_section
@@ -20,7 +20,6 @@ from textmint.transforms.dataset.report.parts import (
     Entry,
     Statistics,
     cost_of,
-    counted,
     drafts_of,
     percent,
     published_at,

@@ -130,11 +130,6 @@ def figure(number: float | None) -> str:
     return whole(number) if isinstance(number, int) else decimal(number)
 
 
-def counted(number: int, singular: str, plural: str = "") -> str:
-    """Writes a number with its noun, whose plural has an s where none is given."""
-    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
-
-
 def as_text(value: object) -> str:
     """Writes what JSON can hold."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from textmint.transforms.core.elements import HELD_BACK, REASONS
+from textmint.transforms.core.texts import counted
 from textmint.transforms.dataset.accounting import STEPS, SURPLUS
 from textmint.transforms.dataset.card import facts_of
 from textmint.transforms.dataset.manifest import TARGET
@@ -23,7 +24,6 @@ from textmint.transforms.dataset.report.parts import (
     as_text,
     by_words,
     cost_of,
-    counted,
     decimal,
     distribution,
     dollars,
