@@ -71,7 +71,7 @@ class Waves:
         """Runs a pass that asks for tasks, and for no draft; returns what it has counted."""
         before = self._spent(config)
         self._refuse_long_brainstorm(config, before)
-        return self._wave(config, _admission(config), before, {}, {"TaskGenerate": config.task_requests})
+        return self._wave(self._braked(config, _admission(config), before, {}, {"TaskGenerate": config.task_requests}))
 
     def pay(self, config: Config, limit: int = BUCKETS) -> Config:
         """Pays for the drafts below a level, or for as many as the caps let it. Returns the config of the pass that is
@@ -99,7 +99,7 @@ class Waves:
 
     def _pay(self, config: Config, limit: int, before: Sequence[int]) -> Config:
         first = dataclasses.replace(_admission(config), with_paid=any(before))
-        counts = self._wave(config, first, before, {}, {"TaskGenerate": config.task_requests})
+        counts = self._wave(self._braked(config, first, before, {}, {"TaskGenerate": config.task_requests}))
         plan = Plan.of(counts, plans_labels=config.plans_labels)
         missing = plan.without(named(counts, "LLMCall/settled."))
         now = self._spent(config)
@@ -115,7 +115,9 @@ class Waves:
             units = missing.between(level, to)
             if not self._affords(now, counts, units):
                 return self._salvage(config, limit)
-            counts = self._wave(config, dataclasses.replace(first, level=to, with_paid=False), now, counts, units)
+            counts = self._wave(
+                self._braked(config, dataclasses.replace(first, level=to, with_paid=False), now, counts, units)
+            )
             now = [taken + cap.spent_in_pass(counts) for cap, taken in zip(self._caps, now, strict=True)]
             level = to
         units = missing.between(level, to)
@@ -154,7 +156,7 @@ class Waves:
         """Goes on where the plan does not hold: replies take more than was planned, or an earlier run has paid for
         drafts here and there. Asks for what the rest of the caps pays for, and takes all that is paid for."""
         nothing = dataclasses.replace(_admission(config), with_paid=True, asks_for_tasks=False)
-        counts = self._wave(config, nothing, self._spent(config), {}, {})
+        counts = self._wave(self._braked(config, nothing, self._spent(config), {}, {}))
         has_braked, has_paid = 0, True
         while True:
             now = self._spent(config)
@@ -166,14 +168,14 @@ class Waves:
             if not any(units.values()):
                 break
             try:
-                counts = self._wave(config, dataclasses.replace(nothing, level=level), now, counts, units)
+                counts = self._wave(self._braked(config, dataclasses.replace(nothing, level=level), now, counts, units))
                 has_paid = any(cap.spent_in_pass(counts) for cap in self._caps)  # else all that is missing fails
             except Exception as error:
                 if BRAKED not in str(error):
                     raise
                 has_braked += 1
                 _LOG.warning("%s", _BRAKED_AGAIN)
-                counts = self._wave(config, nothing, self._spent(config), {}, {})
+                counts = self._wave(self._braked(config, nothing, self._spent(config), {}, {}))
         if not named(counts, "LLMCall/settled."):
             raise self._too_small(now)
         self._tell_held_back(now, missing, 0, limit)
@@ -196,16 +198,10 @@ class Waves:
             self.done.append({"stopped_by": BRAKED, "replies": more})
         return [spent(cap, config, paid) for cap in self._caps]
 
-    def _wave(
-        self,
-        config: Config,
-        admission: Admission,
-        now: Sequence[int],
-        counts: Counts,
-        units: Mapping[str, int],
-    ) -> Counts:
-        counts = self._run_pass(self._braked(config, admission, now, counts, units))
-        self.note(admission.level, counts)
+    def _wave(self, config: Config) -> Counts:
+        assert config.admission is not None, "it is a config of `_braked`"
+        counts = self._run_pass(config)
+        self.note(config.admission.level, counts)
         return counts
 
     def note(self, level: int, counts: Counts) -> None:

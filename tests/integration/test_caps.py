@@ -29,12 +29,8 @@ def server() -> Iterator[LlmServer]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tasks(tmp_path_factory.mktemp("tasks") / "tasks.txt", TASKS)
-
-
-def flags(server: LlmServer, tasks: Path, output: Path, *more: str) -> list[str]:
+def flags(server: LlmServer, output: Path, *more: str) -> list[str]:
+    tasks = write_tasks(output.parent / "tasks.txt", TASKS)
     shared = ["--llm=openai", "--model=m", f"--base_url={server.base_url}/v1", f"--max_concurrency={IN_FLIGHT}"]
     asked = [f"--tasks={tasks}", f"--examples_per_task={EXAMPLES}", "--checks=none", "--no_report"]
     return [*shared, *asked, "--price={},{}".format(*PRICES), f"--output={output}", *more]
@@ -47,22 +43,22 @@ def spent(server: LlmServer) -> float:
 
 
 @pytest.fixture(scope="module")
-def whole(server: LlmServer, tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+def whole(server: LlmServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     """A run without a cap, and what it cost."""
     output = tmp_path_factory.mktemp("whole") / "out"
     server.reset()
-    generate(*flags(server, tasks, output))
+    generate(*flags(server, output))
     return output, spent(server)
 
 
 @pytest.fixture(scope="module")
 def capped(
-    server: LlmServer, tasks: Path, whole: tuple[Path, float], tmp_path_factory: pytest.TempPathFactory
+    server: LlmServer, whole: tuple[Path, float], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, float, Done]:
     """A run with a cap of 0.4 of the whole cost, the cap, and what the run said."""
     output, cap = tmp_path_factory.mktemp("capped") / "out", round(0.4 * whole[1], 6)
     server.reset()
-    done = generate(*flags(server, tasks, output, f"--max_cost={cap}"))
+    done = generate(*flags(server, output, f"--max_cost={cap}"))
     assert 0.9 * cap <= spent(server) <= cap
     return output, cap, done
 
@@ -90,12 +86,12 @@ def test_what_a_capped_run_tells(capped: tuple[Path, float, Done], whole: tuple[
 
 
 def test_killed_and_repeated_and_then_without_a_cap(
-    server: LlmServer, tasks: Path, whole: tuple[Path, float], capped: tuple[Path, float, Done], tmp_path: Path
+    server: LlmServer, whole: tuple[Path, float], capped: tuple[Path, float, Done], tmp_path: Path
 ) -> None:
     _, cap, _ = capped
     output = tmp_path / "out"
     server.reset(latency_median_ms=20)
-    process = start("generate", *flags(server, tasks, output, f"--max_cost={cap}"), cwd=tmp_path)
+    process = start("generate", *flags(server, output, f"--max_cost={cap}"), cwd=tmp_path)
     deadline = time.monotonic() + 60
     while server.stats()["answered"] < 100:
         assert process.poll() is None and time.monotonic() < deadline
@@ -104,32 +100,30 @@ def test_killed_and_repeated_and_then_without_a_cap(
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not files_of(output)
-    generate(*flags(server, tasks, output, f"--max_cost={cap}"))
+    generate(*flags(server, output, f"--max_cost={cap}"))
     assert files_of(output) == files_of(capped[0])
     assert spent(server) <= cap + IN_FLIGHT * LARGEST  # of replies that were in flight at the kill nobody knows
     again = server.stats()["requests"]
-    generate(*flags(server, tasks, output, f"--max_cost={cap}", "--recompute"))
+    generate(*flags(server, output, f"--max_cost={cap}", "--recompute"))
     assert files_of(output) == files_of(capped[0]) and server.stats()["requests"] == again
-    generate(*flags(server, tasks, output))
+    generate(*flags(server, output))
     assert files_of(output) == files_of(whole[0])
     assert server.stats()["answered"] <= TASKS * EXAMPLES + IN_FLIGHT
-    generate(*flags(server, tasks, output, f"--max_cost={cap}"))  # what is paid for stays, whatever the cap
+    generate(*flags(server, output, f"--max_cost={cap}"))  # what is paid for stays, whatever the cap
     assert files_of(output) == files_of(whole[0])
 
 
-def test_two_worker_processes(server: LlmServer, tasks: Path, capped: tuple[Path, float, Done], tmp_path: Path) -> None:
+def test_two_worker_processes(server: LlmServer, capped: tuple[Path, float, Done], tmp_path: Path) -> None:
     server.reset()
-    generate(*flags(server, tasks, tmp_path / "out", *TWO_WORKERS, f"--max_cost={capped[1]}"))
+    generate(*flags(server, tmp_path / "out", *TWO_WORKERS, f"--max_cost={capped[1]}"))
     assert files_of(tmp_path / "out") == files_of(capped[0])
     assert spent(server) <= capped[1] and server.stats()["answered"] == len(rows_of(tmp_path / "out", "examples"))
 
 
-def test_replies_that_grow_in_the_middle(
-    server: LlmServer, tasks: Path, capped: tuple[Path, float, Done], tmp_path: Path
-) -> None:
+def test_replies_that_grow_in_the_middle(server: LlmServer, capped: tuple[Path, float, Done], tmp_path: Path) -> None:
     """Ten times as long from the 40th on: what is in flight comes to an end, and what was paid for is published."""
     server.reset(token_factor=10, token_factor_after=40)
-    done = generate(*flags(server, tasks, tmp_path / "out", f"--max_cost={capped[1]}"))
+    done = generate(*flags(server, tmp_path / "out", f"--max_cost={capped[1]}"))
     assert "replies take more than was planned: how far the cap goes is planned anew" in done.err
     assert spent(server) <= capped[1] + IN_FLIGHT * 10 * LARGEST
     entry = entry_of(tmp_path / "out")
