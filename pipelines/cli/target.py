@@ -42,14 +42,14 @@ def reach_target(config: Config, goal: Goal, waves: Waves, publish: Publish) -> 
         _LOG.info("%s of %s examples are there", f"{seen.accepted:,}", f"{goal.examples:,}")
         steps.append((wave, seen))
     last = steps[-1][0]
-    publish(with_wave(config, last), _described(goal, last, number, wave.reason), 0)
+    _pay_and_publish(with_wave(config, last), goal, last, number, waves, publish, wave.reason)
 
 
 def _pay_and_publish(
-    config: Config, goal: Goal, wave: Wave, number: int, waves: Waves, publish: Publish
+    config: Config, goal: Goal, wave: Wave, number: int, waves: Waves, publish: Publish, stopped_by: str = ""
 ) -> Counts | None:
     """Pays for a wave, or for as much of it as the caps let it, and publishes if there are enough rows or can be no
-    more. Returns what was counted where it did not publish."""
+    more, which `stopped_by` says. Returns what was counted where it did not publish."""
     counts: list[Counts | None] = []
 
     def attempt(paid: Config) -> None:
@@ -59,13 +59,14 @@ def _pay_and_publish(
             return
         exactly = dataclasses.replace(paid.watch.admission, with_paid=False)  # whatever was paid for beyond
         paid = dataclasses.replace(paid, watch=dataclasses.replace(paid.watch, admission=exactly))
-        counts.append(publish(paid, _described(goal, wave, number), goal.examples))
+        least = 0 if stopped_by else goal.examples
+        counts.append(publish(paid, _described(goal, wave, number, stopped_by), least))
 
     waves.finish(config, attempt, wave.level)
     return counts[-1]
 
 
-def _described(goal: Goal, wave: Wave, number: int, stopped_by: str = "") -> dict[str, Any]:
+def _described(goal: Goal, wave: Wave, number: int, stopped_by: str) -> dict[str, Any]:
     """Describes for the manifest what was really asked for, and why it was no more."""
     told = {
         "examples": goal.examples,
