@@ -58,14 +58,14 @@ def _remembering_parameters(look_up: Callable[[Any], Parameters]) -> Callable[[A
 
 
 def _remembering_specs(look_up: Callable[[Any], Specs]) -> Callable[[Any], Specs]:
-    found: dict[int, tuple[weakref.ref[Any], Specs]] = {}  # by id, for a DoFn may have no hash
+    found: weakref.WeakKeyDictionary[Any, Specs] = weakref.WeakKeyDictionary()
 
     def remembered(do_fn: Any) -> Specs:
-        is_of, specs = found.get(id(do_fn), (None, None))
-        if is_of is None or specs is None or is_of() is not do_fn:  # an id can be used again
-            specs = look_up(do_fn)
-            found[id(do_fn)] = weakref.ref(do_fn), specs
-        states, timers = specs
+        try:
+            known = found.get(do_fn)
+        except TypeError:  # it has no hash
+            return look_up(do_fn)
+        states, timers = known or found.setdefault(do_fn, look_up(do_fn))
         return {*states}, {*timers}
 
     return remembered

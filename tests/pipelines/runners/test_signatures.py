@@ -91,8 +91,6 @@ BAG, RING = beam.DoFn.StateParam(STATE), beam.DoFn.TimerParam(TIMER)
 
 
 class Stateful(beam.DoFn):
-    __hash__ = None  # type: ignore[assignment]
-
     def __init__(self, looked_at: list[object]) -> None:
         self.looked_at = looked_at
 
@@ -106,6 +104,10 @@ class Stateful(beam.DoFn):
         return list(super().__dir__())
 
 
+class WithoutHash(Stateful):
+    __hash__ = None  # type: ignore[assignment]
+
+
 def test_the_state_of_a_do_fn_is_looked_up_once_for_each() -> None:
     looked_at: list[object] = []
     one, other = Stateful(looked_at), Stateful(looked_at)
@@ -116,7 +118,8 @@ def test_the_state_of_a_do_fn_is_looked_up_once_for_each() -> None:
             states.clear()  # a caller may change its answer
             assert userstate.is_stateful_dofn(do_fn) and not userstate.is_stateful_dofn(Parent())
             userstate.validate_stateful_dofn(do_fn)
-        assert [id(each) for each in looked_at] == [id(one), id(other)]
+        assert looked_at == [one, other]
+        assert userstate.get_dofn_specs(WithoutHash([])) == ({STATE}, {TIMER})
         for _ in range(100):  # each at the place of the one before, in memory
             assert userstate.get_dofn_specs(Parent()) == (set(), set())
             assert userstate.get_dofn_specs(Stateful(looked_at)) == ({STATE}, {TIMER})
