@@ -107,7 +107,17 @@ def test_killed_three_times_a_run_pays_twice_for_no_more_than_was_in_flight(
     assert cut["paid_twice"] - whole["paid_twice"] <= 5 * IN_FLIGHT
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
     names = {path.name for path in (tmp_path / "cut").iterdir()}
-    assert names == {"examples", "triplets", "tasks", "rejects", "ledger", "manifest.json", "README.md", "report.html"}
+    assert names == {
+        "examples",
+        "triplets",
+        "tasks",
+        "rejects",
+        "ledger",
+        "manifest.json",
+        "README.md",
+        "report.html",
+        "statistics.json",
+    }
     assert not list((tmp_path / "cut" / "ledger").glob("_*"))
 
 
