@@ -144,7 +144,7 @@ def next_wave(goal: Goal, steps: Sequence[Step]) -> Wave | Stop:
     asked, barren = seen.asked_of(wave), _barren(steps)
     if barren >= _BARREN and barren * seen.accepted >= 4 * asked * (seen.accepted > 0):
         return Stop(f"the last {barren:,} drafts brought no row that is new; look at the rejects")
-    wanted = goal.examples if waves == 0 else asked + max(barren, _to_ask(missing, asked, seen.accepted))
+    wanted = goal.examples if waves == 0 else asked + max(barren, _to_ask(missing, asked, *_rate(steps)))
     found = sum(seen.drafts.values())
     if not found:
         return Stop("there is no task")
@@ -162,17 +162,29 @@ def _barren(steps: Sequence[Step]) -> int:
     return last.asked_of(wave) - min(seen.asked_of(wave) for wave, seen in steps if seen.accepted >= last.accepted)
 
 
-def _to_ask(missing: int, asked: int, accepted: int) -> int:
+def _rate(steps: Sequence[Step]) -> tuple[int, int]:
+    """Returns a number of drafts, and how many rows they brought: of all waves, or of the last alone if it brought
+    fewer, by two standard deviations, than those before let expect: rows repeat each other the more there are."""
+    (_, before), (wave, seen) = steps[-2:]
+    asked, accepted = before.asked_of(steps[-2][0]), before.accepted
+    more, new = seen.asked_of(wave) - asked, seen.accepted - accepted
+    short = more * accepted - new * asked
+    if new > 0 and short > 0 and short**2 > 4 * more * accepted * (asked - accepted):
+        return more, new
+    return asked + more, seen.accepted
+
+
+def _to_ask(missing: int, asked: int, tried: int, brought: int) -> int:
     """Estimates how many further drafts are needed: what is missing by the rate seen, and a standard deviation more.
 
     The number of drafts to the last of m rows is negative binomial, of the variance m(1-p)/p²; the rate p was measured
-    with the variance p(1-p)/n. With p = accepted/asked, and by the delta method, the two add up to the one below.
+    with the variance p(1-p)/n. With p = brought/tried, and by the delta method, the two add up to the one below.
     """
     most = max(1, (_GROWTH - 1) * asked)
-    if not accepted:
+    if not brought:
         return min(most, max(1, asked))
-    variance = missing * asked * (asked - accepted) * (accepted + missing) // accepted**3
-    return min(most, -(-missing * asked // accepted) + math.isqrt(variance))
+    variance = missing * tried * (tried - brought) * (brought + missing) // brought**3
+    return min(most, -(-missing * tried // brought) + math.isqrt(variance))
 
 
 def _level(drafts: Mapping[int, int], wanted: int) -> int:

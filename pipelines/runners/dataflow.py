@@ -170,7 +170,7 @@ def launch(
             "it goes on without this launcher, and publishes by itself; to end it: %s", _cancel_command(job, options)
         )
         return False
-    _watch(result, options, label)
+    _watch(result, options, label, _what_comes_of_it(target, report))
     return True
 
 
@@ -269,7 +269,17 @@ def refusal_of(error: Exception, options: PipelineOptions) -> str | None:
     return None
 
 
-def _watch(result: Any, options: PipelineOptions, label: Held) -> None:
+def _what_comes_of_it(target: Target, report: str) -> str:
+    """Says what a job does at its end if nobody watches it."""
+    again = "when it has ended, run the same command again, which pays for nothing twice"
+    if report:
+        return f"publishes nothing: {again}"
+    if target.publish_from:
+        return f"publishes by itself if it has {target.publish_from:,} examples; if not, {again}"
+    return "publishes by itself"
+
+
+def _watch(result: Any, options: PipelineOptions, label: Held, outcome: str) -> None:
     job = result.job_id()
     url = _url(job, options)
     lost: list[BaseException | None] = []  # what ended the thread in which Beam asks for the job's state
@@ -278,8 +288,7 @@ def _watch(result: Any, options: PipelineOptions, label: Held) -> None:
         result.wait_until_finish()
     except KeyboardInterrupt:
         raise LaunchFailed(
-            f"job {job} goes on without this launcher, and publishes by itself; "
-            f"to end it: {_cancel_command(job, options)}"
+            f"job {job} goes on without this launcher, and {outcome}; to end it: {_cancel_command(job, options)}"
         ) from None
     except DataflowRuntimeException as error:
         label.take_back()

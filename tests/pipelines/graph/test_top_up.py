@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
@@ -32,12 +32,14 @@ class World:
       own: examples that tasks of the user's own want, 0 where they do not say; (): tasks are brainstormed.
       fresh: the share of brainstormed tasks that no earlier round had.
       most_tasks: after which no round brings a new one.
+      pool: so many rows there are, of which others are copies; 0: none is a copy.
     """
 
     rate: float
     own: tuple[int, ...] = ()
     fresh: float = 1.0
     most_tasks: int = 10**9
+    pool: int = 0
     salt: int = 0
 
     def tasks(self, wave: Wave) -> list[tuple[str, int]]:
@@ -62,12 +64,14 @@ class World:
             tasks_left=len(found) - len(taken),
             own_tasks=sum(wants > 0 for _, wants in taken),
             drafts=Counter(ranks.values()),
-            accepted=sum(self.accepts(place) for _, place in asked),
+            accepted=len(self.rows_of(place for _, place in asked)),
         )
         return seen, [place for _, place in asked]
 
-    def accepts(self, place: Place) -> bool:
-        return chance("accept", *place, self.salt) < self.rate
+    def rows_of(self, asked: Iterable[Place]) -> set[Place | int]:
+        """Returns the rows that come of drafts."""
+        kept = (place for place in asked if chance("accept", *place, self.salt) < self.rate)
+        return {int(self.pool * chance("row", *place, self.salt)) if self.pool else place for place in kept}
 
 
 @dataclasses.dataclass
@@ -96,10 +100,10 @@ def play(world: World, examples: int, *, max_tasks: int | None = None, max_waves
 
 def perfect(world: World, asked: list[Place], examples: int) -> int:
     """The fewest drafts, in the order in which they were asked for, that bring so many rows."""
-    rows = 0
+    rows: set[Place | int] = set()
     for number, place in enumerate(asked, start=1):
-        rows += world.accepts(place)
-        if rows == examples:
+        rows |= world.rows_of([place])
+        if len(rows) == examples:
             return number
     raise AssertionError("never")
 
@@ -172,6 +176,18 @@ def test_it_always_ends(examples: int, rate: float, own: tuple[int, ...], salt: 
 def test_why_it_ends_before(world: World, why: str, waves: int) -> None:
     outcome = play(world, 400, max_waves=2)
     assert outcome.why.startswith(why) and outcome.waves == waves
+
+
+@pytest.mark.parametrize(("pool", "examples"), [(300, 240), (1_000, 900), (3_000, 2_900)])
+def test_rows_that_repeat_each_other_the_more_there_are(pool: int, examples: int) -> None:
+    """How many are new falls from wave to wave, so the share of all waves promises too much."""
+    ratios = []
+    for salt in range(3):
+        world = World(1.0, own=(0,) * 400, pool=pool, salt=salt)
+        outcome = play(world, examples)
+        assert outcome.why == "" and outcome.waves <= 8
+        ratios.append(len(outcome.asked) / perfect(world, outcome.asked, examples))
+    assert sum(ratios) / len(ratios) <= 1.15
 
 
 def test_one_missing_row_does_not_end_it() -> None:

@@ -211,7 +211,7 @@ def watch(ends: Callable[[], Any]) -> tuple[str, bool]:
     label = lease.Held(OUTPUT, "refresh=base", "run 1")
     label.hand_over("Dataflow job j", 100)
     with pytest.raises(dataflow.LaunchFailed) as caught:
-        dataflow._watch(Result(ends), cloud, label)
+        dataflow._watch(Result(ends), cloud, label, "publishes by itself")
     return str(caught.value), label.is_handed_over
 
 
@@ -275,25 +275,41 @@ def test_a_missing_bucket_is_told_at_once(launch: Launch, capfd: pytest.CaptureF
     assert not files.exists(LEASE)
 
 
-def test_ctrl_c_leaves_the_job_and_its_lease(launch: Launch, capfd: pytest.CaptureFixture[str]) -> None:
+AGAIN = "when it has ended, run the same command again, which pays for nothing twice"
+
+
+@pytest.mark.parametrize(
+    ("flags", "jobs", "outcome"),
+    [
+        ([], 0, "publishes by itself"),
+        (["--target_examples=4"], 0, f"publishes nothing: {AGAIN}"),
+        (["--target_examples=4"], 1, f"publishes by itself if it has 4 examples; if not, {AGAIN}"),
+    ],
+)
+def test_ctrl_c_leaves_the_job_and_its_lease(
+    launch: Launch, capfd: pytest.CaptureFixture[str], flags: list[str], jobs: int, outcome: str
+) -> None:
     enough = threading.Event()
 
     def ends(service: DataflowServer) -> tuple[str, str]:
-        while not any(request.endswith("/messages") for request in service.requests):
+        if len(service.jobs) <= jobs:
+            return service.run_graph()
+        before = len(service.requests)
+        while not any(request.endswith("/messages") for request in service.requests[before:]):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         assert enough.wait(30)
         return "JOB_STATE_DONE", ""
 
     with serving(ends) as service:
-        assert launch(service) == 130
+        assert launch(service, *flags) == 130
         last = capfd.readouterr().err.splitlines()[-1]
         assert last == (
-            f"textmint: job {JOB_ID} goes on without this launcher, and publishes by itself; to end it: "
+            f"textmint: job {JOB_ID} goes on without this launcher, and {outcome}; to end it: "
             f"gcloud dataflow jobs cancel {JOB_ID} --region=europe-west4 --project=my-project"
         )
         enough.set()
-    assert lease_holder() == f"Dataflow job {service.jobs[0]['name']}"
+    assert lease_holder() == f"Dataflow job {service.jobs[-1]['name']}"
     with serving() as second:
         assert launch(second) == 2
     assert "another run of this refresh is writing" in capfd.readouterr().err
