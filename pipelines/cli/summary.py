@@ -191,7 +191,8 @@ def tokens_paid_for(spent: Mapping[str, Any]) -> str:
 
 def _cost(spent: Mapping[str, Any]) -> str:
     if spent["cost_usd"] is None:
-        return "at a price that is not known (--price=IN,OUT tells it)"
+        options = [f"--{name}=IN,OUT" for name in ("price", "verify_price") if spent.get(name, {}) is None]
+        return f"at a price that is not known (tell it: {', '.join(options)})"
     sources = dict.fromkeys(spent[name]["source"] for name in ("price", "verify_price") if spent.get(name))
     return f"{format_usd(round(spent['cost_usd'] * 10**12))} by {'; '.join(sources)}"
 
