@@ -77,7 +77,8 @@ def _card(row: Mapping[str, Any], place: str, line: str, show_prompt: bool) -> I
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
     for name, value, value_style in _fields(row, show_prompt):
-        grid.add_row(Text(name), Text(printable_text(value), style=value_style))
+        if value:
+            grid.add_row(Text(name), Text(printable_text(value), style=value_style))
     yield Padding(grid, (0, 0, 1, 2))
 
 
@@ -88,11 +89,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
 
 
 def _fields(row: Mapping[str, Any], show_prompt: bool) -> Iterator[tuple[str, str, str]]:
-    """Yields what is shown of a row: a name, the value, and its style."""
-    yield from ((name, value, style) for name, value, style in _all_fields(row, show_prompt) if value)
-
-
-def _all_fields(row: Mapping[str, Any], show_prompt: bool) -> Iterator[tuple[str, str, str]]:
+    """Yields what is shown of a row where it has it: a name, the value, and its style."""
     yield "task", printable_line(row["task"] or ""), ""
     yield "text", row.get("input_text") or "", ""
     yield "label", printable_line(row.get("label") or ""), "bold"
