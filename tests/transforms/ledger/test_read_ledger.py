@@ -109,11 +109,11 @@ def test_replies_of_another_kind_or_model_do_not(folder: str) -> None:
     assert drafts_in(read(folder)) == sorted(DRAFTS[:3])
     assert drafts_in(read(folder, kind="task_list")) == sorted(DRAFTS[3:6])
     assert drafts_in(read(folder, fingerprint="g")) == sorted(DRAFTS[6:9])
-    assert read(folder, fingerprint="g", kind="task_list") == Ran([], {})
+    assert read(folder, fingerprint="g", kind="task_list") == Ran([], {}, {})
 
 
 def test_no_files_no_replies() -> None:
-    assert read("", found=[]) == Ran([], {})
+    assert read("", found=[]) == Ran([], {}, {})
 
 
 # --- files that cannot be read
