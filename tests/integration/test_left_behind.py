@@ -142,7 +142,7 @@ def test_ctrl_c_while_the_graph_is_built_leaves_no_temporary_folder(
 ) -> None:
     """Beam makes one with the pipeline, and takes it away at the end of the run that has not begun yet."""
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         assert list(temporary.iterdir())
         raise KeyboardInterrupt
 
