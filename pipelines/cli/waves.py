@@ -45,6 +45,7 @@ class Waves:
         self._caps = caps
         self._run_pass = run_pass
         self._had: int | None = None  # replies in the ledger before the first wave
+        self._now = [0 for _ in caps]  # what is spent of each
         self.done: list[dict[str, Any]] = []
         """What each wave was, for the manifest."""
 
@@ -118,7 +119,7 @@ class Waves:
             counts = self._wave(
                 self._braked(config, dataclasses.replace(first, level=to, with_paid=False), now, counts, units)
             )
-            now = [taken + cap.spent_in_pass(counts) for cap, taken in zip(self._caps, now, strict=True)]
+            now = self._now
             level = to
         units = missing.between(level, to)
         if not self._affords(now, counts, units):
@@ -196,7 +197,8 @@ class Waves:
             self._had = replies
         if (more := replies - self._had - sum(wave["replies"] for wave in self.done)) > 0:
             self.done.append({"stopped_by": BRAKED, "replies": more})
-        return [spent(cap, config, paid) for cap in self._caps]
+        self._now = [spent(cap, config, paid) for cap in self._caps]
+        return self._now
 
     def _wave(self, config: Config) -> Counts:
         assert config.admission is not None, "it is a config of `_braked`"
@@ -213,7 +215,13 @@ class Waves:
         drafts, replies = counts.get("BuildPrompt/kept", 0), total("requests.sent") - total("requests.retries")
         tokens = {f"{kind}_tokens": total(f"tokens.{kind}") for kind in ("prompt", "output")}
         self.done.append({"level": level / BUCKETS, "drafts": drafts, "replies": replies, **tokens})
-        _LOG.info("wave %d: %s drafts admitted, %s replies paid for", len(self.done), f"{drafts:,}", f"{replies:,}")
+        self._now = [taken + cap.spent_in_pass(counts) for cap, taken in zip(self._caps, self._now, strict=True)]
+        asked = f"{drafts:,} drafts" if drafts else "tasks"
+        of_caps = [
+            f"; {cap.shown(taken)} of {cap.option} spent so far"
+            for cap, taken in zip(self._caps, self._now, strict=True)
+        ]
+        _LOG.info("wave %d (%s): %s replies paid for%s", len(self.done), asked, f"{replies:,}", "".join(of_caps))
 
     def _braked(
         self,

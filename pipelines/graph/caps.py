@@ -39,7 +39,7 @@ def caps_of(config: Config) -> list[Cap]:
         most = int(Decimal(repr(config.max_cost)) * _PICODOLLARS)
         prices = {step: config.verify_price if step == "VerifyLabels" else config.price for step in steps}
         weights = {step: _weights(price) for step, price in prices.items() if price}
-        caps.append(Cap(f"--max_cost={config.max_cost:g}", most, Meter(name="cost", weights=weights), estimates))
+        caps.append(Cap(f"--max_cost={config.max_cost:.12g}", most, Meter(name="cost", weights=weights), estimates))
     if config.max_tokens is not None:
         meter = Meter(name="tokens", weights=dict.fromkeys(steps, (1, 1)))
         caps.append(Cap(f"--max_tokens={config.max_tokens}", config.max_tokens, meter, estimates))

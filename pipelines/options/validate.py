@@ -149,8 +149,8 @@ def _wave_problems(typed: Mapping[str, Any], backend: Backend | None, verify_bac
     for option, model in asked.items():
         if model is not None and price_of(typed, model, option) is None:
             yield (
-                f"--max_cost={typed['max_cost']:g}: nobody knows what {model.fingerprint()['model']!r} costs; say it "
-                f"in USD per million tokens of prompts and of replies: --{option}=IN,OUT"
+                f"--max_cost={typed['max_cost']:.12g}: nobody knows what {model.fingerprint()['model']!r} costs; say "
+                f"it in USD per million tokens of prompts and of replies: --{option}=IN,OUT"
             )
 
 

@@ -62,24 +62,24 @@ def shares(rows: list[dict[str, Any]], column: str) -> list[int]:
 
 
 def test_own_tasks_killed_repeated_and_in_two_processes(server: LlmServer, tmp_path: Path) -> None:
-    """Sixty tasks with three drafts each do not do: more of each are asked for."""
-    tasks = write_tasks(tmp_path / "tasks.txt", 60)
-    more = [f"--tasks={tasks}", "--target_examples=400"]
+    """Thirty tasks with three drafts each do not do: more of each are asked for."""
+    tasks = write_tasks(tmp_path / "tasks.txt", 30)
+    more = [f"--tasks={tasks}", "--target_examples=150"]
     done = generate(*flags(server, tmp_path / "whole", *more))
     whole, asked = tmp_path / "whole", server.stats()["requests"]
     rows = rows_of(whole, "examples")
-    assert len(rows) == entry_of(whole)["counts"]["examples"] == entry_of(whole)["counts"]["triplets"] == 400
+    assert len(rows) == entry_of(whole)["counts"]["examples"] == entry_of(whole)["counts"]["triplets"] == 150
     drafts = drafts_of(whole)
-    assert len(drafts) == asked <= 1.15 * needed(drafts, 400)
+    assert len(drafts) == asked <= 1.15 * needed(drafts, 150)
     per_task = shares(rows, "task_id")
     there = collections.Counter(row["task_id"] for row in drafts if is_accepted(row))
     assert max(per_task) - min(per_task) <= 1 or min(per_task) == min(there.values())
     surplus = [row for row in drafts if row.get("reason") == "over_target"]
     assert {(row["stage"], row["can_retry"]) for row in surplus} == {("SelectExamples", False)}
-    assert len(surplus) == sum(map(is_accepted, drafts)) - 400
+    assert len(surplus) == sum(map(is_accepted, drafts)) - 150
     told = entry_of(whole)["target"]
-    assert (told["examples"], told["task_requests"], told["stopped_by"]) == (400, None, "")
-    assert told["examples_per_task"] == max(row["replica"] for row in drafts) + 1 > 7
+    assert (told["examples"], told["task_requests"], told["stopped_by"]) == (150, None, "")
+    assert told["examples_per_task"] == max(row["replica"] for row in drafts) + 1 > 5
     assert 2 <= told["waves"] <= 4
     assert "are missing" not in done.out + done.err
 
@@ -90,7 +90,7 @@ def test_own_tasks_killed_repeated_and_in_two_processes(server: LlmServer, tmp_p
     # killed when a wave was half done, gone on with in two processes
     server.reset(rate_bad_reply=SPOILED, repeats=True, latency_median_ms=5)
     run = start("generate", *flags(server, tmp_path / "cut", *more, "--max_concurrency=8"), cwd=tmp_path)
-    wait_until(lambda: server.stats()["answered"] >= 450, run, seconds=60)
+    wait_until(lambda: server.stats()["answered"] >= 160, run, seconds=60)
     run.kill()
     assert run.wait() == -signal.SIGKILL
     run.communicate()
@@ -134,17 +134,17 @@ def test_what_cannot_be_reached_is_published_and_told(server: LlmServer, tmp_pat
 
 
 def test_a_cap_that_ends_it_and_a_larger_target(server: LlmServer, tmp_path: Path) -> None:
-    tasks = write_tasks(tmp_path / "tasks.txt", 100)
-    done = generate(*flags(server, tmp_path / "out", f"--tasks={tasks}", "--target_examples=200", "--max_tokens=20000"))
+    tasks = write_tasks(tmp_path / "tasks.txt", 50)
+    done = generate(*flags(server, tmp_path / "out", f"--tasks={tasks}", "--target_examples=80", "--max_tokens=8000"))
     stats = server.stats()
-    assert stats["prompt_tokens"] + stats["output_tokens"] <= 20_000
+    assert stats["prompt_tokens"] + stats["output_tokens"] <= 8_000
     found = len(rows_of(tmp_path / "out", "examples"))
-    assert 20 < found < 200
-    assert f"{200 - found} of the 200 examples asked for are missing" in done.out
-    generate(*flags(server, tmp_path / "out", f"--tasks={tasks}", "--target_examples=220"))
-    assert len(rows_of(tmp_path / "out", "examples")) == 220
+    assert 8 < found < 80
+    assert f"{80 - found} of the 80 examples asked for are missing" in done.out
+    generate(*flags(server, tmp_path / "out", f"--tasks={tasks}", "--target_examples=90"))
+    assert len(rows_of(tmp_path / "out", "examples")) == 90
     drafts = drafts_of(tmp_path / "out")
-    assert server.stats()["requests"] == len(drafts) <= 1.15 * needed(drafts, 220)  # nothing was paid twice
+    assert server.stats()["requests"] == len(drafts) <= 1.15 * needed(drafts, 90)  # nothing was paid twice
 
 
 @pytest.mark.parametrize(
