@@ -19,9 +19,8 @@ from textmint.transforms.ledger.compact import tokens_paid
 from textmint.transforms.llm.brake import BRAKED
 
 _LOG = logging.getLogger("textmint")
-_MOST_BRAKED: Final = 3  # waves whose replies took more than was planned, before what is there is published
+_MOST_BRAKED: Final = 3  # times that the brake may end a pass before the plan is given up
 _BRAINSTORM_SHARE: Final = 2  # of what is left brainstorming may take half, by estimate
-_BRAKED_AGAIN: Final = f"{BRAKED}: how far the cap goes is planned anew"
 
 RunPass = Callable[[Config], Counts]
 """Runs one pass to its end, puts the ledger in order for the next, and returns what the pass has counted."""
@@ -31,6 +30,13 @@ def _admission(config: Config) -> Admission:
     """Makes what admits tasks, and no draft."""
     first = config.admission or Admission(examples_per_task=config.examples_per_task)
     return dataclasses.replace(first, level=0)
+
+
+def _tell_if_braked(error: Exception) -> None:
+    """Warns of what the brake has ended, and raises any other error again."""
+    if BRAKED not in str(error):
+        raise error
+    _LOG.warning("%s: how far the cap goes is planned anew", BRAKED)
 
 
 class Waves:
@@ -58,14 +64,15 @@ class Waves:
         Raises:
           OptionError: the caps are too small for the plan, or even for one example.
         """
-        last = self.pay(config, limit) if self._caps else config
-        try:
-            publish(last)
-        except Exception as error:
-            if BRAKED not in str(error):
-                raise
-            last = self._salvage(config, limit)
-            publish(last)
+        for _ in range(_MOST_BRAKED):
+            try:
+                last = self.pay(config, limit) if self._caps else config
+                publish(last)
+                return last
+            except Exception as error:
+                _tell_if_braked(error)  # by chance, mostly: it goes on as after a kill, and has the same rows
+        last = self._salvage(config, limit)
+        publish(last)
         return last
 
     def count(self, config: Config) -> Counts:
@@ -79,26 +86,6 @@ class Waves:
         left to do: it asks for what is missing of its level, if anything is."""
         before = self._spent(config)
         self._refuse_long_brainstorm(config, before)
-        try:
-            return self._pay(config, limit, before)
-        except Exception as error:
-            if BRAKED not in str(error):
-                raise
-            _LOG.warning("%s", _BRAKED_AGAIN)
-            return self._salvage(config, limit)
-
-    def _refuse_long_brainstorm(self, config: Config, before: Sequence[int]) -> None:
-        if config.tasks is not None:
-            return
-        for cap, taken in zip(self._caps, before, strict=True):
-            estimate = config.task_requests * cap.estimate("TaskGenerate")
-            if not taken and estimate * _BRAINSTORM_SHARE > cap.most:
-                raise OptionError(
-                    f"{cap.option}: brainstorming with --task_requests={config.task_requests} may take more than half "
-                    f"of it; choose fewer, a higher cap, or tasks of your own (--tasks). Nothing was paid for"
-                )
-
-    def _pay(self, config: Config, limit: int, before: Sequence[int]) -> Config:
         first = dataclasses.replace(_admission(config), with_paid=any(before))
         counts = self._wave(self._braked(config, first, before, {}, {"TaskGenerate": config.task_requests}))
         plan = Plan.of(counts, plans_labels=config.plans_labels)
@@ -130,6 +117,17 @@ class Waves:
         self._tell_held_back(now, missing, to, limit)
         last = dataclasses.replace(first, level=to, with_paid=is_paid_beyond)
         return self._braked(config, last, now, counts, units)
+
+    def _refuse_long_brainstorm(self, config: Config, before: Sequence[int]) -> None:
+        if config.tasks is not None:
+            return
+        for cap, taken in zip(self._caps, before, strict=True):
+            estimate = config.task_requests * cap.estimate("TaskGenerate")
+            if not taken and estimate * _BRAINSTORM_SHARE > cap.most:
+                raise OptionError(
+                    f"{cap.option}: brainstorming with --task_requests={config.task_requests} may take more than half "
+                    f"of it; choose fewer, a higher cap, or tasks of your own (--tasks). Nothing was paid for"
+                )
 
     def _tell_held_back(self, now: Sequence[int], missing: Plan, level: int, limit: int) -> None:
         if held_back := sum(missing.drafts[level:limit]):
@@ -172,10 +170,8 @@ class Waves:
                 counts = self._wave(self._braked(config, dataclasses.replace(nothing, level=level), now, counts, units))
                 has_paid = any(cap.spent_in_pass(counts) for cap in self._caps)  # else all that is missing fails
             except Exception as error:
-                if BRAKED not in str(error):
-                    raise
+                _tell_if_braked(error)
                 has_braked += 1
-                _LOG.warning("%s", _BRAKED_AGAIN)
                 counts = self._wave(self._braked(config, nothing, self._spent(config), {}, {}))
         if not named(counts, "LLMCall/settled."):
             raise self._too_small(now)

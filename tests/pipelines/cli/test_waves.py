@@ -3,6 +3,7 @@ drafts, whatever was paid for before, fails, or grows."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import random
@@ -62,6 +63,7 @@ class FakeGraph:
         self.paid: dict[int, int] = {}
         self.published: set[int] | None = None
         self.passes = 0
+        self.dies_at: int | None = None
 
     @property
     def spent(self) -> int:
@@ -81,6 +83,9 @@ class FakeGraph:
         [limit] = config.settings.brake.limits
         planned = dict(limit.weights)["example"][2]
         for draft in missing:
+            if len(self.paid) == self.dies_at:
+                self.dies_at = None
+                raise KeyboardInterrupt
             if draft in self.fails:
                 continue
             growth = 10 if self.grow_after is not None and len(self.paid) >= self.grow_after else 1
@@ -145,7 +150,7 @@ def test_whatever_was_paid_for_before(config: Config, sizes: list[int], share: f
     assert graph.spent <= max(had, most + max(sizes))
     if had > most:
         assert graph.spent == had
-    if share > 1.2:
+    if share > 1.2 and len(sizes) >= 30:  # of a few, nobody knows what the next one takes
         assert len(graph.paid) == len(sizes)
     again = set(graph.paid)
     run(config, graph, most, order + 1)
@@ -165,6 +170,21 @@ def test_a_kill_between_any_passes(config: Config, sizes: list[int], share: floa
     assert killed.published == at_once.published == set(at_once.paid)
     run(config, killed, most * 100)
     assert killed.published == set(range(len(sizes)))
+
+
+@pytest.mark.parametrize("seed", [11, 23, 26])
+def test_a_kill_in_a_pass_where_replies_are_very_uneven(config: Config, seed: int) -> None:
+    """The brake may end a pass by chance: by the order in which the large ones come, or after a kill only these."""
+    sizes = [max(1, round(100 * random.Random(f"{seed}{n}").lognormvariate(0, 1.0))) for n in range(600)]
+    most = sum(sizes) // 2
+    at_once, killed = FakeGraph(config, sizes), FakeGraph(config, sizes)
+    run(config, at_once, most)
+    killed.dies_at = 250
+    with contextlib.suppress(KeyboardInterrupt):
+        run(config, killed, most, order=7)
+    run(config, killed, most, order=7)
+    assert killed.published == at_once.published == set(at_once.paid)
+    assert killed.spent <= most
 
 
 @settings(max_examples=30, deadline=None)
