@@ -92,14 +92,13 @@ class Waves:
         missing = plan.without(named(counts, "LLMCall/settled."))
         now = self._spent(config)
         foreign = [taken - cap.spent_in_plan(counts) for cap, taken in zip(self._caps, now, strict=True)]
-        # what drafts took is counted again as they are admitted
-        counts = {name: count for name, count in counts.items() if name.startswith(("TaskGenerate/", "Flatten/"))}
         level = 0
-        while True:
-            bases = [other + cap.spent_in_plan(counts) for cap, other in zip(self._caps, foreign, strict=True)]
-            to = next_level(self._caps, bases, counts, plan, level, limit)
-            if to in (level, limit):
-                break
+        if first.asked_before:  # what earlier waves of a target have asked is settled, and little of it is missing
+            to = next_level(self._caps, now, counts, missing, 0, 1)
+        else:  # what drafts took is counted again as they are admitted
+            counts = {name: count for name, count in counts.items() if name.startswith(("TaskGenerate/", "Flatten/"))}
+            to = self._next_level(foreign, counts, plan, 0, limit)
+        while to not in (level, limit):
             units = missing.between(level, to)
             if not self._affords(now, counts, units):
                 return self._salvage(config, limit)
@@ -107,7 +106,7 @@ class Waves:
                 self._braked(config, dataclasses.replace(first, level=to, with_paid=False), now, counts, units)
             )
             now = self._now
-            level = to
+            level, to = to, self._next_level(foreign, counts, plan, to, limit)
         units = missing.between(level, to)
         if not self._affords(now, counts, units):
             return self._salvage(config, limit)
@@ -117,6 +116,10 @@ class Waves:
         self._tell_held_back(now, missing, to, limit)
         last = dataclasses.replace(first, level=to, with_paid=is_paid_beyond)
         return self._braked(config, last, now, counts, units)
+
+    def _next_level(self, foreign: Sequence[int], counts: Counts, plan: Plan, level: int, limit: int) -> int:
+        bases = [other + cap.spent_in_plan(counts) for cap, other in zip(self._caps, foreign, strict=True)]
+        return next_level(self._caps, bases, counts, plan, level, limit)
 
     def _refuse_long_brainstorm(self, config: Config, before: Sequence[int]) -> None:
         if config.tasks is not None:
@@ -156,7 +159,7 @@ class Waves:
         drafts here and there. Asks for what the rest of the caps pays for, and takes all that is paid for."""
         nothing = dataclasses.replace(_admission(config), with_paid=True, asks_for_tasks=False)
         counts = self._wave(self._braked(config, nothing, self._spent(config), {}, {}))
-        has_braked, has_paid = 0, True
+        has_braked, has_paid, asked = 0, True, 0
         while True:
             now = self._spent(config)
             plan = Plan.of(counts, plans_labels=config.plans_labels)
@@ -168,7 +171,7 @@ class Waves:
                 break
             try:
                 counts = self._wave(self._braked(config, dataclasses.replace(nothing, level=level), now, counts, units))
-                has_paid = any(cap.spent_in_pass(counts) for cap in self._caps)  # else all that is missing fails
+                has_paid, asked = any(cap.spent_in_pass(counts) for cap in self._caps), level
             except Exception as error:
                 _tell_if_braked(error)
                 has_braked += 1
@@ -176,7 +179,8 @@ class Waves:
         if not named(counts, "LLMCall/settled."):
             raise self._too_small(now)
         self._tell_held_back(now, missing, 0, limit)
-        return self._braked(config, nothing, now, counts, {})
+        is_all = not any(missing.drafts[:limit]) or (not has_paid and asked == limit)  # what is missing always fails
+        return self._braked(config, dataclasses.replace(nothing, level=limit if is_all else 0), now, counts, {})
 
     def _too_small(self, now: Sequence[int]) -> Exception:
         cap, taken = self._fullest(now)

@@ -231,11 +231,16 @@ def _more_examples(wave: Wave, seen: Seen, wanted: int) -> Wave | None:
     tasks = seen.tasks - seen.own_tasks
     if not tasks:
         return None
-    missing = wanted - sum(seen.drafts.values())
-    more = -(-missing // tasks)
+    found = sum(seen.drafts.values())
+    more = -(-(wanted - found) // tasks)
+    examples = wave.examples_per_task + more
+    if not wave.level:  # nothing was asked yet
+        return dataclasses.replace(
+            wave, examples_per_task=examples, level=-(-wanted * BUCKETS // (found + more * tasks))
+        )
     return dataclasses.replace(
         wave,
-        examples_per_task=wave.examples_per_task + more,
+        examples_per_task=examples,
         asked_before=wave.examples_per_task,
-        level=-(-missing * BUCKETS // (more * tasks)),
+        level=-(-(wanted - found) * BUCKETS // (more * tasks)),
     )

@@ -134,14 +134,15 @@ def test_what_cannot_be_reached_is_published_and_told(server: LlmServer, tmp_pat
 
 
 def test_a_cap_that_ends_it_and_a_larger_target(server: LlmServer, tmp_path: Path) -> None:
-    tasks = write_tasks(tmp_path / "tasks.txt", 50)
+    """Twenty tasks with three drafts each do not do, neither in the first wave nor in the second."""
+    tasks = write_tasks(tmp_path / "tasks.txt", 20)
     done = generate(*flags(server, tmp_path / "out", f"--tasks={tasks}", "--target_examples=80", "--max_tokens=8000"))
     stats = server.stats()
     assert stats["prompt_tokens"] + stats["output_tokens"] <= 8_000
     found = len(rows_of(tmp_path / "out", "examples"))
     assert 8 < found < 80
     assert f"{80 - found} of the 80 examples asked for are missing" in done.out
-    generate(*flags(server, tmp_path / "out", f"--tasks={tasks}", "--target_examples=90"))
+    generate(*flags(server, tmp_path / "out", f"--tasks={tasks}", "--target_examples=90", "--max_tokens=900000"))
     assert len(rows_of(tmp_path / "out", "examples")) == 90
     drafts = drafts_of(tmp_path / "out")
     assert server.stats()["requests"] == len(drafts) <= 1.15 * needed(drafts, 90)  # nothing was paid twice

@@ -20,7 +20,7 @@ from textmint.pipelines.graph.caps import caps_of
 from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
 from textmint.pipelines.options.parse import parse
-from textmint.transforms.core.admission import Admission, bucket_of
+from textmint.transforms.core.admission import BUCKETS, Admission, bucket_of
 from textmint.transforms.core.errors import RunFailed
 from textmint.transforms.dataset.accounting import rounded_up
 from textmint.transforms.ledger.compact import TokensPaid
@@ -105,8 +105,8 @@ class FakeGraph:
         return dict(counts), settled
 
 
-def run(config: Config, graph: FakeGraph, most: int, order: int = 0, dies_in: int | None = None) -> None:
-    """Runs a capped run to its end, or until it is killed in a pass."""
+def run(config: Config, graph: FakeGraph, most: int, order: int = 0, dies_in: int | None = None) -> Config:
+    """Runs a capped run to its end, or until it is killed in a pass; returns what it was published with."""
     [cap] = caps_of(config)
     cap = dataclasses.replace(cap, most=most, estimates={"LLMCall": (0, 150)})
     left = [dies_in]
@@ -123,7 +123,7 @@ def run(config: Config, graph: FakeGraph, most: int, order: int = 0, dies_in: in
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(under_test, "tokens_paid", graph.tokens_paid)
-        Waves([cap], run_pass).finish(config, publish)
+        return Waves([cap], run_pass).finish(config, publish)
 
 
 SIZES = st.builds(
@@ -196,6 +196,15 @@ def test_replies_that_grow_in_the_middle(config: Config, sizes: list[int], grow_
     run(config, graph, most, order)
     assert graph.spent <= most + 10 * max(sizes)
     assert graph.published == set(graph.paid)
+
+
+@pytest.mark.parametrize("fails", [frozenset(), frozenset(range(0, 300, 7))])
+def test_a_cap_far_above_replies_that_take_more_than_was_estimated(config: Config, fails: frozenset[int]) -> None:
+    """It holds nothing back, and so does not end a target."""
+    graph = FakeGraph(config, [20_000] * 300, fails)
+    last = run(config, graph, 100_000_000)
+    assert graph.published == set(range(300)) - fails
+    assert last.admission is not None and last.admission.level == BUCKETS
 
 
 def test_what_always_fails_ends_no_run_in_circles(config: Config) -> None:
