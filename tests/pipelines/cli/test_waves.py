@@ -152,9 +152,10 @@ def test_whatever_was_paid_for_before(config: Config, sizes: list[int], share: f
         assert graph.spent == had
     if share > 1.2 and len(sizes) >= 30:  # of a few, nobody knows what the next one takes
         assert len(graph.paid) == len(sizes)
-    again = set(graph.paid)
+    once = set(graph.paid)
     run(config, graph, most, order + 1)
-    assert graph.published == set(graph.paid) == again
+    assert graph.published == set(graph.paid) >= once  # more is known of what a draft takes, so more may fit
+    assert graph.spent <= max(had, most + max(sizes))
 
 
 @settings(max_examples=30, deadline=None)
