@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 import logging
@@ -26,8 +27,9 @@ from textmint.pipelines.runners.dataflow_options import is_dataflow, is_dry_run
 from textmint.transforms.core.errors import RunFailed, StoreError
 from textmint.transforms.core.texts import counted, printable_line
 from textmint.transforms.dataset.manifest import read_entries
+from textmint.transforms.dataset.spending import price_as_json
 from textmint.transforms.ledger.compact import tokens_paid
-from textmint.transforms.llm.prices import Price, format_usd, usd
+from textmint.transforms.llm.prices import format_usd, usd
 from textmint.transforms.storage import files
 
 _DESCRIPTION: Final = (
@@ -95,7 +97,9 @@ def plan_of(config: Config, options: PipelineOptions) -> Plan:
         from textmint.pipelines.ledger_pass import settled_by_ledger  # only now: arithmetic needs no graph
 
         settled = settled_by_ledger(config)
-    entry = read_entries(config.output).get(config.refresh)
+    entries = read_entries(config.output)
+    last = max(entries.values(), key=lambda entry: str(entry.get("finished")), default=None)
+    entry = entries.get(config.refresh, last)  # a new refresh will fare as the one before
     has_cap = config.max_cost is not None or config.max_tokens is not None
     paid = tokens_paid(config.ledger, config.refresh) if has_cap else None
     return make_plan(config, processes=processes, seen=seen, settled=settled, entry=entry, paid=paid, notes=notes)
@@ -125,7 +129,6 @@ def processes_of(options: PipelineOptions) -> int:
 
 def as_json(plan: Plan, config: Config) -> str:
     """Writes a plan as one JSON object, in ASCII."""
-    output = plan.output
     found = {
         "output": config.output,
         "refresh": config.refresh,
@@ -137,37 +140,19 @@ def as_json(plan: Plan, config: Config) -> str:
             "cost_usd": None if plan.cost is None else usd(plan.cost),
             "hours": plan.seconds / 3_600,
         },
-        "pace": {
-            "max_concurrency": plan.pace.max_concurrency,
-            "requests_per_minute": plan.pace.requests_per_minute,
-            "tokens_per_minute": plan.pace.tokens_per_minute,
-            "processes": plan.pace.processes,
-        },
-        "written": {
-            "examples": output.examples,
-            "acceptance": output.acceptance,
-            "acceptance_is_measured": output.acceptance_is_measured,
-            "files": output.files,
-            "bytes": output.bytes,
-            "ledger_bytes": output.ledger_bytes,
-        },
+        "pace": dataclasses.asdict(plan.pace),
+        "written": dataclasses.asdict(plan.output),
         "target": plan.target,
-        "caps": [
-            {
-                "option": cap.option,
-                "unit": cap.unit,
-                **{name: usd(number) if cap.unit == "usd" else number for name, number in _amounts(cap).items()},
-                "share": cap.share,
-            }
-            for cap in plan.caps
-        ],
+        "caps": [_cap_as_json(cap) for cap in plan.caps],
         "notes": list(plan.notes),
     }
     return json.dumps(found, indent=1)
 
 
-def _amounts(cap: CapLeft) -> dict[str, int]:
-    return {"most": cap.most, "spent": cap.spent, "planned": cap.planned}
+def _cap_as_json(cap: CapLeft) -> dict[str, Any]:
+    in_unit = usd if cap.unit == "usd" else int
+    amounts = {name: in_unit(getattr(cap, name)) for name in ("most", "spent", "planned")}
+    return {"option": cap.option, "unit": cap.unit, **amounts, "share": cap.share}
 
 
 def _line_as_json(line: Line) -> dict[str, Any]:
@@ -181,17 +166,12 @@ def _line_as_json(line: Line) -> dict[str, Any]:
         "output_tokens": line.output_tokens,
         "tokens_measured_on": line.measured_on,
         "cost_usd": None if line.cost is None else usd(line.cost),
-        "price": None if line.price is None else price_as_json(line.price),
+        "price": price_as_json(line.price),
         "latency_seconds": line.latency,
         "latency_is": line.latency_is,
         "hours": line.seconds / 3_600,
         "limited_by": line.limit,
     }
-
-
-def price_as_json(price: Price) -> dict[str, Any]:
-    """Writes a price in USD per million tokens, with its source."""
-    return {"prompt": price.prompt / 1e6, "output": price.output / 1e6, "source": price.source}
 
 
 # --- for a person

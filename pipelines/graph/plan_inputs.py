@@ -63,6 +63,12 @@ class Settled:
             wanted -= drafts
         return answered
 
+    @property
+    def share_verified(self) -> float:
+        """The share of answered examples that led to a verification; where few are answered, all are thought to."""
+        answered = self.met.get("examples", 0) - self.held_back.get("examples", 0)
+        return min(1.0, self.met.get("verifications", 0) / answered) if answered >= ENOUGH else 1.0
+
 
 def make_plan(
     config: Config,
@@ -81,14 +87,13 @@ def make_plan(
       processes: that ask at once.
       seen: what the ledger holds, by kind of prompt.
       settled: what it answers; None: nothing.
-      entry: of the refresh in the manifest; None: there is none.
+      entry: of the last run in the manifest; None: there is none.
       paid: tokens that the refresh has paid for.
       notes: on these.
     """
     entry = entry or {}
     kept = share_kept(entry)
-    tasks, prompts = prompts_of(config, settled, kept, share_verified(entry))
-    asked = [_asked(config, each, (seen or {}).get(each.kind, Seen())) for each in prompts]
+    tasks, asked = what_is_asked(config, seen or {}, settled, kept)
     limits = config.settings.limits
     pace = Pace(
         max_concurrency=limits.max_concurrency,
@@ -139,8 +144,8 @@ def _notes(config: Config, lines: Sequence[Line]) -> Iterator[str]:
 
 
 def share_kept(entry: Mapping[str, Any]) -> float | None:
-    """Returns the share of replies to prompts of examples that became rows in the refresh's last run; None where its
-    entry in the manifest does not say. Rows over a target were good ones."""
+    """Returns the share of replies to prompts of examples that became rows in a run; None where its entry in the
+    manifest does not say. Rows over a target were good ones."""
     try:
         steps = entry["steps"]
         kept = steps["SelectExamples"]["in"] if "SelectExamples" in steps else entry["counts"]["examples"]
@@ -149,16 +154,8 @@ def share_kept(entry: Mapping[str, Any]) -> float | None:
         return None
 
 
-def share_verified(entry: Mapping[str, Any]) -> float | None:
-    """Returns the share of these replies that led to a verification; None where the entry does not say."""
-    try:
-        return min(1.0, float(entry["steps"]["VerifyLabels"]["in"] / entry["steps"]["LLMCall"]["kept"]))
-    except (KeyError, TypeError, ZeroDivisionError):
-        return None
-
-
 def bytes_a_row(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the size of a row of each dataset in the refresh's last publication, where it has enough of them."""
+    """Returns the size of a row of each dataset that a run published, where it has enough of them."""
     sizes = {}
     for kind, listed in entry.get("files", {}).items():
         rows = sum(file["rows"] for file in listed)
@@ -167,30 +164,21 @@ def bytes_a_row(entry: Mapping[str, Any]) -> dict[str, float]:
     return sizes
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Prompts:
-    """The prompts of one kind: how many there are in all, how many the ledger answers, and whether that is known."""
-
-    kind: Kind
-    total: int
-    answered: int
-    is_exact: bool
-
-
-def prompts_of(
-    config: Config, settled: Settled | None, kept: float | None = None, verified: float | None = None
-) -> tuple[int, list[Prompts]]:
+def what_is_asked(
+    config: Config, seen: Mapping[str, Seen], settled: Settled | None, kept: float | None = None
+) -> tuple[int, list[Asked]]:
     """Works out how many prompts a run has.
 
     Args:
       config: of the run.
-      settled: what the ledger answers; None: nothing.
+      seen: what the ledger holds, by kind of prompt.
+      settled: what it answers; None: nothing.
       kept: the share of examples that become rows; None: not known, so all do.
-      verified: the share of examples that are verified; None: not known, so all are.
 
     Returns:
-      The number of tasks, and of each kind of prompt, in the order in which they are asked.
+      The number of tasks, and each kind of prompt, in the order in which they are asked.
     """
+    is_offline = config.typed["llm"] == "offline"  # it answers at once, in the process that asks
     known = settled or Settled()
     met, held_back = collections.Counter(known.met), collections.Counter(known.held_back)
     answered = {what: number - held_back[what] for what, number in met.items()}
@@ -198,12 +186,24 @@ def prompts_of(
         config.expected_tasks
     )
     wanted = math.ceil(config.target_examples / (kept or 1.0)) if config.target_examples is not None else None
-    found: list[Prompts] = []
+    found: list[Asked] = []
 
     def add(kind: Kind, total: int, *, is_exact: bool) -> int:
         """Adds a kind of prompt; returns how many are to be asked."""
         is_answered = min(answered.get(WHAT[kind], 0), total)
-        found.append(Prompts(kind=kind, total=total, answered=is_answered, is_exact=is_exact))
+        found.append(
+            Asked(
+                what=WHAT[kind],
+                prompts=total,
+                is_exact=is_exact,
+                answered=is_answered,
+                strata=STRATA[kind](config),
+                seen=seen.get(kind, Seen()),
+                price=config.verify_price if kind == "choice" else config.price,
+                latency=0.0 if is_offline else ASSUMED_LATENCY,
+                latency_is_known=is_offline,
+            )
+        )
         return total - is_answered
 
     new_tasks = 0 if settled else config.expected_tasks
@@ -230,21 +230,6 @@ def prompts_of(
         examples, answered["examples"] = wanted, known.answered_first(wanted)
     to_come = add(config.example_kind, examples, is_exact=is_exact and not held_back["label sets"])
     if config.verify_backend is not None:
-        total = met["verifications"] + round(to_come * (1.0 if verified is None else verified))
+        total = met["verifications"] + round(to_come * known.share_verified)
         add("choice", min(total, examples), is_exact=is_exact and not to_come)
     return tasks, found
-
-
-def _asked(config: Config, prompts: Prompts, seen: Seen) -> Asked:
-    is_offline = config.typed["llm"] == "offline"  # it answers at once, in the process that asks
-    return Asked(
-        what=WHAT[prompts.kind],
-        prompts=prompts.total,
-        is_exact=prompts.is_exact,
-        answered=prompts.answered,
-        strata=STRATA[prompts.kind](config),
-        seen=seen,
-        price=config.verify_price if prompts.kind == "choice" else config.price,
-        latency=0.0 if is_offline else ASSUMED_LATENCY,
-        latency_is_known=is_offline,
-    )

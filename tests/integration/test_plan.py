@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,10 @@ def test_what_a_larger_run_lacks_is_what_it_then_asks(made: Path, tmp_path: Path
 
 
 def test_another_refresh_and_another_seed_find_no_answers_but_measures(made: Path) -> None:
+    kept = plan_of(made, "--examples_per_task=2")["written"]["acceptance"]
+    new = plan_of(made, "--examples_per_task=2", "--refresh=next", "--target_examples=20")
+    assert new["written"]["acceptance_is_measured"] and new["written"]["acceptance"] == kept < 1
+    assert lines_of(new)["examples"]["prompts"] == math.ceil(20 / kept)  # as the refresh before fared
     for flags in (("--refresh=next",), ("--seed=7",)):
         lines = lines_of(plan_of(made, "--examples_per_task=2", *flags))
         assert {line["from_ledger"] for line in lines.values()} == {0}

@@ -85,17 +85,18 @@ def with_costs(
 def describe(spent: Spending, prices: Mapping[str, Rates | None]) -> dict[str, Any]:
     """Says what a run has paid, for its manifest. `prices` are by step, those of examples and of verification."""
     rates, verify = prices.get("LLMCall"), prices.get("VerifyLabels")
-    other = {"verify_price": _shown(verify)} if "VerifyLabels" in prices and verify != rates else {}
+    other = {"verify_price": price_as_json(verify)} if "VerifyLabels" in prices and verify != rates else {}
     return {
         "prompt_tokens": spent.prompt_tokens,
         "output_tokens": spent.output_tokens,
         "cost_usd": spent.cost_usd,
-        "price": _shown(rates),
+        "price": price_as_json(rates),
         **other,
     }
 
 
-def _shown(rates: Rates | None) -> dict[str, Any] | None:
+def price_as_json(rates: Rates | None) -> dict[str, Any] | None:
+    """Writes a price in USD per million tokens, with its source; None: nobody knows it."""
     if rates is None:
         return None
     return {

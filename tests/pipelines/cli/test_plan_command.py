@@ -115,7 +115,11 @@ def test_an_unknown_price_is_said_and_not_guessed() -> None:
     assert named["total"]["cost_usd"] == pytest.approx(
         (named["total"]["prompt_tokens"] + 2 * named["total"]["output_tokens"]) / 1e6
     )
-    assert line_of(named, "examples")["price"] == {"prompt": 1.0, "output": 2.0, "source": "--price"}
+    assert line_of(named, "examples")["price"] == {
+        "prompt_usd_per_million": 1.0,
+        "output_usd_per_million": 2.0,
+        "source": "--price",
+    }
 
 
 def test_without_the_table_the_price_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,8 @@ from textmint.pipelines.graph.plan_inputs import (
     Settled,
     bytes_a_row,
     make_plan,
-    prompts_of,
     share_kept,
-    share_verified,
+    what_is_asked,
 )
 from textmint.pipelines.graph.replies_seen import replies_seen
 from textmint.pipelines.options.config import Config
@@ -33,9 +32,9 @@ def config_of(*argv: str) -> Config:
     return parse([*argv, "--output=out"], asks=False)[0]
 
 
-def prompts(config: Config, settled: Settled | None = None, **shares: float) -> dict[str, tuple[int, int, bool]]:
-    found = prompts_of(config, settled, **shares)[1]
-    return {each.kind: (each.total, each.answered, each.is_exact) for each in found}
+def prompts(config: Config, settled: Settled | None = None, kept: float | None = None) -> dict[str, Any]:
+    found = what_is_asked(config, {}, settled, kept)[1]
+    return {each.what: (each.prompts, each.answered, each.is_exact) for each in found}
 
 
 # --- how many prompts
@@ -44,12 +43,12 @@ def prompts(config: Config, settled: Settled | None = None, **shares: float) -> 
 def test_of_an_empty_folder() -> None:
     found = prompts(config_of("--task_requests=3", "--label_plan=planned", "--verify"))
     assert found == {
-        "task_list": (3, 0, True),
-        "label_set": (60, 0, False),
-        "planned_example": (180, 0, False),
-        "choice": (180, 0, False),
+        "task lists": (3, 0, True),
+        "label sets": (60, 0, False),
+        "examples": (180, 0, False),
+        "verifications": (180, 0, False),
     }
-    assert prompts(config_of("--task_requests=3", "--max_tasks=10"))["example"] == (30, 0, False)
+    assert prompts(config_of("--task_requests=3", "--max_tasks=10"))["examples"] == (30, 0, False)
 
 
 def test_own_tasks_have_no_task_lists(work: Path) -> None:
@@ -57,7 +56,7 @@ def test_own_tasks_have_no_task_lists(work: Path) -> None:
         '{"task": "Sort bees", "labels": ["a", "b"], "examples": 10}\n{"task": "Grade"}\n'
     )
     found = prompts(config_of("--tasks=tasks.jsonl", "--label_plan=planned"))
-    assert found == {"label_set": (1, 0, False), "planned_example": (13, 0, False)}
+    assert found == {"label sets": (1, 0, False), "examples": (13, 0, False)}
 
 
 def settled(lists: int, lists_left: int, tasks: int, examples: int, left: int, **more: Any) -> Settled:
@@ -72,36 +71,38 @@ def settled(lists: int, lists_left: int, tasks: int, examples: int, left: int, *
 def test_what_is_settled_is_exact_and_the_rest_is_estimated() -> None:
     config = config_of("--task_requests=10")
     all_there = prompts(config, settled(10, 0, 150, 450, 20))
-    assert all_there == {"task_list": (10, 10, True), "example": (450, 430, True)}
+    assert all_there == {"task lists": (10, 10, True), "examples": (450, 430, True)}
     half = prompts(config, settled(10, 5, 75, 225, 0))  # 15 tasks a list, as the lists brought that are there
-    assert half == {"task_list": (10, 5, True), "example": (450, 225, False)}
+    assert half == {"task lists": (10, 5, True), "examples": (450, 225, False)}
     one = prompts(config, settled(10, 9, 15, 45, 0))  # one list is no measure
-    assert one["example"] == (45 + 9 * 20 * 3, 45, False)
+    assert one["examples"] == (45 + 9 * 20 * 3, 45, False)
 
 
 def test_examples_wait_for_the_labels_of_their_tasks() -> None:
     config = config_of("--task_requests=2", "--label_plan=planned", "--verify")
     known = Settled(
         tasks=40,
-        met={"task lists": 2, "label sets": 40, "examples": 90, "verifications": 60},
+        met={"task lists": 2, "label sets": 40, "examples": 90, "verifications": 30},
         held_back={"task lists": 0, "label sets": 10, "examples": 30, "verifications": 5},
         to_label=30,
     )
-    assert prompts(config, known, verified=0.5) == {
-        "task_list": (2, 2, True),
-        "label_set": (40, 30, True),
-        "planned_example": (120, 60, False),
-        "choice": (60 + 30, 55, False),
+    assert prompts(config, known) == {
+        "task lists": (2, 2, True),
+        "label sets": (40, 30, True),
+        "examples": (120, 60, False),
+        "verifications": (30 + 30, 25, False),  # half of the 60 that are answered led to one
     }
+    few = Settled(tasks=40, met={"task lists": 2, "examples": 90, "verifications": 1}, held_back={"examples": 86})
+    assert prompts(config, few)["verifications"] == (1 + 86, 1, False)  # four that are answered say little
 
 
 def test_a_target_asks_for_the_first_examples_of_all_tasks() -> None:
     config = config_of("--task_requests=2", "--target_examples=50")
-    assert prompts(config)["example"] == (50, 0, False)
-    assert prompts(config, kept=0.5)["example"] == (100, 0, False)
+    assert prompts(config)["examples"] == (50, 0, False)
+    assert prompts(config, kept=0.5)["examples"] == (100, 0, False)
     known = settled(2, 0, 40, 120, 60, by_rank=((40, 10), (40, 40), (40, 10)))
-    assert prompts(config, known)["example"] == (50, 10 + 10, False)
-    assert prompts(config, known, kept=0.25) == {"task_list": (4, 2, False), "example": (200, 60, False)}
+    assert prompts(config, known)["examples"] == (50, 10 + 10, False)
+    assert prompts(config, known, kept=0.25) == {"task lists": (4, 2, False), "examples": (200, 60, False)}
 
 
 # --- the manifest
@@ -112,9 +113,8 @@ def entry(**steps: Any) -> dict[str, Any]:
 
 
 def test_shares_are_those_of_the_last_run() -> None:
-    assert (share_kept(entry()), share_verified(entry())) == (0.75, None)
+    assert share_kept(entry()) == 0.75
     assert share_kept(entry(SelectExamples={"in": 72})) == 0.9  # what is over a target was good
-    assert share_verified(entry(VerifyLabels={"in": 40})) == 0.5
     for damaged in ({}, {"steps": 3}, {"counts": {}, "steps": {"LLMCall": {"kept": 0}}}, entry(LLMCall={"kept": 0})):
         assert share_kept(damaged) is None
 
