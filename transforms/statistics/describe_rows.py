@@ -1,5 +1,7 @@
 """DescribeRows: the figures of all rows of a run, counted where they lie."""
 
+from __future__ import annotations
+
 import dataclasses
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
