@@ -120,6 +120,8 @@ class _Call(beam.DoFn):
 
     def _held_back(self, prompt: Prompt, step: NextStep, usage: Usage) -> Reject:
         progress.add(f"{self._stage}.in", -1)  # nobody waits for its reply
+        if self._admission is None or not self._admission.with_paid:
+            usage = Usage()  # how far the next wave goes depends on what is admitted, not on what else was paid for
         reject = Reject.of_prompt(
             prompt,
             stage=self._stage,

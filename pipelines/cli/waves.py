@@ -14,6 +14,7 @@ from textmint.pipelines.options.config import Config
 from textmint.pipelines.options.errors import OptionError
 from textmint.transforms.core.admission import BUCKETS, Admission
 from textmint.transforms.core.errors import RunFailed
+from textmint.transforms.core.texts import counted
 from textmint.transforms.dataset.accounting import Counts, Watch, named
 from textmint.transforms.ledger.compact import tokens_paid
 from textmint.transforms.llm.brake import BRAKED
@@ -216,7 +217,7 @@ class Waves:
         tokens = {f"{kind}_tokens": total(f"tokens.{kind}") for kind in ("prompt", "output")}
         self.done.append({"level": level / BUCKETS, "drafts": drafts, "replies": replies, **tokens})
         self._now = [taken + cap.spent_in_pass(counts) for cap, taken in zip(self._caps, self._now, strict=True)]
-        asked = f"{drafts:,} drafts" if drafts else "tasks"
+        asked = counted(drafts, "draft") if level else "tasks"
         of_caps = [
             f"; {cap.shown(taken)} of {cap.option} spent so far"
             for cap, taken in zip(self._caps, self._now, strict=True)

@@ -139,6 +139,11 @@ def test_labels_and_verification_are_paid_for_too(tmp_path: Path) -> None:
             assert line["in"] == line["kept"] + sum(line["rejected"].values()) + line.get("held_back", 0), step
     replies, all_replies = (each["steps"]["LLMCall"]["kept"] for each in (entry, entry_of(tmp_path / "all")))
     assert entry["steps"]["VerifyLabels"]["in"] <= replies < all_replies
+    generate(*asked, output, f"--max_tokens={whole // 2}", "--max_cost=1", "--recompute")
+    again = entry_of(tmp_path / "out")
+    assert tokens(again) == 0
+    # the same way again, whatever else the ledger holds
+    assert [wave["level"] for wave in again["waves"]] == [wave["level"] for wave in entry["waves"]]
     generate(*asked, output, f"--max_tokens={2 * whole}")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "all")
     assert tokens(entry_of(tmp_path / "out")) == whole - tokens(entry)
