@@ -4,15 +4,28 @@ process, in two, and after a kill."""
 from __future__ import annotations
 
 import collections
+import json
 import os
 import signal
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.helpers import TWO_WORKERS, Done, entry_of, files_of, generate, rows_of, start, write_tasks
+from tests.support.helpers import (
+    TWO_WORKERS,
+    Done,
+    Script,
+    config_flag,
+    entry_of,
+    files_of,
+    generate,
+    rows_of,
+    start,
+    write_tasks,
+)
 from tests.support.llm_server import LlmServer
 from tests.support.waiting import wait_until
 
@@ -147,3 +160,25 @@ def test_labels_and_verification_are_paid_for_too(tmp_path: Path) -> None:
     generate(*asked, output, f"--max_tokens={2 * whole}")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "all")
     assert tokens(entry_of(tmp_path / "out")) == whole - tokens(entry)
+
+
+def test_a_prompt_that_always_fails_ends_no_capped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pass that publishes asks for it alone, so the endpoint looks as if it were down."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+
+    def reply(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if b"drawer 3 by" in body:
+            return 500, {}, b"{}"
+        text = json.dumps({"input_text": f"Text {zlib.crc32(body)}", "label": "a", "misleading_label": "b"})
+        message = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 10, "completion_tokens": 20}
+        return 200, {}, json.dumps({"model": "m", "choices": [message], "usage": usage}).encode()
+
+    with Script(reply) as script:
+        asked = [f"--tasks={write_tasks(tmp_path / 'tasks.txt', 150)}", "--examples_per_task=1", "--checks=none"]
+        model = ["--llm=openai", "--model=m", f"--base_url={script.url}/v1", "--max_output_tokens=20"]
+        shown = [f"--output={tmp_path / 'out'}", "--no_report", config_flag(max_attempts=2)]
+        generate(*model, *asked, *shown, "--max_tokens=4000")
+    (reject,) = rows_of(tmp_path / "out", "rejects")
+    assert reject["reason"] == "request_failed"
+    assert 100 <= len(rows_of(tmp_path / "out", "examples")) <= 4000 // 30

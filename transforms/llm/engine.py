@@ -72,6 +72,7 @@ class Settings:
     # the share of replies to prompts of one kind that may be refused, see `RejectRate`; with 1 all.
     max_reject_rate: float = MOST
     brake: Brake | None = None  # of a run with a cap
+    has_answered: bool = False  # whether the endpoint has answered this run before, in another pass
 
     def __post_init__(self) -> None:
         if not 0 < self.request_timeout < math.inf:
@@ -91,7 +92,7 @@ class Engine:
         self._session: Session | None = None
         self._doom: FatalError | None = None  # why no more is asked
         self._jobs = JobQueue()
-        self._retries = RetryPolicy(settings.max_attempts)
+        self._retries = RetryPolicy(settings.max_attempts, settings.has_answered)
         self._tasks: set[asyncio.Task[None]] = set()
         self._probe_is_out = False
         self._reject_rates: dict[Kind, RejectRate] = {}

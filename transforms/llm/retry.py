@@ -44,11 +44,16 @@ def backoff_ceiling(failures: int, is_well: bool) -> float:
 
 
 class RetryPolicy:
-    """Decides about the requests of one engine."""
+    """Decides about the requests of one engine.
 
-    def __init__(self, max_attempts: int) -> None:
+    Args:
+      max_attempts: tries of one request.
+      is_open: whether the endpoint has answered this run before, so that no probe is needed.
+    """
+
+    def __init__(self, max_attempts: int, is_open: bool = False) -> None:
         self._max_attempts = max_attempts
-        self.is_open = False  # has any request been answered?
+        self.is_open = is_open  # has any request been answered?
         self.probe_after = -math.inf  # the next probe is not sent before
         self._answers = 0
         self._probes = 0  # prompts that were sent before any was answered
