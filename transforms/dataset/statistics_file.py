@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from textmint.transforms.core.texts import clean_text
 from textmint.transforms.dataset.manifest import read_entries
-from textmint.transforms.storage.files import join, read_file, read_version, update_file
+from textmint.transforms.storage.files import join, read_version, update_file
 
 STATISTICS: Final = "statistics.json"
 FORMAT: Final = 1
@@ -30,7 +30,7 @@ def read_statistics(output: str, entries: Mapping[str, Any] | None = None) -> di
       entries: of its manifest; None: they are read.
     """
     try:
-        found = _parse(read_file(join(output, STATISTICS)))
+        found = _parse(read_version(join(output, STATISTICS))[0])
     except OSError:
         return {}
     known = read_entries(output) if entries is None else entries

@@ -68,7 +68,7 @@ class Accumulator:
         num_words = row.num_words if row.num_words in _LENGTHS else OTHER
         fewest, most = count_words(row.input_text)
         words = (fewest + most) // 2
-        # Two additions a row; `take_summary` makes of them what is wanted.
+        # Two additions a row; `_count_kinds` makes of them what is wanted.
         self._kinds[row.language, row.difficulty, row.clarity, row.num_words, row.model] += 1
         self._lengths[num_words, fewest, most] += 1
         place = fraction("statistics", row.id)
@@ -113,9 +113,14 @@ class Accumulator:
         if at_end or self._waiting >= SHARE_ROWS:
             yield from parts_of(self._tasks, self._shares).items()
             self._tasks, self._waiting = {}, 0
+            self._count_kinds()  # an endpoint may name another model in each reply
 
     def take_summary(self) -> Summary:
         """Returns the summary of all rows."""
+        self._count_kinds()
+        return self._summary
+
+    def _count_kinds(self) -> None:
         count = self._summary.count
         for (*values, model), rows in self._kinds.items():
             count("rows", "examples", rows)
@@ -129,7 +134,9 @@ class Accumulator:
             self._summary.count_number(num_words, words, rows)
             if fault := length_fault(num_words, fewest, most):
                 count(fault, num_words, rows)
-        return self._summary.prune()
+        self._kinds.clear()
+        self._lengths.clear()
+        self._summary.prune()
 
     def _task(self, task_id: str, task: str) -> OfTask:
         self._waiting += 1

@@ -280,6 +280,8 @@ def _write_remote(path: str, content: bytes) -> None:
 
 def read_version(path: str, *, patience: float | None = None) -> tuple[bytes | None, int | None]:
     """Reads a file (None where it is missing) and, on gs://, its generation, which `write_version` can demand."""
+    if is_local(path) and os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for without end
+        raise OSError("something that is no file has its name; move it away")
     try:
         return gcs.read_version(path, patience=patience) if gcs.is_gcs(path) else (read_file(path), None)
     except FileNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -144,6 +145,14 @@ def test_of_many_values_those_that_are_kept_have_their_whole_count(small: None) 
     rows = [make_example("T", n, model=f"m{n % 12}") for n in range(120)]
     found = described(rows, bundles=7)["models"]
     assert len(found) == 5 and set(found.values()) == {10}
+
+
+def test_values_of_an_endpoint_take_no_more_memory_than_are_kept(small: None) -> None:
+    rows = accumulate.Accumulator(1)
+    for n in range(2_000):
+        rows.add_example(make_example("T", n, model=f"{n:0200}"))
+        list(rows.take_parts(at_end=False))
+    assert len(pickle.dumps(rows)) < 150_000  # the names alone are 400,000
 
 
 def test_no_rows() -> None:

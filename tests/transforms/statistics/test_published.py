@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +136,11 @@ def test_a_damaged_file_is_replaced(content: bytes, tmp_path: Path) -> None:
     assert read_statistics(str(tmp_path)) == {"base": figures_of(OLD)}
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_data_is_published_also_where_the_file_cannot_be_written(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / STATISTICS).mkdir(parents=True)
+    make(tmp_path / STATISTICS)
     entry = publish_data(make_target(tmp_path), OLD, figures=figures_of(OLD))
     assert entry["counts"]["examples"] == len(OLD.examples)
     assert f"{STATISTICS} was not written" in caplog.text
