@@ -25,7 +25,11 @@ MORE_TRANSFORMS = {"textmint.transforms.task_generate": {"ReadTasks"}}
 
 # Steps that take several streams by name, of which Beam checks none.
 TAKE_STREAMS = {
-    f"textmint.transforms.dataset.{name}" for name in ("count_elements", "select_examples", "write_dataset")
+    f"textmint.transforms.{name}"
+    for name in (
+        *("dataset.count_elements", "dataset.select_examples", "dataset.write_dataset"),
+        "statistics.describe_rows",
+    )
 }
 
 # Built-in functions that run data, or whose result differs between processes; ruff bans modules only.

@@ -216,7 +216,7 @@ def test_equal_figures_give_equal_reports_without_clock_path_or_scripts(monkeypa
     assert "default-src 'none'; style-src 'unsafe-inline'" in page and MARK in page
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(ANY_TEXT, ANY_TEXT)
 def test_any_text_is_escaped(text: str, name: str) -> None:
     statistics = spoiled(PLANTED, text)
