@@ -171,14 +171,14 @@ def test_a_prompt_that_always_fails_ends_no_capped_run(tmp_path: Path, monkeypat
             return 500, {}, b"{}"
         text = json.dumps({"input_text": f"Text {zlib.crc32(body)}", "label": "a", "misleading_label": "b"})
         message = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 10, "completion_tokens": 20}
+        usage = {"prompt_tokens": len(body) // 4, "completion_tokens": 20}  # about what is expected: so fewer waves
         return 200, {}, json.dumps({"model": "m", "choices": [message], "usage": usage}).encode()
 
     with Script(reply) as script:
         asked = [f"--tasks={write_tasks(tmp_path / 'tasks.txt', 150)}", "--examples_per_task=1", "--checks=none"]
         model = ["--llm=openai", "--model=m", f"--base_url={script.url}/v1", "--max_output_tokens=20"]
         shown = [f"--output={tmp_path / 'out'}", "--no_report", config_flag(max_attempts=2)]
-        generate(*model, *asked, *shown, "--max_tokens=4000")
+        generate(*model, *asked, *shown, "--max_tokens=50000")
     (reject,) = rows_of(tmp_path / "out", "rejects")
     assert reject["reason"] == "request_failed"
-    assert 100 <= len(rows_of(tmp_path / "out", "examples")) <= 4000 // 30
+    assert 80 <= len(rows_of(tmp_path / "out", "examples")) < 149  # the cap ended it
