@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from textmint.transforms.dataset.report.pictures import bars
 
 from tests.support.reports import make_report
 
@@ -157,6 +158,18 @@ def test_every_text_can_be_read(opened: Opened, request: pytest.FixtureRequest) 
           .map(each => each.getScreenCTM().a * parseFloat(getComputedStyle(each).fontSize)))"""
     )
     assert smallest >= 10  # pixels, however narrow the screen is
+
+
+@pytest.mark.parametrize("label", ["gamma", "mmmmmmmmmm WWWWWW", "漢字かな交じり文の長い", "illicit fillip", "%" * 22])
+def test_a_label_of_any_letters_is_within_its_picture(browser: Browser, label: str) -> None:
+    page = browser.new_page()
+    page.set_content(str(bars("labels", [label, "b"], [("", [123_456_789, 1])])))
+    inside = page.evaluate(
+        """() => Math.min(...[...document.querySelectorAll("svg text")].map(each =>
+          each.getBoundingClientRect().left - each.closest("svg").getBoundingClientRect().left))"""
+    )
+    page.close()
+    assert inside >= 0
 
 
 def test_links_of_the_contents_lead_to_their_sections(opened: Opened) -> None:

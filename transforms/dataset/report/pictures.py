@@ -23,6 +23,7 @@ _BAR, _GAP, _AXIS, _HEIGHT = 13, 9, 30, 200
 _DIGIT: Final = 7  # pixels of a digit
 _LETTERS: Final = 46  # of all labels below upright bars
 _SPACE: Final = 2  # letters between two labels
+_WIDER: Final = 5  # pixels that a wide letter takes more than pygal leaves for any
 _STYLE: Final = Style(font_family="sans-serif", label_font_size=11, major_label_font_size=11, value_font_size=11)
 _DROPPED: Final = frozenset(("defs", "desc", "title"))
 _NUMBER: Final = re.compile(r"-?\d+\.\d+")
@@ -46,14 +47,16 @@ def bars(
     ends = [sum(filter(None, group)) if stacked else max(filter(None, group), default=0.0) for group in _groups(series)]
     longest = max(ends, default=0.0)
     room = 0 if stacked else _DIGIT * len(format(longest, form)) / WIDTH  # for the value beside the longest bar
+    shown = [label_of(label) for label in reversed(labels)]
     chart = (pygal.HorizontalStackedBar if stacked else pygal.HorizontalBar)(
+        margin_left=2 + _WIDER * max(map(_wide_letters, shown), default=0),
         height=_AXIS + len(labels) * (_GAP + _BAR * (1 if stacked else len(series))),
         print_values=not stacked,
         print_values_position="top",
         range=(0, longest / (1 - 1.6 * room)) if longest else None,
         **_settings(form),
     )
-    chart.x_labels = [label_of(label) for label in reversed(labels)]
+    chart.x_labels = shown
     for name, values in series:
         chart.add(name, list(reversed(values)))
     return _svg(chart, title)
@@ -99,6 +102,11 @@ def label_of(text: str) -> str:
     while columns_of(line) > LABEL_COLUMNS:
         line = line[:-2] + "…"
     return line
+
+
+def _wide_letters(label: str) -> int:
+    """Counts the letters of a label that are wider than most."""
+    return sum(letter in "mwMW@%" or columns_of(letter) > 1 for letter in label)
 
 
 def _settings(form: str) -> dict[str, Any]:
