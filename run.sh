@@ -220,10 +220,10 @@ run_tests() {
     if [ $# -gt 0 ]; then exec "$py" -m pytest "$@"; fi
     "$py" -m ruff check . || status=1
     "$py" -m ruff format --check . || status=1
-    "$py" "$venv/bin/lint-imports" --no-logo || status=1
-    # mypy does not see through an editable install whose packages have other names than their folders.
+    # Neither of the next two sees through an editable install whose packages have other names than their folders.
     mkdir -p -- "$venv/src"
     ln -sfn ../.. "$venv/src/textmint"
+    PYTHONPATH=$venv/src "$py" "$venv/bin/lint-imports" --no-logo || status=1
     "$py" -m mypy || status=1
     # Each process begins with its share, in order, since the tests of a file share their set-up.
     "$py" -m pytest -n auto --dist worksteal || status=$?
